@@ -1,0 +1,201 @@
+"""Ways to estimate L = L_T + sum over t > 1 of L_{t-1} + L_0, each unbiased unless it says so.
+
+`one_time` is also the training objective: training on the bound runs the function that measures
+it. The designs say which (image, t, draw) an evaluation asks the network for, and with which
+weight; running them, in batches that mix images and times, is the evaluator's work.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from nelbo.bound.chain import Chain, D, constant_time
+from nelbo.bound.noise import Noise
+from nelbo.bound.terms import prior_term, reconstruction_term, transition_term
+from nelbo.errors import BadInput
+from nelbo.types import Batch, Nats, Time
+
+__all__ = [
+    "Design",
+    "Exhaustive",
+    "Rows",
+    "Stratified",
+    "exhaustive",
+    "importance_weighted",
+    "low_discrepancy_times",
+    "one_time",
+    "term",
+    "trajectory",
+]
+
+
+def term(chain: Chain[D], x_0: Batch, t: Time, noise: Noise) -> Nats:
+    """L_0 where t = 1 and L_{t-1} where t > 1, each example at its own t.
+
+    The two kinds are evaluated apart: neither is computed where the other is asked for.
+    """
+    first = t == 1
+    if not first.any():
+        return transition_term(chain, x_0, t, noise)
+    if first.all():
+        return reconstruction_term(chain, x_0, noise)
+    start, later = first.nonzero()[:, 0], (~first).nonzero()[:, 0]
+    parts = [
+        reconstruction_term(chain, x_0[start], noise.rows(start)),
+        transition_term(chain, x_0[later], t[later], noise.rows(later)),
+    ]
+    order = torch.cat([start, later]).argsort()
+    return torch.cat(parts)[order]
+
+
+def exhaustive(chain: Chain[D], x_0: Batch, noise: Noise) -> Float64[Tensor, "B terms"]:
+    """[L_0, L_1, ..., L_{T-1}, L_T] for each example, independent noise per t; L is the row sum."""
+    times = range(1, chain.q.T + 1)
+    terms = [term(chain, x_0, constant_time(t, x_0), noise) for t in times]
+    return torch.stack([*terms, prior_term(chain, x_0)], dim=1).double()
+
+
+def low_discrepancy_times(T: int, count: int, offset: float) -> Time:
+    """count times that are each uniform on 1..T and together spread evenly over it.
+
+    offset is uniform on [0, 1) and shared by all (Kingma et al. 2021, VDM, appendix I.1).
+    """
+    # Modulo 1, so that every place in the batch sees every t: without it place 0 would only ever
+    # be asked for the smallest t.
+    position = (torch.arange(count, dtype=torch.float64) / count + offset) % 1
+    return 1 + (T * position).long().clamp(max=T - 1)
+
+
+def one_time(chain: Chain[D], x_0: Batch, t: Time, noise: Noise) -> Nats:
+    """L_T + T * (the term of t): unbiased for L when t is uniform on 1..T."""
+    return prior_term(chain, x_0) + chain.q.T * term(chain, x_0, t, noise)
+
+
+def trajectory(chain: Chain[D], x_0: Batch, noise: Noise) -> Nats:
+    """D10 along one path x_{1:T} ~ q(x_{1:T} | x_0), in float64.
+
+    log q(x_T | x_0)/p(x_T) + sum over t > 1 of log q(x_{t-1} | x_t, x_0)/p_theta(x_{t-1} | x_t)
+    - log p_theta(x_0 | x_1). A perfect model has the same value on every path.
+    """
+    q, p = chain.q, chain.p
+    t = constant_time(1, x_0)
+    x_prev = q.step(x_0, t).sample(noise.at(t))
+    total = -p.decoder(x_prev).log_prob(x_0).double()
+    for number in range(2, q.T + 1):
+        t = constant_time(number, x_0)
+        x_t = q.step(x_prev, t).sample(noise.at(t))
+        total += q.posterior(x_t, x_0, t).log_prob(x_prev) - p.step(x_t, t).log_prob(x_prev)
+        x_prev = x_t
+    t = constant_time(q.T, x_0)
+    return total + q.marginal(x_0, t).log_prob(x_prev) - p.prior(x_0).log_prob(x_prev)
+
+
+def importance_weighted(chain: Chain[D], x_0: Batch, noise: Noise, paths: int) -> Nats:
+    """-log mean over K paths of exp(-D10), between L (K = 1) and -log p_theta(x_0) (K to infinity).
+
+    A bound for every K, tighter in expectation as K grows (Burda et al. 2016); float64.
+    It stays above -log p_theta(x_0) where q gives no mass to paths that p_theta uses.
+    """
+    values = trajectory(chain, x_0.repeat_interleave(paths, dim=0), noise.draws(paths))
+    return math.log(paths) - torch.logsumexp(-values.reshape(len(x_0), paths), dim=1)
+
+
+@final
+@dataclass(frozen=True)
+class Rows:
+    """What to ask the network: row r is the term of t[r] for image[r], to be weighted by weight[r].
+
+    The sum of weight * term over the rows of an image is unbiased for its L - L_T. Rows that
+    share image and t differ in draw. Those with t = 1 come first, so that a batch rarely holds
+    both kinds of term.
+    """
+
+    image: Int64[Tensor, " R"]
+    t: Int64[Tensor, " R"]
+    draw: Int64[Tensor, " R"]
+    weight: Float64[Tensor, " R"]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+class Design(ABC):
+    """A random choice of rows for each image, drawn anew in every replicate."""
+
+    name: str
+
+    @abstractmethod
+    def evaluations(self, T: int) -> int:
+        """Network evaluations per image and replicate."""
+
+    @abstractmethod
+    def rows(self, T: int, offsets: Float64[Tensor, " N"]) -> Rows:
+        """The rows of N images; offsets are uniform on (0, 1), one per image and replicate."""
+
+
+@final
+@dataclass(frozen=True)
+class Exhaustive(Design):
+    """Every t of every image once; L_0 twice, so that its noise shows."""
+
+    name: str = "exhaustive"
+
+    def evaluations(self, T: int) -> int:
+        return T + 1
+
+    def rows(self, T: int, offsets: Float64[Tensor, " N"]) -> Rows:
+        t = torch.tensor([1, *range(1, T + 1)]).repeat_interleave(len(offsets))
+        image = torch.arange(len(offsets)).repeat(T + 1)
+        draw = torch.zeros_like(t)
+        draw[: len(offsets)] = 1
+        return Rows(image, t, draw, torch.where(t == 1, 0.5, 1.0).double())
+
+
+@final
+@dataclass(frozen=True)
+class Stratified(Design):
+    """L_0 once, and `strata` systematic draws of t = 2..T with chances proportional to importance.
+
+    Stratum s of an image takes the t that holds the quantile (s + offset) / strata of the
+    importances (even where none are given), so an image's times spread over what matters. A t
+    of chance p has weight 1 / (strata p): the sum is unbiased for any positive importances.
+
+    Raises:
+        BadInput: strata < 1, or an importance that is not positive: a part of the bound would
+            never be asked for.
+    """
+
+    strata: int
+    importance: Float64[Tensor, " transitions"] | None = None
+    name: str = "stratified"
+
+    def __post_init__(self) -> None:
+        if self.strata < 1:
+            raise BadInput(f"strata must be at least 1; got {self.strata}")
+        if self.importance is not None and not (self.importance > 0).all():
+            t = int((~(self.importance > 0)).nonzero()[0]) + 2
+            raise BadInput(f"importances must be positive; got {self.importance[t - 2]} at t = {t}")
+
+    def evaluations(self, T: int) -> int:
+        return self.strata + 1 if T > 1 else 1
+
+    def rows(self, T: int, offsets: Float64[Tensor, " N"]) -> Rows:
+        count = len(offsets)
+        strata = self.evaluations(T) - 1
+        even = torch.ones(T - 1, dtype=torch.float64)
+        chance = even if self.importance is None else self.importance
+        chance = chance / chance.sum()
+        position = (torch.arange(strata, dtype=torch.float64)[:, None] + offsets) / max(strata, 1)
+        later = torch.searchsorted(chance.cumsum(0), position.flatten(), right=True)
+        later = later.clamp(max=T - 2)
+        return Rows(
+            image=torch.arange(count).repeat(strata + 1),
+            t=torch.cat([torch.ones(count, dtype=torch.int64), later + 2]),
+            draw=torch.arange(strata + 1).repeat_interleave(count),
+            weight=torch.cat([torch.ones_like(offsets), 1 / (strata * chance[later])]),
+        )

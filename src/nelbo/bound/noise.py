@@ -1,0 +1,113 @@
+"""Noise as a pure function of (seed, image id, t, draw).
+
+A draw must not depend on the batch it was made in, on how many processes share the work or on
+what was drawn before. So there is no generator state: every row of a batch carries a 64-bit key,
+made from what the row is, and its numbers are SplitMix64's stream from that key (Steele, Lea,
+Flood 2014, "Fast splittable pseudorandom number generators"). Integer arithmetic alone decides
+the bits, the same on every device.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from nelbo.types import Batch, Time
+
+__all__ = ["KeyedNoise", "Noise"]
+
+# SplitMix64's increment and multipliers, as the signed integers that torch's int64 wraps to.
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
+
+
+class Noise(ABC):
+    """Where a distribution gets its randomness from, one row per example."""
+
+    @abstractmethod
+    def normal(self, like: Batch) -> Batch:
+        """Independent N(0, 1), of like's shape, dtype and device."""
+
+    @abstractmethod
+    def uniform(self, like: Batch) -> Float64[Tensor, "B *dims"]:
+        """Independent, uniform on (0, 1), of like's shape and device, with 53 random bits."""
+
+    @abstractmethod
+    def at(self, t: Time) -> "Noise":
+        """The noise that belongs to time t of each example."""
+
+    @abstractmethod
+    def draws(self, count: int) -> "Noise":
+        """`count` independent draws per example: rows (example 0, draw 0), (0, 1), ..."""
+
+    @abstractmethod
+    def rows(self, index: Int64[Tensor, " R"]) -> "Noise":
+        """The noise of the given examples."""
+
+
+@final
+class KeyedNoise(Noise):
+    """Noise whose row b is determined by the 64-bit key of row b, whatever its neighbours are.
+
+    Shapes: key is (B,), int64, on the CPU; numbers are made on the device of `like`.
+    """
+
+    def __init__(self, key: Int64[Tensor, " B"]) -> None:
+        self.key = key
+
+    @classmethod
+    def of(cls, seed: int, ids: Int64[Tensor, " B"]) -> "KeyedNoise":
+        """The noise of the images with these ids under this seed."""
+        # Folded in one after the other: a symmetric mixture would give image 5 under seed 3 the
+        # noise of image 3 under seed 5.
+        return cls(torch.tensor(seed, dtype=torch.int64).expand(len(ids)))._fold(ids)
+
+    def at(self, t: Time) -> "KeyedNoise":
+        return self._fold(2 * t + 1)
+
+    def draw(self, number: Int64[Tensor, " B"]) -> "KeyedNoise":
+        """The given draw of each row; draws of different numbers are independent."""
+        return self._fold(2 * number)
+
+    def draws(self, count: int) -> "KeyedNoise":
+        number = torch.arange(count).repeat(len(self.key))
+        return KeyedNoise(self.key.repeat_interleave(count)).draw(number)
+
+    def rows(self, index: Int64[Tensor, " R"]) -> "KeyedNoise":
+        return KeyedNoise(self.key[index])
+
+    def _fold(self, number: Tensor) -> "KeyedNoise":
+        return KeyedNoise(_mix(_mix(self.key + GOLDEN) + number * GOLDEN))
+
+    def normal(self, like: Batch) -> Batch:
+        # Box and Muller 1958: 64 bits make two normals; 2^-33 is the smallest radius variable,
+        # so tails reach 6.7 standard deviations.
+        size = like[0].numel()
+        bits = self._bits(-(-size // 2), like.device)
+        # float64 for the angle and the logarithm: float32 has no room for 32 random bits.
+        radius = ((bits >> 32) & 0xFFFFFFFF).double().add_(0.5).mul_(2.0**-32)
+        radius = radius.log_().mul_(-2).sqrt_().to(like.dtype)
+        angle = (bits & 0xFFFFFFFF).double().mul_(2 * math.pi * 2.0**-32).to(like.dtype)
+        pair = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+        return pair[:, :size].reshape(like.shape)
+
+    def uniform(self, like: Batch) -> Float64[Tensor, "B *dims"]:
+        bits = self._bits(like[0].numel(), like.device)
+        top = (bits >> 11) & (2**53 - 1)
+        # Multiples of 2^-53 are exact, half-multiples would round, to 1 at the end; 0 moves inside.
+        return top.double().clamp_(min=0.5).mul_(2.0**-53).reshape(like.shape)
+
+    def _bits(self, count: int, device: torch.device) -> Int64[Tensor, "B count"]:
+        counter = torch.arange(1, count + 1, device=device)
+        return _mix(self.key.to(device, non_blocking=True)[:, None] + counter * GOLDEN)
+
+
+def _mix(z: Tensor) -> Tensor:
+    """SplitMix64's output function; the masks turn torch's arithmetic shifts into logical ones."""
+    first, second = MULTIPLIERS
+    z = (z ^ ((z >> 30) & (2**34 - 1))) * first
+    z = (z ^ ((z >> 27) & (2**37 - 1))) * second
+    return z ^ ((z >> 31) & (2**33 - 1))

@@ -1,0 +1,122 @@
+"""Means, standard errors and intervals, with the example as the unit.
+
+Terms of one image at different t or draws are not independent observations of the data set:
+an interval over (image, t, draw) triples covers a third of what it claims. So values are
+summed to one number per image and replicate first, and two questions are kept apart: how far
+is the estimate from the exact bound of exactly these images (Monte Carlo), and how far from
+that of images like these (data).
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64, Int64
+from scipy.special import stdtrit
+from torch import Tensor
+
+__all__ = ["Interval", "Mean", "Moments", "clustered_means", "mean_over_images"]
+
+Interval = tuple[float, float]
+
+
+@final
+class Moments:
+    """Streaming count, mean and sum of squared deviations of `size` groups, in float64.
+
+    Batches may come in any order and size and name a group many times (Chan, Golub and LeVeque
+    1983); two streams merge by `merge`.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.count = torch.zeros(size, dtype=torch.float64)
+        self.mean = torch.zeros(size, dtype=torch.float64)
+        self.squares = torch.zeros(size, dtype=torch.float64)
+
+    def update(self, group: Int64[Tensor, " R"], value: Float64[Tensor, " R"]) -> None:
+        """Adds value[r] to group[r]."""
+        new = Moments(len(self.count))
+        new.count.index_add_(0, group, torch.ones_like(value))
+        new.mean.index_add_(0, group, value)
+        new.mean /= new.count.clamp(min=1)
+        new.squares.index_add_(0, group, (value - new.mean[group]).square())
+        self.merge(new)
+
+    def merge(self, other: "Moments") -> None:
+        """Adds another stream over the same groups."""
+        count = self.count + other.count
+        share = other.count / count.clamp(min=1)
+        shift = other.mean - self.mean
+        self.squares += other.squares + shift.square() * self.count * share
+        self.mean += shift * share
+        self.count = count
+
+    def standard_error(self) -> Float64[Tensor, " size"]:
+        """sd / sqrt(count) of each group; NaN where fewer than two values were seen."""
+        return (
+            (self.squares / (self.count - 1) / self.count).where(self.count > 1, torch.nan).sqrt()
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its standard error and the degrees of freedom behind that error.
+
+    se is None where there is no way to know it: one image, or one replicate.
+    """
+
+    mean: float
+    se: float | None
+    dof: int
+
+    def interval(self, level: float = 0.95) -> Interval | None:
+        """Student's t interval; None where se is."""
+        half = self.half_width(level)
+        return None if half is None else (self.mean - half, self.mean + half)
+
+    def half_width(self, level: float = 0.95) -> float | None:
+        """Half the interval's width; None where se is."""
+        if self.se is None:
+            return None
+        return float(stdtrit(self.dof, 0.5 + level / 2)) * self.se
+
+
+def mean_over_images(
+    values: Float64[Tensor, "N R"], noise_variance: Float64[Tensor, " N"] | None = None
+) -> tuple[Mean, Mean]:
+    """(for images like these, for exactly these images), from R replicates of N images.
+
+    The first takes the spread between images, which holds the noise too. The second takes the
+    spread between the replicates of each image, or `noise_variance`, an image's variance of one
+    replicate, where a design has only one.
+    """
+    count, replicates = values.shape
+    by_image = values.mean(1)
+    mean = float(by_image.mean())
+    data_se = float(by_image.std() / count**0.5) if count > 1 else None
+    if noise_variance is None and replicates > 1:
+        noise_variance = values.var(1)
+    monte_carlo_se = None
+    if noise_variance is not None:
+        monte_carlo_se = float((noise_variance / replicates).sum().sqrt() / count)
+    dof = count * max(replicates - 1, 1)
+    return Mean(mean, data_se, count - 1), Mean(mean, monte_carlo_se, dof)
+
+
+def clustered_means(
+    group: Int64[Tensor, " R"], cluster: Int64[Tensor, " R"], value: Float64[Tensor, " R"]
+) -> list[tuple[int, float, float | None]]:
+    """(group, mean, standard error) over the clusters seen in each group, groups ascending.
+
+    Values of one cluster (an image) in one group (a t) are averaged first: they are not
+    independent. se is None where a group saw one cluster.
+    """
+    pairs, index = torch.unique(torch.stack([group, cluster]), dim=1, return_inverse=True)
+    by_pair = Moments(pairs.shape[1])
+    by_pair.update(index, value)
+    groups, index = torch.unique(pairs[0], return_inverse=True)
+    by_group = Moments(len(groups))
+    by_group.update(index, by_pair.mean)
+    errors = [None if se != se else se for se in by_group.standard_error().tolist()]
+    return list(zip(groups.tolist(), by_group.mean.tolist(), errors, strict=True))
