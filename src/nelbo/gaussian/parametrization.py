@@ -1,0 +1,119 @@
+"""What the network's output means: the noise, the data, the velocity, or the data's levels.
+
+Each parametrisation turns an output into x0-hat, the model's estimate of the data, and can make
+the output that would be exactly right (`target`), so each is a pair of inverse formulas.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from nelbo.gaussian.schedule import Schedule, at
+from nelbo.types import Batch, Grid, Time
+
+__all__ = ["EPS", "PARAMETRIZATIONS", "X_0", "Levels", "Linear", "Output", "Parametrization", "V"]
+
+Output: TypeAlias = Shaped[Tensor, "B ..."]
+"""What the network gives, or a part of it: its own number of channels, else shaped like x_t."""
+
+
+class Parametrization(ABC):
+    """A reading of the network's output."""
+
+    name: str
+    outputs: int
+    """Network channels per data channel."""
+
+    @abstractmethod
+    def x_0(self, output: Output, x_t: Batch, t: Time, schedule: Schedule) -> Batch:
+        """x0-hat, shaped like x_t; output has `outputs` channels for each of x_t's."""
+
+
+Formula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+@final
+@dataclass(frozen=True)
+class Linear(Parametrization):
+    """An output linear in (x_0, eps), with a = sqrt(alpha_bar_t), s = sqrt(1 - alpha_bar_t).
+
+    target(x_0, eps, a, s) is the output that is exactly right, estimate(x_t, output, a, s) its
+    inverse. `divides` says whether the inverse divides by a, which is 0 at zero terminal SNR.
+    """
+
+    name: str
+    target: Formula
+    estimate: Formula
+    divides: bool = False
+    outputs: int = 1
+
+    def x_0(self, output: Output, x_t: Batch, t: Time, schedule: Schedule) -> Batch:
+        a = at(schedule.alpha_bar, t, x_t).sqrt()
+        return self.estimate(x_t, output, a, at(schedule.one_minus_alpha_bar, t, x_t).sqrt())
+
+
+EPS = Linear(
+    "eps",
+    target=lambda x_0, eps, a, s: eps,
+    estimate=lambda x_t, output, a, s: (x_t - s * output) / a,
+    divides=True,
+)
+X_0 = Linear(
+    "x_0",
+    target=lambda x_0, eps, a, s: x_0,
+    estimate=lambda x_t, output, a, s: output,
+)
+V = Linear(  # Salimans and Ho 2022
+    "v",
+    target=lambda x_0, eps, a, s: a * eps - s * x_0,
+    estimate=lambda x_t, output, a, s: a * x_t - s * output,
+)
+PARAMETRIZATIONS = {p.name: p for p in (EPS, X_0, V)}
+
+
+@final
+@dataclass(frozen=True)
+class Levels(Parametrization):
+    """log p(level k | x_t) = logit_k + log N(x_t; sqrt(alpha_bar_t) v_k, 1 - alpha_bar_t) + const.
+
+    The network gives logits over the data's n levels for each dimension, a learned prior; the
+    likelihood of x_t under each level is known exactly, so at high SNR the lattice of the data
+    costs the network nothing. x0-hat is the mean of this posterior, and at t = 1 the posterior
+    is the decoder. Source: D3PM's x_0-logits (Austin et al. 2021, section 3.3) with VDM's exact
+    decoder likelihood (Kingma et al. 2021, eq. 7) at every t.
+
+    Output channels: n for each data channel, as (B, C n, ...).
+    """
+
+    grid: Grid
+    name: str = "levels"
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return self.grid.n
+
+    def log_posterior(
+        self, output: Output, x_t: Batch, t: Time, schedule: Schedule
+    ) -> Float[Tensor, "B C n *inner"]:
+        """log p(level | x_t), normalised over the n levels of each dimension (axis 2)."""
+        logits = output.reshape(len(x_t), x_t.shape[1], self.grid.n, *x_t.shape[2:])
+        x = x_t.unsqueeze(2)
+        distance = x - at(schedule.alpha_bar, t, x).sqrt() * self._values(x)
+        log_likelihood = -0.5 * distance.square() / at(schedule.one_minus_alpha_bar, t, x)
+        return torch.log_softmax(logits + log_likelihood, dim=2)
+
+    def x_0(self, output: Output, x_t: Batch, t: Time, schedule: Schedule) -> Batch:
+        return self.mean(self.log_posterior(output, x_t, t, schedule))
+
+    def mean(self, log_posterior: Float[Tensor, "B C n *inner"]) -> Batch:
+        """The expected value under a distribution over levels (axis 2)."""
+        return (log_posterior.exp() * self._values(log_posterior)).sum(2)
+
+    def _values(self, like: Tensor) -> Tensor:
+        levels = torch.arange(self.grid.n, device=like.device)
+        return self.grid.values(levels, like.dtype).reshape(-1, *(1,) * (like.ndim - 3))

@@ -1,0 +1,120 @@
+"""p_theta of DDPM: one network, read through a parametrisation, a variance and a decoder."""
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from nelbo.bound.chain import ReverseProcess, constant_time
+from nelbo.bound.distribution import Distribution
+from nelbo.errors import BadInput
+from nelbo.gaussian.decoder import Decoder, LevelPosterior, Prediction
+from nelbo.gaussian.distribution import Gaussian
+from nelbo.gaussian.forward import GaussianForward
+from nelbo.gaussian.parametrization import Levels, Linear, Output, Parametrization
+from nelbo.gaussian.schedule import Schedule
+from nelbo.gaussian.variance import Variance
+from nelbo.types import Batch, Time
+
+__all__ = ["TIME_INPUTS", "GaussianReverse", "TimeInput"]
+
+TimeInput = Callable[[Schedule, Time], Tensor]
+
+TIME_INPUTS: dict[str, TimeInput] = {
+    "index": lambda schedule, t: schedule.kept[t - 1] - 1,
+    "t": lambda schedule, t: schedule.kept[t - 1],
+    "log-snr": lambda schedule, t: schedule.log_snr[t],
+}
+"""What a network is told about t: the 0-based or 1-based step of the chain that it was trained on
+(also where steps are skipped), or log SNR_t."""
+
+
+@final
+class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
+    """p_theta(x_{t-1} | x_t) = N(posterior mean at x0-hat, V_t); p(x_T) = N(0, 1).
+
+    x0-hat is clipped to `clip` where given: a part of the model, in its bound as in its samples.
+    The network maps (x_t, what `time_input` says of t) to `parametrization.outputs +
+    variance.outputs` channels for each channel of the data, the prediction's first.
+
+    Raises:
+        BadInput: a parametrisation that divides by alpha_bar_T = 0; the levels decoder
+            without the levels parametrisation.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        forward: GaussianForward,
+        *,
+        parametrization: Parametrization,
+        variance: Variance,
+        decoder: Decoder,
+        time_input: TimeInput,
+        clip: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        _check(forward.schedule, parametrization, decoder)
+        self.network = network
+        self.q = forward
+        self.parametrization = parametrization
+        self.variance = variance
+        self.emission = decoder
+        self.time_input = time_input
+        self.clip = clip
+
+    def prior(self, x_0: Batch) -> Gaussian:
+        """p(x_T) = N(0, 1)."""
+        zero = torch.zeros_like(x_0)
+        return Gaussian(zero, zero.new_zeros((1,) * zero.ndim))
+
+    def step(self, x_t: Batch, t: Time) -> Gaussian:
+        prediction = self.predict(x_t, t)
+        return Gaussian(self.q.posterior_mean(x_t, prediction.x_0, t), prediction.log_var)
+
+    def decoder(self, x_1: Batch) -> Distribution:
+        return self.emission(self.predict(x_1, constant_time(1, x_1)))
+
+    def output(self, x_t: Batch, t: Time) -> tuple[Output, Output]:
+        """The network's output at (x_t, t), in x_t's dtype: (the prediction's, the variance's).
+
+        Raises:
+            BadInput: the network's channels are not what the choices need, or its shape is not
+                that of x_t.
+        """
+        told = self.time_input(self.q.schedule, t).to(x_t.device, non_blocking=True)
+        if told.is_floating_point():
+            told = told.to(x_t.dtype)
+        output = self.network(x_t, told).to(x_t.dtype)
+        parts = (self.parametrization.outputs * x_t.shape[1], self.variance.outputs * x_t.shape[1])
+        if output.shape != (len(x_t), sum(parts), *x_t.shape[2:]):
+            raise BadInput(
+                f"the network must give {sum(parts)} channels for input {tuple(x_t.shape)} with "
+                f"parametrization {self.parametrization.name} and variance {self.variance.name}; "
+                f"got {tuple(output.shape)}"
+            )
+        prediction, variance = output.split(parts, dim=1)
+        return prediction, variance
+
+    def predict(self, x_t: Batch, t: Time) -> Prediction:
+        """x0-hat, log V_t and log p(level | x_t) at (x_t, t): one call of the network."""
+        output, variance = self.output(x_t, t)
+        log_var = self.variance.log_var(variance, t, x_t)
+        schedule = self.q.schedule
+        if isinstance(self.parametrization, Levels):
+            log_levels = self.parametrization.log_posterior(output, x_t, t, schedule)
+            return Prediction(self.parametrization.mean(log_levels), log_var, log_levels)
+        x_0 = self.parametrization.x_0(output, x_t, t, schedule)
+        return Prediction(x_0 if self.clip is None else x_0.clamp(*self.clip), log_var)
+
+
+def _check(schedule: Schedule, parametrization: Parametrization, decoder: Decoder) -> None:
+    if isinstance(decoder, LevelPosterior) and not isinstance(parametrization, Levels):
+        raise BadInput("the levels decoder needs the levels parametrization")
+    divides = isinstance(parametrization, Linear) and parametrization.divides
+    if divides and float(schedule.alpha_bar[-1]) == 0:
+        raise BadInput(
+            f"{parametrization.name} prediction cannot give x_0 at zero terminal SNR "
+            f"(alpha_bar[{schedule.T}] = 0): use v or x_0"
+        )

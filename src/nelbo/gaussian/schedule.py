@@ -1,0 +1,271 @@
+"""How fast the data is destroyed: beta_1..beta_T, and all that follows from them.
+
+A schedule is one table, log alpha_t = log(1 - beta_t), from which every other is computed in
+float64 without cancellation (log1p, expm1, a compensated sum). Networks never see float64: a
+table is cast when it is used. What a schedule does not decide: the reverse variance, and what
+the network is told about t.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import final
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from nelbo.errors import BadInput
+from nelbo.types import Batch, Time
+
+__all__ = [
+    "SCHEDULES",
+    "Schedule",
+    "at",
+    "cosine",
+    "from_betas",
+    "linear",
+    "log_snr_linear",
+    "scaled_linear",
+    "sigmoid",
+]
+
+Table = Float64[Tensor, " steps"]  # indexed by t = 0..T
+
+
+def at(table: Float64[Tensor, "steps ..."], t: Time, x: Batch) -> Float[Tensor, "..."]:
+    """table[t] in x's dtype and device, shaped to broadcast against x.
+
+    A table has one entry per t, or one per t and dimension.
+    """
+    row = table[t].to(x.dtype).to(x.device, non_blocking=True)
+    return row.reshape(len(t), *(1,) * (x.ndim - row.ndim), *row.shape[1:])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """alpha_bar_t = prod over s <= t of (1 - beta_s), t = 0..T, with alpha_bar_0 = 1.
+
+    `log_alpha` holds log(1 - beta_t) for t = 1..T; `kept` holds, for a sub-chain, the step of
+    the original chain that each step is, which is what its network is told (else 1..T).
+    Source: Ho et al. 2020, section 2, eqs. 4 and 7.
+
+    Raises:
+        BadInput: a beta outside (0, 1), named with its t. beta_T = 1 is allowed: the chain then
+            ends in pure noise (zero terminal signal-to-noise ratio).
+    """
+
+    name: str
+    log_alpha: Float64[Tensor, " T"]
+    kept: Int64[Tensor, " T"] = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if len(self.log_alpha) == 0:
+            raise BadInput("a schedule needs at least one step; got T = 0")
+        if self.kept is None:
+            object.__setattr__(self, "kept", torch.arange(1, len(self.log_alpha) + 1))
+        inside = (self.log_alpha < 0) & (self.log_alpha > -math.inf)
+        inside[-1] |= self.log_alpha[-1] == -math.inf
+        if not inside.all():
+            t = int((~inside).nonzero()[0]) + 1
+            beta = float(-torch.expm1(self.log_alpha[t - 1]))
+            raise BadInput(f"beta must lie in (0, 1); got beta[{t}] = {beta} in {self.name}")
+
+    @property
+    def T(self) -> int:
+        """The number of steps."""
+        return len(self.log_alpha)
+
+    @cached_property
+    def log_alpha_bar(self) -> Table:
+        """log alpha_bar_t, t = 0..T."""
+        return torch.tensor([0.0, *_running_sum(self.log_alpha.tolist())], dtype=torch.float64)
+
+    @cached_property
+    def alpha_bar(self) -> Table:
+        """alpha_bar_t, t = 0..T."""
+        return self.log_alpha_bar.exp()
+
+    @cached_property
+    def one_minus_alpha_bar(self) -> Table:
+        """1 - alpha_bar_t, the variance of q(x_t | x_0), t = 0..T."""
+        return -torch.expm1(self.log_alpha_bar)
+
+    @cached_property
+    def log_one_minus_alpha_bar(self) -> Table:
+        """log(1 - alpha_bar_t), t = 0..T; -inf at t = 0, and accurate where alpha_bar_t is tiny."""
+        near_1 = torch.log1p(-self.alpha_bar)
+        return torch.where(self.alpha_bar < 0.5, near_1, self.one_minus_alpha_bar.log())
+
+    @cached_property
+    def log_snr(self) -> Table:
+        """log alpha_bar_t / (1 - alpha_bar_t), t = 0..T; +inf at t = 0."""
+        return self.log_alpha_bar - self.log_one_minus_alpha_bar
+
+    @cached_property
+    def alpha(self) -> Table:
+        """1 - beta_t, with alpha_0 = 1."""
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.log_alpha.exp()])
+
+    @cached_property
+    def beta(self) -> Table:
+        """beta_t, with beta_0 = 0."""
+        return torch.cat([torch.zeros(1, dtype=torch.float64), -torch.expm1(self.log_alpha)])
+
+    @cached_property
+    def posterior_variance(self) -> Table:
+        """beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t), t = 1..T; 0 at t = 1."""
+        return self._over_t(self.beta[1:] * self.one_minus_alpha_bar[:-1])
+
+    @cached_property
+    def posterior_x_0(self) -> Table:
+        """The weight of x_0 in the mean of q(x_{t-1} | x_t, x_0); 1 at t = 1."""
+        return self._over_t(self.beta[1:] * (0.5 * self.log_alpha_bar[:-1]).exp())
+
+    @cached_property
+    def posterior_x_t(self) -> Table:
+        """The weight of x_t in the mean of q(x_{t-1} | x_t, x_0); 0 at t = 1."""
+        return self._over_t((0.5 * self.log_alpha).exp() * self.one_minus_alpha_bar[:-1])
+
+    def _over_t(self, numerator: Tensor) -> Table:
+        """numerator_t / (1 - alpha_bar_t), t = 1..T, with 0 put at t = 0."""
+        quotient = numerator / self.one_minus_alpha_bar[1:]
+        return torch.cat([torch.zeros(1, dtype=torch.float64), quotient])
+
+    @cached_property
+    def importance(self) -> Float64[Tensor, " transitions"]:
+        """A guess at each t's share of the bound, t = 2..T: half even, half the fall of log SNR.
+
+        The bound is an integral over log SNR in the limit (Kingma et al. 2021, eq. 13), so a t
+        that spans much of it weighs much; the even half keeps every share away from 0.
+        """
+        fall = self.log_snr[1:-1] - self.log_snr[2:]
+        fall = fall.clamp(max=float(fall[fall.isfinite()].sum()) or 1.0)
+        return 0.5 * fall / fall.sum() + 0.5 / max(len(fall), 1)
+
+    def subchain(self, steps: Sequence[int]) -> "Schedule":
+        """The chain that visits only the given t of this one, a chain of its own.
+
+        Its alphas are products over what is skipped, so its marginals are this chain's at the
+        kept t (Nichol and Dhariwal 2021, section 4), and `kept` remembers the original t.
+
+        Raises:
+            BadInput: the steps are not increasing within 1..T, or none is given.
+        """
+        ordered = all(s < t for s, t in zip([0, *steps], [*steps, self.T + 1], strict=True))
+        if not steps or not ordered:
+            raise BadInput(f"kept steps must increase within 1..{self.T}; got {list(steps)[:8]}")
+        spans = zip([0, *steps[:-1]], steps, strict=True)
+        log_alpha = [math.fsum(self.log_alpha[s:t].tolist()) for s, t in spans]
+        table = torch.tensor(log_alpha, dtype=torch.float64)
+        return Schedule(self.name, table, self.kept[torch.tensor(steps) - 1])
+
+
+def _running_sum(terms: list[float]) -> list[float]:
+    """Prefix sums, each within one rounding of exact (Neumaier's compensated sum)."""
+    total, lost, sums = 0.0, 0.0, []
+    for term in terms:
+        if math.isinf(term):  # beta_T = 1: nothing is left, and inf - inf must not arise
+            sums.append(term)
+            continue
+        after = total + term
+        big, small = (total, term) if abs(total) >= abs(term) else (term, total)
+        lost += (big - after) + small
+        total = after
+        sums.append(total + lost)
+    return sums
+
+
+def from_betas(betas: Sequence[float], name: str = "betas") -> Schedule:
+    """The schedule with the given beta_1..beta_T.
+
+    Raises:
+        BadInput: as `Schedule`; also NaN.
+    """
+    for t, beta in enumerate(betas, start=1):
+        if not (0 < beta < 1 or (beta == 1 and t == len(betas))):
+            raise BadInput(f"beta must lie in (0, 1); got beta[{t}] = {beta} in {name}")
+    return Schedule(name, torch.log1p(-torch.tensor(list(betas), dtype=torch.float64)))
+
+
+def _spread(first: float, last: float, count: int) -> list[float]:
+    """`count` evenly spaced numbers; the first alone when count = 1."""
+    return [first + (last - first) * i / max(count - 1, 1) for i in range(count)]
+
+
+def linear(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
+    """beta_t evenly spaced from beta_1 to beta_T (Ho et al. 2020, section 4)."""
+    return from_betas(_spread(beta_1, beta_T, T), "linear")
+
+
+def scaled_linear(T: int = 1000, beta_1: float = 0.00085, beta_T: float = 0.012) -> Schedule:
+    """sqrt(beta_t) evenly spaced (Rombach et al. 2022, latent diffusion).
+
+    Raises:
+        BadInput: as `from_betas`; a negative beta_1 or beta_T.
+    """
+    if not (beta_1 >= 0 and beta_T >= 0):
+        raise BadInput(f"beta must lie in (0, 1); got {beta_1} to {beta_T} in scaled-linear")
+    roots = _spread(math.sqrt(beta_1), math.sqrt(beta_T), T)
+    return from_betas([root * root for root in roots], "scaled-linear")
+
+
+def sigmoid(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
+    """(beta_t - beta_1) / (beta_T - beta_1) = logistic(y), y even on [-6, 6] (Xu et al. 2022)."""
+    weights = [1 / (1 + math.exp(-y)) for y in _spread(-6.0, 6.0, T)]
+    return from_betas([beta_1 + (beta_T - beta_1) * w for w in weights], "sigmoid")
+
+
+def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
+    """beta_t = min(1 - f(t)/f(t-1), max_beta), f(t) = cos^2((t/T + s)/(1 + s) pi/2).
+
+    Source: Nichol and Dhariwal 2021, eq. 17.
+
+    Raises:
+        BadInput: as `from_betas`; s outside [0, 1].
+    """
+    if not 0 <= s <= 1:
+        raise BadInput(f"the cosine schedule's s must lie in [0, 1]; got {s}")
+    # With u the distance from pi/2, f = sin^2 u and 1 - f(t)/f(t-1) is a product of sines, of
+    # angles taken from the nearer end: no difference of nearly equal numbers at either.
+    step = math.pi / (2 * max(T, 1) * (1 + s))
+    betas = []
+    for t in range(1, T + 1):
+        u_prev = (T - t + 1) * step
+        both = min(2 * (T - t) + 1, 2 * (t + T * s) - 1) * step  # u + u_prev, or pi less that
+        betas.append(min(math.sin(step) * math.sin(both) / math.sin(u_prev) ** 2, max_beta))
+    return from_betas(betas, "cosine")
+
+
+def log_snr_linear(T: int = 1000, first: float = 9.2, last: float = -9.0) -> Schedule:
+    """log SNR_t evenly spaced from `first` at t = 1 to `last` at t = T.
+
+    The weights of the bound are then even in t (Kingma et al. 2021, VDM); the default ends where
+    a lattice of up to 17 levels is known exactly at t = 1 and L_T is below 1e-4 nats per dim.
+
+    Raises:
+        BadInput: not 300 >= first > last >= -300, beyond which an SNR is no float64.
+    """
+    if not 300 >= first > last >= -300:
+        raise BadInput(
+            f"log SNR must fall from first to last within -300..300; got {first} and {last}"
+        )
+    gap = (first - last) / max(T - 1, 1)
+    log_alpha = [-math.log1p(math.exp(-first))] if T > 0 else []
+    for log_snr in _spread(first, last, T)[:-1]:
+        # alpha_bar_{t-1} / alpha_bar_t = 1 + sigmoid(log_snr_{t-1}) (1/SNR_t - 1/SNR_{t-1})
+        noise = math.exp(-log_snr) * math.expm1(gap)
+        log_alpha.append(-math.log1p(noise / (1 + math.exp(-log_snr))))
+    return Schedule("log-snr-linear", torch.tensor(log_alpha, dtype=torch.float64))
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "linear": linear,
+    "scaled-linear": scaled_linear,
+    "cosine": cosine,
+    "sigmoid": sigmoid,
+    "log-snr-linear": log_snr_linear,
+    "betas": from_betas,
+}
