@@ -1,0 +1,247 @@
+"""Arrays, tensors and torch datasets as `Images`: integers as they are, floats only on a grid."""
+
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nelbo.data.images import Images, reason, shown
+from nelbo.errors import BadInput
+from nelbo.types import Grid
+
+__all__ = ["array_file", "as_images", "declared"]
+
+Array: TypeAlias = NDArray[Any]
+
+BLOCK = 1024  # images checked at a time: float64 copies of a whole set would not fit
+LEVELS_OF = {"bool": 2, "uint8": 256, "uint16": 65536}
+LAYOUTS = "(N, H, W), (N, C, H, W) or (N, H, W, C) with C of 1 or 3"
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """What a map-style torch dataset, or a list, offers."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+def as_images(
+    data: object, *, n: int | None = None, grid: Grid | None = None, name: str = "tensor"
+) -> Images:
+    """Images of a tensor, a numpy array, a torch Dataset or a list; `Images` pass through.
+
+    A tensor is (N, C, H, W) or (N, H, W); an array may also be (N, H, W, C) with C of 1 or 3. The
+    items of a dataset are tensors (C, H, W) or (H, W), arrays, PIL images, or tuples that begin
+    with one of these. Integers are levels; floats are read on `grid`. n is the number of levels;
+    where neither it nor a grid is given, uint8 has 256, uint16 65536 and bool 2.
+
+    Raises:
+        BadInput: anything else, a value that is no level or off the grid, or n against grid.
+    """
+    n = declared(name, n, grid)
+    if isinstance(data, Images):
+        if n not in (None, data.n):
+            raise BadInput(f"{data.name}: has {data.n} levels; {n} were declared")
+        return data
+    if isinstance(data, Tensor):
+        return _images(_numpy(data), n, grid, name, tensor=True)
+    if isinstance(data, np.ndarray):
+        return _images(data, n, grid, name)
+    if isinstance(data, str | bytes | dict) or not isinstance(data, Indexed):
+        raise BadInput(
+            f"{name}: a {type(data).__name__} is not images; give a tensor, an array, a Dataset "
+            "with a length, or the result of nelbo.data.load(spec)"
+        )
+    return _images(_stacked(data, n or 256, name), n, grid, name, tensor=True)
+
+
+def declared(name: str, n: int | None, grid: Grid | None) -> int | None:
+    """The declared number of levels, None where nothing declares it.
+
+    Raises:
+        BadInput: n < 2, or n and grid differ.
+    """
+    if n is not None and n < 2:
+        raise BadInput(f"{name}: data have at least 2 levels; {n} were declared")
+    if grid is None:
+        return n
+    if n not in (None, grid.n):
+        raise BadInput(f"{name}: {n} levels and a grid of {grid.n} levels; give one of them")
+    return grid.n
+
+
+def array_file(path: Path, n: int | None, grid: Grid | None) -> Images:
+    """Images of a .npy file, or of a .npz with one array or one named images.
+
+    Raises:
+        BadInput: damaged, pickled, several arrays, or what `as_images` refuses.
+    """
+    try:
+        array = _opened(path)
+    except BadInput:
+        raise
+    except Exception as error:  # zip, zlib, header and pickle errors have no common base
+        raise BadInput(
+            f"{shown(path)}: cannot be read as a numpy file without pickles ({reason(error)}); "
+            "write it with numpy.save or numpy.savez"
+        ) from error
+    images = _images(array, n, grid, shown(path))
+    return Images(path.name, None, images.levels, images.n)
+
+
+def _opened(path: Path) -> Array:
+    if path.suffix == ".npy":
+        # Mapped: a header that promises more than the file holds then allocates nothing.
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(mapped, NpzFile):
+            mapped.close()
+            raise BadInput(f"{shown(path)}: is a zip of arrays; rename it to .npz")
+        return np.asarray(mapped)
+    with path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, NpzFile):
+            raise ValueError("it is one array, so its name must end in .npy")
+        names = loaded.files
+        if len(names) != 1 and "images" not in names:
+            raise BadInput(
+                f"{shown(path)}: holds {len(names)} arrays ({shown(', '.join(names[:5]))}) and "
+                "none is named images; store the images under that name"
+            )
+        return np.asarray(loaded["images" if "images" in names else names[0]])
+
+
+def _numpy(tensor: Tensor) -> Array:
+    tensor = tensor.detach().cpu()
+    narrow = tensor.dtype == torch.bfloat16  # numpy has none; float32 holds it exactly
+    array: Array = (tensor.float() if narrow else tensor).numpy()
+    return array
+
+
+def _images(
+    array: Array, n: int | None, grid: Grid | None, name: str, *, tensor: bool = False
+) -> Images:
+    axes = _layout(array.shape, name, tensor=tensor)
+    if array.dtype.kind in "iub":
+        count = n or LEVELS_OF.get(array.dtype.name)
+        if count is None:
+            raise BadInput(
+                f"{name}: {array.dtype} does not say how many levels there are; declare it, "
+                f"for example levels={max(2, int(array.max(initial=0)) + 1)} (--levels)"
+            )
+        native = np.dtype(np.uint8) if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
+        levels = array.astype(native)  # a copy: the caller keeps the array
+    elif array.dtype.kind == "f":
+        if grid is None:
+            raise BadInput(_undeclared(array, n, name))
+        count, levels = grid.n, _on_grid(array, grid, name)
+    else:
+        raise BadInput(f"{name}: {array.dtype} values are neither integers nor floats")
+    levels = levels[:, None] if axes is None else levels.transpose(axes)
+    return Images(name, None, torch.from_numpy(levels), count)
+
+
+def _layout(shape: tuple[int, ...], name: str, *, tensor: bool) -> tuple[int, ...] | None:
+    """The permutation to (N, C, H, W), None where the channel axis is missing."""
+    if len(shape) == 4:
+        before, after = shape[1] in (1, 3), shape[3] in (1, 3)
+        if tensor or (before and not after):
+            return (0, 1, 2, 3)
+        if after and not before:
+            return (0, 3, 1, 2)
+        problem = "could be (N, C, H, W) or (N, H, W, C)" if before else "has no axis of 1 or 3"
+        fix = "give torch.from_numpy(array) as (N, C, H, W)"
+    elif len(shape) == 3 and (shape[0] == 3 or shape[2] in (1, 3)):
+        problem = f"could be {shape[0]} grey images or one image with its channels"
+        fix = "add the missing axis, array[:, None] or array[None]"
+    elif len(shape) == 3:
+        return None
+    else:
+        problem, fix = f"has {len(shape)} axes", "reshape it"
+    raise BadInput(f"{name}: shape {shape} {problem}; images are {LAYOUTS}; {fix}")
+
+
+def _undeclared(array: Array, n: int | None, name: str) -> str:
+    low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
+    hi = 1.0 if high <= 1 else float((n or 256) - 1)
+    guess = f"Grid({n or 256}, {-1.0 if low < 0 else 0.0}, {hi})"
+    return (
+        f"{name}: holds {array.dtype} values from {low:g} to {high:g} and nothing says which "
+        f"levels they are; store integers, or declare their grid, for example grid={guess}"
+    )
+
+
+def _on_grid(array: Array, grid: Grid, name: str) -> Array:
+    """The level of each value, all of which must be on the grid up to rounding.
+
+    x / 127.5 - 1 or (x / 255 - mean) / std in the array's dtype end within 2 eps max(|lo|, |hi|);
+    twice that is allowed. Doubles are often cast singles, so eps is never below float32's; and a
+    value nearer to the middle between two levels than to either is never taken, whatever the dtype.
+    """
+    eps = max(float(np.finfo(array.dtype).eps), float(np.finfo(np.float32).eps))
+    allowed = min(4 * eps * max(abs(grid.lo), abs(grid.hi)), grid.spacing / 8)
+    out = np.empty(array.shape, np.uint8 if grid.n <= 256 else np.int32)
+    for start in range(0, len(array), BLOCK):
+        block = torch.from_numpy(np.array(array[start : start + BLOCK], np.float64))
+        level = grid.levels(block)
+        bad = ~((block - grid.values(level, torch.float64)).abs() <= allowed)  # NaN is bad too
+        if bad.any():
+            at = tuple(int(i) for i in bad.nonzero()[0])
+            value, nearest = float(block[at]), float(grid.values(level[at], torch.float64))
+            index = (start + at[0], *at[1:])
+            raise BadInput(
+                f"{name}: value {value:.9g} at index {index} is not on the grid of {grid.n} "
+                f"levels on [{grid.lo:g}, {grid.hi:g}] (nearest: {nearest:.9g}); declare the grid "
+                "the values were made on, or store the integers they came from"
+            )
+        out[start : start + BLOCK] = level.numpy()
+    return out
+
+
+def _stacked(data: Indexed, n: int, name: str) -> Array:
+    """All items of a dataset as one array (N, C, H, W)."""
+    if len(data) == 0:
+        raise BadInput(f"{name}: holds no images")
+    first = _item(data[0], n, f"{name}, image 0")
+    out = np.empty((len(data), *first.shape), first.dtype)
+    for i in range(len(data)):
+        item = _item(data[i], n, f"{name}, image {i}")
+        if item.shape != first.shape or item.dtype != first.dtype:
+            raise BadInput(
+                f"{name}: image 0 is {first.shape} {first.dtype} and image {i} is {item.shape} "
+                f"{item.dtype}; all must have one shape (channels, rows, columns) and dtype"
+            )
+        out[i] = item
+    return out
+
+
+def _item(item: object, n: int, where: str) -> Array:
+    """One image as (C, H, W)."""
+    if isinstance(item, tuple | list) and item:
+        item = item[0]  # (image, label)
+    if isinstance(item, Tensor):
+        array = _numpy(item)
+        if array.ndim not in (2, 3):
+            raise BadInput(f"{where}: must be (C, H, W) or (H, W); got shape {array.shape}")
+        return array[None] if array.ndim == 2 else array
+    if isinstance(item, np.ndarray):
+        axes = _layout((1, *item.shape), where, tensor=False)
+        return item[None] if axes is None else item[None].transpose(axes)[0]
+    return _picture(item, n, where)
+
+
+def _picture(item: object, n: int, where: str) -> Array:
+    from PIL import Image  # here, so that arrays cost no import of Pillow
+
+    from nelbo.data.pictures import pixels
+
+    if not isinstance(item, Image.Image):
+        raise BadInput(
+            f"{where}: a {type(item).__name__} is not an image; items must be tensors, arrays, "
+            "PIL images, or tuples that begin with one"
+        )
+    return pixels(item, n, where)

@@ -1,0 +1,146 @@
+"""A set of images as levels 0..n-1, numbered, named in messages, and with a digest."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Int, Integer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nelbo.errors import BadInput
+
+__all__ = ["Images", "reason", "shown"]
+
+MOST_LEVELS = 2**31  # what int32 storage can count
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """The path as one printable line, whatever bytes its name has."""
+    text = os.fspath(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def reason(error: Exception) -> str:
+    """A foreign error as one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+# eq=False: two sets are the same data when their sha256 are; tensors have no boolean ==.
+@final
+@dataclass(frozen=True, eq=False)
+class Images:
+    """N images of C x H x W pixels, each one of the levels 0..n-1.
+
+    Any integer dtype is taken; it is stored on the CPU as uint8 where n <= 256, else as int32. A
+    tensor that already has this form is shared, not copied: do not write to it.
+
+    Arguments:
+        name: what reports call the data.
+        split: the part of a larger set that this is, None for all of it.
+        levels: the pixels.
+        n: how many levels there are, used or not.
+        sources: a file name per image, or empty when they came as one array.
+        kept: the ids of these images in the set they were taken from; None for 0..N-1.
+
+    Raises:
+        BadInput: not integers, not 4 dimensions, no image, or a value outside 0..n-1.
+    """
+
+    name: str
+    split: str | None
+    levels: Integer[Tensor, "N C H W"] = field(repr=False)
+    n: int
+    sources: tuple[str, ...] = field(default=(), repr=False)
+    kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.n <= MOST_LEVELS:
+            raise BadInput(f"{self.name}: needs 2 to {MOST_LEVELS} levels; got {self.n}")
+        if self.levels.is_floating_point() or self.levels.is_complex():
+            raise BadInput(
+                f"{self.name}: levels must be integers; got {self.levels.dtype}; "
+                "use as_images(data, grid=Grid(n, lo, hi)) to read floats as levels"
+            )
+        if self.levels.ndim != 4 or self.levels.numel() == 0:
+            raise BadInput(
+                f"{self.name}: images must be (N, C, H, W) with at least one pixel; "
+                f"got shape {tuple(self.levels.shape)}"
+            )
+        if len(self.sources) not in (0, len(self)) or len(self.ids) != len(self):
+            raise BadInput(
+                f"{self.name}: needs one source and one id for each of {len(self)} images; "
+                f"got {len(self.sources)} and {len(self.ids)}"
+            )
+        array = self.levels.detach().cpu().numpy()
+        self._refuse_outside(array)
+        storage = np.uint8 if self.n <= 256 else np.int32
+        object.__setattr__(self, "levels", torch.from_numpy(np.ascontiguousarray(array, storage)))
+
+    def _refuse_outside(self, array: NDArray[Any]) -> None:
+        if int(array.min()) >= 0 and int(array.max()) < self.n:
+            return
+        first = np.unravel_index(int(np.argmax((array < 0) | (array >= self.n))), array.shape)
+        image, *pixel = (int(i) for i in first)
+        raise BadInput(
+            f"{self.source(image)}: value {int(array[first])} at (channel, row, column) "
+            f"{tuple(pixel)} is not a level 0..{self.n - 1}; declare the number of levels that "
+            f"the data have, or store levels counted from 0"
+        )
+
+    def __len__(self) -> int:
+        return int(self.levels.shape[0])
+
+    @property
+    def ids(self) -> Int[Tensor, " N"]:
+        """The number of each image in the full set; noise is a function of it."""
+        return torch.arange(len(self)) if self.kept is None else self.kept
+
+    @property
+    def dims(self) -> int:
+        """C H W, the pixels that bits/dim divides by."""
+        return int(self.levels[0].numel())
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of shape, n and pixels; names, ids and split do not enter."""
+        array = self.levels.numpy()
+        digest = hashlib.sha256(f"nelbo.images/1 {array.shape} {self.n}\n".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+        return digest.hexdigest()
+
+    def source(self, i: int) -> str:
+        """What a message calls the image at position i of this set."""
+        if self.sources:
+            return f"{self.name}/{self.sources[i]}"
+        return f"{self.name}, image {int(self.ids[i])}"
+
+    def first(self, k: int) -> "Images":
+        """The first k images, ids kept.
+
+        Raises:
+            BadInput: k < 1, or there are not so many.
+        """
+        if not 1 <= k <= len(self):
+            raise BadInput(f"{self.name}: has {len(self)} images; asked for the first {k}")
+        return self.subset(torch.arange(k))
+
+    def subset(self, index: Sequence[int] | Tensor) -> "Images":
+        """The images at these positions, in this order, ids kept.
+
+        Raises:
+            BadInput: a position is not an integer 0..N-1, or occurs twice.
+        """
+        where = torch.as_tensor(index)
+        whole = where.ndim == 1 and where.numel() > 0 and where.dtype in (torch.int64, torch.int32)
+        if not whole or int(where.min()) < 0 or int(where.max()) >= len(self):
+            raise BadInput(f"{self.name}: a subset needs integer positions 0..{len(self) - 1}")
+        if len(set(where.tolist())) != len(where):
+            raise BadInput(f"{self.name}: a subset takes each image once")
+        sources = tuple(self.sources[i] for i in where.tolist()) if self.sources else ()
+        return replace(self, levels=self.levels[where], sources=sources, kept=self.ids[where])

@@ -1,0 +1,86 @@
+"""Data sets known by name: the digits inside the package and MNIST from its idx files."""
+
+import gzip
+import struct
+import zlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nelbo.data.images import Images, reason, shown
+from nelbo.errors import BadInput
+
+__all__ = ["digits", "mnist"]
+
+Array: TypeAlias = NDArray[Any]
+
+TRAIN_DIGITS = 1297  # of 1797; the other 500 are the test set
+MNIST_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+IDX_IMAGES = 0x00000803  # magic number: unsigned bytes, three axes
+
+
+def digits(split: str | None) -> Images:
+    """1797 handwritten digits, 8 x 8, levels 0..16, or their train (1297) or test (500) part.
+
+    UCI Optical Recognition of Handwritten Digits, CC BY 4.0, in scikit-learn's order; the parts
+    follow `numpy.random.default_rng(0).permutation(1797)`.
+    """
+    with (files("nelbo") / "digits.npz").open("rb") as file, np.load(file) as archive:
+        array = archive["images"]
+    if split is not None:
+        order = np.random.default_rng(0).permutation(len(array))
+        array = array[order[:TRAIN_DIGITS] if split == "train" else order[TRAIN_DIGITS:]]
+    return Images("digits", split, torch.from_numpy(array[:, None]), 17)
+
+
+def mnist(directory: Path, split: str | None) -> Images:
+    """28 x 28 grey images of the idx files in a folder; train, then test, where no split is asked.
+
+    Raises:
+        BadInput: the folder or a file is missing, or a file is not whole.
+    """
+    if not directory.is_dir():
+        raise BadInput(f"{shown(directory)}: no such folder; mnist:DIR is the folder of idx files")
+    parts = [
+        _idx(_found(directory, MNIST_FILES[part])) for part in ([split] if split else MNIST_FILES)
+    ]
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise BadInput(f"{shown(directory)}: train and test images differ in size")
+    return Images("mnist", split, torch.from_numpy(np.concatenate(parts)[:, None]), 256)
+
+
+def _found(directory: Path, name: str) -> Path:
+    for path in (directory / name, directory / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise BadInput(f"{shown(directory)}: holds neither {name} nor {name}.gz; put one of them there")
+
+
+def _idx(path: Path) -> Array:
+    """(N, H, W) bytes of an idx file, plain or gz."""
+    where = shown(path)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(16)
+            magic, *shape = struct.unpack(">4I", head) if len(head) == 16 else (None,)
+            if magic != IDX_IMAGES:
+                raise BadInput(
+                    f"{where}: is not an idx file of images (magic {head[:4].hex() or 'missing'}, "
+                    f"not {IDX_IMAGES:08x}); download it again"
+                )
+            size = shape[0] * shape[1] * shape[2]
+            body = file.read(size + 1)  # one more than promised, to notice what is behind
+    except BadInput:
+        raise
+    except (OSError, EOFError, MemoryError, OverflowError, zlib.error) as error:
+        raise BadInput(f"{where}: is damaged ({reason(error)}); download it again") from error
+    if len(body) != size:
+        amount = "more" if len(body) > size else f"{len(body)} bytes"
+        raise BadInput(
+            f"{where}: promises {size} bytes of pixels and holds {amount}; download it again"
+        )
+    return np.frombuffer(body, np.uint8).reshape(shape)

@@ -1,0 +1,202 @@
+"""A folder of image files as exact pixel values; what cannot be read without change is refused.
+
+Colour profiles and gamma are left alone: a level is the number that the file stores.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from nelbo.data.images import reason, shown
+from nelbo.errors import BadInput
+
+__all__ = ["folder", "pixels"]
+
+Array: TypeAlias = NDArray[Any]
+
+# Not every format Pillow knows: some run other programs, some drop bits without a word.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+COLOURS = {"1": 1, "L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
+
+
+def folder(root: Path, n: int) -> tuple[Array, tuple[str, ...]]:
+    """(N, C, H, W) pixels and the N file names, sorted by path below root.
+
+    Files directly in root and in one level of class folders; names that begin with a dot are
+    ignored, anything else that is not an image is refused.
+
+    Raises:
+        BadInput: no images, images of different shapes, or one that `pixels` refuses.
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise BadInput(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on, which fills damaged images with grey; "
+            "set it to False"
+        )
+    paths = _files(root)
+    names = tuple(path.relative_to(root).as_posix() for path in paths)
+    first = _picture(paths[0], n)
+    out = np.empty((len(paths), *first.shape), first.dtype)
+    for i, path in enumerate(paths):
+        item = _picture(path, n)
+        if item.shape != first.shape:
+            raise BadInput(
+                f"{shown(paths[0])}: {_size(first)}; {shown(path)}: {_size(item)}; all images must "
+                "have one size and one number of channels; sort them into folders by size"
+            )
+        out[i] = item
+    return out, names
+
+
+def pixels(image: Image.Image, n: int, where: str) -> Array:
+    """(C, H, W) integers of one picture exactly as stored, C of 1 or 3.
+
+    Grey, RGB and palettes are taken, alpha where it is 255 throughout, 16-bit grey where n > 256;
+    a 1-bit picture is 0 and 255, or 0 and 1 where n = 2.
+
+    Raises:
+        BadInput: several frames, an orientation to apply, transparency, a depth or a mode that
+            would not survive as stored.
+    """
+    if getattr(image, "is_animated", False):
+        raise BadInput(f"{where}: has more than one frame; save each frame as a file")
+    _refuse_rescaled(image, where)
+    turned = _orientation(image)
+    image.load()
+    # Asked twice: a TIFF is turned while it loads, a PNG may keep its EXIF behind the pixels.
+    turned = turned if turned != 1 else _orientation(image)
+    if turned != 1:
+        raise BadInput(
+            f"{where}: has EXIF orientation {turned}, so its pixels are not in the order shown; "
+            "apply it and save again (PIL.ImageOps.exif_transpose)"
+        )
+    if image.mode.startswith("I"):
+        return _deep(image, n, where)
+    if n > 256:
+        raise BadInput(
+            f"{where}: mode {image.mode} has 8 bits per channel and {n} levels were declared; "
+            "declare 256 (--levels 256)"
+        )
+    return _shallow(image, n, where)
+
+
+def _files(root: Path) -> list[Path]:
+    try:
+        found: list[Path] = []
+        for entry in _visible(root):
+            found += _visible(entry) if entry.is_dir() else [entry]
+        strange = next((path for path in sorted(found) if not path.is_file()), None)
+    except OSError as error:
+        raise BadInput(f"{shown(root)}: cannot be listed ({reason(error)})") from error
+    if strange is not None:
+        raise BadInput(
+            f"{shown(strange)}: is not a regular file; images are read from the folder itself "
+            "and from class folders directly in it; move it elsewhere"
+        )
+    if not found:
+        raise BadInput(f"{shown(root)}: holds no images; give a folder of image files")
+    return sorted(found)
+
+
+def _visible(directory: Path) -> list[Path]:
+    return [path for path in directory.iterdir() if not path.name.startswith(".")]
+
+
+def _picture(path: Path, n: int) -> Array:
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of bombs, cut EXIF and cut tags, and goes on; here these are errors.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("error", UserWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                image.verify()  # PNG checksums, which decoding passes over
+            with Image.open(path, formats=FORMATS) as image:
+                return pixels(image, n, shown(path))
+    except BadInput:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadInput(
+            f"{shown(path)}: is not an image ({', '.join(FORMATS)}), or its header is damaged; "
+            "remove it, or hide it by a leading dot"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadInput(
+            f"{shown(path)}: has more pixels than PIL.Image.MAX_IMAGE_PIXELS "
+            f"= {Image.MAX_IMAGE_PIXELS}, as a decompression bomb would; cut it into smaller images"
+        ) from error
+    except Exception as error:  # a decoder raises whatever its parser met
+        raise BadInput(
+            f"{shown(path)}: is damaged or cannot be read ({reason(error)}); replace it"
+        ) from error
+
+
+def _size(item: Array) -> str:
+    channels, rows, columns = item.shape
+    return f"{columns} x {rows} pixels with {channels} channel{'s' * (channels > 1)}"
+
+
+def _orientation(image: Image.Image) -> int:
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def _refuse_rescaled(image: Image.Image, where: str) -> None:
+    """Refuse 16-bit colour, read as 8 bits, and PPM maxima that are stretched to 255 or 65535."""
+    deep = image.mode.startswith("I")
+    for codec, _, _, args in getattr(image, "tile", ()):
+        parts = args if isinstance(args, tuple) else (args,)
+        stretched = codec.startswith("ppm") and parts[1:] not in ((), (65535 if deep else 255,))
+        if stretched or (not deep and ";16" in str(parts[0])):
+            stored = " ".join(str(part) for part in parts[:2])
+            raise BadInput(
+                f"{where}: its pixels ({stored}) would be rescaled to mode {image.mode} on "
+                "reading; store them as an integer .npy array and declare its levels"
+            )
+
+
+def _deep(image: Image.Image, n: int, where: str) -> Array:
+    if n <= 256:
+        raise BadInput(
+            f"{where}: mode {image.mode} has more than 8 bits per pixel and the grid has {n} "
+            "levels; declare 65536 levels (--levels 65536)"
+        )
+    if image.has_transparency_data:
+        raise BadInput(f"{where}: declares a transparent grey; save it without")
+    return np.asarray(image).astype(np.int32)[None]
+
+
+def _shallow(image: Image.Image, n: int, where: str) -> Array:
+    if image.mode not in (*COLOURS, "P"):
+        raise BadInput(
+            f"{where}: mode {image.mode} does not map to grey or RGB without loss; convert it "
+            "yourself (PIL.Image.convert) and save it as L or RGB"
+        )
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if int(alpha.min()) < 255:
+            raise BadInput(
+                f"{where}: mode {image.mode} with transparent pixels has no RGB value of its own; "
+                "flatten it onto a background and save it without alpha"
+            )
+    if image.mode == "P":
+        return _painted(image, where)
+    array = np.asarray(image)
+    if image.mode == "1":
+        array = array.astype(np.uint8) * np.uint8(1 if n == 2 else 255)
+    array = array.reshape(*array.shape[:2], -1)[..., : COLOURS[image.mode]]
+    return np.moveaxis(array, 2, 0)
+
+
+def _painted(image: Image.Image, where: str) -> Array:
+    """Palette entries in place of their indices; one channel where every entry is grey."""
+    palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
+    index = np.asarray(image)
+    if int(index.max()) >= len(palette):
+        raise BadInput(
+            f"{where}: uses colour {int(index.max())} of a palette of {len(palette)}; replace it"
+        )
+    grey = bool((palette == palette[:, :1]).all())
+    return np.moveaxis(palette[index][..., : 1 if grey else 3], 2, 0)

@@ -1,0 +1,119 @@
+"""One string names a data set, the same everywhere: `load("digits:test")`."""
+
+import difflib
+import os
+from pathlib import Path
+
+import torch
+
+from nelbo.data.arrays import array_file, declared
+from nelbo.data.images import Images, shown
+from nelbo.data.named import digits, mnist
+from nelbo.errors import BadInput
+from nelbo.types import Grid
+
+__all__ = ["load"]
+
+SPLITS = ("train", "test")
+FORMS = "digits[:train|:test], mnist:DIR[:train|:test], a folder of images, a .npy or .npz file"
+NAMES = ("digits", "mnist")
+NOT_YET = ("hf", "cifar10")
+
+
+def load(
+    spec: str,
+    *,
+    split: str | None = None,
+    levels: int | None = None,
+    grid: Grid | None = None,
+) -> Images:
+    """Images of digits[:SPLIT], mnist:DIR[:SPLIT], a folder of images, or a .npy or .npz file.
+
+    split says the same as the suffix; levels is by default what the source has, 256 for a folder;
+    grid, the real numbers that a float array is on, also declares the levels.
+
+    Raises:
+        BadInput: nothing there, a split that is not there, or data that break a rule.
+
+    Example:
+        >>> load("digits:test").levels.shape
+        torch.Size([500, 1, 8, 8])
+    """
+    n = declared(shown(spec), levels, grid)
+    body, split = _split(spec, split)
+    head, _, place = body.partition(":")
+    if not os.path.exists(body) and head in NOT_YET:
+        raise BadInput(f"{shown(spec)}: {head}: is not built yet; the known forms are {FORMS}")
+    if body == "digits" or head == "mnist":
+        images = _named(head, place, split)
+        if n not in (None, images.n):
+            raise BadInput(
+                f"{shown(spec)}: has {images.n} levels; {n} were declared; leave that out"
+            )
+        return images
+    return _at(spec, body, split, n, grid)
+
+
+def _split(spec: str, split: str | None) -> tuple[str, str | None]:
+    """The spec without its suffix, and the split that suffix or argument asks for."""
+    body, colon, suffix = spec.rpartition(":")
+    if not colon or suffix not in SPLITS or os.path.exists(spec):
+        return spec, split
+    if split not in (None, suffix):
+        raise BadInput(
+            f"{shown(spec)}: asks for {suffix} and split= for {shown(split)}; give one of them"
+        )
+    return body, suffix
+
+
+def _named(head: str, place: str, split: str | None) -> Images:
+    if split not in (None, *SPLITS):
+        raise BadInput(f"{head}: has no split {shown(split)}; there are {' and '.join(SPLITS)}")
+    if head == "digits":
+        return digits(split)
+    if not place:
+        raise BadInput(f"{head}: needs the folder of its idx files: mnist:DIR")
+    return mnist(Path(os.path.expanduser(place)), split)
+
+
+def _at(spec: str, body: str, split: str | None, n: int | None, grid: Grid | None) -> Images:
+    """What lies at a path."""
+    path = Path(os.path.expanduser(body))
+    if not body or not os.path.exists(path):
+        raise BadInput(_missing(spec))
+    if split is not None:
+        raise BadInput(f"{shown(body)}: has no split {shown(split)}; {_parts(path)}")
+    if path.is_dir():
+        from nelbo.data.pictures import folder  # here, so that other sources cost no Pillow
+
+        if any(path.glob("*-idx?-ubyte*")):
+            raise BadInput(f"{shown(body)}: holds idx files; give mnist:{shown(body)}")
+        array, sources = folder(path, n or 256)
+        name = path.resolve().name or str(path)
+        return Images(name, None, torch.from_numpy(array), n or 256, sources)
+    if path.suffix not in (".npy", ".npz"):
+        raise BadInput(
+            f"{shown(body)}: is neither a folder nor a .npy or .npz file; known: {FORMS}"
+        )
+    return array_file(path, n, grid)
+
+
+def _parts(path: Path) -> str:
+    inside = sorted(next(os.walk(path), ("", [], []))[1])
+    if not inside:
+        return "it is one set; leave the split out"
+    return f"give one of its folders as the data: {', '.join(shown(name) for name in inside[:5])}"
+
+
+def _missing(spec: str) -> str:
+    head, _, suffix = spec.partition(":")
+    wanted, known = (suffix, SPLITS) if head == "digits" else (head, NAMES)
+    near = difflib.get_close_matches(wanted, known, n=1)
+    guess = (
+        f"; did you mean {f'digits:{near[0]}' if head == 'digits' else near[0]}?" if near else ""
+    )
+    if not spec:
+        return f"the data spec is empty; known: {FORMS}"
+    if os.sep in spec or spec.endswith((".npy", ".npz")):
+        return f"{shown(spec)}: no such file or folder{guess}"
+    return f"{shown(spec)}: no such data set, file or folder{guess}; known: {FORMS}"
