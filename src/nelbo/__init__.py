@@ -1,0 +1,54 @@
+"""nelbo: the negative evidence lower bound of diffusion models, term by term, with intervals."""
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nelbo.errors import BadInput, NonFinite
+    from nelbo.model import Model, loss
+    from nelbo.pretrained import load
+    from nelbo.report import Evaluation
+    from nelbo.tasks.evaluate import evaluate
+    from nelbo.tasks.sample import sample
+    from nelbo.tasks.train import train
+    from nelbo.types import Grid
+
+__version__ = version("nelbo")
+
+__all__ = [
+    "BadInput",
+    "Evaluation",
+    "Grid",
+    "Model",
+    "NonFinite",
+    "evaluate",
+    "load",
+    "loss",
+    "sample",
+    "train",
+]
+
+# Names are imported when they are first used, so that `nelbo --help` does not wait for torch.
+_HOME = {
+    "BadInput": "nelbo.errors",
+    "Evaluation": "nelbo.report",
+    "Grid": "nelbo.types",
+    "Model": "nelbo.model",
+    "NonFinite": "nelbo.errors",
+    "evaluate": "nelbo.tasks.evaluate",
+    "load": "nelbo.pretrained",
+    "loss": "nelbo.model",
+    "sample": "nelbo.tasks.sample",
+    "train": "nelbo.tasks.train",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nelbo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

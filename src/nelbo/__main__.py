@@ -1,0 +1,63 @@
+"""`python -m nelbo` and the `nelbo` command: what becomes of an error and a signal."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from nelbo.cli import app
+from nelbo.errors import BadInput, NonFinite
+
+__all__ = ["main"]
+
+UsageError = typer.BadParameter.__mro__[1]  # typer's own class for a wrong command line
+FAILED, BAD_INPUT, NON_FINITE, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def _say(message: object) -> None:
+    print(f"nelbo: {message}", file=sys.stderr)
+
+
+def main() -> int:
+    """Runs the command line; its exit code: 0, 1 failed, 2 bad input, 3 non-finite, 130, 143."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        # typer turns Ctrl-C into the value 130, and --help and --version into 0
+        code = app(arguments, prog_name="nelbo", standalone_mode=False) or 0
+    except BrokenPipeError:  # the reader of stdout has gone, `| head` for one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if debug:
+            raise
+        return _answer(error)
+    if code == INTERRUPTED:
+        _say("interrupted")
+    return int(code)
+
+
+def _answer(error: Exception) -> int:
+    """One line for the error, and its exit code."""
+    if isinstance(error, UsageError):
+        _say(f"{error.format_message()} (see nelbo --help)")  # type: ignore[attr-defined]
+        return BAD_INPUT
+    _say(error if str(error) else type(error).__name__)
+    if isinstance(error, BadInput):
+        return BAD_INPUT
+    if isinstance(error, NonFinite):
+        return NON_FINITE
+    _say("this is a failure, not a wrong input; --debug shows where")
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

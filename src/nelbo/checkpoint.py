@@ -1,0 +1,82 @@
+"""One file per model: a safetensors file that knows its own SHA-256.
+
+The header's metadata holds a JSON description and the digest of the whole file, taken with the
+digest's own 64 characters set to 0. Any other safetensors reader opens the file too.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from nelbo import files
+from nelbo.errors import BadInput
+
+__all__ = ["FORMAT", "NAME", "Checkpoint", "load", "save"]
+
+FORMAT = "nelbo.checkpoint/1"
+NAME = "model.safetensors"  # in a run folder
+BLANK = "0" * 64
+DIGEST = re.compile(rb'\\"file_sha256\\":\\"([0-9a-f]{64})\\"')  # JSON inside a JSON string
+
+
+@final
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors and the JSON object that says what they are."""
+
+    tensors: Mapping[str, Tensor]
+    description: Mapping[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors named `prefix.*`, by the rest of their names."""
+        start = f"{prefix}."
+        named = self.tensors.items()
+        return {name.removeprefix(start): x for name, x in named if name.startswith(start)}
+
+
+def save(path: str | Path, checkpoint: Checkpoint) -> Path:
+    """Writes the checkpoint whole or not at all; equal checkpoints make equal bytes."""
+    tensors = {name: x.detach().cpu().contiguous() for name, x in checkpoint.tensors.items()}
+    about = {"format": FORMAT, "description": checkpoint.description, "file_sha256": BLANK}
+    # One entry: safetensors writes several in no fixed order.
+    metadata = {"nelbo": json.dumps(about, sort_keys=True, separators=(",", ":"))}
+    blank = serialise(tensors, metadata)
+    digest = hashlib.sha256(blank).hexdigest()
+    start = DIGEST.search(blank).start(1)  # type: ignore[union-attr]
+    return files.write(path, blank[:start] + digest.encode() + blank[start + len(BLANK) :])
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint and holds every byte of it against its digest.
+
+    Raises:
+        BadInput: the file is missing, is no checkpoint of ours, is of a newer format, or is not
+            byte for byte what was saved.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot read the checkpoint {path}: {error.strerror}") from None
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    found = DIGEST.findall(header)
+    if len(found) != 1:
+        raise BadInput(f"{path} is damaged or no nelbo checkpoint: it holds no digest of itself")
+    start = 8 + header.index(found[0])
+    blank = content[:start] + BLANK.encode() + content[start + len(BLANK) :]
+    if hashlib.sha256(blank).hexdigest().encode() != found[0]:
+        raise BadInput(
+            f"{path} is damaged: its SHA-256 is not the one it was saved with; restore a copy"
+        )
+    about = json.loads(json.loads(header)["__metadata__"]["nelbo"])
+    if about["format"] != FORMAT:
+        raise BadInput(f"{path} has format {about['format']}, this nelbo reads {FORMAT}: update it")
+    return Checkpoint(parse(content), about["description"])

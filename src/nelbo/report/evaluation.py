@@ -1,0 +1,140 @@
+"""The bound of a data set as people and programs read it: nats become bits per dimension here."""
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, final
+
+import torch
+
+from nelbo.bound.statistics import Mean
+
+__all__ = ["Evaluation", "Step", "bits_per_dim", "environment"]
+
+SCHEMA = "nelbo.evaluation/1"
+
+
+def bits_per_dim(nats: float, dims: int) -> float:
+    """nats / (dims ln 2)."""
+    return nats / (dims * math.log(2))
+
+
+def environment(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What else decides the digits: versions, device, dtype, TF32, number of processes."""
+    tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+    return {
+        "nelbo": version("nelbo"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "tf32": tf32,
+        "threads": torch.get_num_threads(),
+        "world_size": 1,
+    }
+
+
+@final
+@dataclass(frozen=True)
+class Step:
+    """The term of t over the images that were asked for it: L_0 at t = 1, L_{t-1} after; nats."""
+
+    t: int
+    mean: float
+    se: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Evaluation:
+    """The bound of a data set under a model, by term, with two intervals.
+
+    Means are nats per image. `data` is for images like these, `monte_carlo` for exactly these.
+    """
+
+    total: Mean
+    monte_carlo: Mean
+    terms: Mapping[str, Mean]
+    per_step: Sequence[Step]
+    images: int
+    dims: int
+    network_evaluations: int
+    seconds: float
+    estimator: Mapping[str, Any]
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    command: str
+
+    @property
+    def bits_per_dim(self) -> float:
+        """The headline: an upper bound on the negative log-likelihood, in bits per dimension."""
+        return bits_per_dim(self.total.mean, self.dims)
+
+    def half_width(self, mean: Mean) -> float | None:
+        """Half of a mean's 95 % interval in bits per dimension; None where it is not known."""
+        half = mean.half_width()
+        return None if half is None else bits_per_dim(half, self.dims)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, schema nelbo.evaluation/1."""
+        return {
+            "schema": SCHEMA,
+            "bits_per_dim": self.bits_per_dim,
+            "ci95": self._interval(self.total),
+            "ci95_monte_carlo": self._interval(self.monte_carlo),
+            "nats_per_image": self.total.mean,
+            "terms": {
+                name: {"bits_per_dim": self._bits(term.mean), "se": self._bits(term.se)}
+                for name, term in self.terms.items()
+            },
+            "per_step": [
+                {"t": step.t, "bits_per_dim": self._bits(step.mean), "se": self._bits(step.se)}
+                for step in self.per_step
+            ],
+            "images": self.images,
+            "dims": self.dims,
+            "network_evaluations": self.network_evaluations,
+            "seconds": self.seconds,
+            "estimator": dict(self.estimator),
+            "model": dict(self.model),
+            "data": dict(self.data),
+            "environment": dict(self.environment),
+            "command": self.command,
+        }
+
+    def to_json(self) -> str:
+        """One JSON object; never a NaN or an infinity."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    def __str__(self) -> str:
+        """The figure with both intervals, then its three terms and what it took."""
+        images, evaluations = f"{self.images:,}", f"{self.network_evaluations:,}"
+        lines = [
+            f"{self.bits_per_dim:.4f} bits/dim",
+            f"  images like these  {self._plus_minus(self.total)} (95 %, {images} images)",
+            f"  exactly these      {self._plus_minus(self.monte_carlo)} (95 %, Monte Carlo)",
+        ]
+        names = {"L_T": "L_T", "L_mid": "sum of L_(t-1)", "L_0": "L_0"}
+        for key, label in names.items():
+            term = self.terms[key]
+            lines.append(f"  {label:<17}  {self._bits(term.mean):.6f} {self._plus_minus(term)}")
+        lines.append(
+            f"  {evaluations} network evaluations in {self.seconds:.1f} s, "
+            f"estimator {self.estimator['name']}, seed {self.estimator['seed']}"
+        )
+        return "\n".join(lines)
+
+    def _plus_minus(self, mean: Mean) -> str:
+        half = self.half_width(mean)
+        return "± unknown" if half is None else f"± {half:.2g}"
+
+    def _bits(self, nats: float | None) -> float | None:
+        return None if nats is None else bits_per_dim(nats, self.dims)
+
+    def _interval(self, mean: Mean) -> list[float] | None:
+        interval = mean.interval()
+        return None if interval is None else [bits_per_dim(end, self.dims) for end in interval]

@@ -1,0 +1,75 @@
+"""A run as one self-contained HTML page: the figure, its terms, where the bits are, samples."""
+
+import base64
+import json
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from nelbo.report.evaluation import Evaluation
+
+__all__ = ["page"]
+
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito: told apart without colour vision
+
+
+def page(
+    evaluation: Evaluation,
+    samples: bytes,
+    log: Sequence[dict[str, Any]],
+    table: Sequence[Sequence[str]],
+) -> str:
+    """The page; equal inputs give equal bytes. It refers to nothing outside itself.
+
+    samples: a PNG; log: the training log's entries; table: rows of (what, bits/dim), the first
+    one the heading.
+    """
+    templates = Environment(
+        loader=PackageLoader("nelbo.report", "."), autoescape=True, undefined=StrictUndefined
+    )
+    result = evaluation.to_dict()
+    return templates.get_template("page.html").render(
+        result=result,
+        summary=str(evaluation),
+        table=table,
+        samples=base64.b64encode(samples).decode(),
+        by_step=_svg(_bits_by_step(result)),
+        training=_svg(_training(log)) if log else None,
+        settings={**result["model"], **result["data"], **result["environment"]},
+        json=json.dumps(result, indent=1).replace("</", "<\\/"),
+    )
+
+
+def _bits_by_step(result: dict[str, Any]) -> Figure:
+    steps = result["per_step"]
+    t = [step["t"] for step in steps]
+    bits = [step["bits_per_dim"] for step in steps]
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(t, bits, ".", color=BLUE, markersize=3)
+    axes.set(xlabel="t", ylabel="bits/dim of the term of t")
+    if len(t) > 1:
+        axes.set_yscale("log", nonpositive="clip")
+    return figure
+
+
+def _training(log: Sequence[dict[str, Any]]) -> Figure:
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([entry["step"] for entry in log], [entry["loss"] for entry in log], color=ORANGE)
+    axes.set(xlabel="step", ylabel=f"training loss ({log[0]['unit']}, smoothed)")
+    return figure
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as SVG markup, with nothing in it that changes between runs."""
+    import matplotlib
+
+    buffer = BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "nelbo", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue().decode()
+    return text[text.index("<svg") :]

@@ -1,0 +1,60 @@
+"""What a tensor means: its shape and its unit as a type, and the grid that pixel values live on."""
+
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import torch
+from jaxtyping import Float, Int, Integer, Shaped
+from torch import Tensor
+
+from nelbo.errors import BadInput
+
+__all__ = ["Batch", "Grid", "Nats", "Time"]
+
+Batch: TypeAlias = Shaped[Tensor, "B *dims"]
+"""B examples, or B states of a chain, each of shape dims."""
+
+Time: TypeAlias = Int[Tensor, " B"]
+"""The paper's t for each example, 1..T."""
+
+Nats: TypeAlias = Float[Tensor, " B"]
+"""One number per example, in nats, summed over its dimensions."""
+
+
+@final
+@dataclass(frozen=True)
+class Grid:
+    """Level k of 0..n-1 stands for lo + k (hi - lo) / (n - 1).
+
+    The data are integers; this grid declares the real numbers that a Gaussian chain sees in
+    their place. Bin k reaches half a spacing to either side, the first and last bins are open.
+
+    Raises:
+        BadInput: n < 2, or not lo < hi.
+    """
+
+    n: int
+    lo: float = -1.0
+    hi: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise BadInput(f"a grid needs at least 2 levels; got {self.n}")
+        if not self.lo < self.hi:
+            raise BadInput(f"a grid needs lo < hi; got [{self.lo}, {self.hi}]")
+
+    @property
+    def spacing(self) -> float:
+        """(hi - lo) / (n - 1), the width of an inner bin."""
+        return (self.hi - self.lo) / (self.n - 1)
+
+    def values(
+        self, levels: Integer[Tensor, "*dims"], dtype: torch.dtype
+    ) -> Float[Tensor, "*dims"]:
+        """The real number of each level; computed in float64 and rounded once."""
+        return (self.lo + levels.to(torch.float64) * self.spacing).to(dtype)
+
+    def levels(self, values: Float[Tensor, "*dims"]) -> Int[Tensor, "*dims"]:
+        """The level nearest to each value, the inverse of `values`."""
+        nearest = ((values.to(torch.float64) - self.lo) / self.spacing).round()
+        return nearest.to(torch.int64).clamp(0, self.n - 1)

@@ -1,0 +1,101 @@
+"""What several tests need: one thread each, tiny recipes, and the command line in this process."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nelbo import recipe as recipes
+from nelbo.__main__ import main
+from nelbo.recipe import Recipe
+
+torch.set_num_threads(1)
+
+
+def small_recipe(**changes):
+    """The digits recipe with two training steps, and changes by dotted key."""
+    tree = recipes.read("digits").model_dump()
+    changes = {"training.steps": 2, "training.batch_size": 16, "network.width": 8} | changes
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        table = tree
+        for part in path:
+            table = table[part]
+        table[last] = value
+    return Recipe.model_validate(tree)
+
+
+PLAIN = {
+    "name": "zero",
+    "chain.schedule": {"name": "linear", "T": 1000},
+    "chain.parametrization": "eps",
+    "chain.variance": "small",
+    "chain.V_1": "beta_tilde_2",
+    "chain.decoder": "discretized-gaussian",
+    "training.steps": 0,
+}
+"""A DDPM whose network is untrained, and so zero."""
+
+
+def toml(tree):
+    """A recipe's tree as TOML text."""
+    lines, tables = [], []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            tables.append((key, value))
+        elif value is not None:
+            lines.append(f"{key} = {_literal(value)}")
+    for name, table in tables:
+        body = toml(table).replace("\n[", f"\n[{name}.")
+        lines.append(f"\n[{name}]\n{body}")
+    return "\n".join(lines)
+
+
+def _literal(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(list(value)) if isinstance(value, tuple | list) else repr(value)
+
+
+@pytest.fixture
+def nelbo(monkeypatch, capsys):
+    """nelbo("evaluate", ...) -> (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nelbo", *map(str, arguments)])
+        code = main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    """recipe_file(changes) -> the path of a small recipe as TOML."""
+
+    def write(name="recipe.toml", **changes) -> Path:
+        path = tmp_path / name
+        path.write_text(toml(small_recipe(**changes).model_dump()))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """A run folder of the small digits model, trained for two steps."""
+    from nelbo.tasks.train import train
+
+    return train(small_recipe(), tmp_path_factory.mktemp("runs") / "digits")
+
+
+@pytest.fixture(scope="session")
+def zero_run(tmp_path_factory):
+    """A run folder of a DDPM with the zero network: every term is known in closed form."""
+    from nelbo.tasks.train import train
+
+    return train(small_recipe(**PLAIN), tmp_path_factory.mktemp("runs") / "zero")

@@ -1,0 +1,234 @@
+"""The evaluator against closed forms: the zero network's terms are known for any image."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_ndtr
+
+import nelbo as package
+from conftest import PLAIN, small_recipe
+from nelbo import pretrained, recipe
+from nelbo.data import Images, load
+from nelbo.errors import BadInput, NonFinite
+from nelbo.tasks.evaluate import evaluate
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    return load("digits:test")
+
+
+def zero_model(**changes):
+    model = recipe.build(small_recipe(**(PLAIN | changes)), (1, 8, 8), 17)
+    model.network.forward = lambda x_t, told: torch.zeros_like(x_t)
+    return model
+
+
+def closed_form(model, images):
+    """(L_T, sum of L_{t-1}, L_0) of each image in nats, for the network that says eps = 0.
+
+    From the schedule's betas alone, by formulas and a quadrature of their own.
+    """
+    beta = model.chain.q.schedule.beta.numpy()[1:]
+    a_bar = np.cumprod(1 - beta)
+    a_prev = np.concatenate([[1.0], a_bar[:-1]])
+    x_0 = images.levels.numpy().reshape(len(images), -1) / 8.0 - 1
+    dims = x_0.shape[1]
+    rest = 1 - a_bar[-1]
+    L_T = 0.5 * (a_bar[-1] * (x_0**2).sum(1) + dims * (rest - 1 - math.log(rest)))
+    weights = beta[1:] / (2 * (1 - beta[1:]) * (1 - a_prev[1:]))
+    L_mid = np.full(len(x_0), dims * weights.sum())
+    tilde = beta * (1 - a_prev) / (1 - a_bar)
+    nodes, share = np.polynomial.hermite_e.hermegauss(150)
+    share = share / share.sum()
+    L_0 = np.zeros(17)
+    for level in range(17):
+        centre = level / 8 - 1
+        mean = centre + math.sqrt((1 - a_bar[0]) / a_bar[0]) * nodes
+        ends = np.stack([centre - 1 / 16 - mean, centre + 1 / 16 - mean]) / math.sqrt(tilde[1])
+        if level in (0, 16):
+            mass = log_ndtr(ends[1] if level == 0 else -ends[0])
+        else:
+            low, high = log_ndtr(np.where(ends[0] > 0, -ends[::-1], ends))
+            mass = high + np.log1p(-np.exp(low - high))
+        L_0[level] = -(share * mass).sum()
+    by_pixel = L_0[images.levels.numpy().reshape(len(images), -1)]
+    return L_T, L_mid, by_pixel.sum(1)
+
+
+def test_the_zero_network_gives_its_closed_form_term_by_term(test_images):
+    """Kills: a term lost, weighted wrongly or put under another's name (H10, H11)."""
+    model, images = zero_model(), test_images.first(100)
+    truth = [float(part.mean()) for part in closed_form(model, images)]
+    for options in ({"budget": 20_000}, {"precision": 0.02}, {"exhaustive": True}):
+        result = evaluate(model, images, **options)
+        got = [result.terms[name].mean for name in ("L_T", "L_mid", "L_0")]
+        assert got[0] == pytest.approx(truth[0], rel=1e-4)
+        error = result.monte_carlo.se
+        assert abs(sum(got) - sum(truth)) < 4 * error
+        assert abs(got[1] - truth[1]) < 4 * error
+        assert abs(got[2] - truth[2]) < 4 * error
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_monte_carlo_interval_covers_at_its_rate(test_images, schedule):
+    """Of 300 intervals at 95 %, as many hold the truth as binomial chance allows (z < 4).
+
+    Kills: H36 (rows taken as independent), a wrong degree of freedom, replicates that share noise.
+    """
+    changes = {"chain.schedule": {"name": schedule, "T": 50}}
+    model, images = zero_model(**changes), test_images.first(6)
+    truth = float(sum(closed_form(model, images)).mean())
+    hits = 0
+    for seed in range(300):
+        low, high = evaluate(model, images, budget=6 * 2 * 9, seed=seed).monte_carlo.interval()
+        hits += low <= truth <= high
+    assert abs(hits - 285) < 4 * math.sqrt(300 * 0.95 * 0.05)
+
+
+def test_the_exhaustive_interval_is_not_too_narrow(test_images):
+    """Kills: successive differences without their ends."""
+    model = zero_model(**{"chain.schedule": {"name": "linear", "T": 40, "beta_T": 0.4}})
+    images = test_images.first(4)
+    truth = float(sum(closed_form(model, images)).mean())
+    hits = 0
+    for seed in range(200):
+        low, high = evaluate(model, images, exhaustive=True, seed=seed).monte_carlo.interval()
+        hits += low <= truth <= high
+    assert hits >= 190 - 4 * math.sqrt(200 * 0.95 * 0.05)
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 9])
+def test_short_chains_are_measured_in_every_mode(test_images, T):
+    changes = {"chain.schedule": {"name": "linear", "T": T, "beta_T": 0.5}, "chain.V_1": "beta_1"}
+    model, images = zero_model(**changes), test_images.first(5)
+    for options in ({"precision": 500.0}, {"budget": 500}, {"exhaustive": True}):
+        result = evaluate(model, images, **options)
+        assert math.isfinite(result.bits_per_dim)
+        assert {step.t for step in result.per_step} == set(range(1, T + 1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_the_batch_size_changes_nothing(run, test_images, batch_size):
+    """Kills: noise drawn from a stream (H34), a batch lost or counted twice (H31)."""
+    model, images = pretrained.load(run), test_images.first(7)
+    reference = evaluate(model, images, budget=7 * 8, batch_size=1000)
+    result = evaluate(model, images, budget=7 * 8, batch_size=batch_size)
+    assert result.total.mean == pytest.approx(reference.total.mean, rel=1e-5)
+    assert [step.t for step in result.per_step] == [step.t for step in reference.per_step]
+    assert result.network_evaluations == reference.network_evaluations == 7 * 8
+
+
+def test_an_image_is_measured_alike_in_any_company(run, test_images):
+    model = pretrained.load(run)
+    one = evaluate(model, test_images.subset([5]), budget=20)
+    both = evaluate(model, test_images.subset([5, 9]), budget=40)
+    alone = evaluate(model, test_images.subset([9]), budget=20)
+    mean = (one.total.mean + alone.total.mean) / 2
+    assert both.total.mean == pytest.approx(mean, rel=1e-5)
+
+
+def test_one_image_has_no_interval_for_images_like_it(run, test_images):
+    result = evaluate(pretrained.load(run), test_images.first(1), budget=40)
+    assert result.to_dict()["ci95"] is None
+    assert result.to_dict()["ci95_monte_carlo"] is not None
+    assert "unknown" in str(result)
+
+
+def test_levels_in_a_tensor_or_an_array_are_data_too(run, test_images):
+    model, images = pretrained.load(run), test_images.first(3)
+    expected = evaluate(model, images, budget=60).total.mean
+    assert package.evaluate(model, images.levels, budget=60).total.mean == expected
+    assert package.evaluate(model, images.levels.numpy(), budget=60).total.mean == expected
+
+
+def test_the_json_has_every_key_and_its_terms_add_up(run, test_images):
+    result = evaluate(pretrained.load(run), test_images.first(9), budget=200, command="x")
+    tree = json.loads(result.to_json())
+    assert tree["schema"] == "nelbo.evaluation/1"
+    assert set(tree) == {
+        "schema", "bits_per_dim", "ci95", "ci95_monte_carlo", "nats_per_image", "terms",
+        "per_step", "images", "dims", "network_evaluations", "seconds", "estimator", "model",
+        "data", "environment", "command",
+    }  # fmt: skip
+    assert set(tree["model"]) >= {
+        "name", "sha256", "weights", "T", "steps", "schedule", "parametrization", "variance",
+        "V_1", "clip", "decoder",
+    }  # fmt: skip
+    assert set(tree["data"]) == {"name", "sha256", "split", "images", "levels", "grid"}
+    assert set(tree["environment"]) >= {
+        "nelbo", "torch", "device", "dtype", "tf32", "world_size"
+    }  # fmt: skip
+    total = sum(term["bits_per_dim"] for term in tree["terms"].values())
+    assert total == pytest.approx(tree["bits_per_dim"], abs=1e-9)
+    assert tree["bits_per_dim"] == tree["nats_per_image"] / (64 * math.log(2))
+    low, high = tree["ci95"]
+    assert (low + high) / 2 == pytest.approx(tree["bits_per_dim"])
+
+
+def test_per_step_means_add_up_to_the_terms_when_every_t_is_asked(run, test_images):
+    model = pretrained.load(run).every(20)
+    result = evaluate(model, test_images.first(4), exhaustive=True)
+    by_t = {step.t: step.mean for step in result.per_step}
+    assert by_t.pop(1) == pytest.approx(result.terms["L_0"].mean, abs=1e-12)
+    assert sum(by_t.values()) == pytest.approx(result.terms["L_mid"].mean, rel=1e-12)
+
+
+def test_a_value_that_is_not_finite_stops_the_evaluation_by_name(run, test_images):
+    """Kills: H39 (a NaN averaged away)."""
+    model = pretrained.load(run)
+    inner = model.network.forward
+
+    def forward(x_t, log_snr):
+        output = inner(x_t, log_snr)
+        wanted = model.chain.q.schedule.log_snr[500]
+        return output.where((log_snr != wanted.to(log_snr.dtype))[:, None, None, None], torch.nan)
+
+    model.network.forward = forward
+    with pytest.raises(NonFinite, match=r"t = 500 for images 0, 1, 2 of digits.*rank 0"):
+        evaluate(model, test_images.first(3), exhaustive=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": 0.0}, "precision must be positive; got 0"),
+        ({"precision": math.nan}, "precision must be positive; got nan"),
+        ({"budget": 11}, "starts at 12 evaluations; got 11"),
+        ({"batch_size": 0}, "batch size must be at least 1; got 0"),
+    ],
+)
+def test_a_wrong_request_is_refused(run, test_images, options, message):
+    with pytest.raises(BadInput, match=message):
+        evaluate(pretrained.load(run), test_images.first(3), **options)
+
+
+def test_images_of_another_grid_or_shape_are_refused(run):
+    model = pretrained.load(run)
+    with pytest.raises(BadInput, match="of 17 levels, other has 256"):
+        evaluate(model, Images("other", None, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), 256))
+    with pytest.raises(BadInput, match=r"shape \(1, 8, 8\); got \(1, 8, 9\)"):
+        evaluate(model, Images("other", None, torch.zeros(1, 1, 8, 9, dtype=torch.uint8), 17))
+
+
+def test_dropout_is_off_and_the_mode_is_put_back(run, test_images):
+    """Kills: H40 (dropout at evaluation)."""
+    model = pretrained.load(run)
+    model.network.train()
+    first, second = (evaluate(model, test_images.first(2), budget=40) for _ in range(2))
+    assert first.total.mean == second.total.mean
+    assert model.network.training
+
+
+def test_moving_average_and_last_step_are_two_models(run, test_images):
+    """Kills: H37 (one set of weights under the other's name)."""
+    results = [
+        evaluate(pretrained.load(run, weights=weights), test_images.first(2), budget=40)
+        for weights in ("ema", "raw")
+    ]
+    assert [result.model["weights"] for result in results] == ["ema", "raw"]
+    assert results[0].model["sha256"] != results[1].model["sha256"]
+    assert results[0].total.mean != results[1].total.mean

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nelbo import pretrained
+from nelbo.errors import BadInput, NonFinite
+from nelbo.report import picture_grid
+from nelbo.tasks.sample import encoder, sample
+
+
+def test_a_sample_depends_on_its_number_and_seed_alone(run):
+    """Kills: a generator shared by the batch."""
+    model = pretrained.load(run).every(5)
+    many, few = sample(model, 6, seed=3), sample(model, 2, seed=3)
+    assert torch.equal(many[:2], few)
+    assert not torch.equal(sample(model, 2, seed=4), few)
+    assert many.min() >= 0
+    assert many.max() <= 16
+    assert len(torch.unique(many.flatten(1), dim=0)) == 6
+
+
+def test_no_samples_are_refused(run):
+    with pytest.raises(BadInput, match="at least 1; got 0"):
+        sample(pretrained.load(run), 0)
+
+
+def test_a_network_that_gives_nan_stops_the_sampling_by_name(run):
+    model = pretrained.load(run).every(5)
+    inner = model.network.forward
+    model.network.forward = lambda x_t, told: (
+        inner(x_t, told) + torch.tensor([0.0, torch.nan, 0])[:, None, None, None]
+    )
+    with pytest.raises(NonFinite, match=r"samples \[1\] are not finite at t = 5 \(rank 0\)"):
+        sample(model, 3)
+
+
+def test_the_picture_holds_every_pixel_of_every_image(tmp_path):
+    """Kills: a transposed or interpolated grid."""
+    levels = torch.arange(5 * 3 * 4).reshape(5, 1, 3, 4) % 17
+    for scale in (1, 4):
+        path = tmp_path / f"{scale}.png"
+        path.write_bytes(picture_grid(levels, 17, scale))
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+        for number, image in enumerate(levels[:, 0].numpy()):
+            top, left = (number // 3) * 4 * scale, (number % 3) * 5 * scale
+            cell = pixels[top : top + 3 * scale, left : left + 4 * scale]
+            enlarged = np.kron(image, np.ones((scale, scale)))
+            assert np.array_equal(cell, np.round(enlarged * 255 / 16))
+
+
+def test_an_array_of_samples_is_written_as_it_is(tmp_path):
+    levels = torch.arange(12).reshape(3, 1, 2, 2)
+    path = tmp_path / "s.npy"
+    path.write_bytes(encoder(path)(levels, 17))
+    assert np.array_equal(np.load(path), levels.numpy())
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    taken = tmp_path / "taken.png"
+    taken.write_bytes(b"x")
+    for path, message in (
+        (taken, "exists already"),
+        (tmp_path / "s.gif", r"as \.png or \.npy; got \.gif"),
+        (tmp_path / "s", "got none"),
+        (tmp_path / "no" / "s.png", "its folder does not exist"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            encoder(path)

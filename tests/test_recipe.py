@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from conftest import small_recipe, toml
+from nelbo import recipe
+from nelbo.errors import BadInput
+
+
+def test_the_recipes_of_the_package_are_read_and_built():
+    assert recipe.names() == ["digits", "digits-ddpm"]
+    for name in recipe.names():
+        model = recipe.build(recipe.read(name), (1, 8, 8), 17)
+        assert model.T == 1000
+        assert model.name == name
+
+
+def test_a_recipe_survives_its_own_toml(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text(toml(small_recipe().model_dump()))
+    assert recipe.read(path) == small_recipe()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("learning_rate =", "learning_rat =", "unknown key training.learning_rat: did you mean"),
+        ("width =", "widht =", "unknown key network.widht: did you mean width"),
+        ("[training]", "[trainin]", "trainin"),
+        ('name = "log-snr-linear"', 'name = "log-snr"', "chain.schedule.name"),
+        ("T = 1000", "T = 1000\nbeta_1 = 0.1", "log-snr-linear.*beta_1"),
+        ("steps = 2", "steps = -1", "training.steps.*got -1"),
+        ("clip = false", "clip = 3", "chain.clip"),
+        ("V_1 =", "V1 =", "chain.V"),
+        ("first = 9.2", "first = -9.2", "log SNR must fall"),
+        ('decoder = "levels"', 'decoder = "levels', "is no TOML"),
+        ('parametrization = "levels"', 'parametrization = "v"', "needs the levels"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_in_one_line_that_names_the_key(tmp_path, old, new, message):
+    text = toml(small_recipe().model_dump())
+    assert old in text
+    path = tmp_path / "r.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(BadInput, match=message) as error:
+        recipe.build(recipe.read(path), (1, 8, 8), 17)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_recipe_lists_those_there_are():
+    with pytest.raises(BadInput, match=r"no recipe digit: .*digits, digits-ddpm"):
+        recipe.read("digit")
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_generator_alone():
+    """Kills: seeding the global generator."""
+    before = torch.get_rng_state()
+    choices = small_recipe(**{"training.seed": 3})
+    first, second = (recipe.build(choices, (1, 8, 8), 17) for _ in range(2))
+    assert first.sha256() == second.sha256()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first.sha256() != recipe.build(small_recipe(), (1, 8, 8), 17).sha256()
+
+
+def test_a_unet_that_cannot_halve_the_image_says_so():
+    unet = {"name": "unet", "widths": [8, 8, 8, 8, 8]}
+    with pytest.raises(BadInput, match="halves square images 4 times; got 8x8"):
+        recipe.build(small_recipe(network=unet), (1, 8, 8), 17)
+
+
+def test_a_unet_starts_at_zero_and_takes_part_in_a_chain():
+    unet = {"name": "unet", "widths": [8, 16]}
+    model = recipe.build(small_recipe(network=unet), (1, 16, 16), 17)
+    output = model.network(torch.randn(2, 1, 16, 16), torch.tensor([0, 9]))
+    assert output.shape == (2, 17, 16, 16)
+    assert not output.any()
+
+
+def test_every_variance_and_v_1_rule_builds_what_it_says():
+    """Kills: H05 (V_1 decided in silence)."""
+    changes = {"chain.parametrization": "eps", "chain.decoder": "discretized-gaussian"}
+    for variance in ("small", "large", "learned-range"):
+        for V_1, table in (("beta_1", "beta"), ("beta_tilde_2", "posterior_variance")):
+            choices = small_recipe(**changes, **{"chain.variance": variance, "chain.V_1": V_1})
+            model = recipe.build(choices, (1, 8, 8), 17)
+            schedule = model.chain.q.schedule
+            t = {"beta_1": 1, "beta_tilde_2": 2}[V_1]
+            assert model.facts["V_1"] == float(getattr(schedule, table)[t])
+
+
+def test_a_subchain_keeps_the_last_step_and_the_weights():
+    model = recipe.build(small_recipe(), (1, 8, 8), 17)
+    for steps in (1, 2, 7, 999, 1000):
+        short = model.every(steps)
+        kept = short.chain.q.schedule.kept
+        assert short.T == steps == len(set(kept.tolist()))
+        assert kept[-1] == 1000
+        assert short.network is model.network
+    for steps in (0, 1001, -3):
+        with pytest.raises(BadInput, match=r"steps must lie in 1\.\.1000"):
+            model.every(steps)
