@@ -1,0 +1,39 @@
+# Every target sets up .venv by itself, from a bare `python3 -m venv`, with the tested versions.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check lint bench docs mutants clean
+
+demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
+	$(BIN)/nelbo demo
+
+test: $(READY) ## the whole test suite
+	$(BIN)/python -m pytest -n 2
+
+check: lint ## linters, then the tests but the slow ones
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+mutants: $(READY) ## put known bugs in on purpose: every one must make a test fail
+	$(BIN)/python tests/mutants.py
+
+bench: $(READY) ## what the library adds to the network's time; writes benchmarks/results
+	$(BIN)/python benchmarks/overhead.py
+
+docs: $(READY) ## the documentation as pages in site/
+	$(BIN)/mkdocs build --strict --quiet
+
+$(READY): pyproject.toml constraints/ci.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nelbo needs Python 3.11 or newer: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/ci.txt -e '.[dev,docs]'
+	touch $@
+
+clean:
+	rm -rf .venv site dist
