@@ -803,7 +803,6 @@ def test_tensors_of_any_channel_count_are_channels_first():
         (STACK[0], {}, ["3 grey images or one image"]),
         (Images("same", None, STACK, 256), {"n": 17}, ["same", "256", "17"]),
     ],
-    ids=str,
 )
 def test_what_is_not_images_is_refused(data, options, words):
     with refuses(*words):
