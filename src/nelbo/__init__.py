@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nelbo import data, recipe
     from nelbo.errors import BadInput, NonFinite
     from nelbo.model import Model, loss
     from nelbo.pretrained import load
@@ -22,9 +23,11 @@ __all__ = [
     "Grid",
     "Model",
     "NonFinite",
+    "data",
     "evaluate",
     "load",
     "loss",
+    "recipe",
     "sample",
     "train",
 ]
@@ -42,9 +45,12 @@ _HOME = {
     "sample": "nelbo.tasks.sample",
     "train": "nelbo.tasks.train",
 }
+_MODULES = ("data", "recipe")
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"nelbo.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'nelbo' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

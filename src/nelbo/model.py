@@ -24,6 +24,7 @@ class Model:
     """A chain over images of a declared shape and grid, with what a report must say of it.
 
     `chain` carries the network; `respace` makes the chain of the kept steps of the original one;
+    `embed` turns levels into what the chain calls data, in a given dtype, and `levels` turns back;
     `importance` is proportional to the share of the bound expected in each t = 2..T, from which
     an evaluation may draw its times; `facts` is JSON: schedule, parametrisation, variance, V_1,
     clip, decoder.
@@ -36,6 +37,8 @@ class Model:
     importance: Float64[Tensor, " transitions"]
     shape: tuple[int, ...]
     grid: Grid
+    embed: Callable[[Tensor, torch.dtype], Batch]
+    levels: Callable[[Batch], Tensor]
     facts: Mapping[str, Any]
     weights: str = "raw"
 
@@ -63,8 +66,8 @@ class Model:
             digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return digest.hexdigest()
 
-    def x_0(self, levels: Tensor) -> Batch:
-        """The levels as the chain sees them: grid values in float32, on the model's device.
+    def x_0(self, levels: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
+        """The levels as the chain sees them, on the model's device; dtype where they are real.
 
         Raises:
             BadInput: the images do not have the model's shape.
@@ -73,7 +76,7 @@ class Model:
             raise BadInput(
                 f"the model takes images of shape {self.shape}; got {tuple(levels.shape[1:])}"
             )
-        return self.grid.values(levels.to(self.device), torch.float32)
+        return self.embed(levels.to(self.device), dtype)
 
     def every(self, steps: int) -> "Model":
         """The chain of `steps` steps spread evenly over this one's, always with t = T.

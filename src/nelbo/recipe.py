@@ -217,6 +217,8 @@ def _assemble(
         importance=schedule.importance,
         shape=shape,
         grid=grid,
+        embed=grid.values,
+        levels=grid.levels,
         facts=facts,
     )
 

@@ -53,7 +53,7 @@ def sample(
                 bad = (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
                 raise NonFinite(f"samples {bad[:5]} are not finite at t = {t} (rank 0)")
     network.eval()
-    return model.grid.levels(x).cpu()
+    return model.levels(x).cpu()
 
 
 def encoder(path: Path) -> Callable[[Tensor, int], bytes]:

@@ -1,0 +1,63 @@
+"""Every command and example that the documentation shows is run."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(page):
+    """The lines of a page's code blocks that call nelbo, without their comments."""
+    lines = re.findall(r"^(?: {4}|\$ )?(nelbo .*)$", page.read_text(), re.M)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run(page, nelbo, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(run, tmp_path / "runs" / "demo")
+    for arguments in commands(page):
+        if arguments[0] in ("demo", "train"):  # minutes each; tested on small recipes
+            continue
+        quick = ["--budget", "2000"] if arguments[0] == "evaluate" else ["--steps", "5"]
+        code, _, err = nelbo(*arguments, *(quick if arguments[0] in ("evaluate", "sample") else []))
+        assert code == 0, f"{shlex.join(arguments)}: {err}"
+
+
+def test_the_python_of_the_readme_runs(run, tmp_path):
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(run, tmp_path / "runs" / "demo")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=300)
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda e: e.stem)
+def test_an_example_runs(example, tmp_path):
+    command = [sys.executable, str(example), "--smoke"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300, env=env)
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    assert (tmp_path / "index.html").exists()
+
+
+def test_the_links_of_the_readme_lead_to_files():
+    text = (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert links
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert not missing
