@@ -95,7 +95,7 @@ def check_reverse(chain: Chain[D], x_0: Batch, seed: int = 0, draws: int = 1024)
     """p's prior, steps and decoder are distributions: what they draw is what they score.
 
     Each is held against its partner in q (`check_distribution`), the decoder, which has none,
-    against itself at another latent (`check_sampling`). log p of a path of q is finite.
+    against itself at another x_1 (`check_sampling`). log p of a path of q is finite.
 
     Raises:
         AssertionError: a law does not hold; the message names it and t.
@@ -109,9 +109,8 @@ def check_reverse(chain: Chain[D], x_0: Batch, seed: int = 0, draws: int = 1024)
         x_t = q.marginal(x_0, t).sample(noise.at(t))
         law = f"q(x_(t-1) | x_t, x_0) against p(x_(t-1) | x_t) at t = {number}"
         check_distribution(q.posterior(x_t, x_0, t), p.step(x_t, t), noise.at(t + q.T), law)
-    x_1 = q.marginal(x_0, one).sample(noise.at(one))
-    decoder, another = p.decoder(x_1), p.decoder(x_1.roll(1, 0))
-    check_sampling(decoder, another, noise.at(one + q.T), "p(x_0 | x_1)")
+    x_1, another = (q.marginal(x_0, one).sample(noise.at(one + n)) for n in (0, q.T))
+    check_sampling(p.decoder(x_1), p.decoder(another), noise.at(one + 2 * q.T), "p(x_0 | x_1)")
     score = p.log_prob(q.path(x_0, noise))
     _require(bool(score.isfinite().all()), "log p(x_0:T) must be finite on paths of q")
 
@@ -124,10 +123,9 @@ def check_distribution(d: S, other: S, noise: Noise, name: str = "d against othe
     Raises:
         AssertionError: a law does not hold.
     """
-    kl = d.kl(other)
+    kl, x = d.kl(other), d.sample(noise)
     _equal([d.kl(d)], [torch.zeros_like(kl)], 1e-9, f"{name}: KL(d || d) = 0")
     _require(bool((kl >= -1e-9).all()), f"{name}: KL is negative")
-    x = d.sample(noise)
     finite = kl.isfinite()  # infinite where d reaches what other does not
     ratio = (d.log_prob(x) - other.log_prob(x))[finite]
     _equal_means(ratio, kl[finite], f"{name}: KL(d || other) = E_d[log d - log other]")
@@ -135,19 +133,20 @@ def check_distribution(d: S, other: S, noise: Noise, name: str = "d against othe
 
 
 def check_sampling(d: Distribution, other: Distribution, noise: Noise, name: str = "d") -> None:
-    """E_d[other / (d + other)] = E_other[d / (d + other)]: sample and log_prob mean one law.
+    """E_d[other / (w d + other)] = E_other[d / (w d + other)]: sample and log_prob mean one law.
 
-    Both sides are the integral of d other / (d + other), whatever d and other are; their values
-    lie in [0, 1]. It sees most where d and other overlap in part. The same noise, the same draw.
+    Both sides are the integral of d other / (w d + other), bounded and true whatever d and other
+    are; w = 1 alone sees nothing where they are alike. Best where they overlap in part.
 
     Raises:
-        AssertionError: the law does not hold, or a draw is not a function of the noise.
+        AssertionError: the law does not hold, or the same noise gave two draws.
     """
     x, y = d.sample(noise), other.sample(noise)
     _require(torch.equal(x, d.sample(noise)), f"{name}: the same noise gave another draw")
-    left = torch.sigmoid(other.log_prob(x) - d.log_prob(x))
-    right = torch.sigmoid(d.log_prob(y) - other.log_prob(y))
-    _equal_means(left, right, f"{name}: E_d[o/(d+o)] = E_o[d/(d+o)]")
+    at_x, at_y = (other.log_prob(z) - d.log_prob(z) for z in (x, y))
+    for log_w in (-2.0, 0.0, 2.0):
+        left, right = torch.sigmoid(at_x - log_w), torch.sigmoid(log_w - at_y)
+        _equal_means(left, right * math.exp(-log_w), f"{name}: E_d[o/(w d+o)] = E_o[d/(w d+o)]")
 
 
 def check_estimators(chain: Chain[D], x_0: Batch, seed: int = 0, draws: int = 1024) -> None:

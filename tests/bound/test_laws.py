@@ -284,7 +284,9 @@ def test_a_sub_chain_is_a_chain_of_its_own_with_the_marginals_of_the_whole(sched
 
 @every_schedule
 def test_the_public_laws_hold_for_every_schedule(schedule):
-    testing.check_chain(chain_of(schedule, V, "learned-range"), images(2))
+    chain = chain_of(schedule, V, "learned-range")
+    testing.check_forward(chain.q, images(2))
+    testing.check_reverse(chain, images(2))
 
 
 @every_parametrization
@@ -357,7 +359,7 @@ class Wrong(StepDistribution):
     [
         ({"extra": 0.1}, "KL\\(d \\|\\| d\\) = 0"),
         ({"shift": 0.2}, "E_d\\[log d - log other\\]"),
-        ({"draws": 0.3}, "E_d\\[log d - log other\\]|E_d\\[o/"),
+        ({"draws": 0.3}, "E_d\\[log d - log other\\]"),
     ],
     ids=["kl", "log_prob", "sample"],
 )
@@ -1057,17 +1059,18 @@ class Rounded(nn.Module):
         return self.network(x, told).float()
 
 
-@every_chain
-def test_float32_agrees_with_float64(case):
+@every_schedule
+@pytest.mark.parametrize("parametrization", [X_0, V, Levels(GRID)], ids=["x_0", "v", "levels"])
+def test_float32_agrees_with_float64(schedule, parametrization):
     """Figure C2: 1e-5 of the bound."""
-    chain, x_0, noise = chain_of(*case), images(3), keyed(3)
+    chain, x_0, noise = chain_of(schedule, parametrization, "learned-range"), images(3), keyed(3)
     exact = exhaustive(chain, x_0, noise).sum(1)
     rough = exhaustive(chain, x_0.float(), noise).sum(1)
     assert rough.dtype == torch.float64
     assert_close(rough, exact, 1e-5)
 
 
-@exactly
+@settings(exactly, max_examples=25)
 @given(order=st.permutations(range(7)), sizes=st.lists(st.integers(1, 3), min_size=7, max_size=7))
 def test_values_do_not_depend_on_the_batch_or_its_order(order, sizes):
     """H34. Kills: noise by place in the batch."""

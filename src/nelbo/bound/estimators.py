@@ -189,6 +189,8 @@ class Stratified(Design):
         strata = self.evaluations(T) - 1
         even = torch.ones(T - 1, dtype=torch.float64)
         chance = even if self.importance is None else self.importance
+        if len(chance) != T - 1:
+            raise BadInput(f"importance needs an entry for each t = 2..{T}; got {len(chance)}")
         chance = chance / chance.sum()
         position = (torch.arange(strata, dtype=torch.float64)[:, None] + offsets) / max(strata, 1)
         later = torch.searchsorted(chance.cumsum(0), position.flatten(), right=True)
