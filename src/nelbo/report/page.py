@@ -38,9 +38,20 @@ def page(
         samples=base64.b64encode(samples).decode(),
         by_step=_svg(_bits_by_step(result)),
         training=_svg(_training(log)) if log else None,
-        settings={**result["model"], **result["data"], **result["environment"]},
+        settings=_settings(result),
         json=json.dumps(result, indent=1).replace("</", "<\\/"),
     )
+
+
+def _settings(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What decides the figure, a row each; nested choices as key = value."""
+    rows = []
+    for part in ("model", "data", "environment", "estimator"):
+        for key, value in result[part].items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{name} = {item}" for name, item in value.items())
+            rows.append((f"{part}: {key}", "none" if value is None else str(value)))
+    return rows
 
 
 def _bits_by_step(result: dict[str, Any]) -> Figure:
