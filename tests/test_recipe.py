@@ -7,10 +7,9 @@ from nelbo.errors import BadInput
 
 
 def test_the_recipes_of_the_package_are_read_and_built():
-    assert recipe.names() == ["digits", "digits-ddpm"]
+    assert recipe.names() == ["digits", "digits-d3pm", "digits-ddpm"]
     for name in recipe.names():
         model = recipe.build(recipe.read(name), (1, 8, 8), 17)
-        assert model.T == 1000
         assert model.name == name
 
 
@@ -30,6 +29,14 @@ def test_a_recipe_survives_its_own_toml(tmp_path):
         ("T = 1000", "T = 1000\nbeta_1 = 0.1", "log-snr-linear.*beta_1"),
         ("steps = 2", "steps = -1", "training.steps.*got -1"),
         ("clip = false", "clip = 3", "chain.clip"),
+        ("clip = false", "clipp = false", r"unknown key chain\.clipp: did you mean clip"),
+        ('family = "gaussian"', 'family = "gauss"', "chain.*gauss"),
+        (
+            'time_input = "log-snr"',
+            'time_input = "fraction"',
+            "not for gaussian chains: use one of",
+        ),
+        ('objective = "bound"', 'objective = "hybrid"', "hybrid is not for gaussian chains"),
         ("V_1 =", "V1 =", "chain.V"),
         ("first = 9.2", "first = -9.2", "log SNR must fall"),
         ('decoder = "levels"', 'decoder = "levels', "is no TOML"),
@@ -41,13 +48,18 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_the_key(tmp_path, old,
     assert old in text
     path = tmp_path / "r.toml"
     path.write_text(text.replace(old, new, 1))
+
+    def use():
+        choices = recipe.read(path)
+        recipe.objective(choices, recipe.build(choices, (1, 8, 8), 17).chain)
+
     with pytest.raises(BadInput, match=message) as error:
-        recipe.build(recipe.read(path), (1, 8, 8), 17)
+        use()
     assert "\n" not in str(error.value)
 
 
 def test_an_unknown_recipe_lists_those_there_are():
-    with pytest.raises(BadInput, match=r"no recipe digit: .*digits, digits-ddpm"):
+    with pytest.raises(BadInput, match=r"no recipe digit: .*digits, .*digits-ddpm"):
         recipe.read("digit")
 
 

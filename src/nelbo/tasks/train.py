@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, final
 
 import torch
 from jaxtyping import Int64
@@ -15,12 +15,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nelbo import checkpoint, files
 from nelbo import recipe as recipes
-from nelbo.bound.estimators import low_discrepancy_times, one_time
-from nelbo.bound.noise import KeyedNoise
+from nelbo.bound.estimators import low_discrepancy_times
+from nelbo.bound.noise import KeyedNoise, Noise
 from nelbo.checkpoint import Checkpoint
 from nelbo.data import Images, load
 from nelbo.errors import NonFinite
-from nelbo.gaussian.objective import simple_loss
 from nelbo.model import Model
 from nelbo.recipe import Recipe, Training
 from nelbo.report import bits_per_dim
@@ -53,11 +52,12 @@ def train(
     """
     images = load(recipe.data.train, levels=recipe.data.levels)
     model = recipes.build(recipe, tuple(images.levels.shape[1:]), images.n)
+    objective = recipes.objective(recipe, model.chain)
     model.network.to(device or torch.device("cpu"))
     folder = files.new_folder(folder)
     with torch.random.fork_rng(), open(folder / LOG, "w", encoding="utf-8") as log:
         torch.manual_seed(recipe.training.seed)
-        average = _Loop(recipe.training, model, images, log, progress).run()
+        average = _Loop(recipe.training, model, objective, images, log, progress).run()
     raw = {f"network.{name}": x for name, x in model.network.state_dict().items()}
     ema = {f"ema.{name}": x for name, x in average.state_dict().items()}
     description = {
@@ -77,6 +77,7 @@ class _Loop:
 
     choice: Training
     model: Model
+    objective: Callable[[Batch, Time, Noise], Nats]
     images: Images
     log: IO[str]
     progress: Progress
@@ -114,7 +115,7 @@ class _Loop:
         once = KeyedNoise.of(choice.seed, torch.tensor([step]))
         offset = float(once.uniform(torch.empty(1, 1)))
         t = low_discrepancy_times(self.model.T, choice.batch_size, offset)
-        losses = self._losses(self.model.x_0(self.images.levels[index]), t, noise)
+        losses = self.objective(self.model.x_0(self.images.levels[index]), t, noise)
         loss = losses.mean() / self.model.dims
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -127,13 +128,7 @@ class _Loop:
         if not math.isfinite(norm):
             raise NonFinite(f"the gradient is not finite at step {step + 1} (rank 0)")
         optimizer.step()
-        return bits_per_dim(value, 1) if choice.objective == "bound" else value, norm
-
-    def _losses(self, x_0: Batch, t: Time, noise: KeyedNoise) -> Nats:
-        chain: Any = self.model.chain
-        if self.choice.objective == "simple":
-            return simple_loss(chain.p, x_0, t, noise)
-        return one_time(chain, x_0, t, noise)
+        return value if choice.objective == "simple" else bits_per_dim(value, 1), norm
 
     def _stop(self, step: int, losses: Tensor, t: Time, ids: Tensor) -> None:
         bad = ~losses.detach().isfinite().cpu()
@@ -148,7 +143,8 @@ class _Loop:
         return warm * 0.5 * (1 + math.cos(math.pi * step / max(self.choice.steps, 1)))
 
     def _name(self) -> str:
-        return "bits/dim" if self.choice.objective == "bound" else "L_simple"
+        units = {"bound": "bits/dim", "simple": "L_simple", "hybrid": "bits/dim with auxiliary"}
+        return units[self.choice.objective]
 
     def _record(self, step: int, loss: float, norm: float, rate: float, started: float) -> None:
         entry = {

@@ -1,0 +1,138 @@
+"""The choices that make a run, as a tree of checked tables."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from nelbo.errors import BadInput
+from nelbo.gaussian.schedule import SCHEDULES, Schedule
+
+__all__ = [
+    "KINDS",
+    "CategoricalChoice",
+    "GaussianChoice",
+    "Recipe",
+    "ResNetChoice",
+    "Training",
+    "UNetChoice",
+]
+
+
+class Part(BaseModel):
+    """A table of a recipe: unknown keys are errors, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Part):
+    """What is modelled: two data specs, and the real interval that the levels span."""
+
+    train: str
+    test: str
+    levels: int | None = None
+    range: tuple[float, float] = (-1.0, 1.0)
+
+
+class ScheduleChoice(Part):
+    """A schedule by name and the arguments that its function takes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: Literal["linear", "scaled-linear", "cosine", "sigmoid", "log-snr-linear", "betas"]
+
+    def make(self) -> Schedule:
+        """The schedule.
+
+        Raises:
+            BadInput: an argument that the schedule does not take, or a value it refuses.
+        """
+        arguments = dict(self.model_extra or {})
+        try:
+            return SCHEDULES[self.name](**arguments)
+        except TypeError as error:
+            raise BadInput(f"recipe: chain.schedule {self.name}: {error}") from None
+
+
+class GaussianChoice(Part):
+    """A DDPM chain: every choice that changes its bound."""
+
+    family: Literal["gaussian"] = "gaussian"
+    schedule: ScheduleChoice
+    parametrization: Literal["eps", "x_0", "v", "levels"]
+    variance: Literal["small", "large", "learned-range"]
+    V_1: float | Literal["beta_1", "beta_tilde_2"]
+    decoder: Literal["discretized-gaussian", "levels"]
+    clip: bool
+
+
+class CategoricalChoice(Part):
+    """A D3PM chain over the data's levels, by the kernel that its betas drive."""
+
+    family: Literal["categorical"]
+    schedule: ScheduleChoice
+    transition: Literal["uniform", "absorbing", "discretized-gaussian"]
+
+
+TimeInput = Literal["index", "t", "log-snr", "fraction"]
+
+
+class ResNetChoice(Part):
+    """A compact residual net at full resolution, for small images."""
+
+    name: Literal["resnet"]
+    time_input: TimeInput = "log-snr"
+    width: int = Field(32, ge=8, multiple_of=8)
+    blocks: int = Field(3, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class UNetChoice(Part):
+    """diffusers' UNet2DModel without attention, for images of 16 pixels and more."""
+
+    name: Literal["unet"]
+    time_input: TimeInput = "index"
+    widths: tuple[int, ...] = (32, 64, 64)
+    layers: int = Field(1, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+KINDS = {
+    "gaussian": GaussianChoice,
+    "categorical": CategoricalChoice,
+    "resnet": ResNetChoice,
+    "unet": UNetChoice,
+}
+"""The tables that a tag in a recipe chooses among."""
+
+
+def _family(chain: object) -> object:
+    """The tag of what the user wrote, before any check, or of a checked choice."""
+    return chain.get("family", "gaussian") if isinstance(chain, dict) else vars(chain)["family"]
+
+
+class Training(Part):
+    """How long, how fast and by which loss; `auxiliary` weighs the second part of hybrid."""
+
+    objective: Literal["bound", "simple", "hybrid"] = "bound"
+    auxiliary: float = Field(0.01, ge=0)
+    steps: int = Field(ge=0)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    gradient_clip: float = Field(1.0, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+
+
+class Recipe(Part):
+    """Data, chain, network and training of one run."""
+
+    name: str
+    data: Data
+    chain: Annotated[
+        Annotated[GaussianChoice, Tag("gaussian")]
+        | Annotated[CategoricalChoice, Tag("categorical")],
+        Discriminator(_family),
+    ]
+    network: Annotated[ResNetChoice | UNetChoice, Field(discriminator="name")]
+    training: Training
