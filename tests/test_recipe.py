@@ -3,7 +3,10 @@ import torch
 
 from conftest import small_recipe, toml
 from nelbo import recipe
+from nelbo.bound.estimators import exhaustive
+from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
+from nelbo.recipe import Recipe
 
 
 def test_the_recipes_of_the_package_are_read_and_built():
@@ -110,3 +113,42 @@ def test_a_subchain_keeps_the_last_step_and_the_weights():
     for steps in (0, 1001, -3):
         with pytest.raises(BadInput, match=r"steps must lie in 1\.\.1000"):
             model.every(steps)
+
+
+def categorical_recipe(kernel, betas):
+    chain = {"family": "categorical", "transition": kernel}
+    chain["schedule"] = {"name": "betas", "betas": betas}
+    return small_recipe(chain=chain, **{"network.time_input": "fraction"})
+
+
+@pytest.mark.parametrize(
+    ("kernel", "betas", "states"),
+    [
+        ("uniform", [0.2, 0.3, 0.6], 17),
+        ("discretized-gaussian", [0.2, 0.3, 0.6], 17),
+        ("absorbing", [1 / 3, 1 / 2, 1.0], 18),
+    ],
+)
+def test_every_kernel_of_the_second_family_is_built(kernel, betas, states):
+    """Kills: a mask that is one of the data's levels."""
+    model = recipe.build(categorical_recipe(kernel, betas), (1, 8, 8), 17)
+    assert states == model.chain.q.transition.K
+    assert model.facts["family"] == "categorical"
+    levels = torch.randint(0, 17, (3, 1, 8, 8))
+    x_0 = model.x_0(levels)
+    assert torch.equal(model.levels(x_0), levels)
+    total = exhaustive(model.chain, x_0, KeyedNoise.of(0, torch.arange(3))).sum(1)
+    assert total.isfinite().all()
+    assert model.every(2).T == 2
+
+
+def test_the_hybrid_objective_is_of_the_second_family():
+    choices = categorical_recipe("uniform", [0.2, 0.6])
+    tree = choices.model_dump()
+    tree["training"] |= {"objective": "hybrid", "auxiliary": 0.5}
+    chain = recipe.build(choices, (1, 8, 8), 17).chain
+    x_0, t = torch.randint(0, 17, (2, 1, 8, 8)), torch.tensor([1, 2])
+    noise = KeyedNoise.of(0, torch.arange(2))
+    plain = recipe.objective(choices, chain)(x_0, t, noise)
+    hybrid = recipe.objective(Recipe.model_validate(tree), chain)(x_0, t, noise)
+    assert (hybrid > plain).all()

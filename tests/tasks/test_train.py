@@ -68,7 +68,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(tmp_path, m
     def broken(*arguments):
         return torch.full((16,), torch.nan, requires_grad=True)
 
-    monkeypatch.setattr(training, "one_time", broken)
+    monkeypatch.setattr(training.recipes, "objective", lambda recipe, chain: broken)
     with pytest.raises(NonFinite, match=r"step 1, t = \[.*images \[.*digits.*rank 0"):
         train(small_recipe(), tmp_path / "r")
     assert not (tmp_path / "r" / "model.safetensors").exists()
