@@ -43,6 +43,14 @@ class Weights(StrEnum):
 
 
 ModelArgument = Annotated[str, typer.Argument(help="A run folder or a checkpoint file.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="digits, mnist:DIR, a folder, .npy or .npz; default the run's own."),
+]
+SplitOption = Annotated[str | None, typer.Option(help="train or test.")]
+JsonOption = Annotated[
+    str | None, typer.Option(help="Write the result to this file; - for stdout.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Decides every random number.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WeightsOption = Annotated[Weights, typer.Option(help="Moving average, or last step.")]
@@ -73,6 +81,7 @@ def root(
     nelbo train digits -o runs/digits             train a recipe
     nelbo evaluate runs/digits --data digits:test bits/dim with intervals
     nelbo sample runs/digits -o samples.png
+    nelbo derive runs/digits                      every line of the derivation, with its value
     """
 
 
@@ -132,11 +141,8 @@ def train(
 @app.command()
 def evaluate(
     model: ModelArgument,
-    data: Annotated[
-        str | None,
-        typer.Option(help="digits, mnist:DIR, a folder, .npy or .npz; default the run's own."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="train or test.")] = None,
+    data: DataOption = None,
+    split: SplitOption = None,
     precision: Annotated[
         float, typer.Option(help="Stop at this 95 % Monte Carlo half-width, in bits/dim.")
     ] = 0.01,
@@ -152,9 +158,7 @@ def evaluate(
     ] = None,
     weights: WeightsOption = Weights.ema,
     device: Device = "auto",
-    json: Annotated[
-        str | None, typer.Option(help="Write the result to this file; - for stdout.")
-    ] = None,
+    json: JsonOption = None,
 ) -> None:
     """Measure the bound of a data set: bits/dim, by term, with two intervals.
 
@@ -168,8 +172,7 @@ def evaluate(
 
     if budget is not None and exhaustive:
         raise BadInput("--budget and --exhaustive exclude each other: give one")
-    if json not in (None, "-") and not Path(json).absolute().parent.is_dir():
-        raise BadInput(f"--json {json}: its folder does not exist; make it first")
+    _check_folders(("--json", json))
     found = _model(model, weights, device, steps)
     images = _data(model, found, data, split)
     if max_images is not None:
@@ -224,6 +227,65 @@ def sample(
 
 
 @app.command()
+def derive(
+    model: Annotated[str | None, typer.Argument(help="Without one, three exact chains.")] = None,
+    data: DataOption = None,
+    split: SplitOption = None,
+    images: Annotated[int, typer.Option(min=1, help="Use the first so many images.")] = 2,
+    paths: Annotated[int, typer.Option(min=2, help="Paths of each image.")] = 256,
+    steps: Steps = None,
+    seed: Seed = 0,
+    dtype: Annotated[str, typer.Option(help="Of states and p: float64 or float32.")] = "float64",
+    weights: WeightsOption = Weights.ema,
+    device: Device = "auto",
+    json: JsonOption = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
+) -> None:
+    """Run the derivation: every line from log p(x_0) to the three terms, true and false ones.
+
+    Exits with 3 if a line that must hold does not.
+
+    \b
+    nelbo derive                                  exactly, on three small chains
+    nelbo derive runs/digits --steps 50 --html derivation.html
+    """
+    from nelbo import files
+    from nelbo.report.derivation_table import print_derivation
+    from nelbo.tasks.derive import derive as run
+
+    _check_folders(("--json", json), ("--html", html))
+    if model is None and (data, split, steps) != (None, None, None):
+        raise BadInput("--data, --split and --steps are of a model: name one")
+    found, chosen = None, None
+    if model is not None:
+        found = _model(model, weights, device, steps)
+        chosen = _data(model, found, data, split)
+    with _bars() as start:
+        result = run(
+            found,
+            chosen,
+            images=images,
+            paths=paths,
+            seed=seed,
+            dtype=dtype,
+            command=_command(),
+            progress=start("derive"),
+        )
+    if json == "-":
+        print(result.to_json(), end="")
+    else:
+        print_derivation(result)
+        if json is not None:
+            print(files.write(json, result.to_json().encode()))
+    if html is not None:
+        written = files.write(html, result.page().encode())
+        print(written, file=sys.stderr if json == "-" else sys.stdout)
+    if not result.holds:
+        print(f"nelbo: {result.failures()[0]}", file=sys.stderr)
+        raise typer.Exit(3)  # a check that was asked for
+
+
+@app.command()
 def inspect(model: ModelArgument, weights: WeightsOption = Weights.ema) -> None:
     """Say what a model is: every choice that changes its bound."""
     import json
@@ -241,6 +303,13 @@ def inspect(model: ModelArgument, weights: WeightsOption = Weights.ema) -> None:
         **found.facts,
     }
     print(json.dumps(facts, indent=1))
+
+
+def _check_folders(*outputs: tuple[str, str | Path | None]) -> None:
+    """Before hours of work: each output's folder is there."""
+    for option, path in outputs:
+        if path not in (None, "-") and not Path(path).absolute().parent.is_dir():
+            raise BadInput(f"{option} {path}: its folder does not exist; make it first")
 
 
 def _model(path: str, weights: Weights, device: str, steps: int | None) -> "Model":

@@ -79,14 +79,17 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
     def output(self, x_t: Batch, t: Time) -> tuple[Output, Output]:
         """The network's output at (x_t, t), in x_t's dtype: (the prediction's, the variance's).
 
+        The network is asked in the dtype of its weights, whatever the chain's arithmetic is in.
+
         Raises:
             BadInput: the network's channels are not what the choices need, or its shape is not
                 that of x_t.
         """
         told = self.time_input(self.q.schedule, t).to(x_t.device, non_blocking=True)
+        dtype = _weights_dtype(self.network, x_t.dtype)
         if told.is_floating_point():
-            told = told.to(x_t.dtype)
-        output = self.network(x_t, told).to(x_t.dtype)
+            told = told.to(dtype)
+        output = self.network(x_t.to(dtype), told).to(x_t.dtype)
         parts = (self.parametrization.outputs * x_t.shape[1], self.variance.outputs * x_t.shape[1])
         if output.shape != (len(x_t), sum(parts), *x_t.shape[2:]):
             raise BadInput(
@@ -107,6 +110,12 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
             return Prediction(self.parametrization.mean(log_levels), log_var, log_levels)
         x_0 = self.parametrization.x_0(output, x_t, t, schedule)
         return Prediction(x_0 if self.clip is None else x_0.clamp(*self.clip), log_var)
+
+
+def _weights_dtype(network: nn.Module, default: torch.dtype) -> torch.dtype:
+    """That of the network's first real parameter; default where it has none."""
+    dtypes = (parameter.dtype for parameter in network.parameters())
+    return next((dtype for dtype in dtypes if dtype.is_floating_point), default)
 
 
 def _check(schedule: Schedule, parametrization: Parametrization, decoder: Decoder) -> None:

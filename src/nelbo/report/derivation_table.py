@@ -1,0 +1,42 @@
+"""The derivation on a terminal: a table for the lines of each chain, readable at 100 columns."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nelbo.report.derivation import Derivation
+
+__all__ = ["print_derivation"]
+
+LEAST_WIDTH = 100
+
+
+def print_derivation(derivation: Derivation) -> None:
+    """Each chain's lines on stdout, the false ones below, and what is to be seen beside them."""
+    console = Console(highlight=False)
+    console.width = max(console.width, LEAST_WIDTH)
+    for number, chain in enumerate(derivation.chains):
+        if number:
+            console.print()
+        console.print(Text(f"{chain.name}: {chain.description}", style="bold"))
+        console.print(_table(chain.rows()))
+        console.print(Text("\nFalse lines, and how far they are from the truth", style="bold"))
+        console.print(_table(chain.false_rows()))
+        console.print()
+        for what, value in chain.summary():
+            console.print(Text(f"{what}: {value}"))
+
+
+def _table(rows: Sequence[tuple[str, str, str, str, str, str]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("line", no_wrap=True)
+    table.add_column("formula · why", ratio=5)
+    table.add_column("nats", justify="right", no_wrap=True)
+    table.add_column("difference", justify="right", no_wrap=True)
+    table.add_column("verdict", ratio=2)
+    for label, formula, reason, value, difference, verdict in rows:
+        text = Text(formula) + Text(f"\n· {reason}", style="dim")
+        table.add_row(label, text, value, difference, Text(verdict))
+    return table

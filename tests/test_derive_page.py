@@ -1,0 +1,196 @@
+"""The page of `nelbo derive --html` and docs/derivation.md, both written from the lines."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nelbo.bound.derivation import FALSE_LINES, LINES, Status
+from nelbo.data import load
+from nelbo.gaussian.mistakes import CLAMPED
+from nelbo.pretrained import load as load_model
+from nelbo.report import markdown
+from nelbo.report.derivation_page import BLUE, GREEN, ORANGE, mathml, typeset
+from nelbo.tasks.derive import derive
+
+torch.set_num_threads(1)
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "derivation.md"
+REGENERATE = (
+    "docs/derivation.md is stale; write it anew with: python -c 'from pathlib import Path; "
+    "from nelbo.report import markdown; from nelbo.tasks.derive import derive; "
+    'Path("docs/derivation.md").write_text(markdown(derive()))\''
+)
+LABELS = [line.label for line in (*LINES, *FALSE_LINES)]
+VOID = {"meta", "col", "link", "br", "img"}
+
+
+class Page(html.parser.HTMLParser):
+    """The elements of a page, nested as they should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.found, self.labels, self.references = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.found.append(tag)
+        self.labels += [attrs["data-label"]] if "data-label" in attrs else []
+        self.references += [attrs[k] for k in ("src", "href", "xlink:href") if k in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return derive(command="nelbo derive")
+
+
+@pytest.fixture(scope="module")
+def drawn(run):
+    return derive(load_model(run).every(60), load("digits:test", levels=17), images=1, paths=4)
+
+
+@pytest.fixture(scope="module", params=["exact", "drawn"])
+def derivation(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_the_page_has_every_line_every_formula_and_both_pictures_of_each_chain(derivation):
+    page = Page(derivation.page())
+    assert page.open == []
+    assert page.labels == LABELS
+    assert page.found.count("math") == len(LABELS)
+    assert page.found.count("svg") == 2 * len(derivation.chains)
+    assert "munderover" in page.found
+    text = derivation.page()
+    for chain in derivation.chains:
+        assert chain.name in text
+        for row in chain.valuation.rows:
+            estimate = row.status is Status.ESTIMATE  # which has fewer digits to show
+            assert (f"≲ {row.value:.3f}" if estimate else f"{row.value:.8f}") in text
+
+
+def test_the_page_refers_to_nothing_outside_itself(derivation):
+    """Kills: a font, a script or a namespace fetched from elsewhere."""
+    text = derivation.page()
+    assert "http" not in text
+    assert "<script" not in text
+    assert all(reference.startswith("#") for reference in Page(text).references)
+
+
+def test_equal_derivations_give_equal_pages(exact):
+    """Kills: a date or a random id in a picture."""
+    again = derive(command="nelbo derive")
+    assert re.sub(r"[\d.]+ s\b", "", exact.page()) == re.sub(r"[\d.]+ s\b", "", again.page())
+
+
+def test_the_page_says_what_fails_and_what_cannot_be_known(exact, drawn):
+    text = exact.page()
+    assert "Every line that must hold holds." in text
+    assert "condition-fails" in text
+    assert "infinite" in text
+    assert "It stops at line (3)" in text
+    assert "not exact" in drawn.page()
+    assert "which is not known" in drawn.page()
+
+
+def test_every_formula_is_mathml_without_what_was_not_understood():
+    """Kills: a LaTeX command that the library leaves as it is."""
+    for line in (*LINES, *FALSE_LINES, CLAMPED.line):
+        text = mathml(line.latex)
+        assert text.startswith("<math")
+        assert "\\" not in text
+        assert "merror" not in text
+        assert line.latex.count("{") == line.latex.count("}")
+
+
+def test_text_is_escaped_and_its_indices_are_set():
+    assert typeset("q(x_t-1|x_0) < x_1:T & L_T") == (
+        "q(x<sub>t-1</sub>|x<sub>0</sub>) &lt; x<sub>1:T</sub> &amp; L<sub>T</sub>"
+    )
+
+
+def test_the_document_is_written_from_the_same_lines(exact):
+    """Kills: a line changed and its documentation forgotten."""
+    assert DOCUMENT.read_text() == markdown(exact), REGENERATE
+
+
+def test_the_document_has_every_line():
+    text = DOCUMENT.read_text()
+    for line in (*LINES, *FALSE_LINES):
+        assert f"\n### {line.label}\n\n$$\n{line.latex}\n$$\n" in text
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+MEASURE = """<script>addEventListener("load", () => {
+  const box = e => { const r = e.getBoundingClientRect(); return [r.width, r.height]; };
+  const all = s => [...document.querySelectorAll(s)].map(box);
+  const clipped = [...document.querySelectorAll("td.value *")]
+    .filter(e => e.getBoundingClientRect().right > innerWidth).length;
+  document.title = JSON.stringify({math: all("math"), sum: all("munderover"), svg: all("svg"),
+    clipped, wide: document.documentElement.scrollWidth - innerWidth});
+});</script></body>"""
+
+
+def chromium(*arguments):
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    done = subprocess.run(
+        [CHROMIUM, *options, "--window-size=1400,5200", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+def test_a_browser_draws_formulas_values_and_pictures(derivation, tmp_path):
+    """Kills: MathML that a browser does not know, pictures of no size, a page wider than it is."""
+    path = tmp_path / "page.html"
+    path.write_text(derivation.page().replace("</body>", MEASURE))
+    dom = chromium("--dump-dom", path.as_uri())
+    seen = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1]))
+    assert len(seen["math"]) == len(LABELS)
+    assert all(width > 60 and height > 12 for width, height in seen["math"])
+    # a fraction is two lines high: it is set, not run together
+    assert sum(height > 30 for _, height in seen["math"]) >= 15
+    assert all(height > 20 for _, height in seen["sum"])
+    assert all(width > 300 and height > 150 for width, height in seen["svg"])
+    assert seen["wide"] <= 0
+    assert seen["clipped"] == 0
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+def test_a_screenshot_shows_colour_and_ink(exact, tmp_path):
+    """Kills: a page that is blank without a network."""
+    page, shot = tmp_path / "page.html", tmp_path / "page.png"
+    page.write_text(exact.page())
+    chromium(f"--screenshot={shot}", page.as_uri())
+    pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
+    assert pixels.shape == (5200, 1400, 3)
+    assert (pixels.max(2) < 120).sum() > 20_000
+    for colour in (BLUE, ORANGE, GREEN):  # the pictures
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(pixels - wanted).max(2) < 8).sum() > 500, colour
