@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nelbo.model import Model, loss
     from nelbo.pretrained import load
     from nelbo.report import Evaluation
+    from nelbo.tasks.derive import derive
     from nelbo.tasks.evaluate import evaluate
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
@@ -24,6 +25,7 @@ __all__ = [
     "Model",
     "NonFinite",
     "data",
+    "derive",
     "evaluate",
     "load",
     "loss",
@@ -39,6 +41,7 @@ _HOME = {
     "Grid": "nelbo.types",
     "Model": "nelbo.model",
     "NonFinite": "nelbo.errors",
+    "derive": "nelbo.tasks.derive",
     "evaluate": "nelbo.tasks.evaluate",
     "load": "nelbo.pretrained",
     "loss": "nelbo.model",
