@@ -8,11 +8,11 @@ READY := .venv/.ready
 demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
 	$(BIN)/nelbo demo
 
-test: $(READY) ## the whole test suite
+test: $(READY) ## the whole test suite, and the examples of the docstrings
 	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -q --doctest-modules src/nelbo
 
-check: lint ## linters, then the tests but the slow ones
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+check: lint test ## linters, types, import contracts and tests
 
 lint: $(READY)
 	$(BIN)/ruff check .

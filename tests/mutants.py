@@ -26,6 +26,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch  # noqa: F401
 
+from mutants_categorical import CATEGORICAL
+
 ROOT = Path(__file__).parent.parent
 LAWS = "tests/bound/test_laws.py"
 STATISTICS = "tests/bound/test_statistics.py"
@@ -535,6 +537,7 @@ MUTANTS = [
         ".square().flatten(1).mean(1)",
         laws("the_simple_loss_is_the_squared_error_of_the_target"),
     ),
+    *(Mutant(*row) for row in CATEGORICAL),
 ]
 
 
