@@ -10,7 +10,7 @@ from nelbo.bound.chain import ForwardProcess
 from nelbo.errors import BadInput
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.schedule import Schedule, at
-from nelbo.types import Batch, Time
+from nelbo.types import Batch, Nats, Time
 
 __all__ = ["GaussianForward"]
 
@@ -51,3 +51,8 @@ class GaussianForward(ForwardProcess[Gaussian]):
         """E[x_{t-1} | x_t, x_0], which at t = 1 is x_0 itself."""
         x_0_part = at(self.schedule.posterior_x_0, t, x_0) * x_0
         return x_0_part + at(self.schedule.posterior_x_t, t, x_t) * x_t
+
+    def squared_error(self, q: Gaussian, p: Gaussian, t: Time) -> Nats:
+        """|x_0 - x0-hat|^2 where q is the posterior at x_0 and p has its mean at x0-hat; t >= 2."""
+        difference = (q.mean - p.mean) / at(self.schedule.posterior_x_0, t, q.mean)
+        return difference.square().flatten(1).sum(1)

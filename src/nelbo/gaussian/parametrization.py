@@ -2,6 +2,7 @@
 
 Each parametrisation turns an output into x0-hat, the model's estimate of the data, and can make
 the output that would be exactly right (`target`), so each is a pair of inverse formulas.
+A formula takes alpha_bar as numbers, from a schedule's table or from a log SNR in continuous time.
 """
 
 from abc import ABC, abstractmethod
@@ -30,8 +31,26 @@ class Parametrization(ABC):
     """Network channels per data channel."""
 
     @abstractmethod
+    def x_0_given(
+        self,
+        output: Output,
+        x_t: Batch,
+        alpha_bar: Float[Tensor, "..."],
+        one_minus_alpha_bar: Float[Tensor, "..."],
+    ) -> Batch:
+        """x0-hat, shaped like x_t; output has `outputs` channels for each of x_t's.
+
+        alpha_bar and 1 - alpha_bar are given apart, since either may be tiny; (B, 1, ..., 1).
+        """
+
     def x_0(self, output: Output, x_t: Batch, t: Time, schedule: Schedule) -> Batch:
-        """x0-hat, shaped like x_t; output has `outputs` channels for each of x_t's."""
+        """x0-hat at the schedule's t."""
+        return self.x_0_given(output, x_t, *_tables(schedule, t, x_t))
+
+
+def _tables(schedule: Schedule, t: Time, x_t: Batch) -> tuple[Tensor, Tensor]:
+    """alpha_bar_t and 1 - alpha_bar_t, to broadcast against x_t."""
+    return at(schedule.alpha_bar, t, x_t), at(schedule.one_minus_alpha_bar, t, x_t)
 
 
 Formula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -52,9 +71,14 @@ class Linear(Parametrization):
     divides: bool = False
     outputs: int = 1
 
-    def x_0(self, output: Output, x_t: Batch, t: Time, schedule: Schedule) -> Batch:
-        a = at(schedule.alpha_bar, t, x_t).sqrt()
-        return self.estimate(x_t, output, a, at(schedule.one_minus_alpha_bar, t, x_t).sqrt())
+    def x_0_given(
+        self,
+        output: Output,
+        x_t: Batch,
+        alpha_bar: Float[Tensor, "..."],
+        one_minus_alpha_bar: Float[Tensor, "..."],
+    ) -> Batch:
+        return self.estimate(x_t, output, alpha_bar.sqrt(), one_minus_alpha_bar.sqrt())
 
 
 EPS = Linear(
@@ -101,14 +125,30 @@ class Levels(Parametrization):
         self, output: Output, x_t: Batch, t: Time, schedule: Schedule
     ) -> Float[Tensor, "B C n *inner"]:
         """log p(level | x_t), normalised over the n levels of each dimension (axis 2)."""
+        return self.log_posterior_given(output, x_t, *_tables(schedule, t, x_t))
+
+    def log_posterior_given(
+        self,
+        output: Output,
+        x_t: Batch,
+        alpha_bar: Float[Tensor, "..."],
+        one_minus_alpha_bar: Float[Tensor, "..."],
+    ) -> Float[Tensor, "B C n *inner"]:
+        """log p(level | x_t) for these values of alpha_bar and 1 - alpha_bar."""
         logits = output.reshape(len(x_t), x_t.shape[1], self.grid.n, *x_t.shape[2:])
         x = x_t.unsqueeze(2)
-        distance = x - at(schedule.alpha_bar, t, x).sqrt() * self._values(x)
-        log_likelihood = -0.5 * distance.square() / at(schedule.one_minus_alpha_bar, t, x)
+        distance = x - alpha_bar.sqrt().unsqueeze(2) * self._values(x)
+        log_likelihood = -0.5 * distance.square() / one_minus_alpha_bar.unsqueeze(2)
         return torch.log_softmax(logits + log_likelihood, dim=2)
 
-    def x_0(self, output: Output, x_t: Batch, t: Time, schedule: Schedule) -> Batch:
-        return self.mean(self.log_posterior(output, x_t, t, schedule))
+    def x_0_given(
+        self,
+        output: Output,
+        x_t: Batch,
+        alpha_bar: Float[Tensor, "..."],
+        one_minus_alpha_bar: Float[Tensor, "..."],
+    ) -> Batch:
+        return self.mean(self.log_posterior_given(output, x_t, alpha_bar, one_minus_alpha_bar))
 
     def mean(self, log_posterior: Float[Tensor, "B C n *inner"]) -> Batch:
         """The expected value under a distribution over levels (axis 2)."""

@@ -17,7 +17,7 @@ from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance
 from nelbo.types import Batch, Time
 
-__all__ = ["TIME_INPUTS", "GaussianReverse", "TimeInput"]
+__all__ = ["TIME_INPUTS", "GaussianReverse", "TimeInput", "fraction"]
 
 TimeInput = Callable[[Schedule, Time], Tensor]
 
@@ -28,6 +28,14 @@ TIME_INPUTS: dict[str, TimeInput] = {
 }
 """What a network is told about t: the 0-based or 1-based step of the chain that it was trained on
 (also where steps are skipped), or log SNR_t."""
+
+
+def fraction(schedule: Schedule, t: Time) -> Tensor:
+    """t/T of the chain that the network was trained on, in (0, 1].
+
+    Not among a recipe's choices: its networks are made for a time that spans about -9..9.
+    """
+    return schedule.kept[t - 1].double() / schedule.whole_T
 
 
 @final

@@ -6,6 +6,7 @@ table is cast when it is used. What a schedule does not decide: the reverse vari
 the network is told about t.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ __all__ = [
     "at",
     "cosine",
     "from_betas",
+    "from_log_snr",
     "linear",
     "log_snr_linear",
     "scaled_linear",
@@ -49,7 +51,8 @@ class Schedule:
     """alpha_bar_t = prod over s <= t of (1 - beta_s), t = 0..T, with alpha_bar_0 = 1.
 
     `log_alpha` holds log(1 - beta_t) for t = 1..T; `kept` holds, for a sub-chain, the step of
-    the original chain that each step is, which is what its network is told (else 1..T).
+    the original chain that each step is, which is what its network is told (else 1..T), and
+    `whole_T` the number of steps of the original chain.
     Source: Ho et al. 2020, section 2, eqs. 4 and 7.
 
     Raises:
@@ -60,12 +63,15 @@ class Schedule:
     name: str
     log_alpha: Float64[Tensor, " T"]
     kept: Int64[Tensor, " T"] = field(default=None)  # type: ignore[assignment]
+    whole_T: int = 0
 
     def __post_init__(self) -> None:
         if len(self.log_alpha) == 0:
             raise BadInput("a schedule needs at least one step; got T = 0")
         if self.kept is None:
             object.__setattr__(self, "kept", torch.arange(1, len(self.log_alpha) + 1))
+        if self.whole_T == 0:
+            object.__setattr__(self, "whole_T", int(self.kept[-1]))
         inside = (self.log_alpha < 0) & (self.log_alpha > -math.inf)
         inside[-1] |= self.log_alpha[-1] == -math.inf
         if not inside.all():
@@ -160,7 +166,7 @@ class Schedule:
         spans = zip([0, *steps[:-1]], steps, strict=True)
         log_alpha = [math.fsum(self.log_alpha[s:t].tolist()) for s, t in spans]
         table = torch.tensor(log_alpha, dtype=torch.float64)
-        return Schedule(self.name, table, self.kept[torch.tensor(steps) - 1])
+        return Schedule(self.name, table, self.kept[torch.tensor(steps) - 1], self.whole_T)
 
 
 def _running_sum(terms: list[float]) -> list[float]:
@@ -252,13 +258,34 @@ def log_snr_linear(T: int = 1000, first: float = 9.2, last: float = -9.0) -> Sch
         raise BadInput(
             f"log SNR must fall from first to last within -300..300; got {first} and {last}"
         )
-    gap = (first - last) / max(T - 1, 1)
-    log_alpha = [-math.log1p(math.exp(-first))] if T > 0 else []
-    for log_snr in _spread(first, last, T)[:-1]:
+    gaps = [(first - last) / max(T - 1, 1)] * (T - 1)
+    return Schedule("log-snr-linear", _log_alpha(_spread(first, last, T), gaps))
+
+
+def from_log_snr(values: Sequence[float], name: str = "log-snr") -> Schedule:
+    """The schedule with log SNR_t = values[t - 1], t = 1..T.
+
+    Raises:
+        BadInput: values that do not fall, or leave -300..300, beyond which an SNR is no float64;
+            none at all.
+    """
+    for t, (before, value) in enumerate(itertools.pairwise([math.inf, *values]), start=1):
+        if not (before > value and abs(value) <= 300):
+            raise BadInput(
+                f"log SNR must fall within -300..300; got log_snr[{t}] = {value} in {name}"
+            )
+    gaps = [before - after for before, after in itertools.pairwise(values)]
+    return Schedule(name, _log_alpha(values, gaps))
+
+
+def _log_alpha(log_snr: Sequence[float], gaps: Sequence[float]) -> Float64[Tensor, " T"]:
+    """log alpha_t, t = 1..T; gaps are log_snr_{t-1} - log_snr_t, t = 2..T, to their last digit."""
+    log_alpha = [-math.log1p(math.exp(-first)) for first in log_snr[:1]]
+    for before, gap in zip(log_snr[:-1], gaps, strict=True):
         # alpha_bar_{t-1} / alpha_bar_t = 1 + sigmoid(log_snr_{t-1}) (1/SNR_t - 1/SNR_{t-1})
-        noise = math.exp(-log_snr) * math.expm1(gap)
-        log_alpha.append(-math.log1p(noise / (1 + math.exp(-log_snr))))
-    return Schedule("log-snr-linear", torch.tensor(log_alpha, dtype=torch.float64))
+        noise = math.exp(-before) * math.expm1(gap)
+        log_alpha.append(-math.log1p(noise / (1 + math.exp(-before))))
+    return torch.tensor(log_alpha, dtype=torch.float64)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {

@@ -1,6 +1,6 @@
 """A recipe's choices as objects: the one place where a string becomes one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, final
@@ -13,7 +13,6 @@ from nelbo.bound.estimators import one_time
 from nelbo.bound.noise import Noise
 from nelbo.categorical import reverse as categorical
 from nelbo.categorical.dense import discretized_gaussian
-from nelbo.categorical.forward import CategoricalForward
 from nelbo.categorical.objective import hybrid_loss
 from nelbo.categorical.resampling import absorbing, uniform
 from nelbo.categorical.reverse import CategoricalReverse
@@ -21,13 +20,12 @@ from nelbo.categorical.transition import Transition
 from nelbo.errors import BadInput
 from nelbo.gaussian import reverse as gaussian
 from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
-from nelbo.gaussian.forward import GaussianForward
 from nelbo.gaussian.objective import simple_loss
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.reverse import GaussianReverse
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
-from nelbo.model import Model
+from nelbo.model import Model, categorical_model, gaussian_model
 from nelbo.networks.resnet import ResNet
 from nelbo.networks.unet import UNet
 from nelbo.recipe.choices import (
@@ -97,85 +95,39 @@ class _Builder:
         self, choice: CategoricalChoice, network: nn.Module, transition: Transition
     ) -> Model:
         """The D3PM model of this kernel, with this network."""
-        q = CategoricalForward(transition)
         prior = "target" if choice.transition == "absorbing" else "uniform"
-        p = CategoricalReverse(
+        return categorical_model(
             network,
-            q,
+            transition,
+            prior=categorical.PRIORS[prior],
             time_input=self._time_input(categorical.TIME_INPUTS),
-            prior=categorical.PRIORS[prior](transition),
-            levels=self.grid.n,
-        )
-        return self._model(
-            network,
-            Chain(q, p),
-            importance=torch.ones(transition.T - 1, dtype=torch.float64),
-            respace=lambda steps: self.categorical(choice, network, transition.subchain(steps)),
-            embed=lambda levels, dtype: levels.long(),
-            levels=lambda x_0: x_0,
-            facts={
-                "parametrization": "x_0-logits",
-                "transition": choice.transition,
-                "variance": None,
-                "V_1": None,
-                "clip": False,
-                "decoder": "levels",
-            },
+            grid=self.grid,
+            shape=self.shape,
+            name=self.recipe.name,
+            facts={**self._facts(), "transition": choice.transition},
         )
 
     def gaussian(self, choice: GaussianChoice, network: nn.Module, schedule: Schedule) -> Model:
         """The DDPM model of this schedule, with this network."""
-        grid, q = self.grid, GaussianForward(schedule)
-        variance = _variance(choice, schedule)
-        levels = choice.decoder == "levels"
-        decoder: Decoder = LevelPosterior(grid) if levels else Discretized(grid)
-        p = GaussianReverse(
+        grid = self.grid
+        decoder: Decoder = LevelPosterior(grid) if choice.decoder == "levels" else Discretized(grid)
+        return gaussian_model(
             network,
-            q,
+            schedule,
             parametrization=_parametrization(choice, grid),
-            variance=variance,
+            variance=partial(_variance, choice),
             decoder=decoder,
             time_input=self._time_input(gaussian.TIME_INPUTS),
             clip=(grid.lo, grid.hi) if choice.clip else None,
-        )
-        return self._model(
-            network,
-            Chain(q, p),
-            importance=schedule.importance,
-            respace=lambda steps: self.gaussian(choice, network, schedule.subchain(steps)),
-            embed=grid.values,
-            levels=grid.levels,
-            facts={
-                "parametrization": choice.parametrization,
-                "variance": choice.variance,
-                "V_1": None if levels else variance.V_1,
-                "clip": choice.clip,
-                "decoder": choice.decoder,
-            },
+            grid=grid,
+            shape=self.shape,
+            name=self.recipe.name,
+            facts=self._facts(),
         )
 
-    def _model(
-        self,
-        network: nn.Module,
-        chain: Chain[Any],
-        *,
-        respace: Callable[[Sequence[int]], Model],
-        facts: dict[str, Any],
-        **parts: Any,  # noqa: ANN401
-    ) -> Model:
-        choice = self.recipe.chain
-        common = {"family": choice.family, "schedule": choice.schedule.model_dump()}
-        described = {**common, **facts, "network": self.recipe.network.model_dump()}
-        return Model(
-            name=self.recipe.name,
-            network=network,
-            chain=chain,
-            respace=respace,
-            shape=self.shape,
-            grid=self.grid,
-            facts=described,
-            **parts,
-        )
+    def _facts(self) -> dict[str, Any]:
+        schedule, network = self.recipe.chain.schedule, self.recipe.network
+        return {"schedule": schedule.model_dump(), "network": network.model_dump()}
 
     def _time_input(self, choices: Mapping[str, Input]) -> Input:
         name = self.recipe.network.time_input

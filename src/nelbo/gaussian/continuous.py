@@ -1,0 +1,378 @@
+"""VDM: the bound of infinitely many steps, along a log SNR that may be learned.
+
+The latent x_u, u in [0, 1], has log SNR lambda(u), which falls from lambda_0 to lambda_1. As the
+steps of a chain grow in number its transitions add up to an integral over the SNR, and x at u = 0
+takes the place of x_1, x at u = 1 that of x_T. The integral knows only lambda's ends, so what lies
+between may be chosen to make an estimate vary least. Kingma, Salimans, Poole, Ho 2021,
+"Variational Diffusion Models".
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor, nn
+
+from nelbo.bound.chain import Chain, ReverseProcess, constant_time
+from nelbo.bound.distribution import Distribution
+from nelbo.bound.noise import Noise
+from nelbo.errors import BadInput
+from nelbo.gaussian.decoder import Decoder, Density, LevelMasses, Prediction
+from nelbo.gaussian.distribution import Gaussian
+from nelbo.gaussian.forward import GaussianForward
+from nelbo.gaussian.parametrization import Levels, Output, Parametrization
+from nelbo.gaussian.reverse import TIME_INPUTS, GaussianReverse
+from nelbo.gaussian.schedule import Schedule, at, from_log_snr
+from nelbo.gaussian.variance import small
+from nelbo.types import Batch, Grid, Nats, Time
+
+__all__ = [
+    "ContinuousGaussian",
+    "Curve",
+    "FixedLogSNR",
+    "LearnedLogSNR",
+    "LevelLikelihood",
+    "LikelihoodDecoded",
+    "LogSNR",
+    "low_discrepancy_u",
+    "training_loss",
+]
+
+Points = Float64[Tensor, " B"]
+"""u, or a function of it, one for each example."""
+
+
+def low_discrepancy_u(count: int, offset: float) -> Points:
+    """u_i = (i / count + offset) mod 1: each uniform on [0, 1), together spread evenly over it.
+
+    offset is uniform on [0, 1) and shared by all (Kingma et al. 2021, appendix I.1).
+    """
+    return (torch.arange(count, dtype=torch.float64) / count + offset) % 1
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """lambda(u) = lambda_0 + (lambda_1 - lambda_0) w(u) and d lambda/du, at each example's u.
+
+    `ends` is (lambda_0, lambda_1); w rises from 0 to 1, and `w_slope` is dw/du.
+    """
+
+    ends: Float64[Tensor, "2"]
+    w: Points
+    w_slope: Points
+
+    @property
+    def log_snr(self) -> Points:
+        """lambda(u)."""
+        return self.ends[0] + (self.ends[1] - self.ends[0]) * self.w
+
+    @property
+    def derivative(self) -> Points:
+        """d lambda/du, below 0."""
+        return (self.ends[1] - self.ends[0]) * self.w_slope
+
+
+class LogSNR(nn.Module, ABC):
+    """lambda(u), falling from lambda(0) to lambda(1), in float64 whatever its weights are in."""
+
+    name: str
+
+    @abstractmethod
+    def ends(self) -> Float64[Tensor, "2"]:
+        """(lambda(0), lambda(1))."""
+
+    @abstractmethod
+    def at(self, u: Points) -> Curve:
+        """lambda and its derivative at u in [0, 1]."""
+
+    def forward(self, u: Points) -> Points:
+        """lambda(u)."""
+        return self.at(u).log_snr
+
+    def derivative(self, u: Points) -> Points:
+        """d lambda/du."""
+        return self.at(u).derivative
+
+    @torch.no_grad()
+    def schedule(self, T: int) -> Schedule:
+        """The schedule of T latents at u = (t - 1)/(T - 1), t = 1..T: x_1 is x at u = 0.
+
+        Raises:
+            BadInput: T < 2; ends beyond what `from_log_snr` takes.
+        """
+        if T < 2:
+            raise BadInput(f"a log SNR between two ends needs at least 2 steps; got T = {T}")
+        return from_log_snr(self(torch.linspace(0, 1, T, dtype=torch.float64)).tolist(), self.name)
+
+
+@final
+class FixedLogSNR(LogSNR):
+    """lambda(u) = first + (last - first) u.
+
+    Raises:
+        BadInput: not 300 >= first > last >= -300.
+    """
+
+    name = "log-snr-linear"
+
+    def __init__(self, first: float = 9.2, last: float = -9.0) -> None:
+        super().__init__()
+        from_log_snr([first, last], self.name)  # refuses what no schedule could hold
+        self.first, self.last = first, last
+
+    def ends(self) -> Float64[Tensor, "2"]:
+        return torch.tensor([self.first, self.last], dtype=torch.float64)
+
+    def at(self, u: Points) -> Curve:
+        return Curve(self.ends(), u, torch.ones_like(u))
+
+
+@final
+class LearnedLogSNR(LogSNR):
+    """w(u) = (h(u) - h(0)) / (h(1) - h(0)), h(u) = u + mean_k c_k sigmoid(a_k u + b_k), a, c > 0.
+
+    A monotone network with one hidden layer (Kingma et al. 2021, appendix H, where the first term
+    has a weight; h is divided by its range, so c takes it up). lambda falls for any weights: its
+    slope is never 0, and each end keeps to its own side of the middle that it began with,
+    lambda_0 = middle + softplus(above), lambda_1 = middle - softplus(below). Starts from
+    `first` and `last` with w nearly even. The weights a, b, c are the interior, above and below
+    the ends, with a gradient of another kind (`training_loss`).
+
+    Raises:
+        BadInput: not 300 >= first > last >= -300.
+    """
+
+    name = "learned"
+
+    def __init__(self, first: float = 9.2, last: float = -9.0, width: int = 1024) -> None:
+        super().__init__()
+        from_log_snr([first, last], self.name)
+        self.middle = (first + last) / 2
+        half = torch.tensor((first - last) / 2)
+        self.above = nn.Parameter(_softplus_inverse(half))
+        self.below = nn.Parameter(_softplus_inverse(half))
+        steepness = torch.full((width,), 8.0)
+        self.a = nn.Parameter(_softplus_inverse(steepness))
+        self.b = nn.Parameter(-steepness * (torch.arange(width) + 0.5) / width)
+        self.c = nn.Parameter(_softplus_inverse(torch.ones(width)))
+
+    def ends(self) -> Float64[Tensor, "2"]:
+        distance = nn.functional.softplus(torch.stack([self.above, self.below]).double())
+        return torch.stack([self.middle + distance[0], self.middle - distance[1]])
+
+    def at(self, u: Points) -> Curve:
+        a, c = (nn.functional.softplus(weight.double()) for weight in (self.a, self.c))
+        # The ends go the same way as the rest, so that w(0) = 0 and w(1) = 1 to the last digit.
+        points = torch.cat([u.new_tensor([0.0, 1.0]), u]).to(a.device)
+        gate = torch.sigmoid(a * points[:, None] + self.b.double())
+        h = points + (c * gate).mean(1)
+        slope = 1 + (a * c * gate * (1 - gate)).mean(1)
+        rise = h[1] - h[0]
+        return Curve(self.ends(), (h[2:] - h[0]) / rise, slope[2:] / rise)
+
+
+def _softplus_inverse(x: Tensor) -> Tensor:
+    return x + torch.log(-torch.expm1(-x))
+
+
+@final
+@dataclass(frozen=True)
+class LevelLikelihood:
+    """p(level k | x_1) proportional to N(x_1; sqrt(alpha_bar) v_k, 1 - alpha_bar): no network.
+
+    Exact where the dimensions of the data are independent given x_1 and every level is as
+    likely, and close to it for any data at high SNR (Kingma et al. 2021, section 3.3).
+    """
+
+    grid: Grid
+
+    def __call__(
+        self,
+        x_1: Batch,
+        alpha_bar: Float[Tensor, "..."],
+        one_minus_alpha_bar: Float[Tensor, "..."],
+    ) -> LevelMasses:
+        """p(x_0 | x_1); alpha_bar and 1 - alpha_bar are those of x_1, (B, 1, ..., 1)."""
+        levels = Levels(self.grid)
+        logits = x_1.new_zeros(len(x_1), levels.outputs * x_1.shape[1], *x_1.shape[2:])
+        masses = levels.log_posterior_given(logits, x_1, alpha_bar, one_minus_alpha_bar)
+        return LevelMasses(masses, self.grid)
+
+
+@final
+class LikelihoodDecoded(nn.Module, ReverseProcess[Gaussian]):
+    """Another reverse process with p(x_0 | x_1) read off x_1 alone."""
+
+    def __init__(self, reverse: GaussianReverse, likelihood: LevelLikelihood) -> None:
+        super().__init__()
+        self.reverse = reverse
+        self.likelihood = likelihood
+
+    def prior(self, x_0: Batch) -> Gaussian:
+        return self.reverse.prior(x_0)
+
+    def step(self, x_t: Batch, t: Time) -> Gaussian:
+        return self.reverse.step(x_t, t)
+
+    def decoder(self, x_1: Batch) -> LevelMasses:
+        schedule, t = self.reverse.q.schedule, constant_time(1, x_1)
+        alpha_bar = at(schedule.alpha_bar, t, x_1)
+        return self.likelihood(x_1, alpha_bar, at(schedule.one_minus_alpha_bar, t, x_1))
+
+
+@final
+class ContinuousGaussian(nn.Module):
+    """L = L_T + L_inf + L_0, a network along a log SNR (Kingma et al. 2021, sections 3.5 and 5).
+
+    The network maps (x_u, lambda(u)) to `parametrization.outputs` channels for each channel of
+    the data: told lambda and not u, it is one model for every curve between the same ends. A
+    `Decoder` gets the network's prediction at u = 0, with variance exp(-lambda_0), that of
+    x_0 as x_u / sqrt(alpha_bar) measures it. x0-hat is clipped to `clip` where given.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        log_snr: LogSNR,
+        *,
+        parametrization: Parametrization,
+        decoder: Decoder | LevelLikelihood,
+        clip: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.log_snr = log_snr
+        self.parametrization = parametrization
+        self.emission = decoder
+        self.clip = clip
+
+    def marginal(self, x_0: Batch, log_snr: Points) -> Gaussian:
+        """q(x_u | x_0) = N(sqrt(alpha_bar) x_0, 1 - alpha_bar), alpha_bar = sigmoid(lambda(u))."""
+        level = _beside(log_snr, x_0)
+        return Gaussian(torch.sigmoid(level).sqrt() * x_0, nn.functional.logsigmoid(-level))
+
+    def predict(self, x_u: Batch, log_snr: Points) -> Prediction:
+        """x0-hat and log p(level | x_u) at (x_u, lambda(u)): one call of the network.
+
+        Raises:
+            BadInput: the network's channels are not what the parametrisation needs, or its shape
+                is not that of x_u.
+        """
+        output, level = self._output(x_u, log_snr), _beside(log_snr, x_u)
+        alpha_bar, one_minus_alpha_bar = torch.sigmoid(level), torch.sigmoid(-level)
+        if isinstance(self.parametrization, Levels):
+            log_levels = self.parametrization.log_posterior_given(
+                output, x_u, alpha_bar, one_minus_alpha_bar
+            )
+            return Prediction(self.parametrization.mean(log_levels), -level, log_levels)
+        x_0 = self.parametrization.x_0_given(output, x_u, alpha_bar, one_minus_alpha_bar)
+        return Prediction(x_0 if self.clip is None else x_0.clamp(*self.clip), -level)
+
+    def _output(self, x_u: Batch, log_snr: Points) -> Output:
+        # In the dtype of the network's weights, as GaussianReverse asks it.
+        dtypes = (weight.dtype for weight in self.network.parameters())
+        dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), x_u.dtype)
+        told = log_snr.to(x_u.device, dtype)
+        output: Tensor = self.network(x_u.to(dtype), told).to(x_u.dtype)
+        wanted = (len(x_u), self.parametrization.outputs * x_u.shape[1], *x_u.shape[2:])
+        if output.shape != wanted:
+            raise BadInput(
+                f"the network must give {wanted} for input {tuple(x_u.shape)} with "
+                f"parametrization {self.parametrization.name}; got {tuple(output.shape)}"
+            )
+        return output
+
+    def decoder(self, x_1: Batch) -> Distribution:
+        """p(x_0 | x_1), where x_1 is x at u = 0."""
+        log_snr = self.log_snr.ends()[0].expand(len(x_1))
+        if isinstance(self.emission, Decoder):
+            return self.emission(self.predict(x_1, log_snr))
+        level = _beside(log_snr, x_1)
+        return self.emission(x_1, torch.sigmoid(level), torch.sigmoid(-level))
+
+    def prior_term(self, x_0: Batch) -> Nats:
+        """L_T = KL(q(x_u | x_0) || N(0, 1)) at u = 1."""
+        end = self.marginal(x_0, self.log_snr.ends()[1].expand(len(x_0)))
+        zero = torch.zeros_like(x_0)
+        return end.kl(Gaussian(zero, zero.new_zeros((1,) * zero.ndim))).double()
+
+    def diffusion_term(self, x_0: Batch, u: Points, noise: Noise) -> Nats:
+        """-1/2 lambda'(u) exp(lambda(u)) |x_0 - x0-hat|^2 at x_u ~ q(x_u | x_0); float64.
+
+        Its mean over u uniform on [0, 1] is L_inf, -1/2 times the integral of
+        |x_0 - x0-hat|^2 dSNR (Kingma et al. 2021, section 5).
+        """
+        return self._diffusion(x_0, self.log_snr.at(u), noise)
+
+    def _diffusion(self, x_0: Batch, curve: Curve, noise: Noise) -> Nats:
+        log_snr = curve.log_snr
+        x_u = self.marginal(x_0, log_snr).sample(noise.at(constant_time(2, x_0)))
+        error = (x_0 - self.predict(x_u, log_snr).x_0).square().flatten(1).sum(1).double()
+        return (-0.5 * curve.derivative * log_snr.exp()).to(error.device) * error
+
+    def reconstruction_term(self, x_0: Batch, noise: Noise) -> Nats:
+        """L_0 = -log p(x_0 | x_1) at x_1 ~ q(x_u | x_0), u = 0; with the noise of t = 1."""
+        log_snr = self.log_snr.ends()[0].expand(len(x_0))
+        x_1 = self.marginal(x_0, log_snr).sample(noise.at(constant_time(1, x_0)))
+        return -self.decoder(x_1).log_prob(x_0).double()
+
+    def bound(self, x_0: Batch, u: Points, noise: Noise) -> Nats:
+        """L_T + the diffusion term at u + L_0: unbiased for L when u is uniform on [0, 1].
+
+        Float64. Two calls of the network, one where the decoder is a LevelLikelihood.
+        """
+        ends = self.prior_term(x_0) + self.reconstruction_term(x_0, noise)
+        return ends + self.diffusion_term(x_0, u, noise)
+
+    def chain(self, T: int) -> Chain[Gaussian]:
+        """The DDPM chain of T latents evenly spaced in u, its schedule no longer learned.
+
+        Its network is told log SNR_t and is this one; V_t is beta-tilde_t. L of the chain falls
+        to L as T grows where |x_0 - x0-hat|^2 rises with the noise.
+
+        Raises:
+            BadInput: as `LogSNR.schedule` and `GaussianReverse`.
+        """
+        schedule = self.log_snr.schedule(T)
+        q, emission = GaussianForward(schedule), self.emission
+        p = GaussianReverse(
+            self.network,
+            q,
+            parametrization=self.parametrization,
+            variance=small(schedule, math.exp(-float(schedule.log_snr[1]))),
+            decoder=emission if isinstance(emission, Decoder) else Density(),
+            time_input=TIME_INPUTS["log-snr"],
+            clip=self.clip,
+        )
+        if isinstance(emission, Decoder):
+            return Chain(q, p)
+        return Chain(q, LikelihoodDecoded(p, emission))
+
+
+def training_loss(
+    model: ContinuousGaussian, x_0: Batch, u: Points, noise: Noise, variance_weight: float = 1.0
+) -> Nats:
+    """The value of `model.bound`, with a gradient of its own for the interior of a learned curve.
+
+    Network and ends get the gradient of the bound. What moves lambda(u) between the ends cannot
+    change L; its weights get variance_weight times the gradient of the squared diffusion term,
+    2 l dl, and so make l vary least (Kingma et al. 2021, section 5.3 and appendix I.2). One
+    backward pass gives all three. Squared nats are large beside nats: clip the two gradients
+    apart, or choose variance_weight. Per example; any weighted sum of it has these gradients.
+    """
+    curve = model.log_snr.at(u)
+    diffusion = model._diffusion(x_0, curve, noise)
+    scale = 2 * variance_weight * diffusion.detach()
+    for part in (curve.w, curve.w_slope):
+        if part.requires_grad:  # the interior reaches the loss through these two alone
+            part.register_hook(lambda gradient: scale.to(gradient.device) * gradient)
+    return model.prior_term(x_0) + diffusion + model.reconstruction_term(x_0, noise)
+
+
+def _beside(values: Points, x: Batch) -> Float[Tensor, "..."]:
+    """One value per example, in x's dtype and device, to broadcast against x."""
+    return values.to(x.device, x.dtype).reshape(-1, *(1,) * (x.ndim - 1))

@@ -1,0 +1,215 @@
+"""Denoisers that cost nothing beside a network: control variates for every L_{t-1}.
+
+With any x0-hat(x_t), KL(q(x_{t-1} | x_t, x_0) || the same at x0-hat) is
+(SNR_{t-1} - SNR_t)/2 |x_0 - x0-hat|^2. For the denoisers here its sum over t given x_0 is known in
+expectation. What a network's terms have in common with it is then no longer left to chance. How
+good the denoisers are changes how much they help and nothing else, so they may be made from the
+very images that are measured, and may even look at x_0.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from nelbo.bound.control import Control
+from nelbo.gaussian.decoder import LevelMasses
+from nelbo.gaussian.schedule import Schedule, at
+from nelbo.types import Batch, Grid, Nats, Time
+
+__all__ = ["FINEST", "AffineControl", "LatticeControl", "controls", "frozen_logits"]
+
+WIDEST = 4096  # dimensions beyond which the covariance of the data is too dear
+FINEST = 64  # levels beyond which posteriors over them cost as much as a network
+PILOT = 256  # images whose errors show where over t the points of a lattice rule should be
+REGIONS = 64  # of t that such errors are kept for
+PRIMES = (61, 191)  # points of the rule that finds this out, and of the two that count
+CELLS = 2**17  # numbers in a batch of posteriors over levels that stay in the cache
+
+
+def controls(
+    schedule: Schedule, grid: Grid, levels: Tensor, logits: Tensor | None = None
+) -> list[Control]:
+    """The controls that are worth their cost for these levels (N, *dims).
+
+    logits: (N, n, dims), a prior over the levels of each dimension of each image, such as a
+    network's that reads the image itself; without them the histogram of each dimension.
+    """
+    flat = levels.flatten(1).long().cpu()
+    found: list[Control] = []
+    if schedule.T > 1 and flat.shape[1] <= WIDEST:
+        found.append(AffineControl.of(schedule, grid.values(flat, torch.float64)))
+    if schedule.T > 1 and grid.n <= FINEST:
+        prior = histogram(flat, grid.n) if logits is None else logits
+        found.append(LatticeControl(schedule, grid, prior))
+    return found
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class AffineControl(Control):
+    """The error of E[x_0 | x_t] for Gaussian data: the best denoiser that is affine in x_t.
+
+    In the principal axes of the data, with u = x_0 - mean, s^2 the variances and
+    g = s^2 SNR / (1 + s^2 SNR), the error is (1 - g) u - g eps / sqrt(SNR), and its square has
+    mean (1 - g)^2 u^2 + g^2 / SNR.
+    """
+
+    schedule: Schedule
+    mean: Float64[Tensor, " dims"]
+    axes: Float64[Tensor, "dims dims"]
+    variance: Float64[Tensor, " dims"]
+    name: str = "affine denoiser"
+
+    @classmethod
+    def of(cls, schedule: Schedule, x_0: Float64[Tensor, "N dims"]) -> "AffineControl":
+        """With the mean and covariance of these examples."""
+        variance, axes = torch.linalg.eigh(torch.cov(x_0.T).reshape(x_0.shape[1], -1))
+        return cls(schedule, x_0.mean(0), axes, variance.clamp(min=0))
+
+    def value(self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"]) -> Nats:
+        x = x_0.flatten(1)
+        root = at(self.schedule.log_snr, t, x).mul(0.5).exp()
+        axes, variance = self.axes.to(x), self.variance.to(x)
+        u, eps = (x - self.mean.to(x)) @ axes, (scaled(self.schedule, x_t, t) - root * x) @ axes
+        gain = variance / (1 + variance * root.square())  # g / SNR, which SNR = 0 does not hurt
+        error = (1 - gain * root.square()) * u - gain * root * eps
+        return at(weight(self.schedule), t, x)[:, 0] * error.square().sum(1)
+
+    def totals(
+        self, x_0: Batch, group: Int64[Tensor, " transitions"], groups: int
+    ) -> Float64[Tensor, "2 N groups"]:
+        snr, share = self.schedule.log_snr[2:, None].exp(), weight(self.schedule)[2:, None]
+        gain = self.variance / (1 + self.variance * snr)
+        sure = summed(share * (1 - gain * snr).square(), group, groups)
+        random = summed(share * gain.square() * snr, group, groups).sum(1)
+        u = (x_0.flatten(1).double().cpu() - self.mean) @ self.axes
+        return (u.square() @ sure.T + random).expand(2, -1, -1)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LatticeControl(Control):
+    """The error of E[x_0 | x_t] where dimensions are independent with known chances of levels.
+
+    log_prior has a row for each image, or one for all; constants do not matter. A model whose
+    parametrisation is `levels` is such a denoiser, but for its logits' dependence on x_t.
+    """
+
+    schedule: Schedule
+    grid: Grid
+    log_prior: Float[Tensor, "N n dims"]
+    name: str = "lattice denoiser"
+
+    def value(self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"]) -> Nats:
+        x, z = x_0.flatten(1), scaled(self.schedule, x_t, t)
+        root = at(self.schedule.log_snr, t, x).mul(0.5).exp()
+        share = at(weight(self.schedule), t, x)[:, 0]
+        return share * torch.cat([self._error(*part) for part in self._parts(x, z, root, image)])
+
+    def totals(
+        self, x_0: Batch, group: Int64[Tensor, " transitions"], groups: int
+    ) -> Float64[Tensor, "2 N groups"]:
+        """By two randomly shifted rank-1 lattice rules over (t, eps) (Cranley, Patterson 1976).
+
+        c is a sum over dimensions, each a function of one entry of eps, which such a rule
+        integrates far better than independent draws. x_0 are the N images, in order. A rule of
+        few points for some of them finds out where over t the error is.
+        """
+        generator = torch.Generator().manual_seed(0)
+        even = self.schedule.importance / self.schedule.importance.sum()
+        regions = ((even.cumsum(0) - even / 2) * REGIONS).long().clamp(max=REGIONS - 1)
+        some = torch.randperm(len(x_0), generator=generator)[:PILOT]
+        pilot = self._rule(x_0[some], some, even, regions, REGIONS, PRIMES[0], generator)
+        found = even * pilot.square().mean(0).sqrt()[regions]
+        chance = 0.8 * found / found.sum() + 0.2 * even
+        image = torch.arange(len(x_0))
+        rules = [
+            self._rule(x_0, image, chance, group, groups, PRIMES[1], generator) for _ in range(2)
+        ]
+        return torch.stack(rules)
+
+    def _rule(
+        self,
+        x_0: Batch,
+        image: Int64[Tensor, " N"],
+        chance: Float64[Tensor, " transitions"],
+        group: Int64[Tensor, " transitions"],
+        groups: int,
+        points: int,
+        generator: torch.Generator,
+    ) -> Float64[Tensor, "N groups"]:
+        x, place = x_0.flatten(1), torch.arange(len(x_0))
+        size = (x.shape[1] + 1,)
+        step = torch.randint(1, points, size, generator=generator)
+        shift = torch.rand(len(x), *size, generator=generator, dtype=torch.float64)
+        total = torch.zeros(len(x), groups, dtype=torch.float64)
+        for point in range(points):
+            u = (point * step / points + shift) % 1
+            t = 2 + torch.searchsorted(chance.cumsum(0), u[:, 0].contiguous())
+            t = t.clamp(max=self.schedule.T)
+            eps = torch.special.ndtri(u[:, 1:].where(u[:, 1:] > 0, 0.5)).to(x)
+            root = at(self.schedule.log_snr, t, x).mul(0.5).exp()
+            parts = self._parts(x, root * x + eps, root, image)
+            error = torch.cat([self._error(*part) for part in parts]).double().cpu()
+            total[place, group[t - 2]] += (
+                weight(self.schedule)[t] / (points * chance[t - 2]) * error
+            )
+        return total
+
+    def _parts(self, x: Tensor, z: Tensor, root: Tensor, image: Tensor) -> list[tuple[Tensor, ...]]:
+        """Batches whose posteriors over levels stay in the cache."""
+        rows = max(1, CELLS // (x.shape[1] * self.grid.n))
+        return list(zip(*(part.split(rows) for part in (x, z, root, image)), strict=True))
+
+    def _error(self, x: Tensor, z: Tensor, root: Tensor, image: Tensor) -> Float[Tensor, " B"]:
+        """|x_0 - E[x_0 | z]|^2, z = x_t / sqrt(1 - alpha_bar_t), root = sqrt(SNR_t)."""
+        v = self.grid.values(torch.arange(self.grid.n, device=x.device), x.dtype)
+        prior = self.log_prior if len(self.log_prior) == 1 else self.log_prior[image]
+        distance = z[:, None, :] - (root * v)[:, :, None]
+        logits = torch.addcmul(prior.to(x), distance, distance, value=-0.5)
+        estimate = torch.einsum("bnd,n->bd", torch.softmax(logits, dim=1), v)
+        return (x - estimate).square().sum(1)
+
+
+def frozen_logits(
+    schedule: Schedule, grid: Grid, masses: LevelMasses, x_1: Batch
+) -> Float[Tensor, "B n dims"]:
+    """The network's logits at x_1, from the levels' posterior there by taking x_1 out of it."""
+    t = torch.ones(len(x_1), dtype=torch.int64)
+    z, v = scaled(schedule, x_1, t), grid.values(torch.arange(grid.n, device=x_1.device), x_1.dtype)
+    root = at(schedule.log_snr, t, z).mul(0.5).exp()
+    distance = z[:, None, :] - (root * v)[:, :, None]
+    return masses.log_masses.movedim(2, 1).flatten(2) + 0.5 * distance.square()
+
+
+def histogram(levels: Int64[Tensor, "N dims"], n: int) -> Float[Tensor, "1 n dims"]:
+    """The log chances of the levels in each dimension, smoothed by one image of all dimensions."""
+    count, dims = levels.shape
+    seen = torch.zeros(dims, n, dtype=torch.float64)
+    seen.scatter_add_(1, levels.T.long(), torch.ones(dims, count, dtype=torch.float64))
+    pooled = (seen.sum(0) + 1 / n) / (seen.sum() + 1)
+    return ((seen + pooled) / (count + 1)).log().T[None].float()
+
+
+def scaled(schedule: Schedule, x_t: Batch, t: Time) -> Float[Tensor, "B dims"]:
+    """x_t / sqrt(1 - alpha_bar_t) = sqrt(SNR_t) x_0 + eps."""
+    z = x_t.flatten(1)
+    return z / at(schedule.one_minus_alpha_bar, t, z).sqrt()
+
+
+def weight(schedule: Schedule) -> Float64[Tensor, " steps"]:
+    """(SNR_{t-1} - SNR_t) / 2, t = 0..T, with 0 where L_{t-1} is not: t < 2."""
+    snr = schedule.log_snr.exp()
+    table = torch.zeros_like(snr)
+    table[2:] = 0.5 * (snr[1:-1] - snr[2:])
+    return table
+
+
+def summed(
+    rows: Float64[Tensor, "transitions C"], group: Int64[Tensor, " transitions"], groups: int
+) -> Float64[Tensor, "groups C"]:
+    """The sum of each group's rows."""
+    return torch.zeros(groups, rows.shape[1], dtype=torch.float64).index_add_(0, group, rows)
