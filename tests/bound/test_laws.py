@@ -20,12 +20,14 @@ from nelbo import testing
 from nelbo.bound.chain import Chain, ForwardProcess, ReverseProcess, constant_time
 from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.estimators import (
-    Exhaustive,
-    Stratified,
+    Rows,
+    every_time,
     exhaustive,
     importance_weighted,
     low_discrepancy_times,
     one_time,
+    spread_offsets,
+    systematic,
     term,
     trajectory,
 )
@@ -690,55 +692,58 @@ def test_one_time_averaged_over_every_t_is_the_known_sum(T):
     assert_close(values.mean(), terms.sum(), 1e-13)
 
 
-def integrated(rows_of: Callable, breakpoints: Tensor) -> tuple[Tensor, Tensor]:
-    """One offset inside each interval between the breakpoints (mod 1), and the widths."""
-    edges = torch.cat([breakpoints % 1, torch.tensor([0.0, 1.0]).double()]).unique()
-    edges = edges[torch.cat([torch.tensor([True]), edges.diff() > 1e-12])]
-    return rows_of((edges[1:] + edges[:-1]) / 2), edges.diff()
+def check_rows(rows: Rows, T: int, width: Tensor, asked: Tensor) -> None:
+    """t is asked for asked[t - 2] times in expectation, and the weights make the sum right.
 
-
-def check_design(design, T: int, breakpoints: Tensor, chance: Tensor) -> None:
-    """Each t is asked for `chance[t]` times in expectation, and the weights make the sum right."""
+    width[i] is the probability of what image i stands for.
+    """
     chain, terms = known_chain(T)
-    rows, width = integrated(lambda offsets: design.rows(T, offsets), breakpoints)
-    assert torch.equal(rows.image.bincount(), torch.full((len(width),), design.evaluations(T)))
-    assert ((rows.t >= 1) & (rows.t <= T)).all()
-    asked = torch.zeros(T + 1, dtype=torch.float64)
-    asked.index_add_(0, rows.t, width[rows.image])
-    assert_close(asked[1:], chance, 1e-9)
+    assert ((rows.t >= 2) & (rows.t <= T)).all(), "L_0 is no row"
+    assert (rows.t.diff() >= 0).all(), "rows in the order of t"
+    counts = torch.zeros(T - 1, dtype=torch.float64)
+    counts.index_add_(0, rows.t - 2, width[rows.image])
+    assert_close(counts, asked, 1e-9)
     values = term(chain, torch.zeros(len(rows), 1), rows.t, keyed(len(rows)))
-    total = (width[rows.image] * rows.weight * values).sum()
-    assert_close(total, terms[:-1].sum(), 1e-9)
+    assert_close((width[rows.image] * rows.weight * values).sum(), terms[1:-1].sum(), 1e-9)
     key = (rows.image * (T + 1) + rows.t) * len(rows) + rows.draw
     assert len(key.unique()) == len(rows), "rows that share image and t differ in draw"
-    first = rows.t == 1
-    assert first[: int(first.sum())].all(), "L_0 comes first"
 
 
 @exactly
-@given(T=some_T)
-def test_the_exhaustive_design_asks_every_time_once_and_the_decoder_twice(T):
-    chance = torch.ones(T, dtype=torch.float64)
-    chance[0] = 2
-    check_design(Exhaustive(), T, torch.zeros(1).double(), chance)
+@given(T=some_T, images=st.integers(1, 5), start=st.integers(0, 3))
+def test_every_time_is_each_t_of_each_image_once(T, images, start):
+    """Kills: rows of t = 1, which would count L_0 twice; images counted from 0."""
+    rows = every_time(T, images, start)
+    pairs = list(zip(rows.t.tolist(), rows.image.tolist(), strict=True))
+    assert pairs == [(t, i) for t in range(2, T + 1) for i in range(start, start + images)]
+    assert (rows.draw == 0).all()
+    if T > 1:
+        width = torch.full((start + images,), 1 / images, dtype=torch.float64)
+        check_rows(rows, T, width, torch.ones(T - 1, dtype=torch.float64))
+
+
+def some_chances(data, T: int) -> Tensor:
+    share = st.lists(st.floats(0.01, 10), min_size=T - 1, max_size=T - 1)
+    return torch.tensor(data.draw(share), dtype=torch.float64)
 
 
 @exactly
-@given(T=some_T, strata=st.integers(1, 40), data=st.data())
-def test_a_stratified_design_weighs_each_time_by_its_chance(T, strata, data):
-    """The random offset is integrated exactly: t changes where strata * quantile is whole.
+@given(T=st.integers(2, 30), strata=st.integers(1, 40), data=st.data())
+def test_a_systematic_draw_asks_each_time_with_its_chance(T, strata, data):
+    """The offset is integrated exactly: t changes where strata * quantile is whole.
 
-    Kills: weight n -> n + 1, strata that start at t = 1, importances forgotten in the weight.
+    Kills: weight n -> n + 1, chances forgotten in the weight, t from 1, an offset left out.
     """
-    importance = None
-    if data.draw(st.booleans()):
-        share = st.lists(st.floats(0.01, 10), min_size=T - 1, max_size=T - 1)
-        importance = torch.tensor(data.draw(share), dtype=torch.float64)
-    even = torch.ones(T - 1, dtype=torch.float64)
-    chance = even if importance is None else importance
-    chance = chance / chance.sum()
-    asked = torch.cat([torch.ones(1).double(), strata * chance])
-    check_design(Stratified(strata, importance), T, strata * chance.cumsum(0), asked)
+    share = some_chances(data, T)
+    chance = share / share.sum()
+    edges = torch.cat([(strata * chance.cumsum(0)) % 1, torch.tensor([0.0, 1.0]).double()]).unique()
+    edges = edges[torch.cat([torch.tensor([True]), edges.diff() > 1e-12])]
+    rows = systematic(share, strata, (edges[1:] + edges[:-1]) / 2)
+    assert torch.equal(rows.image.bincount(), torch.full((len(edges) - 1,), strata))
+    check_rows(rows, T, edges.diff(), strata * chance)
+    asked = torch.zeros(len(edges) - 1, T - 1, dtype=torch.float64)
+    asked.index_put_((rows.image, rows.t - 2), torch.ones(len(rows)).double(), accumulate=True)
+    assert ((asked - strata * chance).abs() < 1 + 1e-9).all(), "each t as often as its chance says"
 
 
 @every_schedule
@@ -748,7 +753,8 @@ def test_the_importances_of_a_schedule_are_shares_of_every_time(schedule):
         assert shares.shape == (chain.T - 1,)
         assert (shares > 0).all()
         assert_close(shares.sum(), float(chain.T > 1), 1e-14)
-        Stratified(3, shares)
+        if chain.T > 1:
+            assert len(systematic(shares, 3, torch.tensor([0.5]).double())) == 3
 
 
 @exactly
@@ -757,24 +763,61 @@ def test_the_importances_of_a_schedule_are_shares_of_every_time(schedule):
     strata=st.integers(1, 1000),
     offset=st.sampled_from([2.0**-53, 0.25, 0.5, 1 - 2.0**-53]),
 )
-def test_a_stratified_design_stays_in_range_at_the_ends_of_the_offset(T, strata, offset):
-    rows = Stratified(strata).rows(T, torch.tensor([offset], dtype=torch.float64))
-    later = rows.t[1:]
-    assert rows.t[0] == 1
-    assert later.min() >= 2
-    assert later.max() <= T
-    assert len(later.unique()) == min(strata, T - 1), "no time twice before every time once"
+def test_a_systematic_draw_stays_in_range_at_the_ends_of_the_offset(T, strata, offset):
+    even = torch.ones(T - 1, dtype=torch.float64)
+    rows = systematic(even, strata, torch.tensor([offset], dtype=torch.float64))
+    assert rows.t.min() >= 2
+    assert rows.t.max() <= T
+    assert len(rows.t.unique()) == min(strata, T - 1), "no time twice before every time once"
+
+
+@pytest.mark.parametrize("strata", [1, 4, 8])
+def test_an_offset_on_the_edge_of_a_time_belongs_to_the_next(strata):
+    """[a, b) is the part of t: an edge counts once. Kills: right=False in the search."""
+    rows = systematic(torch.ones(8, dtype=torch.float64), strata, torch.zeros(1).double())
+    assert rows.t.tolist() == list(range(2, 10, 8 // strata))
 
 
 @pytest.mark.parametrize(
-    ("strata", "importance", "message"),
-    [(0, None, "at least 1; got 0"), (2, [1.0, 0.0], "positive; got 0.0 at t = 3")],
+    ("strata", "chance", "message"),
+    [
+        (0, [1.0, 1.0], "at least 1; got 0"),
+        (2, [1.0, 0.0], "positive; got 0.0 at t = 3"),
+        (2, [-1.0, 1.0], "positive; got -1.0 at t = 2"),
+        (2, [1.0, math.nan], "positive; got nan at t = 3"),
+    ],
 )
-def test_a_stratified_design_refuses_to_leave_times_out(strata, importance, message):
+def test_a_systematic_draw_refuses_to_leave_times_out(strata, chance, message):
     """A time that is never asked for biases the bound without a trace."""
-    shares = None if importance is None else torch.tensor(importance).double()
     with pytest.raises(BadInput, match=message):
-        Stratified(strata, shares)
+        systematic(torch.tensor(chance).double(), strata, torch.tensor([0.5]).double())
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 500])
+def test_spread_offsets_are_evenly_spaced_and_follow_their_keys(count):
+    """Kills: offsets by place in the batch, offsets that are drawn one by one."""
+    offsets = spread_offsets(keyed(count, seed=3))
+    assert ((offsets > 0) & (offsets < 1)).all()
+    rank = torch.arange(count, dtype=torch.float64)
+    assert_close(offsets.sort().values, offsets.min() + rank / count, 1e-12)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    moved = spread_offsets(keyed(count, seed=3).rows(order))
+    assert_close(moved, offsets[order], 1e-12)
+    assert not torch.equal(spread_offsets(keyed(count, seed=4)), offsets)
+
+
+def test_each_spread_offset_is_uniform_whatever_its_rank():
+    """By chi-square over 20 cells, each image. Kills: ranks in the order of the images."""
+    count, seeds = 5, 1000
+    offsets = torch.stack([spread_offsets(keyed(count, seed)) for seed in range(seeds)])
+    for image in range(count):
+        cells = np.histogram(offsets[:, image].numpy(), bins=20, range=(0, 1))[0]
+        assert abs(chi_square_z(cells, np.full(20, 1 / 20))) < 4
+    rank = offsets.argsort(1).argsort(1)
+    pairs = (rank[:, 0] * count + rank[:, 1]).bincount(minlength=count**2).numpy()
+    off_diagonal = ~np.eye(count, dtype=bool).flatten()
+    assert pairs[~off_diagonal].sum() == 0
+    assert abs(chi_square_z(pairs[off_diagonal], np.full(20, 1 / 20))) < 4
 
 
 @exactly

@@ -1,12 +1,11 @@
 """Ways to estimate L = L_T + sum over t > 1 of L_{t-1} + L_0, each unbiased unless it says so.
 
 `one_time` is also the training objective: training on the bound runs the function that measures
-it. The designs say which (image, t, draw) an evaluation asks the network for, and with which
-weight; running them, in batches that mix images and times, is the evaluator's work.
+it. `Rows` say which (image, t, draw) an evaluation asks the network for, and with which weight;
+asking, in batches that mix images and times, is the work of `measure`.
 """
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -15,20 +14,20 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.chain import Chain, D, constant_time
-from nelbo.bound.noise import Noise
+from nelbo.bound.noise import KeyedNoise, Noise
 from nelbo.bound.terms import prior_term, reconstruction_term, transition_term
 from nelbo.errors import BadInput
 from nelbo.types import Batch, Nats, Time
 
 __all__ = [
-    "Design",
-    "Exhaustive",
     "Rows",
-    "Stratified",
+    "every_time",
     "exhaustive",
     "importance_weighted",
     "low_discrepancy_times",
     "one_time",
+    "spread_offsets",
+    "systematic",
     "term",
     "trajectory",
 ]
@@ -108,11 +107,11 @@ def importance_weighted(chain: Chain[D], x_0: Batch, noise: Noise, paths: int) -
 @final
 @dataclass(frozen=True)
 class Rows:
-    """What to ask the network: row r is the term of t[r] for image[r], to be weighted by weight[r].
+    """What to ask the network: row r is L_{t-1} of t[r] >= 2 for image[r], with weight[r].
 
-    The sum of weight * term over the rows of an image is unbiased for its L - L_T. Rows that
-    share image and t differ in draw. Those with t = 1 come first, so that a batch rarely holds
-    both kinds of term.
+    The sum of weight * term over the rows of an image is unbiased for its sum over t > 1. Rows
+    that share image and t differ in draw. Rows are in the order of t, so that batches are of one
+    noise level, nearly.
     """
 
     image: Int64[Tensor, " R"]
@@ -124,80 +123,49 @@ class Rows:
         return len(self.t)
 
 
-class Design(ABC):
-    """A random choice of rows for each image, drawn anew in every replicate."""
-
-    name: str
-
-    @abstractmethod
-    def evaluations(self, T: int) -> int:
-        """Network evaluations per image and replicate."""
-
-    @abstractmethod
-    def rows(self, T: int, offsets: Float64[Tensor, " N"]) -> Rows:
-        """The rows of N images; offsets are uniform on (0, 1), one per image and replicate."""
+def every_time(T: int, images: int, start: int = 0) -> Rows:
+    """Every t = 2..T once for each of so many images, counted from `start`."""
+    t = torch.arange(2, T + 1).repeat_interleave(images)
+    image = torch.arange(start, start + images).repeat(T - 1)
+    return Rows(image, t, torch.zeros_like(t), torch.ones(len(t), dtype=torch.float64))
 
 
-@final
-@dataclass(frozen=True)
-class Exhaustive(Design):
-    """Every t of every image once; L_0 twice, so that its noise shows."""
+def systematic(
+    chance: Float64[Tensor, " transitions"], strata: int, offsets: Float64[Tensor, " N"]
+) -> Rows:
+    """`strata` systematic draws of t = 2..T for each image, with chances proportional to `chance`.
 
-    name: str = "exhaustive"
-
-    def evaluations(self, T: int) -> int:
-        return T + 1
-
-    def rows(self, T: int, offsets: Float64[Tensor, " N"]) -> Rows:
-        t = torch.tensor([1, *range(1, T + 1)]).repeat_interleave(len(offsets))
-        image = torch.arange(len(offsets)).repeat(T + 1)
-        draw = torch.zeros_like(t)
-        draw[: len(offsets)] = 1
-        return Rows(image, t, draw, torch.where(t == 1, 0.5, 1.0).double())
-
-
-@final
-@dataclass(frozen=True)
-class Stratified(Design):
-    """L_0 once, and `strata` systematic draws of t = 2..T with chances proportional to importance.
-
-    Stratum s of an image takes the t that holds the quantile (s + offset) / strata of the
-    importances (even where none are given), so an image's times spread over what matters. A t
-    of chance p has weight 1 / (strata p): the sum is unbiased for any positive importances.
+    Stratum s of image i takes the t that holds the quantile (s + offsets[i]) / strata, so an
+    image's times spread over what matters. A t of chance p has weight 1 / (strata p): the sum is
+    unbiased for offsets that are uniform on (0, 1), however they depend on each other.
 
     Raises:
-        BadInput: strata < 1, or an importance that is not positive: a part of the bound would
-            never be asked for.
+        BadInput: strata < 1, or a chance that is not positive: a part of the bound would never
+            be asked for.
     """
+    if strata < 1:
+        raise BadInput(f"strata must be at least 1; got {strata}")
+    if not (chance > 0).all():
+        t = int((~(chance > 0)).nonzero()[0]) + 2
+        raise BadInput(f"chances must be positive; got {chance[t - 2]} at t = {t}")
+    chance = chance / chance.sum()
+    position = (torch.arange(strata, dtype=torch.float64)[:, None] + offsets) / strata
+    place = torch.searchsorted(chance.cumsum(0), position.flatten(), right=True)
+    place = place.clamp(max=len(chance) - 1)
+    order = place.argsort(stable=True)
+    return Rows(
+        image=torch.arange(len(offsets)).repeat(strata)[order],
+        t=place[order] + 2,
+        draw=torch.arange(strata).repeat_interleave(len(offsets))[order],
+        weight=1 / (strata * chance[place[order]]),
+    )
 
-    strata: int
-    importance: Float64[Tensor, " transitions"] | None = None
-    name: str = "stratified"
 
-    def __post_init__(self) -> None:
-        if self.strata < 1:
-            raise BadInput(f"strata must be at least 1; got {self.strata}")
-        if self.importance is not None and not (self.importance > 0).all():
-            t = int((~(self.importance > 0)).nonzero()[0]) + 2
-            raise BadInput(f"importances must be positive; got {self.importance[t - 2]} at t = {t}")
+def spread_offsets(noise: KeyedNoise) -> Float64[Tensor, " N"]:
+    """Uniform on (0, 1) each, and together evenly spaced: image at rank r gets (r + u) / N.
 
-    def evaluations(self, T: int) -> int:
-        return self.strata + 1 if T > 1 else 1
-
-    def rows(self, T: int, offsets: Float64[Tensor, " N"]) -> Rows:
-        count = len(offsets)
-        strata = self.evaluations(T) - 1
-        even = torch.ones(T - 1, dtype=torch.float64)
-        chance = even if self.importance is None else self.importance
-        if len(chance) != T - 1:
-            raise BadInput(f"importance needs an entry for each t = 2..{T}; got {len(chance)}")
-        chance = chance / chance.sum()
-        position = (torch.arange(strata, dtype=torch.float64)[:, None] + offsets) / max(strata, 1)
-        later = torch.searchsorted(chance.cumsum(0), position.flatten(), right=True)
-        later = later.clamp(max=T - 2)
-        return Rows(
-            image=torch.arange(count).repeat(strata + 1),
-            t=torch.cat([torch.ones(count, dtype=torch.int64), later + 2]),
-            draw=torch.arange(strata + 1).repeat_interleave(count),
-            weight=torch.cat([torch.ones_like(offsets), 1 / (strata * chance[later])]),
-        )
+    Ranks are a random order of the rows of the noise, u is one number for all of them.
+    """
+    mixed = noise.uniform(torch.empty(len(noise.key), 2))
+    rank = mixed[:, 0].argsort().argsort().double()
+    return (rank + mixed[:, 1].sum() % 1) / len(rank)

@@ -83,25 +83,19 @@ class Mean:
 
 
 def mean_over_images(
-    values: Float64[Tensor, "N R"], noise_variance: Float64[Tensor, " N"] | None = None
+    values: Float64[Tensor, " N"], noise_variance: Float64[Tensor, " N"], dof: int
 ) -> tuple[Mean, Mean]:
-    """(for images like these, for exactly these images), from R replicates of N images.
+    """(for images like these, for exactly these images), from an estimate for each of N images.
 
-    The first takes the spread between images, which holds the noise too. The second takes the
-    spread between the replicates of each image, or `noise_variance`, an image's variance of one
-    replicate, where a design has only one.
+    The first takes the spread between images, which holds the noise too. The second takes
+    noise_variance, that of each image's own error, known from `dof` degrees of freedom in all;
+    NaN where an image's is not known.
     """
-    count, replicates = values.shape
-    by_image = values.mean(1)
-    mean = float(by_image.mean())
-    data_se = float(by_image.std() / count**0.5) if count > 1 else None
-    if noise_variance is None and replicates > 1:
-        noise_variance = values.var(1)
-    monte_carlo_se = None
-    if noise_variance is not None:
-        monte_carlo_se = float((noise_variance / replicates).sum().sqrt() / count)
-    dof = count * max(replicates - 1, 1)
-    return Mean(mean, data_se, count - 1), Mean(mean, monte_carlo_se, dof)
+    count = len(values)
+    mean = float(values.mean())
+    data_se = float(values.std() / count**0.5) if count > 1 else None
+    error = float(noise_variance.sum().sqrt() / count)
+    return Mean(mean, data_se, count - 1), Mean(mean, None if error != error else error, dof)
 
 
 def clustered_means(

@@ -9,10 +9,13 @@ from importlib.metadata import version
 from typing import Any, final
 
 import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
 
 from nelbo.bound.statistics import Mean
+from nelbo.report.per_image import PerImage
 
-__all__ = ["Evaluation", "Step", "bits_per_dim", "environment"]
+__all__ = ["Curve", "Evaluation", "Look", "Step", "bits_per_dim", "environment"]
 
 SCHEMA = "nelbo.evaluation/1"
 
@@ -22,7 +25,7 @@ def bits_per_dim(nats: float, dims: int) -> float:
     return nats / (dims * math.log(2))
 
 
-def environment(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -> dict[str, Any]:
     """What else decides the digits: versions, device, dtype, TF32, number of processes."""
     tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
     return {
@@ -33,7 +36,7 @@ def environment(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         "dtype": str(dtype).removeprefix("torch."),
         "tf32": tf32,
         "threads": torch.get_num_threads(),
-        "world_size": 1,
+        "world_size": world_size,
     }
 
 
@@ -49,16 +52,42 @@ class Step:
 
 @final
 @dataclass(frozen=True)
+class Look:
+    """The estimate when so many evaluations were done, with its Monte Carlo error; nats."""
+
+    evaluations: int
+    mean: Mean
+
+
+@final
+@dataclass(frozen=True)
+class Curve:
+    """What has been paid before x_t is known, and how far x0-hat(x_t) then is from x_0.
+
+    rate is L_T + the sum of L_{s-1} over s > t, squared_error |x_0 - x0-hat|^2; both per image.
+    """
+
+    t: Int64[Tensor, " points"]
+    rate: Float64[Tensor, " points"]
+    squared_error: Float64[Tensor, " points"]
+
+
+@final
+@dataclass(frozen=True)
 class Evaluation:
     """The bound of a data set under a model, by term, with two intervals.
 
-    Means are nats per image. `data` is for images like these, `monte_carlo` for exactly these.
+    Means are nats per image. Of each pair the first is for images like these, the second for
+    exactly these.
     """
 
     total: Mean
     monte_carlo: Mean
-    terms: Mapping[str, Mean]
+    terms: Mapping[str, tuple[Mean, Mean]]
     per_step: Sequence[Step]
+    per_image: PerImage
+    looks: Sequence[Look]
+    distortion: Curve | None
     images: int
     dims: int
     network_evaluations: int
@@ -88,8 +117,12 @@ class Evaluation:
             "ci95_monte_carlo": self._interval(self.monte_carlo),
             "nats_per_image": self.total.mean,
             "terms": {
-                name: {"bits_per_dim": self._bits(term.mean), "se": self._bits(term.se)}
-                for name, term in self.terms.items()
+                name: {
+                    "bits_per_dim": self._bits(data.mean),
+                    "se": self._bits(data.se),
+                    "se_monte_carlo": self._bits(noise.se),
+                }
+                for name, (data, noise) in self.terms.items()
             },
             "per_step": [
                 {"t": step.t, "bits_per_dim": self._bits(step.mean), "se": self._bits(step.se)}
@@ -120,7 +153,7 @@ class Evaluation:
         ]
         names = {"L_T": "L_T", "L_mid": "sum of L_(t-1)", "L_0": "L_0"}
         for key, label in names.items():
-            term = self.terms[key]
+            term, _ = self.terms[key]
             lines.append(f"  {label:<17}  {self._bits(term.mean):.6f} {self._plus_minus(term)}")
         lines.append(
             f"  {evaluations} network evaluations in {self.seconds:.1f} s, "

@@ -1,0 +1,254 @@
+"""Rows become batches, batches go to processes, and what the networks say comes back in order."""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from nelbo.bound.control import Control
+from nelbo.bound.estimators import Rows
+from nelbo.bound.noise import KeyedNoise
+from nelbo.data import Images
+from nelbo.errors import BadInput, NonFinite
+from nelbo.measure.processes import Processes
+from nelbo.measure.record import Record
+from nelbo.model import Model
+
+__all__ = ["Asking", "Progress", "measuring"]
+
+Progress = Callable[[int, int | None, str], None]
+"""Called with (evaluations done, evaluations expected if known, the running result)."""
+
+CELLS = 2**18  # numbers in a batch of images: 4096 digits, 85 CIFAR images
+CONTEXT = 2**27  # numbers that may be kept of what a network says of the images
+TURNS = 8  # batches of each process between two meetings, where the end of one is noticed
+
+
+@contextmanager
+def measuring(models: Sequence[Model]) -> Iterator[None]:
+    """No dropout, no gradients; the networks' modes are put back afterwards."""
+    modes = [model.network.training for model in models]
+    for model in models:
+        model.network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for model, training in zip(models, modes, strict=True):
+            model.network.train(training)
+
+
+@final
+@dataclass
+class Asking:
+    """Asks models of one shape for terms at the same (image, t, noise).
+
+    Noise is a function of (seed, image id, stage or draw, t) alone, so the answers are the same,
+    to rounding, for every batch size and number of processes. `done` counts network evaluations,
+    one for each model, image and t, also those that a record remembers.
+
+    Raises:
+        BadInput: a batch size below 1.
+    """
+
+    models: Sequence[Model]
+    images: Images
+    seed: int = 0
+    batch_size: int | None = None
+    processes: Processes = field(default_factory=Processes)
+    progress: Progress = lambda done, expected, text: None
+    done: int = 0
+    expected: int | None = None
+    text: str = ""
+    record: Record | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise BadInput(f"the batch size must be at least 1; got {self.batch_size}")
+        self.batch = self.batch_size or max(1, CELLS // self.models[0].dims)
+        self.limit = self.batch  # of rows at once; halved where memory does not suffice
+        self.key = KeyedNoise.of(self.seed, self.images.ids)
+
+    @contextmanager
+    def agreed(self, settings: Mapping[str, Any], folder: str | Path | None) -> Iterator[None]:
+        """Begins only where all processes do the same; keeps a record in the folder, if any.
+
+        Raises:
+            BadInput: processes differ, or the record is of something else.
+        """
+        plan = {
+            "nelbo": version("nelbo"),
+            **_of_data(self.images),
+            "seed": self.seed,
+            "batch_size": self.batch,
+            "device": self.models[0].device.type,
+            **settings,
+        }
+        for number, model in enumerate(self.models, 1):
+            place = f"model {number}" if len(self.models) > 1 else "model"
+            plan |= {f"{place}, {key}": value for key, value in _of_model(model).items()}
+        for key, value in plan.items():
+            self.processes.require_same(key, str(value))
+        if folder is None:
+            yield
+            return
+        self.record = Record.open(folder, plan, self.processes)
+        try:
+            yield
+        finally:
+            self.record.close()
+            self.record = None
+
+    def first(self, draw: int) -> tuple[Float64[Tensor, "N models"], list[Tensor | None]]:
+        """L_0 of every image by the given draw, and what each model gives its controls."""
+        small = len(self.images) * self.models[0].dims * self.images.n <= CONTEXT
+        wanted = [draw == 0 and small and model.context is not None for model in self.models]
+
+        def compute(image: Int64[Tensor, " B"]) -> list[Tensor]:
+            noise = self.key.rows(image).draw(torch.full_like(image, draw))
+            values, contexts = [], []
+            t = torch.ones_like(image)
+            for model, context in zip(self.models, wanted, strict=True):
+                x_0 = model.x_0(self.images.levels[image])
+                x_1 = model.chain.q.marginal(x_0, t).sample(noise.at(t))
+                decoder = model.chain.p.decoder(x_1)
+                values.append(-decoder.log_prob(x_0))
+                if context and model.context is not None:
+                    contexts.append(model.context(decoder, x_1).cpu())
+            return [self._finite(values, t, image), *contexts]
+
+        found = self.ask(2 * draw, len(self.images), compute)
+        given = iter(found[1:])
+        return found[0], [next(given) if context else None for context in wanted]
+
+    def later(
+        self,
+        stage: int,
+        rows: Rows,
+        controls: Sequence[Sequence[Control]],
+        distortion: bool = False,
+    ) -> list[Tensor]:
+        """[L_{t-1} (R, models), every model's controls (R, k)], then |x_0 - x0-hat|^2 if asked."""
+        count = len(self.images)
+        key = self.key.draw(torch.full((count,), stage))
+
+        def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
+            image, t = rows.image[row], rows.t[row]
+            noise = key.rows(image).draw(rows.draw[row]).at(t)
+            values, predictors, errors = [], [], []
+            for model, own in zip(self.models, controls, strict=True):
+                x_0 = model.x_0(self.images.levels[image])
+                x_t = model.chain.q.marginal(x_0, t).sample(noise)
+                q, p = model.chain.q.posterior(x_t, x_0, t), model.chain.p.step(x_t, t)
+                values.append(q.kl(p))
+                predictors += [control.value(x_0, x_t, t, image) for control in own]
+                if distortion and model.squared_error is not None:
+                    errors.append(model.squared_error(q, p, t))
+            columns = [self._finite(values, t, image), _columns(predictors, len(row))]
+            return [*columns, _columns(errors, len(row))] if distortion else columns
+
+        return self.ask(2 * stage + 1, len(rows), compute)
+
+    def ask(
+        self, stage: int, count: int, compute: Callable[[Int64[Tensor, " B"]], list[Tensor]]
+    ) -> list[Tensor]:
+        """compute(0..count-1), batch by batch, each by one process and once.
+
+        stage numbers the calls: even for L_0, odd for what comes later.
+        """
+        batches = torch.split(torch.arange(count), self.batch)
+        kept = {}
+        if self.record is not None:
+            remembered = [(b, self.record.get(stage, b)) for b in range(len(batches))]
+            kept = {b: entry for b, entry in remembered if entry is not None}
+        before, rank, size = self.done, self.processes.rank, self.processes.size
+        rows = sum(len(batches[b]) for b in kept)
+        self._advance(before, rows)
+        todo = [b for b in range(len(batches)) if b not in kept]
+        for start in range(0, len(todo), size * TURNS):
+            turn, found = todo[start : start + size * TURNS], {}
+            for b in turn[rank::size]:
+                found[b] = tuple(self._within_memory(batches[b], compute))
+                if self.record is not None:
+                    self.record.put(stage, b, found[b])
+                # of the others is known at the next meeting what this one supposes of them
+                own = sum(len(batches[mine]) for mine in found)
+                self._advance(before, min(rows + own * size, count))
+            for entries in self.processes.gather(found):
+                kept |= entries
+            rows = sum(len(batches[b]) for b in kept)
+            self._advance(before, rows)
+        columns = zip(*(kept[b] for b in range(len(batches))), strict=True)
+        return [torch.cat(column) for column in columns]
+
+    def _within_memory(
+        self, batch: Int64[Tensor, " B"], compute: Callable[[Int64[Tensor, " B"]], list[Tensor]]
+    ) -> list[Tensor]:
+        """compute in parts that fit, smaller ones from now on where these did not."""
+        while True:
+            size = min(self.limit, len(batch))
+            try:
+                parts = [compute(part) for part in batch.split(size)]
+                return [torch.cat(columns) for columns in zip(*parts, strict=True)]
+            except RuntimeError as error:
+                if size == 1 or not _out_of_memory(error):
+                    raise
+            self.limit = -(-size // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _advance(self, before: int, rows: int) -> None:
+        done, self.done = self.done, before + rows * len(self.models)
+        if self.processes.first and self.done > done:
+            shown = self.done if self.expected is None else min(self.done, self.expected)
+            self.progress(shown, self.expected, self.text)
+
+    def _finite(self, values: list[Tensor], t: Tensor, image: Tensor) -> Tensor:
+        """The columns in float64, none of them NaN or infinite."""
+        columns = _columns(values, len(t))
+        bad = ~columns.isfinite().all(1)
+        if bad.any():
+            times, ids = t[bad].tolist(), self.images.ids[image[bad]].tolist()
+            raise NonFinite(
+                f"the bound is not finite at t = {_some(times)} for images {_some(ids)} of "
+                f"{self.images.name} (rank {self.processes.rank}): the network gave NaN or infinity"
+            )
+        return columns
+
+
+def _of_model(model: Model) -> dict[str, Any]:
+    """All that changes its bound."""
+    found = {key: value for key, value in model.described().items() if key != "name"}
+    if model.log_snr is not None:  # of the steps that are kept
+        found["log_snr"] = zlib.crc32(model.log_snr.numpy().tobytes())
+    return found
+
+
+def _of_data(images: Images) -> dict[str, Any]:
+    ids = zlib.crc32(images.ids.to(torch.int64).numpy().tobytes())
+    return {"data": f"{len(images)} images, sha256 {images.sha256}", "data ids": ids}
+
+
+def _columns(columns: Sequence[Tensor], rows: int) -> Float64[Tensor, "R columns"]:
+    """Side by side, in float64 on the CPU."""
+    if not columns:
+        return torch.empty(rows, 0, dtype=torch.float64)
+    return torch.stack([column.double() for column in columns], dim=1).cpu()
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _some(numbers: list[int]) -> str:
+    """The first few that differ, and how many more there are."""
+    numbers = sorted(set(numbers))
+    shown = ", ".join(str(number) for number in numbers[:5])
+    return shown if len(numbers) <= 5 else f"{shown} and {len(numbers) - 5} more"

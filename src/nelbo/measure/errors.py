@@ -1,0 +1,119 @@
+"""A Gaussian model's own squared errors, from which better variances and sub-chains follow."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from nelbo.bound.estimators import Rows
+from nelbo.errors import BadInput
+from nelbo.gaussian.decoder import Discretized, LevelPosterior
+from nelbo.gaussian.optimal_variance import SquaredError, optimal_V_1
+from nelbo.gaussian.reverse import GaussianReverse
+from nelbo.measure.asking import Asking
+from nelbo.model import Model
+
+__all__ = ["Errors", "gaussian_reverse", "measured_errors"]
+
+FOLDS = 4  # of images, to hold what is fitted to some against the others
+
+
+@final
+@dataclass(frozen=True)
+class Errors:
+    """M_t of each fold of the images at the candidates, and what it costs to end a chain at each.
+
+    decoder: the best E -log p_theta(x_0 | x_s) in nats per image, +inf where it was not looked
+    for; V_1 is what reaches it, where the decoder has one.
+    """
+
+    folds: list[SquaredError]
+    decoder: Float64[Tensor, " C"]
+    V_1: Float64[Tensor, " C"]
+
+    @property
+    def whole(self) -> SquaredError:
+        """That of all images together."""
+        images = torch.tensor([fold.images for fold in self.folds], dtype=torch.float64)
+        stacked = torch.stack([fold.mean for fold in self.folds])
+        mean = torch.tensordot(images / images.sum(), stacked, 1)
+        first = self.folds[0]
+        return SquaredError(first.t, mean, first.dims, int(images.sum()))
+
+
+def gaussian_reverse(model: Model) -> GaussianReverse:
+    """The model's p_theta.
+
+    Raises:
+        BadInput: it is of another family, whose variance is no choice.
+    """
+    if not isinstance(model.chain.p, GaussianReverse):
+        raise BadInput(f"{model.name} is no Gaussian chain: it has no variance to improve")
+    return model.chain.p
+
+
+def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
+    """One evaluation of each image at each candidate t.
+
+    Raises:
+        BadInput: no Gaussian chain, a decoder of densities, fewer images than folds.
+    """
+    model, count = asking.models[0], len(asking.images)
+    p = gaussian_reverse(model)
+    if not isinstance(p.emission, Discretized | LevelPosterior):
+        raise BadInput(f"{model.name} has a decoder of densities, whose V_1 is not chosen here")
+    if count < FOLDS:
+        raise BadInput(f"improving takes at least {FOLDS} images; got {count}")
+    asking.expected = count * len(candidates)
+    t = candidates.repeat_interleave(count)
+    rows = Rows(torch.arange(count).repeat(len(candidates)), t, torch.zeros_like(t), t.double())
+    key = asking.key.draw(torch.full((count,), -1))
+
+    def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
+        image, t = rows.image[row], rows.t[row]
+        x_0 = model.x_0(asking.images.levels[image])
+        x_t = model.chain.q.marginal(x_0, t).sample(key.rows(image).at(t))
+        prediction = p.predict(x_t, t)
+        difference = (prediction.x_0 - x_0).flatten(1).double().cpu()
+        nats = difference.new_zeros(len(row))
+        if isinstance(p.emission, LevelPosterior):
+            nats = -p.emission(prediction).log_prob(x_0).double().cpu()
+        return [difference, nats]
+
+    difference, nats = asking.ask(0, len(rows), compute)
+    difference = difference.reshape(len(candidates), count, model.dims)
+    if not difference.isfinite().all():
+        place = int((~difference.isfinite().flatten(1).all(1)).nonzero()[0])
+        raise BadInput(f"{model.name} gives no finite x0-hat at t = {int(candidates[place])}")
+    folds = [
+        SquaredError(
+            candidates,
+            difference[:, fold::FOLDS].square().mean(1).reshape(-1, *model.shape),
+            model.dims,
+            len(range(fold, count, FOLDS)),
+        )
+        for fold in range(FOLDS)
+    ]
+    if isinstance(p.emission, LevelPosterior):
+        costs = nats.reshape(len(candidates), count).mean(1)
+        return Errors(folds, costs, torch.full_like(costs, torch.nan))
+    return Errors(folds, *_discretized(asking, p, candidates, difference))
+
+
+def _discretized(
+    asking: Asking, p: GaussianReverse, candidates: Tensor, difference: Tensor
+) -> tuple[Float64[Tensor, " C"], Float64[Tensor, " C"]]:
+    """The decoder's cost at its best V_1, where x_s says more than it hides."""
+    model = asking.models[0]
+    x_0 = model.x_0(asking.images.levels, torch.float64).flatten(1).cpu()
+    levels = asking.images.levels.flatten(1).long()
+    costs = torch.full((len(candidates),), torch.inf, dtype=torch.float64)
+    V_1 = torch.full_like(costs, torch.nan)
+    clear = p.q.schedule.log_snr[candidates] > 0
+    clear[0] = True
+    for place in clear.nonzero()[:, 0].tolist():
+        found = optimal_V_1(levels, x_0 + difference[place], model.grid)
+        costs[place], V_1[place] = model.dims * found.nats, found.V_1
+    return costs, V_1

@@ -1,0 +1,29 @@
+"""L_T of images: the term that nothing random is left in."""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from nelbo.bound.terms import prior_term
+from nelbo.errors import NonFinite
+from nelbo.measure.asking import Asking
+
+__all__ = ["prior_terms"]
+
+
+def prior_terms(asking: Asking) -> Float64[Tensor, "N models"]:
+    """L_T of each image by each model, in nats, in float64.
+
+    Raises:
+        NonFinite: it is NaN or infinite for some image.
+    """
+    batches = []
+    for levels in torch.split(asking.images.levels, asking.batch):
+        parts = [prior_term(model.chain, model.x_0(levels)) for model in asking.models]
+        batches.append(torch.stack([part.double().cpu() for part in parts], dim=1))
+    prior = torch.cat(batches)
+    bad = ~prior.isfinite().all(1)
+    if bad.any():
+        T, ids = asking.models[0].T, asking.images.ids[bad].tolist()[:5]
+        raise NonFinite(f"L_T is not finite, t = {T}, for images {ids} of {asking.images.name}")
+    return prior

@@ -1,0 +1,7 @@
+"""What the tasks work on: a chain with its data's shape and grid, and all that a report says."""
+
+from nelbo.model.categorical import categorical_model
+from nelbo.model.gaussian import gaussian_model, improved
+from nelbo.model.model import Model, evenly_in, loss
+
+__all__ = ["Model", "categorical_model", "evenly_in", "gaussian_model", "improved", "loss"]

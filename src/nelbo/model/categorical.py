@@ -1,0 +1,76 @@
+"""A D3PM model of its parts, and of any of its sub-chains."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from nelbo.bound.chain import Chain
+from nelbo.categorical.forward import CategoricalForward
+from nelbo.categorical.reverse import CategoricalReverse, Prior, TimeInput
+from nelbo.categorical.transition import Transition
+from nelbo.model.model import Model
+from nelbo.types import Grid
+
+__all__ = ["categorical_model"]
+
+
+def categorical_model(
+    network: nn.Module,
+    transition: Transition,
+    *,
+    prior: Callable[[Transition], Prior],
+    time_input: TimeInput,
+    grid: Grid,
+    shape: tuple[int, ...],
+    name: str,
+    facts: Mapping[str, Any],
+) -> Model:
+    """The model whose chain is q of the transition and p_theta of the network, and its sub-chains.
+
+    The data's n levels are the first n states. facts: `schedule`, `transition`, and what else a
+    report says.
+
+    Raises:
+        BadInput: parts that do not go together.
+    """
+    q = CategoricalForward(transition)
+    p = CategoricalReverse(
+        network, q, time_input=time_input, prior=prior(transition), levels=grid.n
+    )
+
+    def respaced(steps: Sequence[int]) -> Model:
+        return categorical_model(
+            network,
+            transition.subchain(steps),
+            prior=prior,
+            time_input=time_input,
+            grid=grid,
+            shape=shape,
+            name=name,
+            facts=facts,
+        )
+
+    described = {
+        "family": "categorical",
+        "schedule": facts["schedule"],
+        "parametrization": "x_0-logits",
+        "transition": facts["transition"],
+        "variance": None,
+        "V_1": None,
+        "clip": False,
+        "decoder": "levels",
+    }
+    return Model(
+        name=name,
+        network=network,
+        chain=Chain(q, p),
+        respace=respaced,
+        importance=torch.ones(transition.T - 1, dtype=torch.float64),
+        shape=shape,
+        grid=grid,
+        embed=lambda levels, dtype: levels.long(),
+        levels=lambda x_0: x_0,
+        facts={**described, **facts},
+    )

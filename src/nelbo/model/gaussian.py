@@ -1,0 +1,153 @@
+"""A DDPM model of its parts, and of any of its sub-chains."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from nelbo.bound.chain import Chain
+from nelbo.errors import BadInput
+from nelbo.gaussian.controls import FINEST, controls, frozen_logits
+from nelbo.gaussian.decoder import Decoder, LevelPosterior
+from nelbo.gaussian.forward import GaussianForward
+from nelbo.gaussian.parametrization import Parametrization
+from nelbo.gaussian.reverse import GaussianReverse, TimeInput
+from nelbo.gaussian.schedule import Schedule
+from nelbo.gaussian.variance import Tabulated, Variance
+from nelbo.model.model import Model, evenly
+from nelbo.types import Grid
+
+__all__ = ["gaussian_model", "improved"]
+
+
+def gaussian_model(
+    network: nn.Module,
+    schedule: Schedule,
+    *,
+    parametrization: Parametrization,
+    variance: Callable[[Schedule], Variance],
+    decoder: Decoder,
+    time_input: TimeInput,
+    clip: tuple[float, float] | None,
+    grid: Grid,
+    shape: tuple[int, ...],
+    name: str,
+    facts: Mapping[str, Any],
+    weights: str = "raw",
+    spacing: Callable[[int, int], Sequence[int]] = evenly,
+) -> Model:
+    """The model whose chain is q of the schedule and p_theta of the network, and of its sub-chains.
+
+    variance: a function of the schedule, since a sub-chain has betas and so variances of its own.
+    facts: `schedule`, and what else a report says beside the parametrisation, variance, V_1, clip
+    and decoder, which are read off the parts where the facts do not say them.
+
+    Raises:
+        BadInput: parts that do not go together.
+    """
+    q, chosen = GaussianForward(schedule), variance(schedule)
+    p = GaussianReverse(
+        network,
+        q,
+        parametrization=parametrization,
+        variance=chosen,
+        decoder=decoder,
+        time_input=time_input,
+        clip=clip,
+    )
+
+    def respaced(steps: Sequence[int]) -> Model:
+        return gaussian_model(
+            network,
+            schedule.subchain(steps),
+            parametrization=parametrization,
+            variance=variance,
+            decoder=decoder,
+            time_input=time_input,
+            clip=clip,
+            grid=grid,
+            shape=shape,
+            name=name,
+            facts=facts,
+            weights=weights,
+            spacing=spacing,
+        )
+
+    few = isinstance(decoder, LevelPosterior) and grid.n <= FINEST
+    return Model(
+        name=name,
+        network=network,
+        chain=Chain(q, p),
+        respace=respaced,
+        importance=schedule.importance,
+        shape=shape,
+        grid=grid,
+        embed=grid.values,
+        levels=grid.levels,
+        facts={"family": "gaussian", "schedule": facts["schedule"], **_described(p, grid), **facts},
+        weights=weights,
+        spacing=spacing,
+        context=partial(frozen_logits, schedule, grid) if few else None,
+        controls=partial(controls, schedule, grid),
+        squared_error=q.squared_error,
+        log_snr=schedule.log_snr,
+    )
+
+
+def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
+    """The sub-chain of plan["steps"] with these variances, row t for its own step t.
+
+    plan: also "variance", the name of the table; what else it holds is reported.
+
+    Raises:
+        BadInput: the model is no Gaussian chain; a sub-chain of the result, whose variances are
+            for its own steps only.
+    """
+    p = model.chain.p
+    if not isinstance(p, GaussianReverse):
+        raise BadInput(f"{model.name} is no Gaussian chain: it has no variance to improve")
+    schedule, variance = p.q.schedule.subchain(plan["steps"]), Tabulated(plan["variance"], table)
+
+    def only(asked: Schedule) -> Variance:
+        if asked.T != schedule.T:
+            raise BadInput(
+                f"the variances of {model.name} were made for its {schedule.T} steps: improve the "
+                "original for another number of steps"
+            )
+        return variance
+
+    facts = {key: x for key, x in model.facts.items() if key not in ("variance", "V_1")}
+    return gaussian_model(
+        p.network,
+        schedule,
+        parametrization=p.parametrization,
+        variance=only,
+        decoder=p.emission,
+        time_input=p.time_input,
+        clip=p.clip,
+        grid=model.grid,
+        shape=model.shape,
+        name=f"{model.name}, improved",
+        facts={**facts, "improved": dict(plan)},
+        weights=model.weights,
+    )
+
+
+def _described(p: GaussianReverse, grid: Grid) -> dict[str, Any]:
+    """The choices of the reverse chain, as a report says them."""
+    return {
+        "parametrization": p.parametrization.name,
+        "variance": p.variance.name,
+        "V_1": _V_1(p.emission, p.variance),
+        "clip": p.clip is not None if p.clip in (None, (grid.lo, grid.hi)) else list(p.clip or ()),
+        "decoder": p.emission.name,
+    }
+
+
+def _V_1(decoder: Decoder, variance: Variance) -> float | str | None:
+    """V_1 where the decoder has one; it is no number where the network alone decides it."""
+    if isinstance(decoder, LevelPosterior):
+        return None
+    return "learned" if math.isnan(variance.V_1) else variance.V_1

@@ -1,0 +1,175 @@
+"""A model as the tasks see it: a chain, what its data are, and all that changes its bound."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+
+from nelbo.bound.chain import Chain
+from nelbo.bound.control import Control
+from nelbo.bound.estimators import low_discrepancy_times, one_time
+from nelbo.bound.noise import KeyedNoise
+from nelbo.errors import BadInput
+from nelbo.types import Batch, Grid, Nats, Time
+
+__all__ = ["Model", "evenly", "loss"]
+
+
+LEAST_LOG_SNR = -20.0  # below it steps differ in nothing
+
+
+def evenly(T: int, steps: int) -> list[int]:
+    """t = ceil(T i / steps), i = 1..steps: spread evenly over 1..T, always with T itself."""
+    return [-(-T * (i + 1) // steps) for i in range(steps)]
+
+
+def quadratically(T: int, steps: int) -> list[int]:
+    """t = ceil(T (i / steps)^2), at least i: dense at small t (Song et al. 2021, DDIM)."""
+    return [max(i, -(-T * i * i // (steps * steps))) for i in range(1, steps + 1)]
+
+
+def evenly_in(log_snr: Float64[Tensor, " T"], steps: int) -> list[int]:
+    """The t = 1..T whose log SNR are nearest to evenly spaced values, always with T itself."""
+    falling = -log_snr.clamp(min=LEAST_LOG_SNR)
+    wanted = torch.linspace(float(falling[0]), float(falling[-1]), steps + 1, dtype=torch.float64)
+    places = torch.searchsorted(falling.contiguous(), wanted[1:]).tolist()
+    kept: list[int] = []
+    for number, place in enumerate(places):  # distinct, and as many after it as are still wanted
+        after = kept[-1] + 1 if kept else 1
+        kept.append(max(after, min(place + 1, len(log_snr) - (steps - 1 - number))))
+    return kept
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A chain over images of a declared shape and grid, with what a report must say of it.
+
+    `chain` carries the network; `respace` makes the chain of the kept steps of the original one;
+    `embed` turns levels into what the chain calls data, in a given dtype, and `levels` turns back;
+    `importance` is proportional to the share of the bound expected in each t = 2..T, from which
+    an evaluation may draw its times; `facts` is JSON: schedule, parametrisation, variance, V_1,
+    clip, decoder; `spacing(T, n)` says which n of its T steps a shorter chain keeps; `log_snr` is
+    that of t = 0..T, where the family has one.
+
+    For cheap evaluation: `controls(levels, context)` are control variates for these images, made
+    with the help of `context(decoder, x_1)`, what the network says of the images at t = 1;
+    `squared_error(q, p, t)` is |x_0 - x0-hat|^2, read off the two conditionals of x_{t-1}.
+    """
+
+    name: str
+    network: nn.Module
+    chain: Chain[Any]
+    respace: Callable[[Sequence[int]], "Model"]
+    importance: Float64[Tensor, " transitions"]
+    shape: tuple[int, ...]
+    grid: Grid
+    embed: Callable[[Tensor, torch.dtype], Batch]
+    levels: Callable[[Batch], Tensor]
+    facts: Mapping[str, Any]
+    weights: str = "raw"
+    spacing: Callable[[int, int], Sequence[int]] = evenly
+    log_snr: Float64[Tensor, " steps"] | None = None
+    context: Callable[[Any, Batch], Tensor] | None = None
+    controls: Callable[[Tensor, Tensor | None], list[Control]] = lambda levels, context: []
+    squared_error: Callable[[Any, Any, Time], Nats] | None = None
+
+    @property
+    def dims(self) -> int:
+        """The number of dimensions of an image."""
+        return int(torch.Size(self.shape).numel())
+
+    @property
+    def T(self) -> int:
+        """The number of steps of the chain."""
+        return int(self.chain.q.T)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        parameter = next(self.network.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in; sums are float64 whatever it is."""
+        parameter = next(self.network.parameters(), None)
+        return torch.float32 if parameter is None else parameter.dtype
+
+    def described(self) -> dict[str, Any]:
+        """What a report says of it: every choice that changes the bound, as JSON."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256(),
+            "weights": self.weights,
+            "T": self.facts["schedule"].get("T", self.T),
+            "steps": self.T,
+            **self.facts,
+        }
+
+    def sha256(self) -> str:
+        """The digest of the weights in use, names and bytes, in the order of their names."""
+        digest = hashlib.sha256()
+        for name, x in sorted(self.network.state_dict().items()):
+            digest.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
+            digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def x_0(self, levels: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
+        """The levels as the chain sees them, on the model's device; dtype where they are real.
+
+        Raises:
+            BadInput: the images do not have the model's shape.
+        """
+        if tuple(levels.shape[1:]) != self.shape:
+            raise BadInput(
+                f"the model takes images of shape {self.shape}; got {tuple(levels.shape[1:])}"
+            )
+        return self.embed(levels.to(self.device), dtype)
+
+    def every(self, steps: int, spacing: str | None = None) -> "Model":
+        """The chain of `steps` of this one's steps.
+
+        spacing: even, quadratic (dense at small t) or log-snr (even in log SNR); None for the
+        model's own `spacing`.
+
+        Raises:
+            BadInput: steps outside 1..T, an unknown spacing, or log-snr of a chain without one.
+        """
+        if not 1 <= steps <= self.T:
+            raise BadInput(f"steps must lie in 1..{self.T} for this model; got {steps}")
+        if steps == self.T:
+            return self
+        return self.keeping(self._kept(steps, spacing))
+
+    def keeping(self, steps: Sequence[int]) -> "Model":
+        """The chain of these of this one's steps."""
+        return replace(self.respace(steps), weights=self.weights)
+
+    def _kept(self, steps: int, spacing: str | None) -> Sequence[int]:
+        if spacing is None:
+            return self.spacing(self.T, steps)
+        if spacing in ("even", "quadratic"):
+            return {"even": evenly, "quadratic": quadratically}[spacing](self.T, steps)
+        if spacing != "log-snr":
+            raise BadInput(f"spacing is even, quadratic or log-snr; got {spacing!r}")
+        if self.log_snr is None:
+            raise BadInput(f"{self.name} has no log SNR to spread its steps over: use even")
+        return evenly_in(self.log_snr[1:], steps)
+
+
+def loss(model: Model, levels: Tensor, generator: torch.Generator | None = None) -> Nats:
+    """An unbiased estimate of L for each image, one network evaluation each, to train by.
+
+    levels: (B, C, H, W) integers; nats per image, with a gradient. Times are spread evenly over
+    the batch; randomness comes from the generator, or torch's own.
+    """
+    x_0 = model.x_0(levels)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    offset = float(torch.rand((), generator=generator, dtype=torch.float64))
+    t = low_discrepancy_times(model.T, len(x_0), offset)
+    return one_time(model.chain, x_0, t, KeyedNoise.of(seed, torch.arange(len(x_0))))

@@ -1,0 +1,117 @@
+"""The difference of two models on the same images, as people and programs read it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from nelbo.bound.statistics import Mean
+from nelbo.report.evaluation import bits_per_dim
+
+__all__ = ["Comparison", "Side"]
+
+SCHEMA = "nelbo.comparison/1"
+
+
+@final
+@dataclass(frozen=True)
+class Side:
+    """One of the two models: its bound, for images like these and for exactly these, in nats."""
+
+    total: Mean
+    monte_carlo: Mean
+    model: Mapping[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """A - B in nats per image, paired by image and, where both have the same t, by t and noise.
+
+    `total` is for images like these, `monte_carlo` for exactly these.
+    """
+
+    total: Mean
+    monte_carlo: Mean
+    a: Side
+    b: Side
+    images: int
+    dims: int
+    network_evaluations: int
+    seconds: float
+    estimator: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    command: str
+
+    @property
+    def bits_per_dim(self) -> float:
+        """A - B in bits per dimension: negative where A is better."""
+        return bits_per_dim(self.total.mean, self.dims)
+
+    @property
+    def variance_saved(self) -> float | None:
+        """The share of the variance that two separate sets of images would have had."""
+        errors = (self.a.total.se, self.b.total.se, self.total.se)
+        if any(error is None for error in errors):
+            return None
+        a, b, paired = (error**2 for error in errors if error is not None)
+        return 1 - paired / (a + b) if a + b > 0 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, schema nelbo.comparison/1."""
+        return {
+            "schema": SCHEMA,
+            "bits_per_dim": self.bits_per_dim,
+            "ci95": self._interval(self.total),
+            "ci95_monte_carlo": self._interval(self.monte_carlo),
+            "variance_saved": self.variance_saved,
+            "a": self._side(self.a),
+            "b": self._side(self.b),
+            "images": self.images,
+            "dims": self.dims,
+            "network_evaluations": self.network_evaluations,
+            "seconds": self.seconds,
+            "estimator": dict(self.estimator),
+            "data": dict(self.data),
+            "environment": dict(self.environment),
+            "command": self.command,
+        }
+
+    def to_json(self) -> str:
+        """One JSON object; never a NaN or an infinity."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    def __str__(self) -> str:
+        """The difference with both intervals, the two bounds, and what pairing was worth."""
+        names = [f"{side.model['name']} ({side.model['sha256'][:8]})" for side in (self.a, self.b)]
+        saved = self.variance_saved
+        lines = [
+            f"{self.bits_per_dim:+.4f} bits/dim: A {names[0]} minus B {names[1]}",
+            f"  images like these  {self._half(self.total)} (95 %, {self.images:,} images, paired)",
+            f"  exactly these      {self._half(self.monte_carlo)} (95 %, Monte Carlo)",
+            *(
+                f"  {name}  {bits_per_dim(side.total.mean, self.dims):.4f} {self._half(side.total)}"
+                for name, side in (("A", self.a), ("B", self.b))
+            ),
+            f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
+            f"seed {self.estimator['seed']}"
+            + ("" if saved is None else f"; pairing saved {saved:.1%} of the variance"),
+        ]
+        return "\n".join(lines)
+
+    def _side(self, side: Side) -> dict[str, Any]:
+        return {
+            "bits_per_dim": bits_per_dim(side.total.mean, self.dims),
+            "ci95": self._interval(side.total),
+            "ci95_monte_carlo": self._interval(side.monte_carlo),
+            "model": dict(side.model),
+        }
+
+    def _half(self, mean: Mean) -> str:
+        half = mean.half_width()
+        return "± unknown" if half is None else f"± {bits_per_dim(half, self.dims):.2g}"
+
+    def _interval(self, mean: Mean) -> list[float] | None:
+        interval = mean.interval()
+        return None if interval is None else [bits_per_dim(end, self.dims) for end in interval]

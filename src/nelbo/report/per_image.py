@@ -1,0 +1,209 @@
+"""The bound image by image, and the file that holds it."""
+
+import csv
+import importlib
+import math
+import os
+from dataclasses import dataclass
+from io import BytesIO, StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any, final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from nelbo import files
+from nelbo.errors import BadInput, NonFinite
+
+__all__ = ["COLUMNS", "PerImage", "check_path", "read", "write"]
+
+COLUMNS = ("id", "bits_per_dim", "se", "L_T", "L_mid", "L_0")
+UNKNOWN = "se"  # the one column that may have holes
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """An estimate of the bound and of its three terms for each of N images, in nats.
+
+    se is the standard error of total, the Monte Carlo error of this image alone; NaN where it is
+    not known. dims is the number of dimensions of one image.
+
+    Raises:
+        BadInput: columns of different lengths, or an id twice.
+    """
+
+    ids: Int64[Tensor, " N"]
+    total: Float64[Tensor, " N"]
+    se: Float64[Tensor, " N"]
+    L_T: Float64[Tensor, " N"]
+    L_mid: Float64[Tensor, " N"]
+    L_0: Float64[Tensor, " N"]
+    dims: int
+
+    def __post_init__(self) -> None:
+        columns = (self.ids, self.total, self.se, self.L_T, self.L_mid, self.L_0)
+        shapes = [tuple(column.shape) for column in columns]
+        if any(shape != (len(self.ids),) for shape in shapes):
+            raise BadInput(f"a per-image table has one value per image and column; got {shapes}")
+        ids, counts = torch.unique(self.ids, return_counts=True)
+        if bool((counts > 1).any()):
+            twice = ids[counts > 1].tolist()
+            raise BadInput(f"a per-image table has each image once; repeated: {_some(twice)}")
+
+    def columns(self) -> dict[str, Tensor]:
+        """What the file holds: COLUMNS by name, in the order of id, all but id in bits/dim."""
+        order = self.ids.argsort()
+        nats = (self.total, self.se, self.L_T, self.L_mid, self.L_0)
+        found = {"id": self.ids[order]}
+        for name, column in zip(COLUMNS[1:], nats, strict=True):
+            found[name] = column[order].double() / (self.dims * math.log(2))
+        return found
+
+
+def check_path(path: str | Path) -> None:
+    """Answers, before the work is done, whether a table could be written there.
+
+    Raises:
+        BadInput: a suffix other than .csv and .parquet, no such folder or none that can be
+            written to, a folder in the file's place, or .parquet without pyarrow.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    parent = path.absolute().parent
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: name a file in it")
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise BadInput(f"{path}: its folder does not exist or cannot be written to; make it first")
+    if suffix == ".parquet":
+        _pyarrow()
+
+
+def write(table: PerImage, path: str | Path) -> Path:
+    """Writes COLUMNS in bits/dim, a row per image in the order of id, as CSV or Parquet by suffix.
+
+    Floats keep every bit; an se that is not known is an empty field or a null. Equal tables give
+    equal bytes, and the file is whole or absent.
+
+    Raises:
+        BadInput: as check_path does.
+        NonFinite: a value is infinite, or NaN elsewhere than in se.
+        OSError: the disk refuses.
+    """
+    path = Path(path)
+    check_path(path)
+    columns = table.columns()
+    for name in COLUMNS[1:]:
+        bad = columns[name].isinf() if name == UNKNOWN else ~columns[name].isfinite()
+        if bool(bad.any()):
+            raise NonFinite(f"{name} is not finite for images {_some(columns['id'][bad].tolist())}")
+    values = {
+        name: [None if x != x else x for x in column.tolist()] for name, column in columns.items()
+    }
+    return files.write(path, _csv(values) if _suffix(path) == ".csv" else _parquet(values))
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """The columns of a written table, equal to the last bit to what `PerImage.columns` gave.
+
+    id: int64 (N,); the others float64 (N,) in bits/dim, NaN where se is not known.
+
+    Raises:
+        BadInput: another suffix, no such file, .parquet without pyarrow, or not such a table.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from None
+    values = _from_csv(path, content) if suffix == ".csv" else _from_parquet(path, content)
+    return {
+        name: torch.tensor(column, dtype=torch.int64 if name == "id" else torch.float64)
+        for name, column in values.items()
+    }
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        got = path.suffix or "none"
+        raise BadInput(f"{path}: a per-image table is written as .csv or .parquet; got {got}")
+    return suffix
+
+
+def _some(ids: list[int]) -> str:
+    """Up to five of the ids, and how many more."""
+    shown = ", ".join(map(str, ids[:5]))
+    return shown if len(ids) <= 5 else f"{shown} and {len(ids) - 5} more"
+
+
+def _csv(values: dict[str, list[Any]]) -> bytes:
+    text = StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(values)
+    rows.writerows(zip(*values.values(), strict=True))  # repr for floats, empty for None
+    return text.getvalue().encode()
+
+
+def _from_csv(path: Path, content: bytes) -> dict[str, list[Any]]:
+    rows = csv.reader(StringIO(content.decode(errors="replace"), newline=""))
+    if tuple(next(rows, ())) != COLUMNS:
+        raise BadInput(f"{path}: the first line of a per-image table is {','.join(COLUMNS)}")
+    values: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for row in rows:
+        try:
+            for name, field in zip(COLUMNS, row, strict=True):
+                values[name].append(_number(name, field))
+        except ValueError:
+            raise BadInput(
+                f"{path}, line {rows.line_num}: not an id and {len(COLUMNS) - 1} numbers"
+            ) from None
+    return values
+
+
+def _number(name: str, field: str) -> float:
+    if name == "id":
+        return int(field)
+    return math.nan if name == UNKNOWN and not field else float(field)
+
+
+def _pyarrow() -> tuple[ModuleType, ModuleType]:
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise BadInput(
+            "a .parquet file needs pyarrow: pip install 'nelbo[parquet]', or write .csv"
+        ) from None
+
+
+def _schema(arrow: ModuleType) -> object:
+    kinds = {"id": arrow.int64()}
+    return arrow.schema(
+        [
+            arrow.field(name, kinds.get(name, arrow.float64()), nullable=name == UNKNOWN)
+            for name in COLUMNS
+        ]
+    )
+
+
+def _parquet(values: dict[str, list[Any]]) -> bytes:
+    arrow, parquet = _pyarrow()
+    buffer = BytesIO()
+    parquet.write_table(arrow.table(values, schema=_schema(arrow)), buffer)
+    return buffer.getvalue()
+
+
+def _from_parquet(path: Path, content: bytes) -> dict[str, list[Any]]:
+    arrow, parquet = _pyarrow()
+    try:
+        found = parquet.read_table(BytesIO(content))
+    except arrow.ArrowInvalid:
+        raise BadInput(f"{path} is not a Parquet file") from None
+    if not found.schema.equals(_schema(arrow)):
+        raise BadInput(f"{path}: the columns of a per-image table are {', '.join(COLUMNS)}")
+    values: dict[str, list[Any]] = found.to_pydict()
+    values[UNKNOWN] = [math.nan if se is None else se for se in values[UNKNOWN]]
+    return values
