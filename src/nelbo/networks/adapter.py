@@ -1,0 +1,68 @@
+"""Anybody's network as (x_t, time) -> tensor: fixed arguments, wrapped outputs, kept channels."""
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from nelbo.errors import BadInput
+
+__all__ = ["Adapter"]
+
+
+@final
+class Adapter(nn.Module):
+    """call(x_t, time, **arguments), a tensor or the one that its result carries.
+
+    A tensor among the arguments is that of one image (a class label, an embedding) and is repeated
+    over the batch; anything else is passed as it is. The result is a tensor, a tuple that begins
+    with one, or an object that has one as `.sample`; of its channels the first `channels` are
+    kept, all without it. x_t: (B, C, ...); time: (B,).
+
+    Raises:
+        BadInput: an argument that is no keyword, or a result that holds no tensor.
+    """
+
+    def __init__(
+        self,
+        call: Callable[..., object],
+        arguments: Mapping[str, object] | None = None,
+        channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.call = call
+        self.channels = channels
+        self.constants: dict[str, object] = {}
+        self.tensors: list[str] = []
+        for name, value in (arguments or {}).items():
+            if not name.isidentifier():
+                raise BadInput(f"an argument of a network has a keyword's name; got {name!r}")
+            if isinstance(value, Tensor):
+                self.register_buffer(f"argument_{name}", value)  # follows the weights' device
+                self.tensors.append(name)
+            else:
+                self.constants[name] = value
+        if isinstance(call, nn.Module):
+            self.train(call.training)  # or a task that puts the mode back would change it
+
+    def forward(self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"]) -> Tensor:
+        repeated = {name: self._repeated(name, len(x_t)) for name in self.tensors}
+        output = _tensor(self.call(x_t, time, **self.constants, **repeated))
+        return output if self.channels is None else output[:, : self.channels]
+
+    def _repeated(self, name: str, count: int) -> Tensor:
+        value: Tensor = getattr(self, f"argument_{name}")
+        return value.expand(count, *value.shape)
+
+
+def _tensor(output: object) -> Tensor:
+    if isinstance(output, tuple | list) and output:
+        output = output[0]
+    found = output if isinstance(output, Tensor) else getattr(output, "sample", None)
+    if not isinstance(found, Tensor):
+        raise BadInput(
+            "a network must give a tensor, a tuple that begins with one, or an object with one as "
+            f".sample; got {type(output).__name__}"
+        )
+    return found

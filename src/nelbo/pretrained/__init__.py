@@ -1,0 +1,66 @@
+"""A model from wherever it is: a run or checkpoint of ours, a diffusers folder, or the hub."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from nelbo.errors import BadInput
+from nelbo.model import Model
+from nelbo.pretrained.diffusers_folder import is_diffusers
+from nelbo.pretrained.foreign import Options, load_foreign
+from nelbo.pretrained.hub import download, is_hub_name
+from nelbo.pretrained.ours import file_of, load_ours, recipe_of
+
+__all__ = ["file_of", "load", "recipe_of"]
+
+
+def load(
+    path: str | Path,
+    *,
+    weights: Literal["ema", "raw"] | None = None,
+    device: str | None = None,
+    levels: int | None = None,
+    range: tuple[float, float] | None = None,
+    variance: Literal["learned-range", "drop"] | None = None,
+    clip: bool | None = None,
+    V_1: float | str | None = None,
+    label: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    scheduler: str | Path | None = None,
+) -> Model:
+    """The model in a run folder, a checkpoint file or a diffusers folder, ready to measure.
+
+    A diffusers folder is a pipeline, a model folder with a scheduler's config, accelerate's
+    checkpoint-N, or the hub's OWNER/NAME (also hf:OWNER/NAME).
+
+    weights: the moving average of training, or the last step's; by default the average where
+        there is one.
+    levels, range: how many levels a pixel of the data has, and the real numbers that the first
+        and the last stand for; default 256 on (-1, 1).
+    variance: what a second half of output channels is for, where the config says a fixed
+        variance: learned-range uses it, drop does not.
+    clip: whether x0-hat is clipped, in place of what the config says.
+    V_1: the decoder's variance: a number, beta_1 or beta_tilde_2, the default.
+    label: the class that the bound is conditional on; default none, where the network has that.
+    size: rows and columns of the images, where the config does not say.
+    scheduler: the config file of the scheduler, or its folder, where it is not in this one.
+
+    Raises:
+        BadInput: nothing is there, it is damaged or of another kind, or it has no bound; a setting
+            of a diffusers folder given for a model of our own, which says everything itself.
+    """
+    options = Options(levels, range, variance, clip, V_1, label, size, scheduler)
+    name, place = str(path), Path(path)
+    if not place.exists() and is_hub_name(name):
+        place = download(name)
+    else:
+        name = place.resolve().name
+    if place.is_dir() and is_diffusers(place):
+        model = load_foreign(place, name, options, weights)
+    elif options != Options():
+        raise BadInput(f"{place} holds its own settings: {options.given} is for diffusers folders")
+    else:
+        model = load_ours(place, weights or "ema")
+    model.network.eval().to(torch.device(device or "cpu"))
+    return model

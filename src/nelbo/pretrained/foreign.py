@@ -1,0 +1,195 @@
+"""A model of a diffusers folder: every setting that changes its bound, honoured and told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+from nelbo.errors import BadInput
+from nelbo.gaussian.decoder import Discretized
+from nelbo.gaussian.reverse import TIME_INPUTS
+from nelbo.gaussian.schedule import Schedule
+from nelbo.gaussian.variance import Variance
+from nelbo.model import Model, gaussian_model
+from nelbo.model.settings import Setting, as_facts, chosen
+from nelbo.networks.adapter import Adapter
+from nelbo.pretrained.diffusers_folder import Folder, find, read_json
+from nelbo.pretrained.networks import Network, read_network
+from nelbo.pretrained.scheduler import VARIANCES, Scheduler, Thresholded, read_scheduler
+from nelbo.types import Grid
+
+__all__ = ["Options", "load_foreign"]
+
+LEVELS, RANGE = 256, (-1.0, 1.0)
+V_1: float | str = "beta_tilde_2"
+
+
+@final
+@dataclass(frozen=True)
+class Options:
+    """What a diffusers folder does not say, or what to do in place of what it says.
+
+    levels, range: the grid of the data, by default 256 levels on [-1, 1]. variance: what a second
+    half of channels is for, where the config has a fixed variance. clip: instead of the config's
+    clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size: see
+    `read_network`. scheduler: another config file.
+    """
+
+    levels: int | None = None
+    range: tuple[float, float] | None = None
+    variance: Literal["learned-range", "drop"] | None = None
+    clip: bool | None = None
+    V_1: float | str | None = None
+    label: int | None = None
+    size: int | tuple[int, int] | None = None
+    scheduler: str | Path | None = None
+
+    @property
+    def given(self) -> str:
+        """The names of the options that were given."""
+        return ", ".join(name for name, value in vars(self).items() if value is not None)
+
+
+def load_foreign(
+    path: Path, name: str, options: Options, weights: Literal["ema", "raw"] | None
+) -> Model:
+    """The model of a diffusers pipeline, model folder, or accelerate checkpoint.
+
+    Raises:
+        BadInput: what cannot be bounded, or is not said and may not be guessed.
+    """
+    folder = find(path, weights, options.scheduler)
+    try:
+        scheduler = read_scheduler(read_json(folder.scheduler), options.clip)
+    except BadInput as error:
+        raise BadInput(f"{folder.scheduler}: {error}") from None
+    network = read_network(folder.network, label=options.label, size=options.size)
+    kind, kind_source = _variance_type(network, scheduler, options, folder.network)
+    grid, settings = _grid(network, scheduler, options, folder)
+    first, V_1_source = chosen(options.V_1, V_1)
+    settings |= {
+        "scheduler": Setting(scheduler.name, "config", changes_bound=False),
+        **scheduler.settings,
+        "variance_type": Setting(kind, kind_source),
+        "V_1": Setting(first, V_1_source, changes_bound=kind != "learned"),
+        "decoder": Setting("discretized-gaussian", "default"),
+        "weights": Setting(folder.weights, "config" if weights is None else "option"),
+        **network.settings,
+    }
+    return gaussian_model(
+        Adapter(network.module, network.arguments, channels=_kept_channels(network, kind)),
+        scheduler.schedule,
+        parametrization=scheduler.parametrization,
+        variance=_variance(kind, first),
+        decoder=Discretized(grid),
+        time_input=TIME_INPUTS["index"],
+        clip=scheduler.clip,
+        grid=grid,
+        shape=network.shape,
+        name=name,
+        facts=_facts(folder, network, scheduler, kind, settings),
+        weights=folder.weights,
+        spacing=scheduler.spacing,
+    )
+
+
+def _variance_type(
+    network: Network, scheduler: Scheduler, options: Options, folder: Path
+) -> tuple[str, Any]:
+    """One of diffusers' names, and its source.
+
+    Raises:
+        BadInput: channels and config contradict each other, and no option decides.
+    """
+    kind, asked = scheduler.variance_type, options.variance
+    if asked not in (None, "learned-range", "drop"):
+        raise BadInput(f"variance is learned-range or drop; got {asked!r}")
+    learned = kind.startswith("learned")
+    if not network.doubled:
+        if learned:
+            raise BadInput(
+                f"variance_type {kind} needs twice the data's channels, and {folder} gives as many "
+                "as it takes: it sees more than x_t, or the scheduler is another model's"
+            )
+        if asked is not None:
+            raise BadInput(f"{folder} has no channels for a variance: leave variance {asked} out")
+        return kind, scheduler.settings["variance_type"].source
+    if asked == "drop" and learned:
+        raise BadInput(f"variance drop needs a fixed variance_type; {folder} has {kind}")
+    if asked is None and not learned:
+        raise BadInput(
+            f"{folder} gives channels for a variance and its scheduler has {kind}: say whether "
+            "they are used, variance learned-range, or dropped, variance drop (--variance)"
+        )
+    if asked == "learned-range":
+        return "learned_range", "option"
+    return kind, scheduler.settings["variance_type"].source
+
+
+def _grid(
+    network: Network, scheduler: Scheduler, options: Options, folder: Folder
+) -> tuple[Grid, dict[str, Setting]]:
+    """The grid of the data with its settings.
+
+    Raises:
+        BadInput: the config shows that the range is not the usual one and no option says which.
+    """
+    reach = scheduler.clip
+    unusual = "center_input_sample" if network.centred else None
+    if reach is not None and reach != RANGE:
+        unusual = f"clip_sample_range {reach[1]:g}"
+    if options.range is None and unusual:
+        raise BadInput(
+            f"{folder.network}: {unusual} says that the data are not on [-1, 1]: give their range "
+            "(range=, --range)"
+        )
+    levels, levels_source = chosen(options.levels, LEVELS)
+    (lo, hi), range_source = chosen(options.range, RANGE)
+    settings = {"levels": Setting(levels, levels_source), "range": Setting([lo, hi], range_source)}
+    return Grid(levels, lo, hi), settings
+
+
+def _kept_channels(network: Network, kind: str) -> int | None:
+    """How many output channels are used where some are not."""
+    return network.shape[0] if network.doubled and not kind.startswith("learned") else None
+
+
+def _variance(kind: str, first: float | str) -> Callable[[Schedule], Variance]:
+    make = VARIANCES[kind]
+    return lambda schedule: make(schedule, first)
+
+
+def _facts(
+    folder: Folder,
+    network: Network,
+    scheduler: Scheduler,
+    kind: str,
+    settings: dict[str, Setting],
+) -> dict[str, Any]:
+    schedule, config = scheduler.schedule, scheduler.settings
+    about: dict[str, Any] = {"name": network.name, "folder": folder.network.name}
+    if "label" in network.settings:
+        about["label"] = network.settings["label"].value
+    if _kept_channels(network, kind) is not None:
+        about["variance_channels"] = "dropped"
+    facts: dict[str, Any] = {
+        "schedule": {
+            "name": schedule.name,
+            "T": schedule.T,
+            "beta_1": float(schedule.beta[1]),
+            "beta_T": float(schedule.beta[-1]),
+        },
+        "scheduler": scheduler.name,
+        "spacing": f"{config['timestep_spacing'].value}, offset {config['steps_offset'].value}",
+        "time_input": "index",
+        "network": about,
+        "sources": as_facts(settings),
+    }
+    if scheduler.name != "DDPMScheduler":
+        facts["scheduler"] += ", its q with the reverse steps of DDPMScheduler"
+    if folder.lacks_ema:
+        facts["lacks_ema"] = True
+    rule = scheduler.parametrization
+    if isinstance(rule, Thresholded):
+        facts["clip"] = f"dynamic threshold {rule.ratio:g}, at most {rule.most:g}"
+    return facts

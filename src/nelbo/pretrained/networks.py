@@ -1,0 +1,247 @@
+"""diffusers' networks with their weights: what a config says of them, and reading them safely."""
+
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from nelbo.errors import BadInput
+from nelbo.model.settings import Setting
+from nelbo.pretrained.diffusers_folder import read_json, refuse_pointer
+
+__all__ = ["Network", "read_network"]
+
+STEM = "diffusion_pytorch_model"
+LATENT_CHANNELS = 4  # of an autoencoder: images have 1 or 3
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network in evaluation mode, and what its config says of its data.
+
+    `doubled`: it gives a second half of channels, for a variance. `arguments`: what it is called
+    with beside (x_t, t), one image's. `centred`: it expects images of [0, 1].
+    """
+
+    name: str
+    module: nn.Module
+    shape: tuple[int, int, int]
+    doubled: bool
+    centred: bool
+    arguments: Mapping[str, torch.Tensor]
+    settings: Mapping[str, Setting]
+
+
+def read_network(
+    folder: Path, *, label: int | None = None, size: int | tuple[int, int] | None = None
+) -> Network:
+    """The UNet2DModel or DiTTransformer2DModel in a folder.
+
+    label: the class that the bound is conditional on; by default none, which a DiT has a class
+    for. size: rows and columns of the images, where the config does not say.
+
+    Raises:
+        BadInput: another network, one that needs more than (x_t, t, a label), or weights that are
+            missing, damaged, not tensors alone, or not of this config.
+    """
+    config = read_json(folder / "config.json")
+    kind = _class_of(config, folder)
+    file = _weights_file(folder)
+    module = _load(kind, folder, file)
+    full = dict(module.config)
+    if full.get("time_embedding_type") == "fourier":
+        raise BadInput(
+            f"{folder}: time_embedding_type fourier divides the output by sigma (score-SDE, "
+            "NCSN++): it is no network of a DDPM chain"
+        )
+    arguments, labels = _label(kind, full, label, folder)
+    shape, source = _shape(full, config, size, folder)
+    settings = {
+        "network": Setting(kind, "config", changes_bound=False),
+        "weights_file": Setting(file.name, "config"),
+        "image_shape": Setting(list(shape), source),
+        **labels,
+    }
+    return Network(
+        name=kind,
+        module=module,
+        shape=shape,
+        doubled=_doubled(full, folder),
+        centred=bool(full.get("center_input_sample")),
+        arguments=arguments,
+        settings=settings,
+    )
+
+
+def _class_of(config: Mapping[str, Any], folder: Path) -> str:
+    kind = str(config.get("_class_name"))
+    if kind == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero":
+        return "DiTTransformer2DModel"  # its name before diffusers 0.30
+    if kind in ("UNet2DModel", "DiTTransformer2DModel"):
+        return kind
+    raise BadInput(
+        f"{folder} is a {kind}: nelbo reads UNet2DModel and DiTTransformer2DModel; load any other "
+        "network of pixels yourself and give it to nelbo.wrap"
+    )
+
+
+def _weights_file(folder: Path) -> Path:
+    """The file with the weights: safetensors before pickle, full precision before a variant.
+
+    Raises:
+        BadInput: none, several variants, or a git-lfs pointer.
+    """
+    names = [f"{STEM}.safetensors", f"{STEM}.safetensors.index.json", f"{STEM}.bin"]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    found = found or sorted(folder.glob(f"{STEM}.*.safetensors"))
+    if not found:
+        raise BadInput(f"{folder} has no weights: no {names[0]} and no {names[2]}")
+    if len({path.suffixes[0] for path in found}) > 1 and found[0].name not in names:
+        raise BadInput(
+            f"{folder} has {', '.join(path.name for path in found)} and none without a variant: "
+            "keep one"
+        )
+    for path in [found[0], *folder.glob(f"{STEM}-*.safetensors")]:
+        refuse_pointer(path)
+    return found[0]
+
+
+def _load(kind: str, folder: Path, file: Path) -> Any:  # noqa: ANN401
+    """The network with its weights, all of them and no others, in float32.
+
+    Raises:
+        BadInput: the file is damaged, holds more than tensors, or does not fit the config.
+    """
+    import diffusers  # seconds, so only where such a model is read
+
+    if file.suffix == ".bin":
+        _refuse_code(file)
+    variant = file.suffixes[0].lstrip(".") if len(file.suffixes) == 2 else None
+    try:
+        with _quiet():
+            module, info = getattr(diffusers, kind).from_pretrained(
+                str(folder),
+                local_files_only=True,
+                use_safetensors=file.suffix != ".bin",
+                variant=variant,
+                low_cpu_mem_usage=False,
+                output_loading_info=True,
+            )
+    except Exception as error:  # configs and files fail in every way there is
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInput(f"{folder}: diffusers cannot load {kind}: {reason}") from error
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[problem]:
+            raise BadInput(
+                f"{file} does not fit its config.json: {problem.replace('_', ' ')} "
+                f"{', '.join(map(str, sorted(info[problem])[:3]))}"
+            )
+    return module.eval()
+
+
+def _refuse_code(file: Path) -> None:
+    """Raises BadInput for a pickle that holds more than tensors; nothing of it is run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of what is refused below anyway
+            torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise BadInput(
+            f"{file} is a pickle with more in it than tensors, which could run code and is not "
+            "loaded: convert it to safetensors where you trust it"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{file} is damaged or no file of weights: {reason}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers logs what it ignores in a config; what changes the weights is checked instead."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _doubled(config: Mapping[str, Any], folder: Path) -> bool:
+    """Whether there are twice as many channels as the data have.
+
+    Raises:
+        BadInput: any other number than as many or twice as many, or latents.
+    """
+    channels, outputs = config["in_channels"], config["out_channels"]
+    outputs = channels if outputs is None else outputs
+    if channels == LATENT_CHANNELS:
+        raise BadInput(
+            f"{folder} is a latent model (4 channels): latents have no bits/dim of pixels; a "
+            "bound of the latents as a density is not built yet"
+        )
+    if outputs not in (channels, 2 * channels):
+        raise BadInput(
+            f"{folder} takes {channels} channels and gives {outputs}: a network of images alone "
+            f"gives {channels}, or {2 * channels} with a learned variance; this one sees more than "
+            "x_t"
+        )
+    return bool(outputs == 2 * channels)
+
+
+def _shape(
+    config: Mapping[str, Any],
+    raw: Mapping[str, Any],
+    size: int | tuple[int, int] | None,
+    folder: Path,
+) -> tuple[tuple[int, int, int], Any]:
+    """(C, H, W) and where it is from."""
+    sides = config["sample_size"] if size is None else size
+    if sides is None:
+        raise BadInput(f"{folder} does not say how large its images are: give size= (--size)")
+    source = "option" if size is not None else "config" if "sample_size" in raw else "default"
+    height, width = (sides, sides) if isinstance(sides, int) else sides
+    return (int(config["in_channels"]), int(height), int(width)), source
+
+
+def _label(
+    kind: str, config: Mapping[str, Any], label: int | None, folder: Path
+) -> tuple[dict[str, torch.Tensor], dict[str, Setting]]:
+    """The class label to call the network with, as an argument and as a setting.
+
+    Raises:
+        BadInput: a label where there are none, none where one is needed, or one out of range.
+    """
+    if kind == "DiTTransformer2DModel":
+        count, null = int(config["num_embeds_ada_norm"]), True
+    elif config.get("class_embed_type") in ("timestep", "identity"):
+        raise BadInput(
+            f"{folder} has class_embed_type {config['class_embed_type']}, whose argument is no "
+            "label: load it yourself and give it to nelbo.wrap with arguments="
+        )
+    else:
+        count, null = int(config.get("num_class_embeds") or 0), False
+    if count == 0:
+        if label is not None:
+            raise BadInput(f"{folder} has no classes: leave label out; got {label}")
+        return {}, {}
+    if label is None and not null:
+        raise BadInput(
+            f"{folder} is conditional on one of {count} classes, and its bound too: give label= "
+            f"(--label), 0..{count - 1}"
+        )
+    # a DiT has one class more than the data, for "no class" (dropped labels in training)
+    used, last = count if label is None else label, count if null else count - 1
+    if not 0 <= used <= last:
+        raise BadInput(f"the label of {folder} lies in 0..{last}; got {label}")
+    shown = f"{used} (no class)" if used == count else used
+    setting = Setting(shown, "default" if label is None else "option")
+    return {"class_labels": torch.tensor(used)}, {"label": setting}

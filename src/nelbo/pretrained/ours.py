@@ -1,0 +1,65 @@
+"""Models of this library: a run folder or a checkpoint file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from nelbo import checkpoint, recipe
+from nelbo.checkpoint import Checkpoint
+from nelbo.errors import BadInput
+from nelbo.model import Model, improved
+from nelbo.recipe import Recipe
+
+__all__ = ["file_of", "load_ours", "recipe_of"]
+
+
+def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
+    """The model in a run folder or checkpoint file, by the recipe that it holds.
+
+    Raises:
+        BadInput: nothing is there, or it is damaged or of another kind.
+    """
+    found = checkpoint.load(file_of(path))
+    description = found.description
+    model = recipe.build(_recipe(found), tuple(description["shape"]), description["levels"])
+    model.network.load_state_dict(found.part({"ema": "ema", "raw": "network"}[weights]))
+    model = replace(model, weights=weights)
+    plan = description.get("improved")
+    if plan is None:
+        return model
+    if plan["weights"] != weights:
+        raise BadInput(
+            f"{path} was improved for its {plan['weights']} weights: its variances are not for "
+            f"{weights}; improve the original with those"
+        )
+    return improved(model, plan, found.part("improved")["variance"])
+
+
+def recipe_of(path: str | Path) -> Recipe:
+    """The recipe that a run or checkpoint was trained by.
+
+    Raises:
+        BadInput: there is none, and so no data that the model names itself.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / checkpoint.NAME).is_file():
+        raise BadInput(f"{path} names no data: it was trained elsewhere, so say --data SPEC")
+    return _recipe(checkpoint.load(file_of(path)))
+
+
+def file_of(path: Path) -> Path:
+    """The checkpoint file of a run folder, or the file itself."""
+    if path.is_dir():
+        if not (path / checkpoint.NAME).is_file():
+            raise BadInput(
+                f"{path} is no run: it has no {checkpoint.NAME}; nor is it a diffusers folder, "
+                "which has a model_index.json, or a config.json beside its weights"
+            )
+        return path / checkpoint.NAME
+    if not path.is_file():
+        raise BadInput(f"no model at {path}: give a run folder or a checkpoint file")
+    return path
+
+
+def _recipe(found: Checkpoint) -> Recipe:
+    return Recipe.model_validate(found.description["recipe"])

@@ -1,0 +1,256 @@
+"""A model of your own network: any (x_t, time) -> tensor, with every convention stated."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nelbo.data import as_images, load
+from nelbo.errors import BadInput
+from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
+from nelbo.gaussian.learned import Learned
+from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
+from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
+from nelbo.gaussian.schedule import SCHEDULES, Schedule, from_betas
+from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
+from nelbo.model import Model, gaussian_model
+from nelbo.model.settings import Setting, as_facts, chosen
+from nelbo.networks.adapter import Adapter
+from nelbo.types import Grid
+
+__all__ = ["wrap"]
+
+ALIASES = {"epsilon": "eps", "noise": "eps", "sample": "x_0", "v_prediction": "v"}
+TIMES: dict[str, TimeInput] = {**TIME_INPUTS, "fraction": fraction}
+VARIANCES: dict[str, Callable[[Schedule, float | str], Variance]] = {
+    "small": small,
+    "large": large,
+    "learned-range": lambda schedule, V_1: LearnedRange(schedule, first_variance(schedule, V_1)),
+    "learned": lambda schedule, V_1: Learned(),
+}
+Betas = Schedule | str | Mapping[str, Any] | Sequence[float] | Tensor
+
+
+def wrap(
+    network: Callable[..., object],
+    *,
+    schedule: Betas,
+    predicts: str,
+    variance: str | Callable[[Schedule], Variance],
+    time_input: str | TimeInput,
+    data: object = None,
+    shape: tuple[int, ...] | None = None,
+    levels: int | None = None,
+    range: tuple[float, float] | None = None,
+    clip: bool | tuple[float, float] | None = None,
+    V_1: float | str | None = None,
+    decoder: str | None = None,
+    steps: Sequence[int] | None = None,
+    arguments: Mapping[str, object] | None = None,
+    name: str | None = None,
+) -> Model:
+    """p_theta(x_{t-1} | x_t) = N(posterior mean at x0-hat, V_t), x0-hat by network(x_t, time).
+
+    network: any callable (x_t, time, **arguments) -> tensor (or a tuple, or an object with
+        `.sample`), x_t (B, C, H, W), time (B,). Of an nn.Module the weights are known; another
+        callable's are not, so they are in no digest, and its mode is its own affair.
+    schedule: a Schedule, a name ("linear"), a table {"name": "linear", "T": 500}, or the betas.
+    predicts: eps, x_0 or v (also epsilon, sample, v_prediction), or levels.
+    variance: small (beta-tilde), large (beta), learned-range (the second half of the channels),
+        learned (that half is V_t itself), or a function of a Schedule. A sub-chain asks it again.
+    time_input: what the network is told: index (0..T-1), t (1..T), fraction (t/T), log-snr, or a
+        function of (Schedule, t).
+    data: images, or a spec such as digits:test, that say shape and levels; else `shape` (C, H, W)
+        and `levels`, the number of levels that a pixel has.
+    range: the real numbers that level 0 and the last level stand for; default (-1, 1).
+    clip: whether x0-hat is clipped to the range, or another range; default not.
+    V_1: the decoder's variance: a number, beta_1 or beta_tilde_2; default beta_tilde_2.
+    decoder: discretized-gaussian, the default, or levels.
+    steps: the t, 1..T, that the network knows, where those are not all: a network trained on
+        t = 1..T-1 is the sub-chain `steps=range(1, T)`, told the same times as in the full chain.
+    arguments: what else the network is called with; a tensor is one image's and is repeated over
+        the batch (a class label: torch.tensor(3)).
+
+    Raises:
+        BadInput: an unknown choice, no shape or levels, or choices that do not go together.
+
+    Example:
+        >>> zero = lambda x_t, t: torch.zeros_like(x_t)
+        >>> choices = {"predicts": "eps", "variance": "small", "time_input": "index"}
+        >>> wrap(zero, schedule="linear", shape=(1, 8, 8), levels=17, **choices).T
+        1000
+    """
+    _check(network, variance)
+    shape, levels = _data(data, shape, levels)
+    (lo, hi), range_source = chosen(range, (-1.0, 1.0))
+    rule: float | str = "beta_tilde_2"
+    first, V_1_source = chosen(V_1, rule)
+    clip, clip_source = chosen(clip, False)
+    grid, predicts = Grid(levels, lo, hi), ALIASES.get(predicts, predicts)
+    parametrization = _parametrization(predicts, grid)
+    default = "levels" if predicts == "levels" else "discretized-gaussian"
+    ending, decoder_source = chosen(decoder, default)
+    whole = _schedule(schedule)
+    told = time_input if isinstance(time_input, str) else _name(time_input)
+    settings = {
+        "schedule": Setting(whole.name, "option"),
+        "T": Setting(whole.T, "option"),
+        "predicts": Setting(predicts, "option"),
+        "variance": Setting(variance if isinstance(variance, str) else _name(variance), "option"),
+        "V_1": Setting(first, V_1_source, ending != "levels" and variance != "learned"),
+        "clip": Setting(clip, clip_source),
+        "decoder": Setting(ending, decoder_source),
+        "time_input": Setting(told, "option"),
+        "levels": Setting(levels, "option"),
+        "range": Setting([lo, hi], range_source),
+    }
+    if steps is not None:
+        settings["steps"] = Setting(f"{len(steps)} of 1..{whole.T}", "option")
+    return gaussian_model(
+        Adapter(network, arguments),
+        whole if steps is None else whole.subchain(list(steps)),
+        parametrization=parametrization,
+        variance=_variance(variance, first),
+        decoder=_decoder(ending, grid),
+        time_input=_time_input(time_input),
+        clip=(clip if isinstance(clip, tuple) else (lo, hi)) if clip else None,
+        grid=grid,
+        shape=shape,
+        name=name or _name(network),
+        facts={
+            "schedule": _schedule_facts(whole),
+            "time_input": told,
+            "network": _network_facts(network, arguments or {}),
+            "sources": as_facts(settings),
+        },
+    )
+
+
+def _check(network: object, variance: object) -> None:
+    if not callable(network):
+        raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
+    if isinstance(variance, str) and variance not in VARIANCES:
+        raise BadInput(
+            f"variance is one of {', '.join(VARIANCES)}, or a function of a Schedule; "
+            f"got {variance!r}"
+        )
+
+
+def _data(
+    data: object, shape: tuple[int, ...] | None, levels: int | None
+) -> tuple[tuple[int, ...], int]:
+    """Shape and levels: of the data, or as given.
+
+    Raises:
+        BadInput: neither, or a contradiction.
+    """
+    if data is None:
+        if shape is None or levels is None:
+            missing = "shape" if shape is None else "levels"
+            raise BadInput(
+                f"wrap needs {missing}=: give shape=(C, H, W) and levels=256 (what 8-bit images "
+                "have), or data="
+            )
+        return tuple(shape), levels
+    images = load(data, levels=levels) if isinstance(data, str) else as_images(data, n=levels)
+    found = tuple(images.levels.shape[1:])
+    if shape is not None and tuple(shape) != found:
+        raise BadInput(f"shape is {tuple(shape)} and the images of {images.name} are {found}")
+    return found, images.n
+
+
+def _parametrization(predicts: str, grid: Grid) -> Parametrization:
+    if predicts == "levels":
+        return Levels(grid)
+    if predicts not in PARAMETRIZATIONS:
+        known = [*PARAMETRIZATIONS, "levels", *ALIASES]
+        raise BadInput(f"predicts is one of {', '.join(known)}; got {predicts!r}")
+    return PARAMETRIZATIONS[predicts]
+
+
+def _schedule(schedule: Betas) -> Schedule:
+    """The schedule itself, by name and arguments, or of betas.
+
+    Raises:
+        BadInput: an unknown name, arguments that it does not take, or betas outside (0, 1).
+    """
+    if isinstance(schedule, Schedule):
+        return schedule
+    if isinstance(schedule, str):
+        schedule = {"name": schedule}
+    if not isinstance(schedule, Mapping):
+        betas = torch.as_tensor(schedule, dtype=torch.float64)
+        if betas.ndim != 1:
+            raise BadInput(f"betas are a sequence beta_1..beta_T; got shape {tuple(betas.shape)}")
+        return from_betas(betas.tolist())
+    arguments = dict(schedule)
+    name = arguments.pop("name", None)
+    if name not in SCHEDULES:
+        raise BadInput(f"schedule is one of {', '.join(SCHEDULES)}, or betas; got {name!r}")
+    try:
+        return SCHEDULES[name](**arguments)
+    except TypeError as error:
+        raise BadInput(f"schedule {name}: {error}") from None
+
+
+def _variance(
+    variance: str | Callable[[Schedule], Variance], V_1: float | str
+) -> Callable[[Schedule], Variance]:
+    if not isinstance(variance, str):
+        return variance
+    make = VARIANCES[variance]
+    return lambda schedule: make(schedule, V_1)
+
+
+def _decoder(name: str, grid: Grid) -> Decoder:
+    decoders: dict[str, Callable[[Grid], Decoder]] = {
+        "discretized-gaussian": Discretized,
+        "levels": LevelPosterior,
+    }
+    if name not in decoders:
+        raise BadInput(
+            f"decoder is one of {', '.join(decoders)}, over the levels of the data; got {name!r}"
+        )
+    return decoders[name](grid)
+
+
+def _time_input(time_input: str | TimeInput) -> TimeInput:
+    if not isinstance(time_input, str):
+        return time_input
+    if time_input not in TIMES:
+        raise BadInput(
+            f"time_input is one of {', '.join(TIMES)}, or a function of (Schedule, t); "
+            f"got {time_input!r}"
+        )
+    return TIMES[time_input]
+
+
+def _name(value: object) -> str:
+    return str(getattr(value, "__name__", type(value).__name__))
+
+
+def _schedule_facts(schedule: Schedule) -> dict[str, Any]:
+    ends = {"beta_1": float(schedule.beta[1]), "beta_T": float(schedule.beta[-1])}
+    return {"name": schedule.name, "T": schedule.T, **ends}
+
+
+def _network_facts(
+    network: Callable[..., object], arguments: Mapping[str, object]
+) -> dict[str, Any]:
+    """What is known of the network, arguments in full where they are numbers or words."""
+    facts: dict[str, Any] = {"name": _name(network)}
+    if arguments:
+        facts["arguments"] = {name: _shown(value) for name, value in arguments.items()}
+    if not isinstance(network, nn.Module):
+        facts["weights_digest"] = "none, a plain callable"
+    return facts
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, Tensor):
+        return value.item() if value.numel() == 1 else f"tensor {tuple(value.shape)}"
+    plain = value is None or isinstance(value, bool | int | str)
+    finite = isinstance(value, float) and math.isfinite(value)
+    return value if plain or finite else type(value).__name__
