@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
     from nelbo.types import Grid
+    from nelbo.wrapping import wrap
 
 __version__ = version("nelbo")
 
@@ -32,6 +33,7 @@ __all__ = [
     "recipe",
     "sample",
     "train",
+    "wrap",
 ]
 
 # Names are imported when they are first used, so that `nelbo --help` does not wait for torch.
@@ -47,6 +49,7 @@ _HOME = {
     "loss": "nelbo.model",
     "sample": "nelbo.tasks.sample",
     "train": "nelbo.tasks.train",
+    "wrap": "nelbo.wrapping",
 }
 _MODULES = ("data", "recipe")
 

@@ -1,0 +1,269 @@
+"""Commands that measure models: evaluate, compare, derive, inspect."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nelbo.cli.app import app
+from nelbo.cli.options import (
+    DataOption,
+    Device,
+    JsonOption,
+    ModelArgument,
+    Seed,
+    SpacingOption,
+    SplitOption,
+    Steps,
+    Weights,
+    WeightsOption,
+    check_folders,
+    command,
+    find_data,
+    find_model,
+)
+from nelbo.cli.progress import bars
+from nelbo.errors import BadInput
+
+if TYPE_CHECKING:
+    from nelbo.data import Images
+
+__all__ = ["compare", "derive", "evaluate", "inspect"]
+
+
+class Dtype(StrEnum):
+    """What the network computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+Precision = Annotated[
+    float, typer.Option(help="Stop at this 95 % Monte Carlo half-width, in bits/dim.")
+]
+Budget = Annotated[
+    int | None, typer.Option(help="Spend at most this many network evaluations instead.")
+]
+MaxImages = Annotated[int | None, typer.Option(help="Use the first so many images.")]
+BatchSize = Annotated[int | None, typer.Option(help="Rows in a batch; default by size.")]
+RecordOption = Annotated[
+    Path | None,
+    typer.Option(help="Keep what comes back in this folder; the same command goes on from it."),
+]
+DtypeOption = Annotated[Dtype, typer.Option(help="Of the network alone; sums are float64.")]
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    data: DataOption = None,
+    split: SplitOption = None,
+    precision: Precision = 0.01,
+    budget: Budget = None,
+    exhaustive: Annotated[bool, typer.Option(help="Evaluate every t of every image.")] = False,
+    steps: Steps = None,
+    spacing: SpacingOption = None,
+    max_images: MaxImages = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    record: RecordOption = None,
+    weights: WeightsOption = Weights.ema,
+    dtype: DtypeOption = Dtype.float32,
+    device: Device = "auto",
+    json: JsonOption = None,
+    per_image: Annotated[
+        Path | None, typer.Option(help="Write each image's bits/dim here: .csv or .parquet.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Write plots into this folder, .png and .svg.")
+    ] = None,
+) -> None:
+    """Measure the bound of a data set: bits/dim, by term, with two intervals.
+
+    \b
+    nelbo evaluate runs/digits
+    nelbo evaluate runs/digits --data my-images/ --precision 0.005 --plots plots/
+    nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
+    torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
+    """
+    from nelbo import files
+    from nelbo.measure import Processes
+    from nelbo.report import per_image as table
+    from nelbo.tasks.evaluate import evaluate as run
+
+    if budget is not None and exhaustive:
+        raise BadInput("--budget and --exhaustive exclude each other: give one")
+    check_folders(("--json", json), ("--per-image", per_image), ("--plots", plots))
+    if per_image is not None:
+        table.check_path(per_image)
+    processes = Processes.started()  # before what may fail in one of them alone
+    found = find_model(model, weights, device, steps, spacing, dtype)
+    images = _first(find_data(model, found, data, split), max_images)
+    with bars(processes.first) as start:
+        result = run(
+            found,
+            images,
+            precision=precision,
+            budget=budget,
+            exhaustive=exhaustive,
+            seed=seed,
+            batch_size=batch_size,
+            distortion=plots is not None,
+            record=record,
+            processes=processes,
+            command=command(),
+            progress=start(f"evaluate {found.name}"),
+        )
+    if not processes.first:
+        return
+    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
+    made = [] if json in (None, "-") else [files.write(str(json), result.to_json().encode())]
+    if per_image is not None:
+        made.append(table.write(result.per_image, per_image))
+    if plots is not None:
+        from nelbo.report.evaluation_plots import plots_of
+        from nelbo.report.plots import write_plots
+
+        made += write_plots(plots_of(result), plots)
+    for path in made:
+        print(path, file=sys.stderr if json == "-" else sys.stdout)
+
+
+@app.command()
+def compare(
+    a: ModelArgument,
+    b: ModelArgument,
+    data: DataOption = None,
+    split: SplitOption = None,
+    precision: Precision = 0.01,
+    budget: Budget = None,
+    steps: Steps = None,
+    spacing: SpacingOption = None,
+    max_images: MaxImages = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    record: RecordOption = None,
+    weights: WeightsOption = Weights.ema,
+    dtype: DtypeOption = Dtype.float32,
+    device: Device = "auto",
+    json: JsonOption = None,
+) -> None:
+    """Measure the difference of two models on the same images, times and noise.
+
+    \b
+    nelbo compare runs/a runs/b
+    nelbo compare runs/a runs/b --data my-images/ --precision 0.002
+    """
+    from nelbo import files
+    from nelbo.measure import Processes
+    from nelbo.tasks.compare import compare as run
+
+    check_folders(("--json", json))
+    processes = Processes.started()
+    first, second = (find_model(path, weights, device, steps, spacing, dtype) for path in (a, b))
+    images = _first(find_data(a, first, data, split), max_images)
+    with bars(processes.first) as start:
+        result = run(
+            first,
+            second,
+            images,
+            precision=precision,
+            budget=budget,
+            seed=seed,
+            batch_size=batch_size,
+            record=record,
+            processes=processes,
+            command=command(),
+            progress=start("compare"),
+        )
+    if not processes.first:
+        return
+    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
+    if json not in (None, "-"):
+        print(files.write(str(json), result.to_json().encode()))
+
+
+@app.command()
+def derive(
+    model: Annotated[str | None, typer.Argument(help="Without one, three exact chains.")] = None,
+    data: DataOption = None,
+    split: SplitOption = None,
+    images: Annotated[int, typer.Option(min=1, help="Use the first so many images.")] = 2,
+    paths: Annotated[int, typer.Option(min=2, help="Paths of each image.")] = 256,
+    steps: Steps = None,
+    seed: Seed = 0,
+    dtype: Annotated[str, typer.Option(help="Of states and p: float64 or float32.")] = "float64",
+    weights: WeightsOption = Weights.ema,
+    device: Device = "auto",
+    json: JsonOption = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
+) -> None:
+    """Run the derivation: every line from log p(x_0) to the three terms, true and false ones.
+
+    Exits with 3 if a line that must hold does not.
+
+    \b
+    nelbo derive                                  exactly, on three small chains
+    nelbo derive runs/digits --steps 50 --html derivation.html
+    """
+    from nelbo import files
+    from nelbo.report.derivation_table import print_derivation
+    from nelbo.tasks.derive import derive as run
+
+    check_folders(("--json", json), ("--html", html))
+    if model is None and (data, split, steps) != (None, None, None):
+        raise BadInput("--data, --split and --steps are of a model: name one")
+    found, chosen = None, None
+    if model is not None:
+        found = find_model(model, weights, device, steps)
+        chosen = find_data(model, found, data, split)
+    with bars() as start:
+        result = run(
+            found,
+            chosen,
+            images=images,
+            paths=paths,
+            seed=seed,
+            dtype=dtype,
+            command=command(),
+            progress=start("derive"),
+        )
+    if json == "-":
+        print(result.to_json(), end="")
+    else:
+        print_derivation(result)
+        if json is not None:
+            print(files.write(json, result.to_json().encode()))
+    if html is not None:
+        written = files.write(html, result.page().encode())
+        print(written, file=sys.stderr if json == "-" else sys.stdout)
+    if not result.holds:
+        print(f"nelbo: {result.failures()[0]}", file=sys.stderr)
+        raise typer.Exit(3)  # a check that was asked for
+
+
+@app.command()
+def inspect(model: ModelArgument, weights: WeightsOption = Weights.ema) -> None:
+    """Say what a model is: every choice that changes its bound."""
+    import json
+
+    found = find_model(model, weights, "cpu", None)
+    facts = {
+        "name": found.name,
+        "sha256": found.sha256(),
+        "weights": found.weights,
+        "shape": list(found.shape),
+        "levels": found.grid.n,
+        "grid": [found.grid.lo, found.grid.hi],
+        "parameters": sum(x.numel() for x in found.network.parameters()),
+        "T": found.T,
+        **found.facts,
+    }
+    print(json.dumps(facts, indent=1))
+
+
+def _first(images: "Images", count: int | None) -> "Images":
+    return images if count is None else images.first(count)

@@ -1,0 +1,102 @@
+"""Two models on the same images, times and noise: what remains is what differs."""
+
+import math
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from nelbo import report
+from nelbo.data import Images, as_images
+from nelbo.errors import BadInput
+from nelbo.measure import Asking, Processes, Progress, Sampling, Sum, measuring
+from nelbo.model import Model
+from nelbo.report import Comparison, Side
+
+__all__ = ["compare"]
+
+
+def compare(
+    a: Model,
+    b: Model,
+    data: object,
+    *,
+    precision: float = 0.01,
+    budget: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    record: str | Path | None = None,
+    processes: Processes | None = None,
+    command: str = "",
+    progress: Progress = lambda done, expected, text: None,
+) -> Comparison:
+    """The bound of A minus that of B, with an interval for these images and for images like them.
+
+    Where both chains have the same number of steps, both are asked at the same images, t and
+    noise, and the difference is estimated as such; otherwise they share the images alone. The
+    precision is that of the difference. A model against itself gives exactly 0.
+
+    Raises:
+        BadInput: models of different shape or grid, data of another, a precision or budget that
+            is too small.
+        NonFinite: a term is NaN or infinite.
+    """
+    started = time.perf_counter()
+    if (a.shape, a.grid) != (b.shape, b.grid):
+        raise BadInput(
+            f"the models are of different data: {a.name} takes {a.shape} on {a.grid}, "
+            f"{b.name} {b.shape} on {b.grid}"
+        )
+    if not precision > 0:
+        raise BadInput(f"precision must be positive; got {precision}")
+    images = data if isinstance(data, Images) else as_images(data, n=a.grid.n, grid=a.grid)
+    if images.n != a.grid.n:
+        raise BadInput(f"the models are of {a.grid.n} levels, {images.name} has {images.n}")
+    processes = processes or Processes()
+    groups = [[a, b]] if a.T == b.T else [[a], [b]]
+    askings = [Asking(g, images, seed, batch_size, processes, progress=progress) for g in groups]
+    found, stopped = [], []
+    with ExitStack() as agreed, measuring([a, b]):
+        for number, asking in enumerate(askings):
+            part = None if record is None else Path(record) / str(number)
+            mode = {"budget": budget, "precision": precision}
+            agreed.enter_context(asking.agreed(mode, part))
+        for asking in askings:
+            sampling = Sampling(asking)
+            stopped.append(_run(sampling, precision, budget, len(groups), a.dims))
+            found += [sampling.total(column) for column in range(len(sampling.columns))]
+    if len(found) == 2:  # the models were asked apart
+        first, second = found
+        variance = first.variance + second.variance
+        found.append(Sum(first.values - second.values, variance, first.dof + second.dof))
+    total, monte_carlo = found[2].means()
+    return Comparison(
+        total=total,
+        monte_carlo=monte_carlo,
+        a=Side(*found[0].means(), a.described()),
+        b=Side(*found[1].means(), b.described()),
+        images=len(images),
+        dims=a.dims,
+        network_evaluations=sum(asking.done for asking in askings),
+        seconds=time.perf_counter() - started,
+        estimator={
+            "name": "survey",
+            "seed": seed,
+            "paired": _paired(groups),
+            "stopped_by": stopped,
+        },
+        data={"name": images.name, "sha256": images.sha256, "split": images.split},
+        environment=report.environment(a.device, a.dtype, processes.size),
+        command=command,
+    )
+
+
+def _run(sampling: Sampling, precision: float, budget: int | None, groups: int, dims: int) -> str:
+    """Spends this group's part of the budget, or goes on until its part of the precision."""
+    if budget is not None:
+        sampling.spend(budget // groups)
+        return "budget"
+    return sampling.until(precision * dims * math.log(2) / math.sqrt(groups))
+
+
+def _paired(groups: list[list[Model]]) -> list[str]:
+    return ["images", "times", "noise"] if len(groups) == 1 else ["images"]

@@ -1,0 +1,147 @@
+"""A better bound from the same weights: optimal variances, decoder and sub-chain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from nelbo import checkpoint, files
+from nelbo.checkpoint import Checkpoint
+from nelbo.data import Images
+from nelbo.errors import BadInput
+from nelbo.gaussian.optimal_subchain import expected_prior_kl, optimal_jumps, optimal_subchains
+from nelbo.gaussian.optimal_variance import optimal, shrunk
+from nelbo.measure import Asking, Progress, measuring
+from nelbo.measure.errors import Errors, gaussian_reverse, measured_errors
+from nelbo.model import Model, evenly_in, improved
+from nelbo.pretrained import file_of
+from nelbo.report import bits_per_dim
+
+__all__ = ["Improvement", "improve", "optimal_steps", "save"]
+
+CANDIDATES = 250  # steps of the chain among which a sub-chain may choose
+IMAGES = 300  # of the training data that the errors are measured on
+
+
+@final
+@dataclass(frozen=True)
+class Improvement:
+    """The improved model, what a checkpoint keeps of it, and the bound that was predicted for it.
+
+    predicted is in bits/dim, on the images that it was fitted to: too good on average, so measure
+    the model on others.
+    """
+
+    model: Model
+    plan: Mapping[str, Any]
+    table: Float64[Tensor, "steps *dims"]
+    predicted: float
+    network_evaluations: int
+
+
+def improve(
+    model: Model,
+    images: Images,
+    *,
+    steps: int | None = None,
+    per_dimension: bool = True,
+    candidates: int = CANDIDATES,
+    seed: int = 0,
+    progress: Progress = lambda done, expected, text: None,
+) -> Improvement:
+    """The best sub-chain of so many steps, with the variances and V_1 that are best for it.
+
+    images: training data, at most the first 300. steps: None for the number whose bound is
+    predicted to be least. per_dimension: a variance for each t and dimension, not for each t.
+
+    Raises:
+        BadInput: no Gaussian chain, too few images or candidates, steps outside what was measured.
+    """
+    images = images.first(min(len(images), IMAGES))
+    errors, asking = _measure(model, images, candidates, seed, progress)
+    kept, nats = _plan(model, images, errors, steps)
+    schedule = gaussian_reverse(model).q.schedule.subchain(kept)
+    whole = errors.whole if per_dimension else errors.whole.per_time
+    own = whole.subchain(kept)
+    if per_dimension and schedule.T > 1:
+        own = shrunk(schedule, [fold.subchain(kept) for fold in errors.folds])
+    V_1 = float(errors.V_1[errors.folds[0].t == kept[0]])
+    variance = optimal(schedule, own, "beta_1" if V_1 != V_1 else V_1)
+    plan = {
+        "steps": kept,
+        "variance": variance.name,
+        "weights": model.weights,
+        "images": len(images),
+        "data": images.name,
+    }
+    return Improvement(
+        improved(model, plan, variance.table),
+        plan,
+        variance.table,
+        bits_per_dim(nats, model.dims),
+        asking.done,
+    )
+
+
+def save(path: str | Path, improvement: Improvement, folder: str | Path) -> Path:
+    """A run folder with the checkpoint at the path and the improvement in it; the folder.
+
+    Raises:
+        BadInput: the folder exists, or the model is no checkpoint of ours.
+    """
+    found = checkpoint.load(file_of(Path(path)))
+    made = Checkpoint(
+        {**found.tensors, "improved.variance": improvement.table},
+        {**found.description, "improved": dict(improvement.plan)},
+    )
+    return checkpoint.save(files.new_folder(folder) / checkpoint.NAME, made).parent
+
+
+def optimal_steps(
+    model: Model,
+    images: Images,
+    steps: int,
+    *,
+    seed: int = 0,
+    progress: Progress = lambda done, expected, text: None,
+) -> list[int]:
+    """The t of the sub-chain whose bound is least, each jump at its best variance.
+
+    Raises:
+        BadInput: as `improve`.
+    """
+    images = images.first(min(len(images), IMAGES))
+    errors, _ = _measure(model, images, max(CANDIDATES, steps), seed, progress)
+    return _plan(model, images, errors, steps)[0]
+
+
+def _measure(
+    model: Model, images: Images, candidates: int, seed: int, progress: Progress
+) -> tuple[Errors, Asking]:
+    schedule = gaussian_reverse(model).q.schedule
+    count = min(candidates, model.T)
+    chosen = torch.tensor(evenly_in(schedule.log_snr[1:], count))
+    asking = Asking([model], images, seed, progress=progress)
+    with measuring([model]):
+        return measured_errors(asking, chosen), asking
+
+
+def _plan(
+    model: Model, images: Images, errors: Errors, steps: int | None
+) -> tuple[list[int], float]:
+    """The t to keep, and the bound predicted for them in nats per image."""
+    schedule, error = gaussian_reverse(model).q.schedule, errors.whole.per_time
+    mean_square = float(model.x_0(images.levels, torch.float64).square().mean())
+    prior = expected_prior_kl(schedule, mean_square, model.dims)[error.t - 1]
+    most = len(error.t)
+    if steps is not None and not 1 <= steps <= most:
+        raise BadInput(f"steps must lie in 1..{most}, the steps that were measured; got {steps}")
+    found = optimal_subchains(
+        error.t, optimal_jumps(schedule, error), errors.decoder, prior, longest=steps or most
+    )
+    number = steps or found.best(most)
+    return found.steps(number), float(found.bounds[number - 1])

@@ -1,0 +1,138 @@
+"""What a model is: every setting, where it is from, and what should be known before measuring."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from rich.table import Table
+
+from nelbo import report
+from nelbo.bound.terms import prior_term
+from nelbo.model import Model
+from nelbo.model.settings import Setting, as_facts
+
+__all__ = ["Inspection", "inspect"]
+
+SCHEMA = "nelbo.inspection/1"
+SMALL_L_T = 0.01  # bits/dim
+OF_RECIPE = ("schedule", "parametrization", "transition", "variance", "V_1", "clip", "decoder")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """The settings of a model, what else it is, and warnings.
+
+    `L_T` is the largest that L_T can be for any image of the model's grid, in bits/dim.
+    """
+
+    about: Mapping[str, Any]
+    settings: Mapping[str, Setting]
+    L_T: float
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """One object: what the model is, its facts, its settings by name, and the warnings."""
+        tree = {
+            "schema": SCHEMA,
+            **self.about,
+            "settings": as_facts(self.settings),
+            "L_T_at_most_bits_per_dim": self.L_T,
+            "warnings": list(self.warnings),
+        }
+        return json.dumps(tree, indent=1) + "\n"
+
+    def table(self) -> Table:
+        """A row for each setting: its value, its source, and whether it changes the bound."""
+        table = Table("setting", "value", "source", "bound", box=None, header_style="bold")
+        for name, setting in self.settings.items():
+            value = "none" if setting.value is None else _text(setting.value)
+            table.add_row(name, value, setting.source, "yes" if setting.changes_bound else "no")
+        return table
+
+
+def inspect(model: Model) -> Inspection:
+    """Every setting of the model with its source, and warnings; nothing is measured.
+
+    The settings of a model of another library say whether they are from its config, a default or
+    an option; those of ours are all from its recipe.
+    """
+    facts = {name: value for name, value in model.facts.items() if name != "sources"}
+    sources = model.facts.get("sources")
+    settings = (
+        {name: Setting(**entry) for name, entry in sources.items()}
+        if sources is not None
+        else _of_recipe(model)
+    )
+    L_T = _largest_L_T(model)
+    about = {
+        "name": model.name,
+        "sha256": model.sha256(),
+        "weights": model.weights,
+        "shape": list(model.shape),
+        "levels": model.grid.n,
+        "grid": [model.grid.lo, model.grid.hi],
+        "parameters": sum(x.numel() for x in model.network.parameters()),
+        "T": model.T,
+        **facts,
+    }
+    return Inspection(about, settings, L_T, tuple(_warnings(model, settings, L_T)))
+
+
+def _of_recipe(model: Model) -> dict[str, Setting]:
+    grid, facts = model.grid, model.facts
+    told = {name: facts[name] for name in OF_RECIPE if name in facts}
+    told |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
+    network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
+    # dropout is for training alone
+    return {
+        name: Setting(value, "recipe", changes_bound=name != "network.dropout")
+        for name, value in {**told, **network}.items()
+    }
+
+
+def _largest_L_T(model: Model) -> float:
+    """The largest L_T of any image, in bits/dim: it adds up over dimensions, each at its worst."""
+    gaussian = model.facts.get("family") == "gaussian"
+    # that of a Gaussian chain grows with |x_0|, so one of the ends of the grid has it
+    levels = (0, model.grid.n - 1) if gaussian else range(model.grid.n)
+    with torch.inference_mode():
+        terms = [
+            float(prior_term(model.chain, model.x_0(torch.full((1, *model.shape), level))))
+            for level in levels
+        ]
+    return report.bits_per_dim(max(terms), model.dims)
+
+
+def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float) -> Iterator[str]:
+    facts = model.facts
+    if L_T > SMALL_L_T:
+        yield (
+            f"L_T may be as large as {L_T:.3g} bits/dim: the chain ends before the data are gone, "
+            "and samples start from a noise that it never reaches"
+        )
+    if getattr(getattr(model.chain.q, "schedule", None), "alpha_bar", torch.ones(1))[-1] == 0:
+        yield "zero terminal SNR: alpha_bar_T = 0, so L_T is 0 exactly"
+    if facts.get("clip"):
+        yield "x0-hat is clipped: this is the bound of the clipped model, and not of the bare one"
+    if facts.get("network", {}).get("variance_channels") == "dropped":
+        yield "half of the network's channels, for a learned variance, are dropped"
+    if facts.get("lacks_ema"):
+        yield "there is no moving average (EMA): these are the raw weights of training"
+    if "weights_digest" in facts.get("network", {}):
+        yield "the network is a plain callable: its weights are in no digest"
+    guessed = [name for name in ("levels", "range", "V_1") if _is_default(settings.get(name))]
+    if guessed:
+        yield f"no file says {', '.join(guessed)}: the usual values are taken; give them to be sure"
+
+
+def _is_default(setting: Setting | None) -> bool:
+    return setting is not None and setting.source == "default" and setting.changes_bound
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

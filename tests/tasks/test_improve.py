@@ -1,0 +1,110 @@
+"""A better bound from the same weights, against the closed form that planned it."""
+
+import json
+
+import pytest
+import torch
+
+from conftest import PLAIN, small_recipe
+from nelbo import pretrained, recipe
+from nelbo.data import load
+from nelbo.errors import BadInput
+from nelbo.gaussian.optimal_variance import SquaredError, expected_kl
+from nelbo.gaussian.variance import Tabulated
+from nelbo.tasks.compare import compare
+from nelbo.tasks.evaluate import evaluate
+from nelbo.tasks.improve import improve, optimal_steps, save
+
+ZERO = PLAIN | {"chain.schedule": {"name": "linear", "T": 60, "beta_T": 0.3}}
+
+
+def zero_model(**changes):
+    model = recipe.build(small_recipe(**(ZERO | changes)), (1, 8, 8), 17)
+    model.network.forward = lambda x_t, told: torch.zeros_like(x_t)
+    return model
+
+
+@pytest.fixture(scope="module")
+def training():
+    return load("digits:train").first(120)
+
+
+@pytest.mark.parametrize("per_dimension", [False, True])
+def test_the_bound_of_the_result_is_the_closed_form_of_its_table(training, per_dimension):
+    """The zero network's x0-hat is x_t / sqrt(alpha_bar): M_t = (1 - alpha_bar) / alpha_bar.
+
+    Kills: a variance for other steps than its own, a sub-chain other than the plan says.
+    """
+    model = zero_model()
+    found = improve(model, training, steps=12, per_dimension=per_dimension)
+    schedule = model.chain.q.schedule.subchain(found.plan["steps"])
+    t = torch.arange(1, 13)
+    error = SquaredError(t, (-schedule.log_snr[1:]).exp()[:, None].expand(12, 64), 64, 1)
+    table = Tabulated("found", found.table.flatten(1) if per_dimension else found.table)
+    exact = float(expected_kl(schedule, table, error).sum())
+    result = evaluate(found.model, training, exhaustive=True)
+    assert abs(result.terms["L_mid"][1].mean - exact) < 4 * result.terms["L_mid"][1].se
+    plan = (found.model.T, found.model.facts["improved"]["steps"], len(found.plan["steps"]))
+    assert plan == (12, found.plan["steps"], 12)
+
+
+@pytest.mark.parametrize("other", ["small", "large"])
+def test_the_optimal_variance_is_not_worse_than_either_on_other_images(training, other):
+    """At the same steps; by a paired interval on images that it was not fitted to."""
+    model = zero_model(**{"chain.variance": other, "chain.V_1": "beta_1"})
+    found = improve(model, training, steps=20)
+    held_out = load("digits:test").first(100)
+    same_steps = model.keeping(found.plan["steps"])
+    result = compare(found.model, same_steps, held_out, budget=100 * 2 * 24)
+    _, high = result.total.interval()
+    assert high < 0
+
+
+def test_an_improved_checkpoint_is_a_model_like_any_other(zero_run, tmp_path, nelbo):
+    folder = tmp_path / "better"
+    code, out, err = nelbo("improve", zero_run, "-o", folder, "--steps", 5)
+    assert (code, str(folder) in out) == (0, True), err
+    model = pretrained.load(folder)
+    assert model.T == 5
+    assert model.facts["variance"] == "optimal-per-dimension"
+    assert model.facts["improved"]["steps"][-1] <= 1000
+    code, out, err = nelbo("evaluate", folder, "--budget", 500 * 6, "--json", "-")
+    assert code == 0, err
+    assert json.loads(out)["model"]["steps"] == 5
+    with pytest.raises(BadInput, match="improve the original"):
+        model.every(2)
+    with pytest.raises(BadInput, match="weights"):
+        pretrained.load(folder, weights="raw")
+    code, _, err = nelbo("improve", zero_run, "-o", folder)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_saving_and_loading_change_no_bit(run, tmp_path):
+    model = pretrained.load(run)
+    images = load("digits:train").first(16)
+    found = improve(model, images, steps=4, candidates=8)
+    loaded = pretrained.load(save(run, found, tmp_path / "new"))
+    test = load("digits:test").first(8)
+    want, got = (evaluate(m, test, exhaustive=True).total.mean for m in (found.model, loaded))
+    assert got == want
+
+
+def test_optimal_steps_beat_even_ones(training):
+    """Kills: --spacing optimal that plans with the wrong costs or returns other steps."""
+    model = zero_model()
+    steps = optimal_steps(model, training, 10)
+    assert len(set(steps)) == 10
+    test = load("digits:test").first(60)
+    best, even = model.keeping(steps), model.every(10, "even")
+    _, high = compare(best, even, test, budget=60 * 2 * 30).total.interval()
+    assert high < 0
+
+
+def test_other_families_and_impossible_plans_are_refused(training):
+    categorical = recipe.build(recipe.read("digits-d3pm"), (1, 8, 8), 17)
+    with pytest.raises(BadInput, match="no Gaussian chain"):
+        improve(categorical, training)
+    with pytest.raises(BadInput, match="at least 4 images"):
+        improve(zero_model(), training.first(3))
+    with pytest.raises(BadInput, match="steps must lie in"):
+        improve(zero_model(), training, steps=61)
