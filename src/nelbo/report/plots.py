@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -45,6 +45,7 @@ INK, PALE = "#333333", "#666666"
 SIZE, DPI = (6.4, 4.0), 150  # inches
 MOST_POINTS = 60  # of a curve over t: more are noise to the eye
 MOST_BARS, FEWEST_BARS = 60, 5
+DECADES = 1e7  # of bits per step that are shown: what is less adds up to nothing
 NORMAL = float(ndtri(0.975))
 WHOLE: dict[str, Any] = {"nbins": 8, "integer": True, "steps": [1, 2, 5, 10]}
 STYLE: dict[str, Any] = {
@@ -220,7 +221,7 @@ def bits_per_step(steps: BitsPerStep, *, log_t: bool = False) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
     positive, floor, half = bits > 0, -np.inf, NORMAL * se
     if positive.any():
-        floor = bits[positive].min() / 3
+        floor = max(bits[positive].min() / 3, bits.max() / DECADES)
         axes.set_yscale("log", nonpositive="mask")
         axes.set_ylim(floor, np.nanmax([bits, bits + half]) * 2)
     first = int(t[0] == 1)
@@ -231,8 +232,8 @@ def bits_per_step(steps: BitsPerStep, *, log_t: bool = False) -> Figure:
     notes = ["Band and bars: 95 %."] if (~np.isnan(se)).any() else []
     if count.max() > 1:
         notes.append(f"Each point is the mean of up to {count.max()} neighbouring t.")
-    if positive.any() and not positive.all():
-        notes.append(f"At or below 0 and not shown: {(~positive).sum()} of {len(t)} points.")
+    if (below := bits < floor).any():
+        notes.append(f"Below the axis and not shown: {below.sum()} of {len(t)} points.")
     _caption(figure, notes)
     figure.set_label(
         f"Bits per dimension of the term of each step over t = {steps.t[0]} to {steps.t[-1]}; the "
@@ -291,11 +292,12 @@ def per_image_histogram(images: BitsPerImage) -> Figure:
 @_style()
 def running_estimate(looks: RunningEstimate) -> Figure:
     """The estimate with its 95 % Monte Carlo band against network evaluations, on a log axis."""
-    evaluations = np.asarray(looks.evaluations, np.float64)
-    bits = np.asarray(looks.bits, np.float64)
+    evaluations, bits = (np.asarray(x, np.float64) for x in (looks.evaluations, looks.bits))
     half = np.asarray(looks.half_width, np.float64)
     figure, axes = _figure("The estimate as it was paid for", "network evaluations", "bits/dim")
     axes.set_xscale("log")
+    axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:,.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(evaluations[0] / 1.2, evaluations[-1] * 1.2)
     axes.axhline(bits[-1], color=ORANGE, lw=1, ls="--", zorder=1)
     _band(axes, evaluations, bits, half)
