@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,13 +20,14 @@ from nelbo.errors import BadInput, NonFinite
 from nelbo.measure.processes import Processes
 from nelbo.measure.record import Record
 from nelbo.model import Model
+from nelbo.networks.batches import in_batches
 
 __all__ = ["Asking", "Progress", "measuring"]
 
 Progress = Callable[[int, int | None, str], None]
 """Called with (evaluations done, evaluations expected if known, the running result)."""
 
-CELLS = 2**18  # numbers in a batch of images: 4096 digits, 85 CIFAR images
+CELLS = 2**18  # numbers in the images of a chunk: 4096 digits, 85 CIFAR images
 CONTEXT = 2**27  # numbers that may be kept of what a network says of the images
 TURNS = 8  # batches of each process between two meetings, where the end of one is noticed
 
@@ -72,8 +73,10 @@ class Asking:
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise BadInput(f"the batch size must be at least 1; got {self.batch_size}")
-        self.batch = self.batch_size or max(1, CELLS // self.models[0].dims)
-        self.limit = self.batch  # of rows at once; halved where memory does not suffice
+        most = max(1, CELLS // self.models[0].dims)
+        self.batch = self.batch_size or most  # rows that a network is asked for at once
+        self.chunk = max(1, most // self.batch) * self.batch  # that anything else is done on
+        self.limit = self.chunk  # halved where memory does not suffice
         self.key = KeyedNoise.of(self.seed, self.images.ids)
 
     @contextmanager
@@ -163,7 +166,7 @@ class Asking:
 
         stage numbers the calls: even for L_0, odd for what comes later.
         """
-        batches = torch.split(torch.arange(count), self.batch)
+        batches = torch.split(torch.arange(count), self.chunk)
         kept = {}
         if self.record is not None:
             remembered = [(b, self.record.get(stage, b)) for b in range(len(batches))]
@@ -195,7 +198,10 @@ class Asking:
         while True:
             size = min(self.limit, len(batch))
             try:
-                parts = [compute(part) for part in batch.split(size)]
+                with ExitStack() as asked:
+                    for model in self.models:
+                        asked.enter_context(in_batches(model.network, self.batch))
+                    parts = [compute(part) for part in batch.split(size)]
                 return [torch.cat(columns) for columns in zip(*parts, strict=True)]
             except RuntimeError as error:
                 if size == 1 or not _out_of_memory(error):

@@ -1,0 +1,36 @@
+"""A network asked for a few rows at a time, whatever the arithmetic around it is done on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["in_batches"]
+
+
+@contextmanager
+def in_batches(network: nn.Module, size: int) -> Iterator[None]:
+    """network(x_t, time) asked for at most `size` rows at a time, and put together again.
+
+    Tables, noise and divergences cost the same for any number of rows, nearly, and so are better
+    done on many at once than a network may be asked for. The module's own forward is back
+    afterwards.
+    """
+    own, forward = vars(network).get("forward"), network.forward
+
+    def split(x_t: Tensor, time: Tensor) -> Tensor:
+        if len(x_t) <= size:
+            return forward(x_t, time)  # type: ignore[no-any-return]
+        return torch.cat(
+            [forward(*part) for part in zip(x_t.split(size), time.split(size), strict=True)]
+        )
+
+    network.forward = split
+    try:
+        yield
+    finally:
+        if own is None:
+            del network.forward
+        else:
+            network.forward = own
