@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from nelbo.measure import asking
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["accelerate", "torch", "nelbo.pretrained", "nelbo.tasks.evaluate"])
 LIMIT = 60.0  # seconds in which all ranks have ended, whatever became of one of them
@@ -103,6 +105,7 @@ def _rank(rank, size, port, folder, target, arguments):
         "OMP_NUM_THREADS": "1",
     }
     torch.set_num_threads(1)
+    asking.CELLS = 1  # every batch is a chunk of its own: more of them, and more meetings
     target(*arguments)
 
 

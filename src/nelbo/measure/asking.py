@@ -27,7 +27,7 @@ __all__ = ["Asking", "Progress", "measuring"]
 Progress = Callable[[int, int | None, str], None]
 """Called with (evaluations done, evaluations expected if known, the running result)."""
 
-CELLS = 2**18  # numbers in the images of a chunk: 4096 digits, 85 CIFAR images
+CELLS = 2**16  # numbers in the images of a chunk: 1024 digits, 21 CIFAR images; more on a GPU
 CONTEXT = 2**27  # numbers that may be kept of what a network says of the images
 TURNS = 8  # batches of each process between two meetings, where the end of one is noticed
 
@@ -73,7 +73,8 @@ class Asking:
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise BadInput(f"the batch size must be at least 1; got {self.batch_size}")
-        most = max(1, CELLS // self.models[0].dims)
+        cells = CELLS if self.models[0].device.type == "cpu" else 16 * CELLS
+        most = max(1, cells // self.models[0].dims)
         self.batch = self.batch_size or most  # rows that a network is asked for at once
         self.chunk = max(1, most // self.batch) * self.batch  # that anything else is done on
         self.limit = self.chunk  # halved where memory does not suffice
