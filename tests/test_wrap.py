@@ -235,12 +235,27 @@ def test_the_weights_of_a_module_are_known_and_those_of_a_callable_are_not():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_measuring_puts_the_mode_of_the_users_network_back(training):
-    """Kills: H40, a network left in training mode by an evaluation."""
+@pytest.mark.parametrize("dropping", [True, False])
+def test_a_wrapped_network_is_given_back_as_it_was(training, dropping):
+    """Every part of it, by every task. Kills: H40, the mode of the whole given to its parts."""
     network = Affine().train(training)
-    model = wrap(network)
-    nelbo.evaluate(model, LEVELS[None], budget=40)
-    assert network.training is network.drop.training is training
+    network.drop.train(dropping)
+    model = wrap(network, schedule={"name": "linear", "T": 5})
+    for use in (
+        lambda: None,
+        lambda: nelbo.evaluate(model, LEVELS[None], budget=40),
+        lambda: nelbo.sample(model, 1),
+        lambda: nelbo.derive(model, LEVELS[None], paths=2),
+    ):
+        use()
+        assert (network.training, network.drop.training) == (training, dropping)
+
+
+def test_dropout_is_off_while_a_network_in_training_is_measured():
+    """Kills: H40. The figure is the one of the network in evaluation mode, to the last bit."""
+    modes = (Affine().train(), Affine().eval())
+    found = [nelbo.evaluate(wrap(network), LEVELS[None], budget=40) for network in modes]
+    assert found[0].total.mean == found[1].total.mean
 
 
 def test_evaluate_and_sample_take_a_wrapped_model():

@@ -44,7 +44,7 @@ class Adapter(nn.Module):
             else:
                 self.constants[name] = value
         if isinstance(call, nn.Module):
-            self.train(call.training)  # or a task that puts the mode back would change it
+            self.training = call.training  # of this part alone: those of the call may differ
 
     def forward(self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"]) -> Tensor:
         repeated = {name: self._repeated(name, len(x_t)) for name in self.tensors}
