@@ -109,6 +109,27 @@ TRAINERS = [
         (WRAP + "a_wrapped_network_is_given_back_as_it_was",),
     ),
     (
+        "the chain's own state handed to a network that works in place",
+        "networks/adapter.py",
+        "x_t.clone()",
+        "x_t",
+        (WRAP + "a_network_that_works_in_place_is_measured_all_the_same",),
+    ),
+    (
+        "the chain's own time handed to a network that works in place",
+        "networks/adapter.py",
+        "time.clone()",
+        "time",
+        (WRAP + "a_network_that_works_in_place_is_measured_all_the_same",),
+    ),
+    (
+        "a V_1 that is recorded and not used",
+        "wrapping.py",
+        "if V_1 is not None:",
+        "if False:",
+        (WRAP + "a_wrong_choice_is_refused_in_one_line",),
+    ),
+    (
         "a network measured with its dropout (H40)",
         "networks/mode.py",
         "network.eval()",

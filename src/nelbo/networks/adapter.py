@@ -48,7 +48,8 @@ class Adapter(nn.Module):
 
     def forward(self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"]) -> Tensor:
         repeated = {name: self._repeated(name, len(x_t)) for name in self.tensors}
-        output = _tensor(self.call(x_t, time, **self.constants, **repeated))
+        # copies, since a network that works in place would change the chain's own state
+        output = _tensor(self.call(x_t.clone(), time.clone(), **self.constants, **repeated))
         return output if self.channels is None else output[:, : self.channels]
 
     def _repeated(self, name: str, count: int) -> Tensor:
