@@ -33,13 +33,24 @@ def test_the_commands_of_a_page_run(page, nelbo, run, tmp_path, monkeypatch):
         assert code == 0, f"{shlex.join(arguments)}: {err}"
 
 
-def test_the_python_of_the_readme_runs(run, tmp_path):
+def python(page):
+    """The code blocks of a page as one script: later ones go on from earlier ones."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if python(page)], ids=lambda page: page.stem
+)
+def test_the_python_of_a_page_runs(page, run, tmp_path):
     (tmp_path / "runs").mkdir()
     shutil.copytree(run, tmp_path / "runs" / "demo")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert blocks
-    for block in blocks:
-        subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=300)
+    command = [sys.executable, "-c", python(page)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300, env=env)
+
+
+def test_pages_with_python_are_found():
+    assert {page.stem for page in PAGES if python(page)} >= {"README", "measuring-your-model"}
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda e: e.stem)

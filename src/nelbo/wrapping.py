@@ -65,8 +65,9 @@ def wrap(
     data: images, or a spec such as digits:test, that say shape and levels; else `shape` (C, H, W)
         and `levels`, the number of levels that a pixel has.
     range: the real numbers that level 0 and the last level stand for; default (-1, 1).
-    clip: whether x0-hat is clipped to the range, or another range; default not.
-    V_1: the decoder's variance: a number, beta_1 or beta_tilde_2; default beta_tilde_2.
+    clip: whether x0-hat is clipped to the range, or another range; default not. Not with levels.
+    V_1: the decoder's variance, where small, large or learned-range leave it open: a number, beta_1
+        or beta_tilde_2; default beta_tilde_2.
     decoder: discretized-gaussian, the default, or levels.
     steps: the t, 1..T, that the network knows, where those are not all: a network trained on
         t = 1..T-1 is the sub-chain `steps=range(1, T)`, told the same times as in the full chain.
@@ -84,14 +85,17 @@ def wrap(
     """
     _check(network, variance)
     shape, levels = _data(data, shape, levels)
+    ending, decoder_source = chosen(
+        decoder, "levels" if predicts == "levels" else "discretized-gaussian"
+    )
+    own = isinstance(variance, str) and variance != "learned" and ending != "levels"
+    _no_vain_choice(predicts, clip, None if own else V_1)
     (lo, hi), range_source = chosen(range, (-1.0, 1.0))
     rule: float | str = "beta_tilde_2"
     first, V_1_source = chosen(V_1, rule)
     clip, clip_source = chosen(clip, False)
     grid, predicts = Grid(levels, lo, hi), ALIASES.get(predicts, predicts)
     parametrization = _parametrization(predicts, grid)
-    default = "levels" if predicts == "levels" else "discretized-gaussian"
-    ending, decoder_source = chosen(decoder, default)
     whole = _schedule(schedule)
     told = time_input if isinstance(time_input, str) else _name(time_input)
     settings = {
@@ -99,7 +103,7 @@ def wrap(
         "T": Setting(whole.T, "option"),
         "predicts": Setting(predicts, "option"),
         "variance": Setting(variance if isinstance(variance, str) else _name(variance), "option"),
-        "V_1": Setting(first, V_1_source, ending != "levels" and variance != "learned"),
+        "V_1": Setting(first if own else None, V_1_source, own),
         "clip": Setting(clip, clip_source),
         "decoder": Setting(ending, decoder_source),
         "time_input": Setting(told, "option"),
@@ -136,6 +140,17 @@ def _check(network: object, variance: object) -> None:
             f"variance is one of {', '.join(VARIANCES)}, or a function of a Schedule; "
             f"got {variance!r}"
         )
+
+
+def _no_vain_choice(predicts: str, clip: object, V_1: object) -> None:
+    """Refuses what would be recorded and change nothing."""
+    if V_1 is not None:
+        raise BadInput(
+            f"V_1 = {V_1} would change nothing: it is decided by the levels decoder, by a learned "
+            "variance, by a function of a Schedule; leave it out"
+        )
+    if predicts == "levels" and clip:
+        raise BadInput("clip would change nothing: x0-hat of levels is in range by itself")
 
 
 def _data(

@@ -21,6 +21,7 @@ from nelbo.measure.processes import Processes
 from nelbo.measure.record import Record
 from nelbo.model import Model
 from nelbo.networks.batches import in_batches
+from nelbo.networks.mode import evaluating
 
 __all__ = ["Asking", "Progress", "measuring"]
 
@@ -35,15 +36,8 @@ TURNS = 8  # batches of each process between two meetings, where the end of one 
 @contextmanager
 def measuring(models: Sequence[Model]) -> Iterator[None]:
     """No dropout, no gradients; the networks' modes are put back afterwards."""
-    modes = [model.network.training for model in models]
-    for model in models:
-        model.network.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for model, training in zip(models, modes, strict=True):
-            model.network.train(training)
+    with evaluating(*(model.network for model in models)), torch.inference_mode():
+        yield
 
 
 @final
