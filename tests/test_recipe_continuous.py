@@ -210,9 +210,9 @@ def test_a_checkpoint_holds_the_curve_that_its_chain_runs_along(vdm_run, weights
     assert first != FIRST
 
 
-def test_a_network_in_bfloat16_leaves_the_schedule_as_it_is(vdm_run):
+def test_a_network_in_bfloat16_leaves_the_schedule_as_it_is():
     """Kills: a curve of bfloat16 weights, whose ends are off by 1/256 of themselves."""
-    model = pretrained.load(vdm_run)
+    model = built(vdm(), stirred(vdm()))
     before = model.every(7).log_snr
     model.network.to(torch.bfloat16)
     assert torch.equal(model.every(7).log_snr, before)
@@ -350,6 +350,8 @@ def test_the_command_line_measures_any_number_of_steps_and_the_limit(nelbo, vdm_
     limit = measured("--budget", 80, "--continuous")
     assert limit["model"]["time"] == "continuous"
     assert limit["model"]["schedule"]["name"] == "learned"
+    code, out, err = nelbo("evaluate", vdm_run, "--max-images", 8, "--budget", 80, "--continuous")
+    assert (code, "L_inf" in out) == (0, True), err
     code, _, err = nelbo("evaluate", vdm_run, "--continuous", "--steps", 3, "--spacing", "even")
     assert (code, err.count("\n")) == (2, 1)
     assert "exclude each other" in err

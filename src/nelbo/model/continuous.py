@@ -3,9 +3,9 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 from torch import nn
 
@@ -32,8 +32,8 @@ def continuous_model(
 ) -> Model:
     """The model whose chain has T steps along the curve as it is now; `every` gives any other.
 
-    Its network is the whole of what is trained, the curve included, whose weights are clipped
-    apart: the ends, then the interior.
+    Its network is the whole of what is trained, the curve included, whose weights are `apart`:
+    the ends, then the interior.
 
     Raises:
         BadInput: T < 2, or parts that do not go together.
@@ -47,38 +47,50 @@ def continuous_model(
         decoder=trained.emission,
         clip=trained.clip,
     )
-    first, last = curve.ends().tolist()
-    described = {
-        "family": "gaussian",
-        "parametrization": fixed.parametrization.name,
-        "variance": "small",
-        "V_1": math.exp(-first) if isinstance(fixed.emission, Discretized) else None,
-        "clip": fixed.clip is not None,
-        "decoder": fixed.emission.name,
-    }
-    few = isinstance(fixed.emission, LevelPosterior) and grid.n <= FINEST
+    return _Family(trained, fixed, grid, shape, name, facts).steps(T)
 
-    def of(schedule: Schedule, whole_T: int) -> Model:
-        ends = {"name": curve.name, "T": whole_T, "first": first, "last": last}
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """The chains of one network along one curve, which no training moves any more."""
+
+    trained: ContinuousGaussian
+    fixed: ContinuousGaussian
+    grid: Grid
+    shape: tuple[int, ...]
+    name: str
+    facts: Mapping[str, Any]
+
+    def steps(self, T: int) -> Model:
+        """The chain of T steps, even along the curve."""
+        model = self.along(self.fixed.log_snr.schedule(T), T)
+        return replace(model, discretize=self.steps, limit=lambda: self.limit(model))
+
+    def along(self, schedule: Schedule, T: int) -> Model:
+        """The chain of T steps, or of those of them that the schedule keeps."""
+        grid = self.grid
+        few = isinstance(self.fixed.emission, LevelPosterior) and grid.n <= FINEST
         return Model(
-            name=name,
-            network=trained,
-            chain=fixed.along(schedule),
-            respace=lambda steps: of(schedule.subchain(steps), whole_T),
+            name=self.name,
+            network=self.trained,
+            chain=self.fixed.along(schedule),
+            respace=lambda steps: self.along(schedule.subchain(steps), T),
             importance=schedule.importance,
-            shape=shape,
+            shape=self.shape,
             grid=grid,
             embed=grid.values,
             levels=grid.levels,
-            facts={"schedule": ends, **described, **facts},
+            facts=self.described(T),
             log_snr=schedule.log_snr,
             context=partial(frozen_logits, schedule, grid) if few else None,
             controls=partial(controls, schedule, grid),
             squared_error=GaussianForward(schedule).squared_error,
-            apart=_apart(trained),
+            apart=_apart(self.trained),
         )
 
-    def limit(model: Model) -> Model:
+    def limit(self, model: Model) -> Model:
+        """The model of infinitely many steps in place of each of the chain's."""
         return replace(
             model,
             respace=_no_steps,
@@ -86,16 +98,24 @@ def continuous_model(
             context=None,
             controls=lambda levels, context: [],
             squared_error=None,
-            transition=partial(fixed.transition_term, T=model.T),
-            discretize=lambda count: limit(steps(count)),
-            limit=None,
+            transition=partial(self.fixed.transition_term, T=model.T),
+            discretize=lambda T: self.limit(self.steps(T)),
         )
 
-    def steps(count: int) -> Model:
-        model = of(curve.schedule(count), count)
-        return replace(model, discretize=steps, limit=lambda: limit(model))
-
-    return steps(T)
+    def described(self, T: int) -> dict[str, Any]:
+        """What a report says of it."""
+        fixed = self.fixed
+        first, last = fixed.log_snr.ends().tolist()
+        return {
+            "family": "gaussian",
+            "schedule": {"name": fixed.log_snr.name, "T": T, "first": first, "last": last},
+            "parametrization": fixed.parametrization.name,
+            "variance": "small",
+            "V_1": math.exp(-first) if isinstance(fixed.emission, Discretized) else None,
+            "clip": fixed.clip is not None,
+            "decoder": fixed.emission.name,
+            **self.facts,
+        }
 
 
 def _apart(trained: ContinuousGaussian) -> tuple[tuple[nn.Parameter, ...], ...]:
