@@ -38,6 +38,8 @@ STATISTICS = "tests/bound/test_statistics.py"
 REFERENCE = "tests/gaussian/test_reference.py"
 SCHEDULE = "tests/gaussian/test_schedule.py"
 DECODER = "tests/gaussian/test_decoder.py"
+IDDPM = "tests/test_recipe_iddpm.py"
+VDM = "tests/test_recipe_continuous.py"
 TIME_LIMIT = 300  # seconds for one test
 KILLED, WRONG_PACKAGE = "killed", 99
 FORK = multiprocessing.get_context("fork")
@@ -498,6 +500,42 @@ MUTANTS = [
         ".square().flatten(1).sum(1)",
         ".square().flatten(1).mean(1)",
         laws("the_simple_loss_is_the_squared_error_of_the_target"),
+    ),
+    # Recipes that learn the variance or the schedule.
+    Mutant(
+        "recipe: the hybrid's weight is not passed on",
+        "recipe/objective.py",
+        "partial(gaussian.hybrid_loss, p, weight=weight)",
+        "partial(gaussian.hybrid_loss, p)",
+        (f"{IDDPM}::test_the_bound_does_not_reach_the_channel_of_the_mean",),
+    ),
+    Mutant(
+        "recipe: u at the start of each part of [0, 1]",
+        "recipe/objective.py",
+        "(t - 1 + place) / T",
+        "(t - 1 + 0 * place) / T",
+        (f"{VDM}::test_u_is_uniform_over_the_batch",),
+    ),
+    Mutant(
+        "recipe: a learned schedule is decayed like the network",
+        "model/weights.py",
+        "((list(group), 0.0)",
+        "((list(group), weight_decay)",
+        (f"{VDM}::test_the_curve_is_clipped_apart_and_not_decayed",),
+    ),
+    Mutant(
+        "the limit's parts of [0, 1] are T, not T - 1",
+        "gaussian/continuous.py",
+        "(t - 2 + place) / (T - 1)), noise) / (T - 1)",
+        "(t - 2 + place) / T), noise) / T",
+        (f"{VDM}::test_the_limit_of_the_untrained_network_is_its_closed_form",),
+    ),
+    Mutant(
+        "a chain along the curve in the network's dtype",
+        "model/continuous.py",
+        "copy.deepcopy(trained.log_snr).double().requires_grad_(False)",
+        "trained.log_snr",
+        (f"{VDM}::test_a_network_in_bfloat16_leaves_the_schedule_as_it_is",),
     ),
     *(Mutant(*row) for row in (*MEASURING, *MODELS, *CATEGORICAL, *TRAINERS)),
 ]

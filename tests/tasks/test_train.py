@@ -69,7 +69,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(tmp_path, m
     def broken(*arguments):
         return torch.full((16,), torch.nan, requires_grad=True)
 
-    monkeypatch.setattr(training.recipes, "objective", lambda recipe, chain: broken)
+    monkeypatch.setattr(training.recipes, "objective", lambda recipe, model: broken)
     with pytest.raises(NonFinite, match=r"step 1, t = \[.*images \[.*digits.*rank 0"):
         train(small_recipe(), tmp_path / "r")
     assert not (tmp_path / "r" / "model.safetensors").exists()

@@ -66,6 +66,9 @@ def evaluate(
     exhaustive: Annotated[bool, typer.Option(help="Evaluate every t of every image.")] = False,
     steps: Steps = None,
     spacing: SpacingOption = None,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="The bound of infinitely many steps (VDM).")
+    ] = False,
     max_images: MaxImages = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
@@ -96,11 +99,16 @@ def evaluate(
 
     if budget is not None and exhaustive:
         raise BadInput("--budget and --exhaustive exclude each other: give one")
+    if continuous and spacing is not None:
+        raise BadInput(
+            "--continuous and --spacing exclude each other: there are no steps to spread"
+        )
     check_folders(("--json", json), ("--per-image", per_image), ("--plots", plots))
     if per_image is not None:
         table.check_path(per_image)
     processes = Processes.started()  # before what may fail in one of them alone
     found = find_model(model, weights, device, steps, spacing, dtype)
+    found = found.in_the_limit() if continuous else found
     images = _first(find_data(model, found, data, split), max_images)
     with bars(processes.first) as start:
         result = run(

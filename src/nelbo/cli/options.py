@@ -70,7 +70,10 @@ SpacingOption = Annotated[
     Spacing | None, typer.Option(help="How --steps are spread; default the model's own way.")
 ]
 WeightsOption = Annotated[Weights, typer.Option(help="Moving average, or last step.")]
-Steps = Annotated[int | None, typer.Option(help="Use a chain of this many of the model's steps.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(help="Use a chain of this many of the model's steps; any, in continuous time."),
+]
 
 
 def check_folders(*outputs: tuple[str, str | Path | None]) -> None:

@@ -142,6 +142,9 @@ class Asking:
             values, predictors, errors = [], [], []
             for model, own in zip(self.models, controls, strict=True):
                 x_0 = model.x_0(self.images.levels[image])
+                if model.transition is not None:
+                    values.append(model.transition(x_0, t, noise))
+                    continue
                 x_t = model.chain.q.marginal(x_0, t).sample(noise)
                 q, p = model.chain.q.posterior(x_t, x_0, t), model.chain.p.step(x_t, t)
                 values.append(q.kl(p))

@@ -1,7 +1,19 @@
 """What the tasks work on: a chain with its data's shape and grid, and all that a report says."""
 
 from nelbo.model.categorical import categorical_model
+from nelbo.model.continuous import continuous_model
 from nelbo.model.gaussian import gaussian_model, improved
 from nelbo.model.model import Model, evenly_in, loss
+from nelbo.model.weights import clip_gradients, parameter_groups
 
-__all__ = ["Model", "categorical_model", "evenly_in", "gaussian_model", "improved", "loss"]
+__all__ = [
+    "Model",
+    "categorical_model",
+    "clip_gradients",
+    "continuous_model",
+    "evenly_in",
+    "gaussian_model",
+    "improved",
+    "loss",
+    "parameter_groups",
+]

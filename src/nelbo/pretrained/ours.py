@@ -21,9 +21,9 @@ def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
     """
     found = checkpoint.load(file_of(path))
     description = found.description
-    model = recipe.build(_recipe(found), tuple(description["shape"]), description["levels"])
-    model.network.load_state_dict(found.part({"ema": "ema", "raw": "network"}[weights]))
-    model = replace(model, weights=weights)
+    state = found.part({"ema": "ema", "raw": "network"}[weights])
+    shape, n = tuple(description["shape"]), description["levels"]
+    model = replace(recipe.build(_recipe(found), shape, n, state), weights=weights)
     plan = description.get("improved")
     if plan is None:
         return model

@@ -10,7 +10,9 @@ from nelbo.gaussian.schedule import SCHEDULES, Schedule
 __all__ = [
     "KINDS",
     "CategoricalChoice",
+    "ContinuousChoice",
     "GaussianChoice",
+    "LogSNRChoice",
     "Recipe",
     "ResNetChoice",
     "Training",
@@ -64,6 +66,26 @@ class GaussianChoice(Part):
     clip: bool
 
 
+class LogSNRChoice(Part):
+    """log SNR along u in [0, 1]: a straight line, or learned, its ends too, from one that is."""
+
+    name: Literal["learned", "linear"]
+    first: float = 9.2
+    last: float = -9.0
+    width: int = Field(128, ge=1)
+
+
+class ContinuousChoice(Part):
+    """A DDPM in continuous time (VDM); T steps of it are measured unless others are asked for."""
+
+    family: Literal["continuous"]
+    log_snr: LogSNRChoice
+    T: int = Field(1000, ge=2)
+    parametrization: Literal["eps", "x_0", "v", "levels"]
+    decoder: Literal["discretized-gaussian", "levels", "level-likelihood"]
+    clip: bool
+
+
 class CategoricalChoice(Part):
     """A D3PM chain over the data's levels, by the kernel that its betas drive."""
 
@@ -97,6 +119,7 @@ class UNetChoice(Part):
 
 KINDS = {
     "gaussian": GaussianChoice,
+    "continuous": ContinuousChoice,
     "categorical": CategoricalChoice,
     "resnet": ResNetChoice,
     "unet": UNetChoice,
@@ -131,6 +154,7 @@ class Recipe(Part):
     data: Data
     chain: Annotated[
         Annotated[GaussianChoice, Tag("gaussian")]
+        | Annotated[ContinuousChoice, Tag("continuous")]
         | Annotated[CategoricalChoice, Tag("categorical")],
         Discriminator(_family),
     ]

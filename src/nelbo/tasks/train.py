@@ -16,14 +16,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nelbo import checkpoint, files
 from nelbo import recipe as recipes
 from nelbo.bound.estimators import low_discrepancy_times
-from nelbo.bound.noise import KeyedNoise, Noise
+from nelbo.bound.noise import KeyedNoise
 from nelbo.checkpoint import Checkpoint
 from nelbo.data import Images, load
 from nelbo.errors import NonFinite
-from nelbo.model import Model
-from nelbo.recipe import Recipe, Training
+from nelbo.model import Model, clip_gradients, parameter_groups
+from nelbo.recipe import Objective, Recipe, Training
 from nelbo.report import bits_per_dim
-from nelbo.types import Batch, Nats, Time
+from nelbo.types import Time
 
 __all__ = ["LOG", "Progress", "train"]
 
@@ -52,7 +52,7 @@ def train(
     """
     images = load(recipe.data.train, levels=recipe.data.levels)
     model = recipes.build(recipe, tuple(images.levels.shape[1:]), images.n)
-    objective = recipes.objective(recipe, model.chain)
+    objective = recipes.objective(recipe, model)
     model.network.to(device or torch.device("cpu"))
     folder = files.new_folder(folder)
     with torch.random.fork_rng(), open(folder / LOG, "w", encoding="utf-8") as log:
@@ -77,7 +77,7 @@ class _Loop:
 
     choice: Training
     model: Model
-    objective: Callable[[Batch, Time, Noise], Nats]
+    objective: Objective
     images: Images
     log: IO[str]
     progress: Progress
@@ -87,10 +87,9 @@ class _Loop:
         network, choice = self.model.network.train(), self.choice
         average = AveragedModel(network, multi_avg_fn=_warmed_average(choice.ema))
         optimizer = torch.optim.AdamW(
-            network.parameters(),
+            parameter_groups(self.model, choice.weight_decay),
             lr=choice.learning_rate,
             betas=(0.9, 0.99),
-            weight_decay=choice.weight_decay,
             fused=True,
         )
         rate = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
@@ -102,7 +101,7 @@ class _Loop:
             smoothed = value if step == 0 else 0.98 * smoothed + 0.02 * value
             if (step + 1) % LOG_EVERY == 0 or step + 1 == choice.steps:
                 self._record(step + 1, smoothed, norm, float(rate.get_last_lr()[0]), started)
-            self.progress(step + 1, choice.steps, f"{self._name()} {smoothed:.3f}")
+            self.progress(step + 1, choice.steps, f"{self.objective.unit} {smoothed:.3f}")
         network.eval()
         return average.module.eval()
 
@@ -122,13 +121,11 @@ class _Loop:
             self._stop(step, losses, t, ids)
         optimizer.zero_grad()
         loss.backward()
-        norm = float(
-            nn.utils.clip_grad_norm_(self.model.network.parameters(), choice.gradient_clip)
-        )
+        norm = clip_gradients(optimizer, choice.gradient_clip)
         if not math.isfinite(norm):
             raise NonFinite(f"the gradient is not finite at step {step + 1} (rank 0)")
         optimizer.step()
-        return value if choice.objective == "simple" else bits_per_dim(value, 1), norm
+        return bits_per_dim(value, 1) if self.objective.nats else value, norm
 
     def _stop(self, step: int, losses: Tensor, t: Time, ids: Tensor) -> None:
         bad = ~losses.detach().isfinite().cpu()
@@ -142,15 +139,11 @@ class _Loop:
         warm = min(1.0, (step + 1) / (self.choice.warmup + 1))
         return warm * 0.5 * (1 + math.cos(math.pi * step / max(self.choice.steps, 1)))
 
-    def _name(self) -> str:
-        units = {"bound": "bits/dim", "simple": "L_simple", "hybrid": "bits/dim with auxiliary"}
-        return units[self.choice.objective]
-
     def _record(self, step: int, loss: float, norm: float, rate: float, started: float) -> None:
         entry = {
             "step": step,
             "loss": loss,
-            "unit": self._name(),
+            "unit": self.objective.unit,
             "gradient_norm": norm,
             "learning_rate": rate,
             "seconds": round(time.perf_counter() - started, 3),
