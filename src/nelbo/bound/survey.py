@@ -21,7 +21,7 @@ from nelbo.bound.estimators import Rows
 __all__ = ["ControlTest", "Layout", "Survey"]
 
 BINS = 16  # of t with equal expected shares, each with coefficients of its own
-LEAN = 20.0  # rows by which a bin's coefficients lean on those of all bins
+LEAN = 1.0  # rows by which a bin's coefficients lean on those of all bins
 POOLED = 1.0  # rows by which the latter lean on 0, where they explain nothing; less as they do
 FAINT = 0.05  # of the square that is left over: a smaller control counts as so large when fitted
 DEFENSIVE = 0.1  # the part of the chances that no finding may take away
