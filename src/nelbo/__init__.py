@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from nelbo.errors import BadInput, NonFinite
     from nelbo.model import Model, loss
     from nelbo.pretrained import load
-    from nelbo.report import Evaluation
+    from nelbo.report import Comparison, Evaluation
+    from nelbo.tasks.compare import compare
     from nelbo.tasks.derive import derive
     from nelbo.tasks.evaluate import evaluate
     from nelbo.tasks.sample import sample
@@ -21,10 +22,12 @@ __version__ = version("nelbo")
 
 __all__ = [
     "BadInput",
+    "Comparison",
     "Evaluation",
     "Grid",
     "Model",
     "NonFinite",
+    "compare",
     "data",
     "derive",
     "evaluate",
@@ -39,10 +42,12 @@ __all__ = [
 # Names are imported when they are first used, so that `nelbo --help` does not wait for torch.
 _HOME = {
     "BadInput": "nelbo.errors",
+    "Comparison": "nelbo.report",
     "Evaluation": "nelbo.report",
     "Grid": "nelbo.types",
     "Model": "nelbo.model",
     "NonFinite": "nelbo.errors",
+    "compare": "nelbo.tasks.compare",
     "derive": "nelbo.tasks.derive",
     "evaluate": "nelbo.tasks.evaluate",
     "load": "nelbo.pretrained",

@@ -146,7 +146,10 @@ def compare(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     record: RecordOption = None,
-    weights: WeightsOption = Weights.ema,
+    weights: Annotated[
+        list[Weights] | None,
+        typer.Option(help="Moving average, the default, or last step; twice: of A, then of B."),
+    ] = None,
     dtype: DtypeOption = Dtype.float32,
     device: Device = "auto",
     json: JsonOption = None,
@@ -156,14 +159,21 @@ def compare(
     \b
     nelbo compare runs/a runs/b
     nelbo compare runs/a runs/b --data my-images/ --precision 0.002
+    nelbo compare runs/a runs/a --weights ema --weights raw
     """
     from nelbo import files
     from nelbo.measure import Processes
     from nelbo.tasks.compare import compare as run
 
     check_folders(("--json", json))
+    chosen = weights or [Weights.ema]
+    if len(chosen) > 2:
+        raise BadInput(f"--weights is given once, or for A and for B; got it {len(chosen)} times")
     processes = Processes.started()
-    first, second = (find_model(path, weights, device, steps, spacing, dtype) for path in (a, b))
+    first, second = (
+        find_model(path, which, device, steps, spacing, dtype)
+        for path, which in ((a, chosen[0]), (b, chosen[-1]))
+    )
     images = _first(find_data(a, first, data, split), max_images)
     with bars(processes.first) as start:
         result = run(

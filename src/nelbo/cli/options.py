@@ -138,8 +138,10 @@ def find_device(name: str) -> "torch.device":
     import torch
 
     if name == "auto":
-        local = os.environ.get("LOCAL_RANK", "0")  # torchrun and accelerate: one GPU each
-        return torch.device(f"cuda:{local}" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        local = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun and accelerate: one GPU each,
+        return torch.device(f"cuda:{local % torch.cuda.device_count()}")  # shared if there are less
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -94,8 +94,7 @@ class Asking:
         for number, model in enumerate(self.models, 1):
             place = f"model {number}" if len(self.models) > 1 else "model"
             plan |= {f"{place}, {key}": value for key, value in _of_model(model).items()}
-        for key, value in plan.items():
-            self.processes.require_same(key, str(value))
+        self.processes.require_same(plan)
         if folder is None:
             yield
             return
@@ -162,6 +161,9 @@ class Asking:
         """compute(0..count-1), batch by batch, each by one process and once.
 
         stage numbers the calls: even for L_0, odd for what comes later.
+
+        Raises:
+            NonFinite: compute's, in every process, whichever of them met it.
         """
         batches = torch.split(torch.arange(count), self.batch)
         kept = {}
@@ -173,15 +175,21 @@ class Asking:
         self._advance(before, rows)
         todo = [b for b in range(len(batches)) if b not in kept]
         for start in range(0, len(todo), size * TURNS):
-            turn, found = todo[start : start + size * TURNS], {}
+            turn, found, failed = todo[start : start + size * TURNS], {}, None
             for b in turn[rank::size]:
-                found[b] = tuple(self._within_memory(batches[b], compute))
+                try:
+                    found[b] = tuple(self._within_memory(batches[b], compute))
+                except NonFinite as error:
+                    failed = error
+                    break
                 if self.record is not None:
                     self.record.put(stage, b, found[b])
                 # of the others is known at the next meeting what this one supposes of them
                 own = sum(len(batches[mine]) for mine in found)
                 self._advance(before, min(rows + own * size, count))
-            for entries in self.processes.gather(found):
+            for entries, failure in self.processes.gather((found, failed)):
+                if failure is not None:
+                    raise failure
                 kept |= entries
             rows = sum(len(batches[b]) for b in kept)
             self._advance(before, rows)
@@ -244,7 +252,8 @@ def _columns(columns: Sequence[Tensor], rows: int) -> Float64[Tensor, "R columns
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    messages = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in messages)
 
 
 def _some(numbers: list[int]) -> str:

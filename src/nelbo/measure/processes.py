@@ -1,9 +1,12 @@
 """The processes that share an evaluation: one, or those that torchrun or accelerate started."""
 
 import os
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, final
 
+import psutil
 import torch
 
 from nelbo.errors import BadInput
@@ -11,6 +14,8 @@ from nelbo.errors import BadInput
 __all__ = ["Processes"]
 
 Value = TypeVar("Value")
+
+PATIENCE = 1.0  # seconds in which a process whose connections are closed has ended
 
 
 @final
@@ -24,6 +29,7 @@ class Processes:
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank = rank
         self.size = size
+        self.places: list[tuple[str, int]] = []  # machine and number of each rank's process
 
     @classmethod
     def started(cls) -> "Processes":
@@ -35,7 +41,9 @@ class Processes:
         # gloo, whatever the networks are on: only Python objects are told, several processes may
         # share a GPU, and the end of one is noticed
         state = PartialState(cpu=True)
-        return cls(state.process_index, state.num_processes)
+        processes = cls(state.process_index, state.num_processes)
+        processes.places = processes.gather((socket.gethostname(), os.getpid()))
+        return processes
 
     @property
     def first(self) -> bool:
@@ -55,23 +63,24 @@ class Processes:
             torch.distributed.all_gather_object(gathered, value)
         except RuntimeError as error:
             raise ConnectionError(
-                f"rank {self.rank} stops: another process of this run has ended, see its own "
-                f"message ({str(error).splitlines()[0]})"
+                f"rank {self.rank} stops because {self._ended()} ended before the work was done"
             ) from error
         return gathered
 
-    def require_same(self, what: str, value: str) -> None:
+    def require_same(self, plan: Mapping[str, Any]) -> None:
         """Refuses to begin where processes have different models, data or settings.
 
         Raises:
-            BadInput: they differ; every process raises it.
+            BadInput: they differ; every process raises it, naming the first key in which they do.
         """
-        values = self.gather(value)
-        if len(set(values)) > 1:
-            other = next(rank for rank, found in enumerate(values) if found != values[0])
-            raise BadInput(
-                f"rank 0 and rank {other} have different {what}: {values[0]} and {values[other]}"
-            )
+        own, *others = self.gather({key: str(value) for key, value in plan.items()})
+        for rank, found in enumerate(others, 1):
+            for key in dict.fromkeys([*own, *found]):
+                if own.get(key) != found.get(key):
+                    raise BadInput(
+                        f"rank 0 and rank {rank} have different {key}: {own.get(key)} and "
+                        f"{found.get(key)}; start every process on the same"
+                    )
 
     def once(self, make: Callable[[], Value]) -> Value:
         """The value that the first process makes, in every process; its error likewise.
@@ -91,3 +100,23 @@ class Processes:
         if isinstance(value, BadInput):
             raise value
         return value  # type: ignore[return-value]
+
+    def _ended(self) -> str:
+        """Which ranks have ended, of those on this machine, as soon as one has."""
+        here = socket.gethostname()
+        near = [rank for rank, (host, _) in enumerate(self.places) if host == here]
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            ended = [rank for rank in near if not _alive(self.places[rank][1])]
+            if ended:
+                return f"rank{'s' * (len(ended) > 1)} {', '.join(map(str, ended))}"
+            time.sleep(0.01)
+        return "another process"
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process runs; one that was killed may still await its parent."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -26,8 +26,13 @@ def bits_per_dim(nats: float, dims: int) -> float:
 
 
 def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -> dict[str, Any]:
-    """What else decides the digits: versions, device, dtype, TF32, number of processes."""
-    tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+    """What else decides the digits: versions, device, dtype, TF32, number of processes.
+
+    TF32 is on where products of matrices or convolutions may use it; torch's default is the latter.
+    """
+    of_convolutions = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    allowed = (torch.backends.cuda.matmul.fp32_precision, of_convolutions)
+    tf32 = device.type == "cuda" and "tf32" in allowed
     return {
         "nelbo": version("nelbo"),
         "torch": torch.__version__,
