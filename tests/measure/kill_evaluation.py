@@ -59,7 +59,7 @@ class Torchrun:
 
 
 class Forked:
-    """Two ranks alone."""
+    """Two ranks, and what any launcher does when one of them has gone: the other is told to end."""
 
     def __init__(self, folder, *arguments):
         target = functools.partial(ranks.nelbo, folder=folder)
@@ -74,6 +74,7 @@ class Forked:
 
     def done(self):
         """Whether the process that writes ended well."""
+        self.ranks.end_together()
         return self.ranks.ended()[0].code == 0
 
 

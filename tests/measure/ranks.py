@@ -1,6 +1,7 @@
 """Ranks as torchrun starts them, but forked from a process that has imported everything: 0.3 s."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import socket
 import sys
@@ -42,6 +43,16 @@ class Ranks:
 
     def kill(self, rank):
         self.processes[rank].kill()
+
+    def end_together(self, patience=15.0):
+        """Tells the others to end some time after one has failed: it may be one they wait for."""
+        while any(process.is_alive() for process in self.processes):
+            multiprocessing.connection.wait([process.sentinel for process in self.processes])
+            if any(process.exitcode for process in self.processes):
+                for process in self.processes:
+                    process.join(patience)
+                    process.terminate()
+            time.sleep(0.01)
 
     def ended(self):
         """Every rank's end, by rank; one that outlives the limit fails the test."""
