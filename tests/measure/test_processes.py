@@ -90,6 +90,23 @@ def test_a_nan_anywhere_stops_every_process_by_name_and_is_not_kept(tmp_path):
         assert found[1][t, rank, which][0] == message
 
 
+def test_the_command_ends_with_3_in_every_process_and_leaves_no_result(run, tmp_path):
+    """Nor a table; and the same command goes on when the network is well."""
+    record, outputs = tmp_path / "record", [tmp_path / "a.json", tmp_path / "a.csv"]
+    arguments = ("evaluate", run, "--max-images", "9", "--exhaustive", "--batch-size", "300")
+    arguments += ("--record", record, "--json", outputs[0], "--per-image", outputs[1])
+    ends = ranks.Ranks(tmp_path, several.nelbo_with_nan, 650, 1, *arguments).ended()
+    assert [(end.code, end.out) for end in ends] == [(3, "")] * 2
+    for end in ends:
+        (line,) = (line for line in end.err.splitlines() if line.startswith("nelbo: "))
+        assert line.startswith("nelbo: the bound is not finite at t = 650 for images 0, 1, 2")
+        assert "of digits (rank 1)" in line
+    assert not any(path.exists() for path in outputs)
+    ends = ranks.Ranks(tmp_path, ranks.nelbo, *arguments).ended()
+    assert [end.code for end in ends] == [0, 0]
+    assert all(path.exists() for path in outputs)
+
+
 def test_different_weights_or_data_are_refused_by_every_process(run, zero_run, tmp_path):
     """Kills: H34's cousin, ranks that average two models."""
     cases = {
