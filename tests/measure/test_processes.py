@@ -130,7 +130,7 @@ def test_when_one_rank_is_killed_the_others_end_and_name_it(run, tmp_path, victi
     started = ranks.Ranks(tmp_path, ranks.nelbo, *arguments, size=3)
     ranks.wait_for(lambda: sum(path.stat().st_size for path in record.glob("values-*")))
     started.kill(victim)
-    for rank, end in enumerate(started.ended()):
+    for rank, end in enumerate(started.ended(ranks.TOGETHER)):
         assert end.code == (-9 if rank == victim else 1)
         assert end.out == ""
         if rank != victim:
