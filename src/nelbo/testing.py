@@ -22,7 +22,7 @@ from nelbo.bound.estimators import (
     exhaustive,
     importance_weighted,
     one_time,
-    systematic,
+    stratified,
     term,
     trajectory,
 )
@@ -152,7 +152,7 @@ def check_sampling(d: Distribution, other: Distribution, noise: Noise, name: str
 def check_estimators(chain: Chain[D], x_0: Batch, seed: int = 0, draws: int = 1024) -> None:
     """E[trajectory] = E[one_time] = E[rows] = E[sum of exhaustive] >= E[IW_2] >= E[IW_8].
 
-    Rows are every t once and T/2 systematic draws, each with L_T and a draw of L_0. They estimate
+    Rows are every t once and T/2 stratified draws, each with L_T and a draw of L_0. They estimate
     one number, each here from noise of its own; importance weighting only tightens the bound
     (memo, (4) and D11; Burda et al. 2016).
 
@@ -200,11 +200,11 @@ def check_batch_invariance(
 
 
 def _rows(T: int, offsets: Tensor) -> dict[str, Rows]:
-    """What to ask for, by the name of the function that says so; no systematic draw where T = 1."""
+    """What to ask for, by the name of the function that says so; no stratified draw where T = 1."""
     found = {"every_time": every_time(T, len(offsets))}
     if T > 1:
         uneven = torch.arange(T, 2 * T - 1, dtype=torch.float64)
-        found["systematic"] = systematic(uneven, T // 2, offsets)
+        found["stratified"] = stratified(uneven, T // 2, offsets)
     return found
 
 

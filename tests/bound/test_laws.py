@@ -27,7 +27,7 @@ from nelbo.bound.estimators import (
     low_discrepancy_times,
     one_time,
     spread_offsets,
-    systematic,
+    stratified,
     term,
     trajectory,
 )
@@ -729,7 +729,7 @@ def some_chances(data, T: int) -> Tensor:
 
 @exactly
 @given(T=st.integers(2, 30), strata=st.integers(1, 40), data=st.data())
-def test_a_systematic_draw_asks_each_time_with_its_chance(T, strata, data):
+def test_a_stratified_draw_asks_each_time_with_its_chance(T, strata, data):
     """The offset is integrated exactly: t changes where strata * quantile is whole.
 
     Kills: weight n -> n + 1, chances forgotten in the weight, t from 1, an offset left out.
@@ -738,7 +738,7 @@ def test_a_systematic_draw_asks_each_time_with_its_chance(T, strata, data):
     chance = share / share.sum()
     edges = torch.cat([(strata * chance.cumsum(0)) % 1, torch.tensor([0.0, 1.0]).double()]).unique()
     edges = edges[torch.cat([torch.tensor([True]), edges.diff() > 1e-12])]
-    rows = systematic(share, strata, (edges[1:] + edges[:-1]) / 2)
+    rows = stratified(share, strata, (edges[1:] + edges[:-1]) / 2)
     assert torch.equal(rows.image.bincount(), torch.full((len(edges) - 1,), strata))
     check_rows(rows, T, edges.diff(), strata * chance)
     asked = torch.zeros(len(edges) - 1, T - 1, dtype=torch.float64)
@@ -754,7 +754,7 @@ def test_the_importances_of_a_schedule_are_shares_of_every_time(schedule):
         assert (shares > 0).all()
         assert_close(shares.sum(), float(chain.T > 1), 1e-14)
         if chain.T > 1:
-            assert len(systematic(shares, 3, torch.tensor([0.5]).double())) == 3
+            assert len(stratified(shares, 3, torch.tensor([0.5]).double())) == 3
 
 
 @exactly
@@ -763,9 +763,9 @@ def test_the_importances_of_a_schedule_are_shares_of_every_time(schedule):
     strata=st.integers(1, 1000),
     offset=st.sampled_from([2.0**-53, 0.25, 0.5, 1 - 2.0**-53]),
 )
-def test_a_systematic_draw_stays_in_range_at_the_ends_of_the_offset(T, strata, offset):
+def test_a_stratified_draw_stays_in_range_at_the_ends_of_the_offset(T, strata, offset):
     even = torch.ones(T - 1, dtype=torch.float64)
-    rows = systematic(even, strata, torch.tensor([offset], dtype=torch.float64))
+    rows = stratified(even, strata, torch.tensor([offset], dtype=torch.float64))
     assert rows.t.min() >= 2
     assert rows.t.max() <= T
     assert len(rows.t.unique()) == min(strata, T - 1), "no time twice before every time once"
@@ -774,7 +774,7 @@ def test_a_systematic_draw_stays_in_range_at_the_ends_of_the_offset(T, strata, o
 @pytest.mark.parametrize("strata", [1, 4, 8])
 def test_an_offset_on_the_edge_of_a_time_belongs_to_the_next(strata):
     """[a, b) is the part of t: an edge counts once. Kills: right=False in the search."""
-    rows = systematic(torch.ones(8, dtype=torch.float64), strata, torch.zeros(1).double())
+    rows = stratified(torch.ones(8, dtype=torch.float64), strata, torch.zeros(1).double())
     assert rows.t.tolist() == list(range(2, 10, 8 // strata))
 
 
@@ -787,10 +787,10 @@ def test_an_offset_on_the_edge_of_a_time_belongs_to_the_next(strata):
         (2, [1.0, math.nan], "positive; got nan at t = 3"),
     ],
 )
-def test_a_systematic_draw_refuses_to_leave_times_out(strata, chance, message):
+def test_a_stratified_draw_refuses_to_leave_times_out(strata, chance, message):
     """A time that is never asked for biases the bound without a trace."""
     with pytest.raises(BadInput, match=message):
-        systematic(torch.tensor(chance).double(), strata, torch.tensor([0.5]).double())
+        stratified(torch.tensor(chance).double(), strata, torch.tensor([0.5]).double())
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 500])

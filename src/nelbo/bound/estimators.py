@@ -27,7 +27,7 @@ __all__ = [
     "low_discrepancy_times",
     "one_time",
     "spread_offsets",
-    "systematic",
+    "stratified",
     "term",
     "trajectory",
 ]
@@ -130,14 +130,15 @@ def every_time(T: int, images: int, start: int = 0) -> Rows:
     return Rows(image, t, torch.zeros_like(t), torch.ones(len(t), dtype=torch.float64))
 
 
-def systematic(
-    chance: Float64[Tensor, " transitions"], strata: int, offsets: Float64[Tensor, " N"]
+def stratified(
+    chance: Float64[Tensor, " transitions"], strata: int, offsets: Float64[Tensor, "*strata N"]
 ) -> Rows:
-    """`strata` systematic draws of t = 2..T for each image, with chances proportional to `chance`.
+    """`strata` draws of t = 2..T for each image, with chances proportional to `chance`.
 
-    Stratum s of image i takes the t that holds the quantile (s + offsets[i]) / strata, so an
+    Stratum s of image i takes the t that holds the quantile (s + offsets[s, i]) / strata, so an
     image's times spread over what matters. A t of chance p has weight 1 / (strata p): the sum is
-    unbiased for offsets that are uniform on (0, 1), however they depend on each other.
+    unbiased for offsets that are uniform on (0, 1), however they depend on each other. One offset
+    for all strata of an image is a systematic draw, whose error no difference between rows shows.
 
     Raises:
         BadInput: strata < 1, or a chance that is not positive: a part of the bound would never
@@ -154,9 +155,9 @@ def systematic(
     place = place.clamp(max=len(chance) - 1)
     order = place.argsort(stable=True)
     return Rows(
-        image=torch.arange(len(offsets)).repeat(strata)[order],
+        image=torch.arange(offsets.shape[-1]).repeat(strata)[order],
         t=place[order] + 2,
-        draw=torch.arange(strata).repeat_interleave(len(offsets))[order],
+        draw=torch.arange(strata).repeat_interleave(offsets.shape[-1])[order],
         weight=1 / (strata * chance[place[order]]),
     )
 

@@ -1,8 +1,8 @@
 """A survey of sum over t > 1 of L_{t-1}: a few terms per image, and all that is known beforehand.
 
-In every phase each image is asked for some t, drawn systematically with known chances and weighted
-by their inverse, so the weighted sum is unbiased whatever the chances. Two things make few rows
-enough. Controls c(x_0, x_t, t), whose sums over t are known, take the place of what they predict:
+In every phase each image is asked for some t, one from each stratum, with known chances and
+weighted by their inverse, so the weighted sum is unbiased whatever the chances. Two things make
+few rows enough. Controls c(x_0, x_t, t), whose sums over t are known, stand in for what they predict:
 sum over rows of w (L - b c) + b (total of c) is unbiased for any b that was not fitted to these
 rows, and b is fitted to the other half of them. And what is left over decides the chances of the
 phases to come (Neyman 1934), never those of phases that are in.
@@ -131,7 +131,7 @@ class Survey:
     def add(
         self, rows: Rows, values: Float64[Tensor, " R"], predictors: Float64[Tensor, "R k"]
     ) -> None:
-        """Takes in the replies to a systematic draw, the same number of rows for each image.
+        """Takes in the replies to a stratified draw, the same number of rows for each image.
 
         values are the terms, predictors the controls at the same (x_t, t).
         """
@@ -219,12 +219,16 @@ def _variance_of_sum(values: Float64[Tensor, "N strata"]) -> Float64[Tensor, " N
     """Of the sum of each image's rows, by collapsed strata (Cochran 1977, section 5A.12).
 
     Every row is in one pair of neighbours, or in the last three of an odd number, so its noise
-    counts once, wherever along t there is most of it. Where an image has one row, the spread
-    between the images stands for it, and is too wide.
+    counts once, wherever along t there is most of it. By how much neighbours differ in the mean
+    over the images is no error, and is taken off. Where an image has one row, the spread between
+    the images stands for it, and is too wide.
     """
     count, strata = values.shape
+    if count > 1:
+        values = (values - values.mean(0)) * math.sqrt(count / (count - 1))
     if strata == 1:
-        return (values[:, 0].var() if count > 1 else values.new_tensor(math.nan)).expand(count)
+        spread = values.square().mean() if count > 1 else values.new_tensor(math.nan)
+        return spread.expand(count)
     odd = strata % 2
     pairs = values[:, : strata - 3 * odd].reshape(count, -1, 2).diff(dim=2)
     variance = pairs.square().sum((1, 2))

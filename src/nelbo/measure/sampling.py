@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from nelbo.bound.control import Control
-from nelbo.bound.estimators import Rows, spread_offsets, systematic
+from nelbo.bound.estimators import Rows, spread_offsets, stratified
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.statistics import Mean, clustered_means, mean_over_images
 from nelbo.bound.survey import FEWEST, ControlTest, Layout, Survey
@@ -92,11 +92,11 @@ class Sampling:
         ids = self.asking.images.ids
         stage = len(self.rows)
         # a key that no image's own noise has, since the rows of all images decide each one's rank
-        offsets = KeyedNoise.of(self.asking.seed, ids).draw(torch.full_like(ids, ~stage))
+        key = KeyedNoise.of(self.asking.seed, ids).draw(torch.full_like(ids, ~stage))
+        strata_keys = (key.draw(torch.full_like(ids, stratum)) for stratum in range(strata))
+        offsets = torch.stack([spread_offsets(key) for key in strata_keys])
         # chances that are a rounding apart on two machines would be other rows in each process
-        rows = self.asking.processes.once(
-            lambda: systematic(chance, strata, spread_offsets(offsets))
-        )
+        rows = self.asking.processes.once(lambda: stratified(chance, strata, offsets))
         reply = self.asking.later(stage, rows, self.controls, self.distortion)
         self.rows.append(rows)
         self.replies.append(reply)
@@ -199,8 +199,8 @@ class Sampling:
             zero = torch.zeros(len(self.asking.images), dtype=torch.float64)
             return Sum(zero, zero, 0)
         values, variance = survey.estimate()
-        # neighbouring differences share rows: two thirds of their number (Wolter 1985)
-        dof = 2 * len(values) * (survey.strata - len(survey.phases)) // 3
+        pairs = sum(max(phase.strata // 2, 1) for phase in survey.phases)
+        dof = pairs * (len(values) - 1) if len(values) > 1 else pairs
         return Sum(values, variance, max(dof, 1))
 
     def total(self, column: int = -1) -> Sum:
