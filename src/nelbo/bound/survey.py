@@ -2,10 +2,10 @@
 
 In every phase each image is asked for some t, one from each stratum, with known chances and
 weighted by their inverse, so the weighted sum is unbiased whatever the chances. Two things make
-few rows enough. Controls c(x_0, x_t, t), whose sums over t are known, stand in for what they predict:
-sum over rows of w (L - b c) + b (total of c) is unbiased for any b that was not fitted to these
-rows, and b is fitted to the other half of them. And what is left over decides the chances of the
-phases to come (Neyman 1934), never those of phases that are in.
+few rows enough. Controls c(x_0, x_t, t), whose sums over t are known, stand in for what they
+predict: sum over rows of w (L - b c) + b (total of c) is unbiased for any b that was not fitted to
+these rows, and b is fitted to the other half of them. And what is left over decides the chances of
+the phases to come (Neyman 1934), never those of phases that are in.
 """
 
 import math

@@ -106,6 +106,8 @@ class Sampling:
     def spend(self, budget: int) -> None:
         """At most so many evaluations in all, a quarter of them to find out where the rest goes.
 
+        L_0 and the later terms share it by the noise of one evaluation of each (Neyman 1934).
+
         Raises:
             BadInput: a budget below two evaluations of L_0 and two later ones for each image.
         """
@@ -126,7 +128,9 @@ class Sampling:
         self.phase(pilot)
         self._look()
         if rest > pilot:
-            self.phase(rest - pilot)
+            draws = self.asking.processes.once(lambda: self._draws(rest - pilot))
+            self.draw(draws)
+            self.phase(rest - pilot - draws)
             self._look()
         return None
 
@@ -180,6 +184,14 @@ class Sampling:
             return "", min(math.ceil(draws * lacking), GROWTH * draws, room), 0
         strata = self.surveys[-1].strata
         return "", 0, min(max(math.ceil(strata * lacking), 2), GROWTH * strata, room)
+
+    def _draws(self, left: int) -> int:
+        """How many of so many evaluations more of each image L_0 should have; two are for t > 1."""
+        draws, strata = len(self.draws), self.surveys[-1].strata
+        first = math.sqrt(draws * float(self.first(-1).variance.sum()))
+        later = math.sqrt(strata * float(self.later(-1).variance.sum()))
+        part = first / (first + later) if first > 0 else 0.0
+        return min(max(round(part * (draws + strata + left)) - draws, 0), left - 2)
 
     def L_T(self, column: int = -1) -> Sum:
         """L_T of each image, which has no error."""
