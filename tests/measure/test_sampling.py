@@ -8,8 +8,10 @@ import pytest
 import torch
 
 import nelbo
+from nelbo.bound.estimators import Rows
 from nelbo.bound.statistics import Mean
 from nelbo.data import Images
+from nelbo.errors import NonFinite
 from nelbo.measure import Asking, Census, Sampling, measuring
 from reference_toy import (
     BETWEEN,
@@ -253,3 +255,37 @@ def test_a_handful_of_images_is_measured_too(count):
     assert (data.se is None) == (count == 1)
     assert abs(noise.mean - exact(x_0).mean()) < 5 * noise.se
     assert len(sampling.tests()) == (1 if count >= 8 else 0)
+
+
+def test_every_stage_draw_t_and_image_has_noise_of_its_own():
+    """The same again is the same; one of them changed is other noise (H34, H35).
+
+    Kills: a phase that meets the noise of the one before, a draw of L_0 that repeats the first.
+    """
+    model, (images, _) = toy_model(), toy_images(6, 0)
+    with measuring([model]):
+        asking = Asking([model], images)
+        image, same = torch.arange(6), torch.full((6,), 5)
+        rows = Rows(image, same, torch.zeros_like(same), torch.ones(6, dtype=torch.float64))
+        again = Rows(image, same, torch.ones_like(same), torch.ones(6, dtype=torch.float64))
+        seen = [
+            asking.later(stage, asked, [[]])[0]
+            for stage, asked in ((0, rows), (1, rows), (0, again), (0, rows))
+        ]
+        first = [asking.first(draw)[0] for draw in (0, 1, 0)]
+    assert torch.equal(seen[0], seen[3])
+    assert torch.equal(first[0], first[2])
+    assert not (first[0] == first[1]).any()
+    for other in seen[1:3]:
+        assert not (seen[0] == other).any()
+
+
+def test_a_value_that_is_not_finite_is_named_and_never_averaged_away():
+    """H39. Kills: a NaN let through, a t or an image that is not the one."""
+    model, (images, _) = toy_model(), toy_images(9, 0)
+    model.network.gain[4] = math.nan  # of t = 5
+    for run in (lambda s: s.spend(9 * 60), lambda s: s.until(1e-6)):
+        with pytest.raises(NonFinite, match=r"t = 5 for images [\d, ]+.* of toy \(rank 0\)"):
+            sampled(model, images, 0, run)
+    with measuring([model]), pytest.raises(NonFinite, match=r"t = 5 for images 0, .* and 4 more"):
+        Census(Asking([model], images))
