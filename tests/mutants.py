@@ -539,6 +539,7 @@ class Place:
             print(f"the copy is not what is imported: {found}")
             os._exit(WRONG_PACKAGE)
         quiet = ["-x", "-q", "-p", "no:cacheprovider", "--noconftest"]
+        quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # for what diffusers imported
         sys.exit(pytest.main([*quiet, *tests]))
 
 
@@ -598,12 +599,11 @@ def main() -> int:
 def run(mutants: Sequence[Mutant], temporary: Path, jobs: int) -> list[str]:
     """The outcomes, printed as they come from `jobs` processes."""
     results: SimpleQueue[Result] = FORK.SimpleQueue()
-    for number in range(jobs):
-        folder = temporary / str(number)
-        if number:
-            Place(folder).copy_from(temporary / "0")
-        share = mutants[number::jobs]
-        FORK.Process(target=work, args=(share, folder, results)).start()
+    folders = [temporary / str(number) for number in range(jobs)]
+    for folder in folders[1:]:  # before any process puts an error into the first
+        Place(folder).copy_from(folders[0])
+    for number, folder in enumerate(folders):
+        FORK.Process(target=work, args=(mutants[number::jobs], folder, results)).start()
     outcomes = []
     for _ in mutants:
         what, outcome, seconds = results.get()
