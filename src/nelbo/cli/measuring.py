@@ -9,22 +9,26 @@ import typer
 
 from nelbo.cli.app import app
 from nelbo.cli.options import (
+    Budget,
     DataOption,
     Device,
     JsonOption,
+    MaxImages,
     ModelArgument,
+    Precision,
     Seed,
     SpacingOption,
     SplitOption,
     Steps,
-    Weights,
-    WeightsOption,
     check_folders,
     command,
     find_data,
     find_model,
+    find_models,
+    say_assumed,
 )
 from nelbo.cli.progress import bars
+from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -41,13 +45,6 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
-Precision = Annotated[
-    float, typer.Option(help="Stop at this 95 % Monte Carlo half-width, in bits/dim.")
-]
-Budget = Annotated[
-    int | None, typer.Option(help="Spend at most this many network evaluations instead.")
-]
-MaxImages = Annotated[int | None, typer.Option(help="Use the first so many images.")]
 BatchSize = Annotated[int | None, typer.Option(help="Rows in a batch; default by size.")]
 RecordOption = Annotated[
     Path | None,
@@ -57,8 +54,10 @@ DtypeOption = Annotated[Dtype, typer.Option(help="Of the network alone; sums are
 
 
 @app.command()
+@reads_models
 def evaluate(
     model: ModelArgument,
+    reading: Reading,
     data: DataOption = None,
     split: SplitOption = None,
     precision: Precision = 0.01,
@@ -70,7 +69,6 @@ def evaluate(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     record: RecordOption = None,
-    weights: WeightsOption = Weights.ema,
     dtype: DtypeOption = Dtype.float32,
     device: Device = "auto",
     json: JsonOption = None,
@@ -87,6 +85,7 @@ def evaluate(
     nelbo evaluate runs/digits
     nelbo evaluate runs/digits --data my-images/ --precision 0.005 --plots plots/
     nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
+    nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo import files
@@ -100,8 +99,10 @@ def evaluate(
     if per_image is not None:
         table.check_path(per_image)
     processes = Processes.started()  # before what may fail in one of them alone
-    found = find_model(model, weights, device, steps, spacing, dtype)
+    found = find_model(model, reading, device, steps, spacing, dtype)
     images = _first(find_data(model, found, data, split), max_images)
+    if processes.first:
+        say_assumed(found)
     with bars(processes.first) as start:
         result = run(
             found,
@@ -133,9 +134,11 @@ def evaluate(
 
 
 @app.command()
+@reads_models
 def compare(
     a: ModelArgument,
     b: ModelArgument,
+    reading: Reading,
     data: DataOption = None,
     split: SplitOption = None,
     precision: Precision = 0.01,
@@ -146,7 +149,6 @@ def compare(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     record: RecordOption = None,
-    weights: WeightsOption = Weights.ema,
     dtype: DtypeOption = Dtype.float32,
     device: Device = "auto",
     json: JsonOption = None,
@@ -163,8 +165,10 @@ def compare(
 
     check_folders(("--json", json))
     processes = Processes.started()
-    first, second = (find_model(path, weights, device, steps, spacing, dtype) for path in (a, b))
+    first, second = find_models((a, b), reading, device, steps, spacing, dtype)
     images = _first(find_data(a, first, data, split), max_images)
+    if processes.first:
+        say_assumed(first, second)
     with bars(processes.first) as start:
         result = run(
             first,
@@ -187,7 +191,9 @@ def compare(
 
 
 @app.command()
+@reads_models
 def derive(
+    reading: Reading,
     model: Annotated[str | None, typer.Argument(help="Without one, three exact chains.")] = None,
     data: DataOption = None,
     split: SplitOption = None,
@@ -196,7 +202,6 @@ def derive(
     steps: Steps = None,
     seed: Seed = 0,
     dtype: Annotated[str, typer.Option(help="Of states and p: float64 or float32.")] = "float64",
-    weights: WeightsOption = Weights.ema,
     device: Device = "auto",
     json: JsonOption = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
@@ -218,8 +223,9 @@ def derive(
         raise BadInput("--data, --split and --steps are of a model: name one")
     found, chosen = None, None
     if model is not None:
-        found = find_model(model, weights, device, steps)
+        found = find_model(model, reading, device, steps)
         chosen = find_data(model, found, data, split)
+        say_assumed(found)
     with bars() as start:
         result = run(
             found,
@@ -246,23 +252,33 @@ def derive(
 
 
 @app.command()
-def inspect(model: ModelArgument, weights: WeightsOption = Weights.ema) -> None:
-    """Say what a model is: every choice that changes its bound."""
-    import json
+@reads_models
+def inspect(
+    model: ModelArgument, reading: Reading, steps: Steps = None, json: JsonOption = None
+) -> None:
+    """Say what a model is: every setting, where it is from, whether it changes the bound.
 
-    found = find_model(model, weights, "cpu", None)
-    facts = {
-        "name": found.name,
-        "sha256": found.sha256(),
-        "weights": found.weights,
-        "shape": list(found.shape),
-        "levels": found.grid.n,
-        "grid": [found.grid.lo, found.grid.hi],
-        "parameters": sum(x.numel() for x in found.network.parameters()),
-        "T": found.T,
-        **found.facts,
-    }
-    print(json.dumps(facts, indent=1))
+    \b
+    nelbo inspect runs/digits
+    nelbo inspect ./ddpm-cifar10 --json -
+    """
+    from rich.console import Console
+
+    from nelbo import files
+    from nelbo.tasks.inspect import inspect as run
+
+    check_folders(("--json", json))
+    found = run(find_model(model, reading, "cpu", steps))
+    if json == "-":
+        print(found.to_json(), end="")
+        return
+    console = Console()
+    console.print(found.heading, highlight=False, markup=False, soft_wrap=True)
+    console.print(found.table())
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    if json is not None:
+        print(files.write(json, found.to_json().encode()))
 
 
 def _first(images: "Images", count: int | None) -> "Images":
