@@ -49,7 +49,8 @@ def keep_improved(
         raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
     options = dict(model.facts["options"])
     asked: dict[str, Literal["ema", "raw"]] = {"ema": "ema", "raw": "raw"}
-    source = find(place, asked.get(model.weights), options.pop("scheduler", None))
+    weights = None if is_improved(place) else asked.get(model.weights)  # there, it has one set
+    source = find(place, weights, options.pop("scheduler", None))
     about = {"options": options, "sha256": model.sha256(), "improved": dict(plan)}
     folder = files.new_folder(folder)
     # first, so that a copy cut short is no model instead of one that was not improved
