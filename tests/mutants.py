@@ -23,10 +23,12 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # Imported here so that the children, which are forks, need not: half of a mutant's time.
+import diffusers.pipelines.ddpm  # noqa: F401
 import pytest
 import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
+from mutants_folders import FOLDERS
 
 ROOT = Path(__file__).parent.parent
 LAWS = "tests/bound/test_laws.py"
@@ -537,7 +539,7 @@ MUTANTS = [
         ".square().flatten(1).mean(1)",
         laws("the_simple_loss_is_the_squared_error_of_the_target"),
     ),
-    *(Mutant(*row) for row in CATEGORICAL),
+    *(Mutant(*row) for row in (*FOLDERS, *CATEGORICAL)),
 ]
 
 
@@ -571,12 +573,14 @@ class Place:
         source = str(self.folder / "src")
         os.chdir(self.folder)
         os.environ["PYTHONPATH"] = source
-        sys.path.insert(0, source)
+        # what conftest.py would do, which is not read: its folder has what several tests share
+        sys.path[:0] = [source, str(self.folder / "tests")]
         found = find_spec("nelbo")
         if found is None or not str(found.origin).startswith(source):
             print(f"the copy is not what is imported: {found}")
             os._exit(WRONG_PACKAGE)
         quiet = ["-x", "-q", "-p", "no:cacheprovider", "--noconftest"]
+        quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # for what diffusers imported
         sys.exit(pytest.main([*quiet, *tests]))
 
 

@@ -309,22 +309,6 @@ def test_a_pickle_in_place_of_a_checkpoint_or_of_data_is_refused_and_runs_nothin
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_network_in_half_precision_is_told_whole_steps(pipe, dtype):
-    """Kills: t rounded to the network's dtype, where 999 is 1000 (conventions 2.3)."""
-    from nelbo.pretrained import load
-
-    model = load(pipe, scheduler=pipe)
-    model.network.to(getattr(torch, dtype))
-    told = []
-    model.network.call.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1]))
-    with torch.inference_mode():
-        for t in (2, 20):
-            model.chain.p.step(torch.zeros(1, 1, 4, 4, dtype=torch.float64), torch.tensor([t]))
-    assert [(int(t), t.dtype) for t in told] == [(1, torch.int64), (19, torch.int64)]
-    assert model.chain.q.schedule.alpha_bar.dtype == torch.float64
-
-
 def test_the_scheduler_of_the_folder_is_not_taken_for_that_of_another(nelbo, pipe, tmp_path):
     """A scheduler named on the command line counts, whatever lies in the folder."""
     DDPMScheduler(9, beta_end=0.3).save_pretrained(tmp_path / "scheduler")

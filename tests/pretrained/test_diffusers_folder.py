@@ -396,6 +396,27 @@ def test_a_network_in_half_precision_leaves_the_schedule_alone(tmp_path, dtype):
     assert through_the_model(model, LEVELS) == before
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_is_told_whole_steps(plain, dtype):
+    """Kills: t in the network's dtype, where 999 is 1000 (conventions 2.3)."""
+    model, told = load(plain), []
+    model.network.to(dtype)
+    model.network.call.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1]))
+    x = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    with torch.inference_mode():
+        for t in (2, 1000):
+            model.chain.p.step(x, torch.tensor([t]))
+        model.chain.p.decoder(x)
+    assert [(int(t), t.dtype) for t in told] == [(i, torch.int64) for i in (1, 999, 0)]
+    assert model.chain.q.schedule.alpha_bar.dtype == torch.float64
+
+
+def test_one_set_of_weights_is_not_both(plain):
+    """Kills: H37 (weights under a name that the folder does not give them)."""
+    for weights in ("ema", "raw"):
+        refused(f"does not say that they are {weights}", plain, weights=weights)
+
+
 def test_a_local_folder_never_asks_the_network(plain, monkeypatch):
     def connect(*arguments):
         raise AssertionError("a connection for a local folder")
