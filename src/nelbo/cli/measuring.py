@@ -219,8 +219,8 @@ def derive(
     from nelbo.tasks.derive import derive as run
 
     check_folders(("--json", json), ("--html", html))
-    if model is None and (data, split, steps) != (None, None, None):
-        raise BadInput("--data, --split and --steps are of a model: name one")
+    if model is None and ((data, split, steps) != (None, None, None) or reading != Reading()):
+        raise BadInput("--data, --split, --steps and how it is read are of a model: name one")
     found, chosen = None, None
     if model is not None:
         found = find_model(model, reading, device, steps)
