@@ -54,6 +54,8 @@ def load(
     options = Options(levels, range, variance, clip, V_1, label, size, scheduler)
     place = place_of(path)
     if says_all(place) and options != Options():
+        if not is_improved(place):
+            file_of(place)  # or what is not there at all would be told that it has settings
         raise BadInput(f"{place} holds its own settings: {options.given} is for diffusers folders")
     name = Path(path).resolve().name if Path(path).exists() else str(path)
     if is_improved(place):
