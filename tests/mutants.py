@@ -28,6 +28,7 @@ import pytest
 import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
+from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
 from mutants_trainers import TRAINERS
@@ -537,7 +538,7 @@ MUTANTS = [
         "trained.log_snr",
         (f"{VDM}::test_a_network_in_bfloat16_leaves_the_schedule_as_it_is",),
     ),
-    *(Mutant(*row) for row in (*MEASURING, *MODELS, *CATEGORICAL, *TRAINERS)),
+    *(Mutant(*row) for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *TRAINERS)),
 ]
 
 

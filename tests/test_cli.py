@@ -219,7 +219,7 @@ def test_sample_writes_a_picture_and_inspect_says_what_the_model_is(nelbo, run, 
     assert (code, out.strip()) == (0, str(path))
     with Image.open(path) as picture:
         assert picture.size == (2 * 64 + 8, 2 * 64 + 8)
-    code, out, _ = nelbo("inspect", run)
+    code, out, _ = nelbo("inspect", run, "--json", "-")
     assert code == 0
     assert json.loads(out)["parametrization"] == "levels"
 

@@ -8,6 +8,7 @@ from nelbo import checkpoint, recipe
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
 from nelbo.model import Model, improved
+from nelbo.pretrained.hub import is_hub_name
 from nelbo.recipe import Recipe
 
 __all__ = ["file_of", "load_ours", "recipe_of"]
@@ -41,8 +42,9 @@ def recipe_of(path: str | Path) -> Recipe:
     Raises:
         BadInput: there is none, and so no data that the model names itself.
     """
-    path = Path(path)
-    if path.is_dir() and not (path / checkpoint.NAME).is_file():
+    name, path = str(path), Path(path)
+    elsewhere = is_hub_name(name) and not path.exists()
+    if elsewhere or (path.is_dir() and not (path / checkpoint.NAME).is_file()):
         raise BadInput(f"{path} names no data: it was trained elsewhere, so say --data SPEC")
     return _recipe(checkpoint.load(file_of(path)))
 
