@@ -17,7 +17,7 @@ from nelbo.errors import NonFinite
 from nelbo.measure import Processes, Record
 from nelbo.tasks.evaluate import evaluate
 
-T, BATCH, LONG = 6, 4, 7
+T, BATCH, LONG = 6, 4, 10
 COLUMNS = ("total", "L_T", "L_mid", "L_0", "se")
 
 

@@ -43,7 +43,9 @@ def test_batch_sizes_and_processes_do_not_change_the_table(settings):
         for columns, mean in answers:
             assert torch.equal(columns["ids"], reference["ids"])
             for name in COLUMNS:
-                assert torch.allclose(columns[name], reference[name], rtol=1e-5, atol=0), name
+                # a standard error is made of differences of what was rounded
+                rtol = 1e-4 if name == "se" else 1e-5
+                assert torch.allclose(columns[name], reference[name], rtol=rtol, atol=0), name
             assert mean == pytest.approx(math.fsum(columns["total"]) / 97, rel=1e-12)
 
 
