@@ -1,14 +1,21 @@
 """What tests of training share: small runs, and what must be equal of two of them."""
 
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from conftest import small_recipe
+from nelbo.measure import Processes
+from nelbo.tasks.train import log as logs
+from nelbo.tasks.train import train
+from nelbo.tasks.train.loop import Loop
 
 STEPS = 12
 
@@ -46,3 +53,66 @@ def entries(folder):
 def tensors(path):
     """A checkpoint's, by another reader than ours."""
     return load_file(path)
+
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["torch.distributed", "nelbo.tasks.train.run"])
+
+
+def together(folder, recipes, count=2, **options):
+    """What train returned or raised in each of so many processes, started without a launcher."""
+    store = Path(folder).parent / f"store-{len(list(Path(folder).parent.iterdir()))}"
+    told = CONTEXT.Queue()
+    tasks = [
+        CONTEXT.Process(target=_member, args=(rank, count, store, folder, chosen, options, told))
+        for rank, chosen in enumerate(recipes if isinstance(recipes, list) else [recipes] * count)
+    ]
+    for task in tasks:
+        task.start()
+    said = dict(told.get(timeout=200) for _ in tasks)
+    for task in tasks:
+        task.join(60)
+    return [said[rank] for rank in range(count)]
+
+
+def _member(rank, count, store, folder, chosen, options, told):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=count
+    )
+    logs.EVERY = options.get("log_every", logs.EVERY)
+    poisoned, signalled = options.get("poisoned"), options.get("signalled")
+    if poisoned is not None:
+        poison(poisoned)
+
+    def progress(done, expected, text):
+        if signalled == (rank, done):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        resume = options.get("resume", False)
+        train(chosen, folder, resume=resume, processes=Processes(rank, count), progress=progress)
+        told.put((rank, "done"))
+    except Exception as error:
+        told.put((rank, f"{type(error).__name__}: {error}"))
+    torch.distributed.destroy_process_group()
+
+
+def poison(place):
+    """The gradient or the loss of the second step's row at this place becomes NaN."""
+    kind, row = place
+    ask, part = Loop._step, Loop._part
+
+    def step(loop, number):
+        loop.poison = loop.state.batches.at(number)[row] if number == 1 else -1
+        return ask(loop, number)
+
+    def poisoned(loop, number, index, t, weight):
+        losses = part(loop, number, index, t, weight)
+        if (index == loop.poison).any():
+            if kind == "loss":
+                losses = losses.where(index != loop.poison, torch.nan)
+            next(iter(loop.state.learner.parameters.values())).grad.view(-1)[0] = torch.nan
+        return losses
+
+    Loop._step, Loop._part = step, poisoned
