@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from conftest import small_recipe
+from nelbo import files
 from nelbo.measure import Processes
 from nelbo.tasks.train import log as logs
 from nelbo.tasks.train import train
@@ -26,9 +28,9 @@ def recipe(**changes):
     return small_recipe(**{"training.batch_size": 8, "network.blocks": 1, **changes})
 
 
-def same(a, b):
+def same(a, b, steps=STEPS):
     """Weights, averages, optimiser, generators, position and log, byte for byte."""
-    names = [f"checkpoints/step-{STEPS:06d}.safetensors", "model.safetensors", "log.jsonl"]
+    names = [f"checkpoints/step-{steps:06d}.safetensors", "model.safetensors", "log.jsonl"]
     return all((a / name).read_bytes() == (b / name).read_bytes() for name in names)
 
 
@@ -61,41 +63,77 @@ CONTEXT.set_forkserver_preload(["torch.distributed", "nelbo.tasks.train.run"])
 
 def together(folder, recipes, count=2, **options):
     """What train returned or raised in each of so many processes, started without a launcher."""
-    store = Path(folder).parent / f"store-{len(list(Path(folder).parent.iterdir()))}"
     told = CONTEXT.Queue()
-    tasks = [
-        CONTEXT.Process(target=_member, args=(rank, count, store, folder, chosen, options, told))
-        for rank, chosen in enumerate(recipes if isinstance(recipes, list) else [recipes] * count)
-    ]
-    for task in tasks:
-        task.start()
+    tasks = members(folder, recipes, count, told=told, **options)
     said = dict(told.get(timeout=200) for _ in tasks)
     for task in tasks:
         task.join(60)
     return [said[rank] for rank in range(count)]
 
 
+def members(folder, recipes, count, told=None, **options):
+    """The processes of a run, started."""
+    store = tempfile.mktemp()
+    tasks = [
+        CONTEXT.Process(target=_member, args=(rank, count, store, folder, chosen, options, told))
+        for rank, chosen in enumerate(recipes if isinstance(recipes, list) else [recipes] * count)
+    ]
+    for task in tasks:
+        task.start()
+    return tasks
+
+
 def _member(rank, count, store, folder, chosen, options, told):
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=count
-    )
+    if count > 1:
+        method = f"file://{store}"
+        torch.distributed.init_process_group("gloo", method, rank=rank, world_size=count)
     logs.EVERY = options.get("log_every", logs.EVERY)
-    poisoned, signalled = options.get("poisoned"), options.get("signalled")
-    if poisoned is not None:
-        poison(poisoned)
+    if "poisoned" in options:
+        poison(options["poisoned"])
+    if "dies_in_write" in options:
+        files.os = DyingDisk(options["dies_in_write"])
 
     def progress(done, expected, text):
-        if signalled == (rank, done):
+        if options.get("signalled") == (rank, done):
             os.kill(os.getpid(), signal.SIGTERM)
 
+    said, code = "done", 0
     try:
         resume = options.get("resume", False)
         train(chosen, folder, resume=resume, processes=Processes(rank, count), progress=progress)
-        told.put((rank, "done"))
     except Exception as error:
-        told.put((rank, f"{type(error).__name__}: {error}"))
-    torch.distributed.destroy_process_group()
+        said, code = f"{type(error).__name__}: {error}", 1
+    if told is not None:
+        told.put((rank, said))
+        told.close()
+        told.join_thread()
+    os._exit(code)
+
+
+class DyingDisk:
+    """os, whose process dies in the n-th call that writes or renames a checkpoint."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def write(self, handle, content):
+        if len(content) > 10_000 and self._last():  # no line of a log is so long
+            os.write(handle, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return os.write(handle, content)
+
+    def replace(self, source, target):
+        if str(target).endswith(".safetensors") and self._last():
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.replace(source, target)
+
+    def _last(self):
+        self.left -= 1
+        return self.left == 0
 
 
 def poison(place):
