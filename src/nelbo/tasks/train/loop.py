@@ -54,7 +54,9 @@ class Loop:
 
     def __post_init__(self) -> None:
         processes, size = self.state.processes, self.choice.batch_size
-        self.ids = self.images.ids
+        self.ids, steps = self.images.ids, torch.arange(self.choice.steps)
+        self.noise = KeyedNoise.of(self.choice.seed, self.ids)  # keys alone, eight bytes each
+        self.once = KeyedNoise.of(self.choice.seed, steps)
         self.mine = torch.arange(size).tensor_split(processes.size)[processes.rank]
         self.parts = self.mine.tensor_split(self.choice.accumulate)
 
@@ -91,8 +93,7 @@ class Loop:
         """One update: (loss, gradient's norm, whether a process was asked to stop)."""
         choice, learner, times = self.choice, self.state.learner, self.state.times
         index = self.state.batches.at(step)
-        once = KeyedNoise.of(choice.seed, torch.tensor([step]))
-        t, weight = times.draw(once, choice.batch_size)
+        t, weight = times.draw(self.once.rows(torch.tensor([step])), choice.batch_size)
         learner.optimizer.zero_grad()
         found = [self._part(step, index[part], t[part], _at(weight, part)) for part in self.parts]
         losses, stop, bad = self._add_up(torch.cat(found))
@@ -109,8 +110,7 @@ class Loop:
 
     def _part(self, step: int, index: Int64[Tensor, " b"], t: Time, weight: Tensor | None) -> Nats:
         """Adds the gradient of these rows' share of the loss; their losses."""
-        ids = self.ids[index]
-        noise = KeyedNoise.of(self.choice.seed, ids).draw(torch.full_like(ids, step))
+        noise = self.noise.rows(index).draw(torch.full_like(index, step))
         losses = self.objective(self.model.x_0(self.images.levels[index]), t, noise)
         weighted = losses if weight is None else losses * weight.to(losses)
         (weighted.sum() / self.choice.batch_size / self.model.dims).backward()
