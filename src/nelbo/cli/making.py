@@ -28,6 +28,7 @@ from nelbo.cli.options import (
 )
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.errors import BadInput
 
 __all__ = ["demo", "improve", "sample", "train"]
 
@@ -63,27 +64,49 @@ def demo(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a .toml file.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name, or a .toml file; or the run to resume.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A new folder; default runs/NAME.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what is in the folder, if it is there.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a recipe into a new run folder.
+    """Train a recipe into a run folder; stopped or killed, it goes on from its last checkpoint.
 
     \b
     nelbo train digits -o runs/digits
     nelbo train my-recipe.toml
+    nelbo train --resume runs/digits
+    torchrun --nproc-per-node 2 -m nelbo train digits -o runs/digits --resume
     """
+    from nelbo.measure import Processes
     from nelbo.recipe import read
+    from nelbo.tasks.train import begun
     from nelbo.tasks.train import train as run
 
-    choices = read(recipe)
+    if recipe is None:
+        raise BadInput("nothing to train: give a recipe, or --resume and a run folder")
+    processes = Processes.started()  # before what may fail in one of them alone
+    if resume and output is None and Path(recipe).is_dir():
+        output, choices = Path(recipe), begun(recipe)
+    else:
+        choices = read(recipe)
     folder = output or Path("runs") / choices.name
-    with bars() as start:
-        progress = start(f"train {choices.name}")
-        made = run(choices, folder, device=find_device(device), progress=progress)
-    print(made)
+    with bars(processes.first) as start:
+        made = run(
+            choices,
+            folder,
+            device=find_device(device),
+            resume=resume,
+            processes=processes,
+            progress=start(f"train {choices.name}"),
+        )
+    if processes.first:
+        print(made)
 
 
 @app.command()

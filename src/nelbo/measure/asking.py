@@ -206,7 +206,7 @@ class Asking:
             try:
                 with ExitStack() as asked:
                     for model in self.models:
-                        asked.enter_context(in_batches(model.network, self.batch))
+                        asked.enter_context(in_batches(model.asked, self.batch))
                     parts = [compute(part) for part in batch.split(size)]
                 return [torch.cat(columns) for columns in zip(*parts, strict=True)]
             except RuntimeError as error:

@@ -87,6 +87,7 @@ class _Family:
             controls=partial(controls, schedule, grid),
             squared_error=GaussianForward(schedule).squared_error,
             apart=_apart(self.trained),
+            inner=self.trained.network,
         )
 
     def limit(self, model: Model) -> Model:

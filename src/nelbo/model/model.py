@@ -63,7 +63,8 @@ class Model:
     In continuous time: `discretize` makes the chain of any number of steps, `limit` the model of
     infinitely many in their place, whose L_{t-1} is what `transition(x_0, t, noise)` gives and not
     its chain's. `apart` are groups of the network's weights whose gradients are of a kind of their
-    own, such as those of a learned schedule.
+    own, such as those of a learned schedule; `inner` is the part of the network that is asked at
+    (x_t, t), where that is not the whole.
     """
 
     name: str
@@ -86,6 +87,12 @@ class Model:
     limit: Callable[[], "Model"] | None = None
     transition: Callable[[Batch, Time, Noise], Nats] | None = None
     apart: tuple[tuple[nn.Parameter, ...], ...] = ()
+    inner: nn.Module | None = None
+
+    @property
+    def asked(self) -> nn.Module:
+        """What is called with (x_t, time)."""
+        return self.network if self.inner is None else self.inner
 
     @property
     def dims(self) -> int:

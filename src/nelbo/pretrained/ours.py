@@ -53,6 +53,7 @@ def file_of(path: Path) -> Path:
     """The checkpoint file of a run folder, or the file itself."""
     if path.is_dir():
         if not (path / checkpoint.NAME).is_file():
+            _refuse_unfinished(path)
             raise BadInput(
                 f"{path} is no run: it has no {checkpoint.NAME}; nor is it a diffusers folder, "
                 "which has a model_index.json, or a config.json beside its weights"
@@ -61,6 +62,15 @@ def file_of(path: Path) -> Path:
     if not path.is_file():
         raise BadInput(f"no model at {path}: give a run folder or a checkpoint file")
     return path
+
+
+def _refuse_unfinished(path: Path) -> None:
+    made = sorted((path / "checkpoints").glob("*.safetensors"))
+    if made:
+        raise BadInput(
+            f"the training of {path} has not ended: go on with it by nelbo train --resume {path}, "
+            f"or name one of its checkpoints, such as {made[-1]}"
+        )
 
 
 def _recipe(found: Checkpoint) -> Recipe:
