@@ -320,3 +320,22 @@ def test_no_checkpoint_holds_what_is_not_finite(tmp_path, monkeypatch):
     with pytest.raises(NonFinite, match=r"network\.enter\.bias is not finite after step 4"):
         train(recipe(), tmp_path / "run")
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_command_line_resumes_by_the_folder_alone(nelbo, recipe_file, tmp_path):
+    """Kills: a resume that begins anew, or needs the recipe again."""
+    code, _, err = nelbo("train")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "give a recipe" in err
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "log.jsonl").touch()
+    code, _, err = nelbo("train", "--resume", tmp_path / "early")
+    assert code == 2
+    assert "nelbo train RECIPE -o" in err
+    path = recipe_file(**{"training.steps": 4, "training.checkpoint_every": 2})
+    assert nelbo("train", path, "-o", tmp_path / "run", "--resume")[0] == 0
+    model = (tmp_path / "run" / "model.safetensors").read_bytes()
+    (tmp_path / "run" / "model.safetensors").unlink()
+    code, out, _ = nelbo("train", "--resume", tmp_path / "run")
+    assert (code, out.strip()) == (0, str(tmp_path / "run"))
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == model
