@@ -95,6 +95,25 @@ def test_an_owner_in_this_process_counts_too(tmp_path):
     assert not (tmp_path / "run" / OWNER).exists()
 
 
+def test_a_file_that_an_ending_owner_removes_is_no_lock(tmp_path, monkeypatch):
+    """Opened before it was removed, locked after: nobody else would ever see that lock.
+
+    Kills: a lock that is taken without a look at what lies at the path.
+    """
+    real, ends = lock.fcntl.flock, iter([True])
+
+    def flock(handle, how):
+        if next(ends, False):
+            (tmp_path / OWNER).unlink()
+        real(handle, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    with claimed(tmp_path):
+        assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
+        with pytest.raises(BadInput, match="is being trained into"), claimed(tmp_path):
+            raise AssertionError
+
+
 def wait_for(condition, process):
     for _ in range(1200):
         if condition():
