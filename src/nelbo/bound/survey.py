@@ -28,6 +28,7 @@ DEFENSIVE = 0.1  # the part of the chances that no finding may take away
 SUSPICIOUS = 5.0  # |z| beyond which what is stated of a control is not believed
 FEWEST = 8  # images below which that cannot be tested, and controls are not used
 ROUNDING = 1e-6  # the part of a control's total by which its sums may differ without suspicion
+LEAST = 0.5  # of the variance in pairs of neighbours, whatever else is said of it
 TINY = 1e-300
 LATER = 2.0  # the weight of an evaluation of a later phase, whose chances are better founded
 
@@ -224,6 +225,11 @@ def _variance_of_sum(values: Float64[Tensor, "N strata"]) -> Float64[Tensor, " N
     counts once, wherever along t there is most of it. By how much neighbours differ in the mean
     over the images is no error, and is taken off. Where an image has one row, the spread between
     the images stands for it, and is too wide.
+
+    Pairs also count by how much the mean of an image changes from stratum to stratum. What rows of
+    one image have in common at distances of one and two strata says how much of their spread is
+    no noise at distance 0, by a parabola, which a stationary trend exceeds; where there are images
+    enough to tell, the pairs are scaled to what then is left.
     """
     count, strata = values.shape
     if count > 1:
@@ -234,7 +240,14 @@ def _variance_of_sum(values: Float64[Tensor, "N strata"]) -> Float64[Tensor, " N
     odd = strata % 2
     pairs = values[:, : strata - 3 * odd].reshape(count, -1, 2).diff(dim=2)
     variance = pairs.square().sum((1, 2))
-    return variance + 3 * values[:, -3:].var(1) if odd else variance
+    variance = variance + 3 * values[:, -3:].var(1) if odd else variance
+    if strata == 2 or count < FEWEST or not variance.any():
+        return variance
+    size = values.square().mean(0)
+    alike = values / size.sqrt().where(size > 0, 1.0)
+    near, far = ((alike[:, :-lag] * alike[:, lag:]).mean() for lag in (1, 2))
+    left = size.sum() * (1 - (4 * near - far) / 3)
+    return variance * (left / variance.mean()).clamp(min=LEAST)
 
 
 @final
