@@ -103,9 +103,10 @@ def sample(
 
     encode = encoder(output)
     found = find_model(model, weights, device, steps)
+    n = found.grid.n  # before hours of work
     with bars() as start:
         levels = run(found, count, seed=seed, progress=start(f"sample {found.name}"))
-    print(files.write(output, encode(levels, found.grid.n)))
+    print(files.write(output, encode(levels, n)))
 
 
 @app.command()

@@ -28,7 +28,7 @@ from nelbo.cli.progress import bars
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
-    from nelbo.data import Images
+    from nelbo.data import Images, Points
 
 __all__ = ["compare", "derive", "evaluate", "inspect"]
 
@@ -266,8 +266,7 @@ def inspect(model: ModelArgument, weights: WeightsOption = Weights.ema) -> None:
         "sha256": found.sha256(),
         "weights": found.weights,
         "shape": list(found.shape),
-        "levels": found.grid.n,
-        "grid": [found.grid.lo, found.grid.hi],
+        **found.support.facts,
         "parameters": sum(x.numel() for x in found.network.parameters()),
         "T": found.T,
         **found.facts,
@@ -275,5 +274,5 @@ def inspect(model: ModelArgument, weights: WeightsOption = Weights.ema) -> None:
     print(json.dumps(facts, indent=1))
 
 
-def _first(images: "Images", count: int | None) -> "Images":
-    return images if count is None else images.first(count)
+def _first(data: "Images | Points", count: int | None) -> "Images | Points":
+    return data if count is None else data.first(count)

@@ -15,7 +15,7 @@ from nelbo.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from nelbo.data import Images
+    from nelbo.data import Images, Points
     from nelbo.model import Model
 
 __all__ = [
@@ -120,13 +120,13 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
     return model.keeping(kept)
 
 
-def find_data(path: str, model: "Model", spec: str | None, split: str | None) -> "Images":
-    """The images asked for, or else those that the model's recipe tests on."""
-    from nelbo.data import load
+def find_data(path: str, model: "Model", spec: str | None, split: str | None) -> "Images | Points":
+    """The data asked for, or else those that the model's recipe tests on."""
+    from nelbo.data import load, load_for
     from nelbo.pretrained import recipe_of
 
     if spec is not None:
-        return load(spec, split=split, levels=model.grid.n, grid=model.grid)
+        return load_for(model.support, spec, split=split)
     if split is not None:
         raise BadInput("--split needs --data: say of which data it is the split")
     data = recipe_of(path).data

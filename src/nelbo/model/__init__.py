@@ -1,7 +1,17 @@
 """What the tasks work on: a chain with its data's shape and grid, and all that a report says."""
 
 from nelbo.model.categorical import categorical_model
+from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import gaussian_model, improved
-from nelbo.model.model import Model, evenly_in, loss
+from nelbo.model.model import Model, digest, evenly_in, loss
 
-__all__ = ["Model", "categorical_model", "evenly_in", "gaussian_model", "improved", "loss"]
+__all__ = [
+    "Model",
+    "categorical_model",
+    "digest",
+    "evenly_in",
+    "examples_of",
+    "gaussian_model",
+    "improved",
+    "loss",
+]
