@@ -28,6 +28,7 @@ import pytest
 import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
+from mutants_density import DENSITY
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
 
@@ -498,7 +499,7 @@ MUTANTS = [
         ".square().flatten(1).mean(1)",
         laws("the_simple_loss_is_the_squared_error_of_the_target"),
     ),
-    *(Mutant(*row) for row in (*MEASURING, *MODELS, *CATEGORICAL)),
+    *(Mutant(*row) for row in (*MEASURING, *MODELS, *CATEGORICAL, *DENSITY)),
 ]
 
 

@@ -26,7 +26,7 @@ from linear_bound import Betas, through_the_model
 from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Points
 from nelbo.errors import BadInput
-from nelbo.pretrained import load
+from nelbo.pretrained import latents, load
 from nelbo.tasks.compare import compare
 from nelbo.tasks.inspect import inspect
 
@@ -159,8 +159,25 @@ def test_the_images_of_a_latent_model_are_encoded_by_its_autoencoder(zero, digit
             noise = key.normal(q.mean)
         assert torch.allclose(points.values, (q.mean + q.std * noise - 0.1) * 0.5, atol=1e-6)
         assert torch.equal(points.ids, digits.ids)
-    again = load(zero).encode(digits.subset([7, 2]), 3, torch.device("cpu"))
-    assert torch.allclose(again.values, points.values[[7, 2]], atol=1e-6)
+
+
+def test_the_noise_of_a_latent_is_that_of_its_image(zero, digits, monkeypatch):
+    """In another set, another order and in batches of two. Kills: H34."""
+    device = torch.device("cpu")
+    whole = load(zero).encode(digits, 3, device)
+    monkeypatch.setattr(latents, "PIXELS", 2 * digits.dims)
+    parts = load(zero).encode(digits, 3, device)
+    some = load(zero).encode(digits.subset([7, 2]), 3, device)
+    assert torch.allclose(parts.values, whole.values, atol=1e-6)
+    assert torch.allclose(some.values, whole.values[[7, 2]], atol=1e-6)
+    other = load(zero).encode(digits, 4, device)
+    assert not torch.allclose(other.values, whole.values, atol=1e-3)
+
+
+def test_a_sub_chain_encodes_as_the_chain_does(zero, digits):
+    """Kills: `--steps` of a latent model that takes no images."""
+    result = nelbo.evaluate(load(zero).every(20), digits, budget=60)
+    assert result.data["sha256"] == load(zero).encode(digits, 0, torch.device("cpu")).sha256
 
 
 def test_what_the_latents_are_made_of_is_told_and_has_the_digest(zero, digits):

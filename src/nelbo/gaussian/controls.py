@@ -41,7 +41,9 @@ def controls(
     found: list[Control] = []
     if schedule.T > 1 and flat.shape[1] <= WIDEST:
         found.append(AffineControl.of(schedule, grid.values(flat, torch.float64)))
-    if schedule.T > 1 and isinstance(grid, Grid) and grid.n <= FINEST:
+    if not isinstance(grid, Grid):
+        return found
+    if schedule.T > 1 and grid.n <= FINEST:
         prior = histogram(flat, grid.n) if logits is None else logits
         found.append(LatticeControl(schedule, grid, prior))
     return found
