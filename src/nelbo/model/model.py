@@ -91,8 +91,8 @@ class Model:
         """
         if not isinstance(self.support, Grid):
             raise BadInput(
-                f"{self.name} has a density of {self.support.name}, which have no levels: it can "
-                "be evaluated and compared, in nats/dim, and nothing else that needs levels"
+                f"{self.name} has a density of {self.support.name}, which have no levels: evaluate "
+                "and compare take it, in nats/dim; this needs levels"
             )
         return self.support
 
