@@ -65,10 +65,10 @@ def z_of(values):
     return round(float(values.mean() / values.std(ddof=1) * math.sqrt(len(values))), 2)
 
 
-def study(run, controls, evaluations):
+def study(run, controls, seeds):
     """Coverage, bias and stated over true variances of one mode."""
     model, rows = toy_model(controls), []
-    for seed in range(evaluations):
+    for seed in seeds:
         images, x_0 = toy_images(IMAGES, seed)
         sampling = sampled(model, images, seed, run)
         data, noise = sampling.total().means()
@@ -153,8 +153,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     count, found = arguments.evaluations, {}
-    for name, (run, controls) in MODES.items():
-        found[name] = study(run, controls, count)
+    for number, (name, (run, controls)) in enumerate(MODES.items(), 1):
+        # other images in each mode, so that modes are as many samples of the population
+        seeds = range(number * 1_000_000, number * 1_000_000 + count)
+        found[name] = study(run, controls, seeds)
         print(name, json.dumps(found[name]), flush=True)
     found["exhaustive"] = exhaustive(count)
     print("exhaustive", json.dumps(found["exhaustive"]), flush=True)

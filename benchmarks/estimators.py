@@ -183,6 +183,10 @@ def plain(world, seeds, even):
     return np.array(results), len(image) + count
 
 
+def z_of(errors):
+    return round(float(errors.mean() / errors.std(ddof=1) * len(errors) ** 0.5), 2)
+
+
 def needs(variance_times_evaluations, nats):
     """Evaluations for a 95 % Monte Carlo half-width of so many nats."""
     return round(variance_times_evaluations * (1.96 / nats) ** 2)
@@ -213,9 +217,7 @@ def study(path, draws, seeds):
             "variance x evaluations, (bits/dim)^2": round(cost / bit**2, 4),
             "evaluations for 0.01": needs(cost, nats),
             "gain over the exhaustive subset": round(peers / needs(cost, nats), 1),
-            "bias z": round(
-                float((estimates.mean() - exact) / estimates.std() * len(estimates) ** 0.5), 2
-            ),
+            "bias z": z_of(estimates - exact),
             "coverage %": coverage,
         }
         print(f"  {name}: {found[name]}", flush=True)

@@ -15,8 +15,13 @@ torch.set_num_threads(1)
 
 def small_recipe(**changes):
     """The digits recipe with two training steps, and changes by dotted key."""
-    tree = recipes.read("digits").model_dump()
-    changes = {"training.steps": 2, "training.batch_size": 16, "network.width": 8} | changes
+    small = {"training.steps": 2, "training.batch_size": 16, "network.width": 8}
+    return changed("digits", small | changes)
+
+
+def changed(name, changes):
+    """The recipe of the package with changes by dotted key."""
+    tree = recipes.read(name).model_dump()
     for key, value in changes.items():
         *path, last = key.split(".")
         table = tree
@@ -24,6 +29,21 @@ def small_recipe(**changes):
             table = table[part]
         table[last] = value
     return Recipe.model_validate(tree)
+
+
+VDM = {
+    "network.width": 8,
+    "network.blocks": 1,
+    "chain.T": 12,
+    "chain.log_snr.first": 6.0,
+    "chain.log_snr.last": -5.0,
+    "chain.log_snr.width": 4,
+    "training.steps": 2,
+    "training.batch_size": 16,
+    "training.warmup": 0,
+    "training.learning_rate": 0.01,
+}
+"""What makes digits-vdm small: two steps that move every weight."""
 
 
 PLAIN = {
@@ -91,6 +111,14 @@ def run(tmp_path_factory):
     from nelbo.tasks.train import train
 
     return train(small_recipe(), tmp_path_factory.mktemp("runs") / "digits")
+
+
+@pytest.fixture(scope="session")
+def vdm_run(tmp_path_factory):
+    """A run folder of a small model in continuous time."""
+    from nelbo.tasks.train import train
+
+    return train(changed("digits-vdm", VDM), tmp_path_factory.mktemp("runs") / "digits-vdm")
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,10 @@ import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
 from mutants_density import DENSITY
+from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
+from mutants_trainers import TRAINERS
 
 ROOT = Path(__file__).parent.parent
 LAWS = "tests/bound/test_laws.py"
@@ -38,6 +40,8 @@ STATISTICS = "tests/bound/test_statistics.py"
 REFERENCE = "tests/gaussian/test_reference.py"
 SCHEDULE = "tests/gaussian/test_schedule.py"
 DECODER = "tests/gaussian/test_decoder.py"
+IDDPM = "tests/test_recipe_iddpm.py"
+VDM = "tests/test_recipe_continuous.py"
 TIME_LIMIT = 300  # seconds for one test
 KILLED, WRONG_PACKAGE = "killed", 99
 FORK = multiprocessing.get_context("fork")
@@ -499,7 +503,43 @@ MUTANTS = [
         ".square().flatten(1).mean(1)",
         laws("the_simple_loss_is_the_squared_error_of_the_target"),
     ),
-    *(Mutant(*row) for row in (*MEASURING, *MODELS, *CATEGORICAL, *DENSITY)),
+    # Recipes that learn the variance or the schedule.
+    Mutant(
+        "recipe: the hybrid's weight is not passed on",
+        "recipe/objective.py",
+        "partial(gaussian.hybrid_loss, p, weight=weight)",
+        "partial(gaussian.hybrid_loss, p)",
+        (f"{IDDPM}::test_the_bound_does_not_reach_the_channel_of_the_mean",),
+    ),
+    Mutant(
+        "recipe: u at the start of each part of [0, 1]",
+        "recipe/objective.py",
+        "(t - 1 + place) / T",
+        "(t - 1 + 0 * place) / T",
+        (f"{VDM}::test_u_is_uniform_over_the_batch",),
+    ),
+    Mutant(
+        "recipe: a learned schedule is decayed like the network",
+        "model/weights.py",
+        "((list(group), 0.0)",
+        "((list(group), weight_decay)",
+        (f"{VDM}::test_the_curve_is_clipped_apart_and_not_decayed",),
+    ),
+    Mutant(
+        "the limit's parts of [0, 1] are T, not T - 1",
+        "gaussian/continuous.py",
+        "(t - 2 + place) / (T - 1)), noise) / (T - 1)",
+        "(t - 2 + place) / T), noise) / T",
+        (f"{VDM}::test_the_limit_of_the_untrained_network_is_its_closed_form",),
+    ),
+    Mutant(
+        "a chain along the curve in the network's dtype",
+        "model/continuous.py",
+        "copy.deepcopy(trained.log_snr).double().requires_grad_(False)",
+        "trained.log_snr",
+        (f"{VDM}::test_a_network_in_bfloat16_leaves_the_schedule_as_it_is",),
+    ),
+    *(Mutant(*row) for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *TRAINERS)),
 ]
 
 
@@ -540,6 +580,7 @@ class Place:
             print(f"the copy is not what is imported: {found}")
             os._exit(WRONG_PACKAGE)
         quiet = ["-x", "-q", "-p", "no:cacheprovider", "--noconftest"]
+        quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # for what diffusers imported
         sys.exit(pytest.main([*quiet, *tests]))
 
 
@@ -599,12 +640,11 @@ def main() -> int:
 def run(mutants: Sequence[Mutant], temporary: Path, jobs: int) -> list[str]:
     """The outcomes, printed as they come from `jobs` processes."""
     results: SimpleQueue[Result] = FORK.SimpleQueue()
-    for number in range(jobs):
-        folder = temporary / str(number)
-        if number:
-            Place(folder).copy_from(temporary / "0")
-        share = mutants[number::jobs]
-        FORK.Process(target=work, args=(share, folder, results)).start()
+    folders = [temporary / str(number) for number in range(jobs)]
+    for folder in folders[1:]:  # before any process puts an error into the first
+        Place(folder).copy_from(folders[0])
+    for number, folder in enumerate(folders):
+        FORK.Process(target=work, args=(mutants[number::jobs], folder, results)).start()
     outcomes = []
     for _ in mutants:
         what, outcome, seconds = results.get()

@@ -21,6 +21,13 @@ DENSITY = [
         (f"{LATENTS}what_has_no_bits_gives_none",),
     ),
     (
+        "nats of a density among the bits of a metric (H09)",
+        "metrics.py",
+        "            found.unit.require_bits()\n",
+        "",
+        (f"{DATA}results_keep_their_unit_through_every_door",),
+    ),
+    (
         "integers measured as real numbers (H06)",
         "data/points.py",
         "if not self.numbers.is_floating_point():",

@@ -219,7 +219,7 @@ def test_sample_writes_a_picture_and_inspect_says_what_the_model_is(nelbo, run, 
     assert (code, out.strip()) == (0, str(path))
     with Image.open(path) as picture:
         assert picture.size == (2 * 64 + 8, 2 * 64 + 8)
-    code, out, _ = nelbo("inspect", run)
+    code, out, _ = nelbo("inspect", run, "--json", "-")
     assert code == 0
     assert json.loads(out)["parametrization"] == "levels"
 
@@ -228,7 +228,8 @@ def test_demo_makes_every_file_that_it_names(nelbo, recipe_file, tmp_path):
     folder = tmp_path / "demo"
     code, out, _ = nelbo("demo", "--recipe", recipe_file(**{"chain.schedule.T": 20}), "-o", folder)
     assert code == 0
-    made = {"model.safetensors", "log.jsonl", "result.json", "samples.png", "report.html"}
+    made = {"model.safetensors", "log.jsonl", "speed.jsonl"}
+    made |= {"result.json", "samples.png", "report.html"}
     assert {path.name for path in folder.iterdir()} == made
     assert all(str(folder / name) in out for name in made)
     assert "4.0875" in out  # log2 17

@@ -12,6 +12,7 @@ from linear_bound import through_the_model
 from nelbo.data import Images, Points, as_points, load_for
 from nelbo.errors import BadInput
 from nelbo.gaussian.controls import AffineControl
+from nelbo.metrics import BitsPerDim
 from nelbo.report import BITS, Unit, per_image
 from nelbo.report.evaluation_plots import plots_of
 from nelbo.tasks.compare import compare
@@ -128,7 +129,7 @@ def test_the_change_of_scale_is_the_jacobian():
 
 
 def test_results_keep_their_unit_through_every_door(tmp_path):
-    """JSON, files of both kinds, plots. Kills: bits_per_dim of a density anywhere."""
+    """JSON, files of both kinds, plots. Kills: bits of a density anywhere."""
     result = nelbo.evaluate(model((2,)), points(40, 2), exhaustive=True, distortion=True)
     tree = json.loads(result.to_json())
     assert (tree["bits_per_dim"], tree["unit"]) == (None, "nats/dim, density of data")
@@ -148,6 +149,8 @@ def test_results_keep_their_unit_through_every_door(tmp_path):
     text = str(compare(model((2,)), model((2,), variance="large"), points(40, 2), budget=2000))
     assert "nats/dim, density of data: A" in text
     assert "bits" not in text
+    for found in (result, result.per_image):
+        refused("density of data has no bits/dim", BitsPerDim(dims=2).update, found)
 
 
 def test_the_unit_of_levels_is_bits():

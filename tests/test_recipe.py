@@ -10,7 +10,8 @@ from nelbo.recipe import Recipe
 
 
 def test_the_recipes_of_the_package_are_read_and_built():
-    assert recipe.names() == ["digits", "digits-d3pm", "digits-ddpm"]
+    names = ["digits", "digits-d3pm", "digits-ddpm", "digits-iddpm", "digits-vdm"]
+    assert recipe.names() == names
     for name in recipe.names():
         model = recipe.build(recipe.read(name), (1, 8, 8), 17)
         assert model.name == name
@@ -39,7 +40,7 @@ def test_a_recipe_survives_its_own_toml(tmp_path):
             'time_input = "fraction"',
             "not for gaussian chains: use one of",
         ),
-        ('objective = "bound"', 'objective = "hybrid"', "hybrid is not for gaussian chains"),
+        ('objective = "bound"', 'objective = "hybrid"', "no target for levels"),
         ("V_1 =", "V1 =", "chain.V"),
         ("first = 9.2", "first = -9.2", "log SNR must fall"),
         ('decoder = "levels"', 'decoder = "levels', "is no TOML"),
@@ -54,7 +55,7 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_the_key(tmp_path, old,
 
     def use():
         choices = recipe.read(path)
-        recipe.objective(choices, recipe.build(choices, (1, 8, 8), 17).chain)
+        recipe.objective(choices, recipe.build(choices, (1, 8, 8), 17))
 
     with pytest.raises(BadInput, match=message) as error:
         use()
@@ -146,9 +147,9 @@ def test_the_hybrid_objective_is_of_the_second_family():
     choices = categorical_recipe("uniform", [0.2, 0.6])
     tree = choices.model_dump()
     tree["training"] |= {"objective": "hybrid", "auxiliary": 0.5}
-    chain = recipe.build(choices, (1, 8, 8), 17).chain
+    model = recipe.build(choices, (1, 8, 8), 17)
     x_0, t = torch.randint(0, 17, (2, 1, 8, 8)), torch.tensor([1, 2])
     noise = KeyedNoise.of(0, torch.arange(2))
-    plain = recipe.objective(choices, chain)(x_0, t, noise)
-    hybrid = recipe.objective(Recipe.model_validate(tree), chain)(x_0, t, noise)
+    plain = recipe.objective(choices, model)(x_0, t, noise)
+    hybrid = recipe.objective(Recipe.model_validate(tree), model)(x_0, t, noise)
     assert (hybrid > plain).all()

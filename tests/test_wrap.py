@@ -1,10 +1,12 @@
 """Any network by its own conventions: each one stated, each one changing what it should."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import nn
 
 import nelbo
@@ -128,6 +130,60 @@ def test_a_network_of_t_below_T_is_the_sub_chain_of_these():
     assert model.facts["sources"]["steps"]["value"] == "999 of 1..1000"
 
 
+def test_every_task_asks_the_network_for_each_time():
+    """Once for one image, in evaluating L_0 twice.
+
+    Kills: H15, a loop that never takes the last step, begins at the wrong one or repeats one.
+    """
+    network = Affine().eval()
+    model = wrap(network, schedule={"name": "linear", "T": 20})
+    image = LEVELS[None]
+    for task, times in (
+        (lambda: nelbo.sample(model, 1), [*range(20)]),
+        (lambda: nelbo.evaluate(model, image, exhaustive=True), [0, *range(20)]),
+        (lambda: nelbo.loss(model, image.expand(40, -1, -1, -1)), [*range(20)] * 2),
+    ):
+        network.told.clear()
+        task()
+        assert sorted(network.told) == sorted(times)
+
+
+def test_samples_are_of_the_distribution_that_is_measured():
+    """All 64,000 pixels against the exact masses of p(x_0) by level; linear network, T = 4.
+
+    Kills: H16 (sampler and bound of two models), H18 (a last step without its noise).
+    """
+    betas, n = [0.02, 0.1, 0.3, 0.6], 16
+    model = wrap(Affine().eval(), schedule=betas, variance="large", levels=n)
+    chain = Betas.kept(betas)
+    A, B = reading("eps", chain, 0.5, 0.25)
+    before = chain.a_prev
+    onto = np.sqrt(before) * chain.beta / (1 - chain.a_bar)  # x0-hat's share of the mean
+    kept = np.sqrt(1 - chain.beta) * (1 - before) / (1 - chain.a_bar)
+    m, P, V = 0.0, 1.0, chain.variance("large")
+    for t in reversed(range(4)):
+        slope = onto[t] * A[t] + kept[t]
+        m, P = slope * m + onto[t] * B[t], slope**2 * P + V[t]
+    edges = np.linspace(-1, 1, n)[1:] - 1 / (n - 1)
+    mass = np.diff(norm.cdf(edges, m, math.sqrt(P)), prepend=0, append=1)
+    levels = nelbo.sample(model, 4000, seed=1)
+    expected = mass * levels.numel()
+    assert expected.min() > 20
+    chi2 = ((np.bincount(levels.flatten(), minlength=n) - expected) ** 2 / expected).sum()
+    assert abs(chi2 - (n - 1)) < 4 * math.sqrt(2 * (n - 1))
+
+
+def test_a_network_that_works_in_place_is_measured_all_the_same():
+    """Kills: an x_t that the network has changed before the posterior mean is taken of it."""
+
+    def network(x_t, t):
+        t.add_(7)
+        return x_t.mul_(0.5).add_(0.25)
+
+    model = wrap(network, time_input=lambda schedule, t: t)
+    assert through_the_model(model, LEVELS) == pytest.approx(truth(), rel=1e-10)
+
+
 @dataclass
 class Output:
     sample: torch.Tensor
@@ -237,12 +293,27 @@ def test_the_weights_of_a_module_are_known_and_those_of_a_callable_are_not():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_measuring_puts_the_mode_of_the_users_network_back(training):
-    """Kills: H40, a network left in training mode by an evaluation."""
+@pytest.mark.parametrize("dropping", [True, False])
+def test_a_wrapped_network_is_given_back_as_it_was(training, dropping):
+    """Every part of it, by every task. Kills: H40, the mode of the whole given to its parts."""
     network = Affine().train(training)
-    model = wrap(network)
-    nelbo.evaluate(model, LEVELS[None], budget=40)
-    assert network.training is network.drop.training is training
+    network.drop.train(dropping)
+    model = wrap(network, schedule={"name": "linear", "T": 5})
+    for use in (
+        lambda: None,
+        lambda: nelbo.evaluate(model, LEVELS[None], budget=40),
+        lambda: nelbo.sample(model, 1),
+        lambda: nelbo.derive(model, LEVELS[None], paths=2),
+    ):
+        use()
+        assert (network.training, network.drop.training) == (training, dropping)
+
+
+def test_dropout_is_off_while_a_network_in_training_is_measured():
+    """Kills: H40. The figure is the one of the network in evaluation mode, to the last bit."""
+    modes = (Affine().train(), Affine().eval())
+    found = [nelbo.evaluate(wrap(network), LEVELS[None], budget=40) for network in modes]
+    assert found[0].total.mean == found[1].total.mean
 
 
 def test_evaluate_and_sample_take_a_wrapped_model():
@@ -284,6 +355,7 @@ def test_a_variance_may_be_any_function_of_the_schedule():
     model = wrap(Affine().eval(), variance=mean_of_both).every(10)
     assert asked == [1000, 10]
     assert model.facts["variance"] == "geometric"
+    assert model.facts["sources"]["V_1"]["changes_bound"] is False
     chain = Betas.kept(BETAS, [100 * i for i in range(1, 11)])
     V = np.sqrt(chain.beta * np.concatenate([chain.beta[:1], chain.tilde[1:]]))
     expected = closed_form(chain, V, *reading("eps", chain, 0.5, 0.25), LEVELS, 256)
@@ -313,10 +385,14 @@ def test_a_variance_may_be_any_function_of_the_schedule():
         ({"steps": [3, 2]}, "kept steps must increase"),
         ({"steps": [1, 1001]}, r"must increase within 1\.\.1000"),
         ({"decoder": "levels"}, "needs the levels parametrization"),
+        ({"predicts": "levels", "V_1": 0.1}, "V_1 = 0.1 would change nothing"),
+        ({"variance": "learned", "V_1": "beta_1"}, "V_1 = beta_1 would change nothing"),
+        ({"variance": small, "V_1": 0.1}, "V_1 = 0.1 would change nothing"),
+        ({"predicts": "levels", "clip": True}, "clip would change nothing"),
     ],
 )
 def test_a_wrong_choice_is_refused_in_one_line(changes, message):
-    """Kills: H25, a choice guessed."""
+    """Kills: H25, a choice guessed, one that is recorded and not used (H17)."""
     with pytest.raises(BadInput, match=message) as error:
         wrap(Affine(), **changes)
     assert "\n" not in str(error.value)

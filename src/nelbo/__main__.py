@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from nelbo.cli import app
-from nelbo.errors import BadInput, NonFinite
+from nelbo.errors import BadInput, NonFinite, Stopped
 
 __all__ = ["main"]
 
@@ -55,6 +55,10 @@ def _answer(error: Exception) -> int:
         return BAD_INPUT
     if isinstance(error, NonFinite):
         return NON_FINITE
+    if isinstance(error, Stopped):
+        return 128 + error.signal
+    if isinstance(error, OSError) and error.filename is not None:
+        return FAILED  # the disk's, and it names the file
     _say("this is a failure, not a wrong input; --debug shows where")
     return FAILED
 

@@ -1,6 +1,6 @@
 """What a command answers when it cannot go on: one line for the user and an exit code."""
 
-__all__ = ["BadInput", "NonFinite"]
+__all__ = ["BadInput", "NonFinite", "Stopped"]
 
 
 class BadInput(ValueError):
@@ -9,3 +9,11 @@ class BadInput(ValueError):
 
 class NonFinite(ArithmeticError):
     """A value is NaN or infinite; the message names the quantity, t, images and rank. Exit 3."""
+
+
+class Stopped(Exception):
+    """A signal ended the work after it was saved; the message says how it goes on. 128 + signal."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -2,37 +2,96 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nelbo.errors import BadInput
 
-__all__ = ["new_folder", "write"]
+__all__ = ["append", "new_folder", "sweep", "sync", "write"]
 
 
 def write(path: str | Path, content: bytes) -> Path:
     """Writes the file so that a reader sees the old content or the new, never a part.
 
     Raises:
-        OSError: the disk refuses; the file at path is then as it was, and no litter is left.
+        OSError: the disk refuses; the file at path is then as it was, or new and whole, and no
+            litter is left. The error names the path and the bytes that are needed.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with _naming(path, len(content)):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            try:
+                _put(handle, content)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_at(path.parent)
     return path
+
+
+def append(path: str | Path, content: bytes) -> None:
+    """Adds to the file's end, handing it to the operating system.
+
+    Raises:
+        OSError: the disk refuses; a part may have been added.
+    """
+    with _naming(path, len(content)):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            _put(handle, content)
+        finally:
+            os.close(handle)
+
+
+def sync(path: str | Path) -> None:
+    """Waits until what was added to the file is on the disk.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with _naming(path, 0):
+        _sync_at(Path(path))
+
+
+def sweep(folder: str | Path, name: str = "") -> None:
+    """Removes what killed writers of `name`, or of any file, left in a folder of no other writer.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for path in Path(folder).glob(f".{name}.*" if name else ".*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: str | Path, needed: int) -> Iterator[None]:
+    """An error that says which file, and how many bytes there must be room for."""
+    try:
+        yield
+    except OSError as error:
+        why = f"{error.strerror} ({needed:,} bytes)" if needed else error.strerror
+        raise OSError(error.errno, why, str(path)) from error
+
+
+def _put(handle: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+
+
+def _sync_at(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def new_folder(path: str | Path) -> Path:

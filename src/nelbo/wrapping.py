@@ -65,8 +65,9 @@ def wrap(
     data: images, or a spec such as digits:test, that say shape and levels; else `shape` (C, H, W)
         and `levels`, the number of levels that a pixel has.
     range: the real numbers that level 0 and the last level stand for; default (-1, 1).
-    clip: whether x0-hat is clipped to the range, or another range; default not.
-    V_1: the decoder's variance: a number, beta_1 or beta_tilde_2; default beta_tilde_2.
+    clip: whether x0-hat is clipped to the range, or another range; default not. Not with levels.
+    V_1: the decoder's variance, where small, large or learned-range leave it open: a number, beta_1
+        or beta_tilde_2; default beta_tilde_2.
     decoder: discretized-gaussian, the default, levels, or density: then the data are real numbers,
         points (N, *dims) of any shape, without levels and range, and the bound is in nats/dim.
     steps: the t, 1..T, that the network knows, where those are not all: a network trained on
@@ -93,6 +94,8 @@ def wrap(
         shape = _shape_of_points(data, shape, (levels, range, clip))
     else:
         shape, support, kind = _grid(data, shape, levels, range)
+    own = isinstance(variance, str) and variance != "learned" and ending != "levels"
+    _no_vain_choice(predicts, clip, None if own else V_1)
     rule: float | str = "beta_tilde_2"
     first, V_1_source = chosen(V_1, rule)
     clip, clip_source = chosen(clip, False)
@@ -103,7 +106,7 @@ def wrap(
         "T": Setting(whole.T, "option"),
         "predicts": Setting(predicts, "option"),
         "variance": Setting(variance if isinstance(variance, str) else _name(variance), "option"),
-        "V_1": Setting(first, V_1_source, ending != "levels" and variance != "learned"),
+        "V_1": Setting(first if own else None, V_1_source, own),
         "clip": Setting(clip, clip_source),
         "decoder": Setting(ending, decoder_source),
         "time_input": Setting(told, "option"),
@@ -139,6 +142,17 @@ def _check(network: object, variance: object) -> None:
             f"variance is one of {', '.join(VARIANCES)}, or a function of a Schedule; "
             f"got {variance!r}"
         )
+
+
+def _no_vain_choice(predicts: str, clip: object, V_1: object) -> None:
+    """Refuses what would be recorded and change nothing."""
+    if V_1 is not None:
+        raise BadInput(
+            f"V_1 = {V_1} would change nothing: it is decided by the levels decoder, by a learned "
+            "variance, by a function of a Schedule; leave it out"
+        )
+    if predicts == "levels" and clip:
+        raise BadInput("clip would change nothing: x0-hat of levels is in range by itself")
 
 
 def _data(

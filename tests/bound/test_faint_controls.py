@@ -2,7 +2,7 @@
 
 import torch
 
-from nelbo.bound.estimators import spread_offsets, systematic
+from nelbo.bound.estimators import spread_offsets, stratified
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.survey import Layout, Survey
 
@@ -24,8 +24,12 @@ def estimates(seed, skew):
     totals.index_add_(1, layout.bin, control.T)
     survey = Survey(layout, IMAGES, ("noise",), totals.expand(2, -1, -1)[..., None])
     for stage, strata in enumerate((2, 6)):
-        offsets = spread_offsets(KeyedNoise.of(seed + 1000 * stage, torch.arange(IMAGES)))
-        rows = systematic(layout.share, strata, offsets)
+        keys = (
+            KeyedNoise.of(1000 * seed + 100 * stage + part, torch.arange(IMAGES))
+            for part in range(strata)
+        )
+        offsets = torch.stack([spread_offsets(key) for key in keys])
+        rows = stratified(layout.share, strata, offsets)
         place = (rows.t - 2, rows.image)
         survey.add(rows, value[place], control[place][:, None])
     mean, variance = survey.estimate()

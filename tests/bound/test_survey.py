@@ -223,14 +223,14 @@ def test_the_expected_share_is_a_predictor_with_known_totals():
     assert float(variance.max()) < 1e-16 * float(terms.sum(1).max()) ** 2
 
 
-def test_the_scale_of_a_control_does_not_matter_and_one_of_zeros_is_none():
-    """Estimates in other units are the same ones. Kills: a ridge of one size for all predictors."""
+def test_a_larger_control_does_as_well_and_one_of_zeros_is_none():
+    """A faint one may not be multiplied up (test_faint_controls). Kills: a ridge of one size."""
     T, images = 50, 16
     terms, layout = table(images, T), even(50)
     control = 0.6 * terms + table(images, T, seed=5)
     rows = stratified(layout.share, 4, free_offsets(images, 4, 3))
     wanted = surveyed(terms, [control], layout, [rows]).estimate()
-    for others in ([1e6 * control], [1e-6 * control], [-control], [control, 0 * control]):
+    for others in ([1e6 * control], [1e3 * control], [-control], [control, 0 * control]):
         for got, want in zip(
             surveyed(terms, others, layout, [rows]).estimate(), wanted, strict=True
         ):

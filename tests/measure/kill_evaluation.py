@@ -26,6 +26,7 @@ import ranks
 
 OUTPUTS = ("--json", "result.json", "--per-image", "images.csv", "--record", "record")
 SAMPLED = ("--max-images", "60", "--budget", "1800", "--batch-size", "16")
+WAIT = 10.0  # seconds after which a survivor is waiting for a rank that never came
 EVERY_T = ("--max-images", "30", "--exhaustive", "--steps", "60", "--batch-size", "16")
 
 
@@ -59,21 +60,26 @@ class Torchrun:
 
 
 class Forked:
-    """Two ranks alone."""
+    """Two ranks, and what any launcher does when one of them has gone: the other is told to end."""
 
     def __init__(self, folder, *arguments):
         target = functools.partial(ranks.nelbo, folder=folder)
         self.ranks = ranks.Ranks(folder, target, *arguments)
 
     def kill(self, victims):
+        """The victims; then, as torchrun's agent would, whom they had not met yet and who waits."""
         for victim in victims:
             self.ranks.kill(victim)
+        for rank, process in enumerate(self.ranks.processes):
+            process.join(WAIT)
+            self.ranks.kill(rank)
 
     def running(self):
         return any(process.is_alive() for process in self.ranks.processes)
 
     def done(self):
         """Whether the process that writes ended well."""
+        self.ranks.end_together()
         return self.ranks.ended()[0].code == 0
 
 

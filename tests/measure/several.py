@@ -1,20 +1,23 @@
 """What ranks do in the tests of processes: small evaluations, observed and disturbed."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
+import ranks
 import torch
 from torch import nn
 
 import nelbo
+from nelbo import pretrained
 from nelbo.bound.noise import KeyedNoise
 from nelbo.data import load
 from nelbo.errors import NonFinite
 from nelbo.measure import Processes, Record
 from nelbo.tasks.evaluate import evaluate
 
-T, BATCH, LONG = 6, 4, 7
+T, BATCH, LONG = 6, 4, 11
 COLUMNS = ("total", "L_T", "L_mid", "L_0", "se")
 
 
@@ -123,3 +126,23 @@ def kept_in(folder, batches, stages=4):
     record.close()
     keys = [(stage, batch) for stage in range(stages) for batch in range(batches)]
     return [key for key in keys if record.get(*key) is not None]
+
+
+def nelbo_with_nan(t, rank, *arguments):
+    """The command line, with a network that gives NaN at t in one rank."""
+    inner = pretrained.load
+
+    def load(*options, **more):
+        model = inner(*options, **more)
+        forward, wanted = model.network.forward, float(model.chain.q.schedule.log_snr[t].float())
+
+        def broken(x_t, told):
+            right = (told != wanted)[:, None, None, None]
+            return forward(x_t, told).where(right, torch.nan)
+
+        if int(os.environ["RANK"]) == rank:
+            model.network.forward = broken
+        return model
+
+    pretrained.load = load
+    ranks.nelbo(*arguments)

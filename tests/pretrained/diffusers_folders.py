@@ -1,5 +1,7 @@
 """Tiny networks of diffusers, written to disk by diffusers itself."""
 
+import json
+
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, DiTTransformer2DModel, UNet2DModel
 
@@ -28,8 +30,8 @@ def unet(outputs=1, bias=None, channels=1, **config):
     return network
 
 
-def dit(outputs=2, channels=1):
-    """A DiT for 4x4 images of three classes, with random weights."""
+def dit(outputs=2, bias=None, channels=1):
+    """A DiT for 4x4 images of three classes with random weights, or one that answers `bias`."""
     torch.manual_seed(0)
     network = DiTTransformer2DModel(
         num_attention_heads=2,
@@ -44,6 +46,9 @@ def dit(outputs=2, channels=1):
     )
     for parameter in network.parameters():  # some start at zero, and would hide the label
         torch.nn.init.normal_(parameter, std=0.2)
+    if bias is not None:  # of 2x2 pixels, channels last
+        torch.nn.init.zeros_(network.proj_out_2.weight)
+        network.proj_out_2.bias.data = torch.tensor(bias).repeat(4)
     return network
 
 
@@ -54,7 +59,25 @@ def pipeline(folder, network=None, **scheduler):
     return folder
 
 
+def bare(folder, network, **scheduler):
+    """A model folder with its scheduler's config, as a pipeline that diffusers has no class for."""
+    network.save_pretrained(folder)
+    DDPMScheduler(**scheduler).save_pretrained(folder)
+    return folder
+
+
 def schedule_only(folder, **config):
     """The folder of a DDPMScheduler's config."""
     DDPMScheduler(**config).save_pretrained(folder)
     return folder
+
+
+def training_folder(place):
+    """checkpoint-N of accelerate: unet and unet_ema, and the pipeline's scheduler above."""
+    for name, bias in (("unet", 0.25), ("unet_ema", 0.5)):
+        unet(1, [bias]).save_pretrained(place / "checkpoint-500" / name)
+    config = place / "checkpoint-500" / "unet_ema" / "config.json"
+    # what EMAModel adds to the config
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"decay": 0.99, "power": 0.7}))
+    DDPMScheduler().save_pretrained(place / "scheduler")
+    return place / "checkpoint-500"

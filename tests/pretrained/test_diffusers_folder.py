@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from diffusers.schedulers import scheduling_ddpm
-from diffusers_folders import dit, pipeline, schedule_only, unet
+from diffusers_folders import bare, dit, pipeline, schedule_only, training_folder, unet
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 import nelbo
@@ -22,6 +22,20 @@ from nelbo.pretrained import load, recipe_of
 LEVELS = torch.arange(0, 256, 17).reshape(1, 4, 4)
 BETAS = np.linspace(1e-4, 0.02, 1000)
 KINDS = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
+BIASES = {
+    "fixed_small": [0.25],
+    "fixed_large": [0.25],
+    "learned_range": [0.25, -0.5],
+    "fixed_small_log": [0.25],
+    "fixed_large_log": [0.25],
+    "learned": [0.25, 0.5],
+}
+CASES = [  # all six names for one prediction, the three variances for the others
+    (prediction, variance)
+    for prediction in KINDS
+    for variance in BIASES
+    if prediction == "epsilon" or variance in ("fixed_small", "fixed_large", "learned_range")
+]
 KEPT = {
     None: None,
     "leading": np.arange(50) * 20 + 1,
@@ -44,27 +58,27 @@ def refused(message, *arguments, **options):
 
 
 @pytest.mark.parametrize("spacing", list(KEPT))
-@pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_large", "learned_range"])
-@pytest.mark.parametrize("prediction_type", list(KINDS))
+@pytest.mark.parametrize(("prediction_type", "variance_type"), CASES)
+@pytest.mark.parametrize("architecture", [unet, dit])
 def test_the_bound_of_an_affine_network_is_its_closed_form(
-    tmp_path, prediction_type, variance_type, spacing
+    tmp_path, architecture, prediction_type, variance_type, spacing
 ):
-    """A UNet2DModel whose last layer has bias alone: each term within 1e-5, T = 1000 and 50.
+    """A network whose last layer has bias alone: each term within 1e-5, T = 1000 and 50.
 
     And within 1e-10 where the chain's arithmetic is in float64.
 
-    Kills: H05, H10, H11, H12, H14 (the sub-chain's variances), a lost or float32 schedule (H22).
+    Kills: H05, H10, H11, H12, H13, H14 (the sub-chain's variances), a lost or float32 schedule
+    (H22), an architecture whose channels are read in another order.
     """
-    learned = variance_type == "learned_range"
-    bias = [0.25, -0.5] if learned else [0.25]
+    bias = BIASES[variance_type]
     kind = {"prediction_type": prediction_type, "variance_type": variance_type}
     kind["timestep_spacing"] = spacing or "leading"
-    pipeline(tmp_path / "pipe", unet(len(bias), bias), clip_sample=False, **kind)
-    model = load(tmp_path / "pipe", levels=256)
+    bare(tmp_path / "net", architecture(len(bias), bias), clip_sample=False, **kind)
+    model = load(tmp_path / "net", levels=256)
     model = model if spacing is None else model.every(50)
     chain = Betas.kept(BETAS, KEPT[spacing])
-    name = {"fixed_small": "small", "fixed_large": "large"}.get(variance_type, "learned")
-    V = chain.variance(name, f=0.25)
+    name = variance_type.removeprefix("fixed_").removesuffix("_log")
+    V = np.full(model.T, 0.5) if name == "learned" else chain.variance(name, f=0.25)
     A, B = reading(KINDS[prediction_type], chain, 0.0, 0.25)
     truth = closed_form(chain, V, A, B, LEVELS, 256)
     assert through_the_model(model, LEVELS) == pytest.approx(truth, rel=1e-10)
@@ -155,17 +169,6 @@ def test_twice_the_channels_means_twice_those_of_the_data(plain, tmp_path):
     nine = pipeline(tmp_path / "nine", unet(1, channels=3))
     refused("takes 3 channels and gives 1", nine)
     refused("no channels for a variance: leave variance drop out", plain, variance="drop")
-
-
-def training_folder(place):
-    """checkpoint-N of accelerate: unet and unet_ema, and the pipeline's scheduler above."""
-    for name, bias in (("unet", 0.25), ("unet_ema", 0.5)):
-        unet(1, [bias]).save_pretrained(place / "checkpoint-500" / name)
-    config = place / "checkpoint-500" / "unet_ema" / "config.json"
-    # what EMAModel adds to the config
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"decay": 0.99, "power": 0.7}))
-    DDPMScheduler().save_pretrained(place / "scheduler")
-    return place / "checkpoint-500"
 
 
 def test_the_moving_average_is_preferred_and_said(tmp_path):
@@ -354,6 +357,7 @@ def test_a_range_of_clipping_that_is_not_the_datas_is_kept(tmp_path):
 
 def test_settings_for_a_model_of_our_own_are_refused(run):
     refused("holds its own settings: levels, label is for diffusers", run, levels=256, label=1)
+    refused("no model at none", "none", levels=256)
 
 
 def test_a_raw_learned_variance_that_is_negative_stops_the_evaluation(tmp_path):
@@ -373,6 +377,27 @@ def test_a_network_in_half_precision_leaves_the_schedule_alone(tmp_path, dtype):
     before = through_the_model(model, LEVELS)
     model.network.to(dtype)
     assert through_the_model(model, LEVELS) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_is_told_whole_steps(plain, dtype):
+    """Kills: t in the network's dtype, where 999 is 1000 (conventions 2.3)."""
+    model, told = load(plain), []
+    model.network.to(dtype)
+    model.network.call.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1]))
+    x = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    with torch.inference_mode():
+        for t in (2, 1000):
+            model.chain.p.step(x, torch.tensor([t]))
+        model.chain.p.decoder(x)
+    assert [(int(t), t.dtype) for t in told] == [(i, torch.int64) for i in (1, 999, 0)]
+    assert model.chain.q.schedule.alpha_bar.dtype == torch.float64
+
+
+def test_one_set_of_weights_is_not_both(plain):
+    """Kills: H37 (weights under a name that the folder does not give them)."""
+    for weights in ("ema", "raw"):
+        refused(f"does not say that they are {weights}", plain, weights=weights)
 
 
 def test_a_local_folder_never_asks_the_network(plain, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from diffusers.schedulers import scheduling_ddpm
-from diffusers_folders import pipeline, schedule_only, unet
+from diffusers_folders import dit, pipeline, schedule_only, unet
 
 from nelbo.errors import BadInput
 from nelbo.model import Model
@@ -33,14 +33,24 @@ VARIANCE_NAMES = (
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Pipelines of a plain network, and of one whose variance half is near 0.7, so positive."""
+    """For each architecture a plain network, and one whose variance half is near 0.7, so positive.
+
+    By (architecture, whether its channels are doubled).
+    """
     place = tmp_path_factory.mktemp("grid")
-    doubled = unet(outputs=2)
-    doubled.conv_out.weight.data[1] *= 0.01
-    doubled.conv_out.bias.data[1] = 0.7
+    convolutional, transformer = unet(outputs=2), dit(outputs=2)
+    convolutional.conv_out.weight.data[1] *= 0.01
+    convolutional.conv_out.bias.data[1] = 0.7
+    last = transformer.proj_out_2  # its outputs are 2x2 pixels of 2 channels, channels last
+    last.weight.data.view(4, 2, -1)[:, 1] *= 0.01
+    last.bias.data.view(4, 2)[:, 1] = 0.7
+    for name, network in (("plain-dit", dit(outputs=1)), ("doubled-dit", transformer)):
+        network.save_pretrained(place / name)
     return {
-        False: pipeline(place / "plain"),
-        True: pipeline(place / "doubled", doubled, variance_type="learned"),
+        ("unet", False): pipeline(place / "plain"),
+        ("unet", True): pipeline(place / "doubled", convolutional, variance_type="learned"),
+        ("dit", False): place / "plain-dit",
+        ("dit", True): place / "doubled-dit",
     }
 
 
@@ -53,10 +63,10 @@ def _read_once(monkeypatch):
 read_network_once = functools.cache(foreign.read_network)
 
 
-def loaded(folders, tmp_path, **config) -> Model:
+def loaded(folders, tmp_path, architecture="unet", **config) -> Model:
     learned = config.get("variance_type", "").startswith("learned")
     scheduler = schedule_only(tmp_path / "scheduler", **config)
-    return load(folders[learned], scheduler=scheduler, levels=17)
+    return load(folders[architecture, learned], scheduler=scheduler, levels=17)
 
 
 def theirs(monkeypatch, scheduler, output, index, x):
@@ -102,13 +112,28 @@ def test_the_reverse_step_is_that_of_ddpm_scheduler(
     H13 (a name read as a variance, a deviation or a log), H14 (one-step KLs of the full chain),
     H15 (index and t mixed up), H17 (clip forgotten), a swapped prediction type.
     """
-    config = {
-        "prediction_type": prediction_type,
-        "variance_type": variance_type,
-        "clip_sample": clip,
-        "timestep_spacing": "leading" if spacing == "all" else spacing,
-    }
-    model, scheduler = loaded(folders, tmp_path, **config), DDPMScheduler(**config)
+    kind = {"prediction_type": prediction_type, "variance_type": variance_type}
+    check_step(folders, tmp_path, monkeypatch, "unet", spacing, kind | {"clip_sample": clip})
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("variance_type", VARIANCE_NAMES)
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+def test_the_reverse_step_of_a_dit_is_that_of_ddpm_scheduler(
+    folders, tmp_path, monkeypatch, prediction_type, variance_type, clip, spacing
+):
+    """As above. Kills: channels of a transformer read in another order, its time or label lost."""
+    kind = {"prediction_type": prediction_type, "variance_type": variance_type}
+    check_step(folders, tmp_path, monkeypatch, "dit", spacing, kind | {"clip_sample": clip})
+
+
+def check_step(folders, tmp_path, monkeypatch, architecture, spacing, config):
+    """At t = 2, T/2 and T of the chain of 1000 steps or of 50 of them."""
+    config = config | {"timestep_spacing": "leading" if spacing == "all" else spacing}
+    variance_type = config["variance_type"]
+    model = loaded(folders, tmp_path, architecture, **config)
+    scheduler = DDPMScheduler(**config)
     # what fixed_large_log means is the variance of fixed_large: diffusers itself gives NaN
     right = DDPMScheduler(**config | {"variance_type": variance_type.replace("large_log", "large")})
     if spacing != "all":
@@ -357,7 +382,7 @@ def test_a_sampler_on_the_same_q_is_read_as_its_ddpm(folders, tmp_path, name):
     """
     scheduler = getattr(diffusers, name)(beta_end=0.03)
     scheduler.save_pretrained(tmp_path / "scheduler")
-    model = load(folders[False], scheduler=tmp_path / "scheduler", levels=17)
+    model = load(folders["unet", False], scheduler=tmp_path / "scheduler", levels=17)
     expected = DDPMScheduler.from_config(scheduler.config)
     alpha_bar = model.chain.q.schedule.alpha_bar[1:]
     assert torch.allclose(alpha_bar, expected.alphas_cumprod.double(), rtol=0, atol=1e-6)

@@ -62,7 +62,8 @@ def test_the_optimal_variance_is_not_worse_than_either_on_other_images(training,
 
 def test_an_improved_checkpoint_is_a_model_like_any_other(zero_run, tmp_path, nelbo):
     folder = tmp_path / "better"
-    code, out, err = nelbo("improve", zero_run, "-o", folder, "--steps", 5)
+    quick = ("--budget", 1000, "--max-images", 40)
+    code, out, err = nelbo("improve", zero_run, "-o", folder, "--steps", 5, *quick)
     assert (code, str(folder) in out) == (0, True), err
     model = pretrained.load(folder)
     assert model.T == 5

@@ -6,10 +6,12 @@ import torch
 
 from conftest import small_recipe
 from nelbo import pretrained
+from nelbo import recipe as recipes
 from nelbo.errors import BadInput, NonFinite
 from nelbo.model import loss
-from nelbo.tasks import train as training
 from nelbo.tasks.train import train
+from nelbo.tasks.train.batches import Batches
+from nelbo.tasks.train.learner import Average
 
 
 def test_the_same_recipe_gives_the_same_bytes(run, tmp_path):
@@ -69,7 +71,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(tmp_path, m
     def broken(*arguments):
         return torch.full((16,), torch.nan, requires_grad=True)
 
-    monkeypatch.setattr(training.recipes, "objective", lambda recipe, chain: broken)
+    monkeypatch.setattr(recipes, "objective", lambda recipe, model: broken)
     with pytest.raises(NonFinite, match=r"step 1, t = \[.*images \[.*digits.*rank 0"):
         train(small_recipe(), tmp_path / "r")
     assert not (tmp_path / "r" / "model.safetensors").exists()
@@ -78,11 +80,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(tmp_path, m
 def test_an_epoch_shows_every_image_once_whatever_the_batch_size():
     """Kills: a batch dropped or repeated where epochs meet."""
     for size in (1, 7, 16, 50):
-        stream = torch.cat([training._batch(step, size, 16, 5) for step in range(-(-48 // size))])
+        batches = Batches(16, size, 5)
+        stream = torch.cat([batches.at(step) for step in range(-(-48 // size))])
         for epoch in range(3):
             assert sorted(stream[16 * epoch : 16 * epoch + 16].tolist()) == list(range(16))
-    whole = training._batch(0, 48, 16, 5)
-    assert torch.equal(torch.cat([training._batch(step, 12, 16, 5) for step in range(4)]), whole)
+    whole, quarter = Batches(16, 48, 5).at(0), Batches(16, 12, 5)
+    assert torch.equal(torch.cat([quarter.at(step) for step in range(4)]), whole)
 
 
 def test_the_moving_average_is_warmed_up():
@@ -91,16 +94,14 @@ def test_the_moving_average_is_warmed_up():
     Kills: a fixed decay that keeps the first weights.
     """
     network = torch.nn.Linear(1, 1, bias=False)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=training._warmed_average(0.999)
-    )
+    average = Average(network, 0.999)
     expected = None
     for n in range(5):
         network.weight.data.fill_(n + 1.0)
-        average.update_parameters(network)
+        average.update()
         d = min(0.999, (1 + n) / (10 + n))
         expected = n + 1.0 if expected is None else d * expected + (1 - d) * (n + 1.0)
-    assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
+    assert average.network.weight.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_loss_is_the_bound_in_expectation_and_has_a_gradient(run):

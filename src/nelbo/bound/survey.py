@@ -21,8 +21,8 @@ from nelbo.bound.estimators import Rows
 __all__ = ["ControlTest", "Layout", "Survey"]
 
 BINS = 16  # of t with equal expected shares, each with coefficients of its own
-LEAN = 20.0  # rows by which a bin's coefficients lean on those of all bins
-POOLED = 1.0  # rows by which the latter lean on 0
+LEAN = 1.0  # rows by which a bin's coefficients lean on those of all bins
+POOLED = 1.0  # rows by which the latter lean on 0, where they explain nothing; less as they do
 FAINT = 0.05  # of the square that is left over: a smaller control counts as so large when fitted
 DEFENSIVE = 0.1  # the part of the chances that no finding may take away
 SUSPICIOUS = 5.0  # |z| beyond which what is stated of a control is not believed
@@ -263,32 +263,40 @@ class _Fit:
 
     def coefficients(self) -> Float64[Tensor, "2 bins k"]:
         """By half and bin; a bin with few rows leans on all bins together."""
-        zero = self.products.new_zeros(2, len(self.keep))
-        pooled = _leaning(self.products.sum(1), self.rows.sum(1), zero, POOLED)
+        products, rows = self.products.sum(1), self.rows.sum(1)
+        plain = _solve(products[..., :-1, :-1], products[..., :-1, -1])
+        total = products[..., -1, -1]
+        unexplained = _left(products, plain) / total.where(total > 0, 1.0)
+        pooled = _leaning(products, rows, torch.zeros_like(plain), POOLED * unexplained)
         pooled = pooled[:, None].expand(-1, self.layout.count, -1)
         return _leaning(self.products, self.rows, pooled, LEAN) * self.keep
 
     def rms(self) -> Float64[Tensor, " bins"]:
         """The root mean square over each bin of what is left, per share."""
         b = self.coefficients().flip(0)
-        full = torch.cat([-b, torch.ones_like(b[..., :1])], dim=-1)
-        left = torch.einsum("fbi,fbij,fbj->b", full, self.products, full)
+        left = _left(self.products, b).sum(0)
         shares = self.products[..., 0, 0].sum(0)  # of the rows: the bin's total, times a count
-        return (left.clamp(min=0) / shares.where(shares > 0, torch.inf)).sqrt()
+        return (left / shares.where(shares > 0, torch.inf)).sqrt()
 
 
-def _leaning(products: Tensor, rows: Tensor, toward: Tensor, strength: float) -> Tensor:
+def _left(products: Tensor, b: Tensor) -> Tensor:
+    """The sum of squares that the coefficients leave."""
+    full = torch.cat([-b, torch.ones_like(b[..., :1])], dim=-1)
+    left: Tensor = torch.einsum("...i,...ij,...j->...", full, products, full)
+    return left.clamp(min=0)
+
+
+def _leaning(products: Tensor, rows: Tensor, toward: Tensor, strength: float | Tensor) -> Tensor:
     """The least-squares solution, with `strength` rows more that say `toward`.
 
     A control that is faint in some rows must not explain what is left there: its coefficient
     would be huge, and where the control is not faint so would be its product.
     """
     xx, xy = products[..., :-1, :-1], products[..., :-1, -1]
-    left = torch.cat([-toward, torch.ones_like(toward[..., :1])], dim=-1)
-    least = FAINT * torch.einsum("...i,...ij,...j->...", left, products, left).clamp(min=0)
     size = torch.diagonal(xx, dim1=-2, dim2=-1).clone()
-    size[..., 1:] = torch.maximum(size[..., 1:], least[..., None])  # the share is never faint
-    lean = strength * size / rows.clamp(min=1)[..., None]
+    least = FAINT * _left(products, toward)[..., None]
+    size[..., 1:] = torch.maximum(size[..., 1:], least)  # the share is never faint
+    lean = size * (strength / rows.clamp(min=1))[..., None]
     lean = torch.where(rows[..., None] > 0, lean, 1.0)
     return _solve(xx + torch.diag_embed(lean), xy + lean * toward)
 

@@ -1,5 +1,6 @@
 """Commands that make things: demo, train, sample, improve."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,18 +10,25 @@ from rich.table import Table
 
 from nelbo.cli.app import app
 from nelbo.cli.options import (
+    Budget,
     Device,
+    JsonOption,
+    MaxImages,
     ModelArgument,
+    Precision,
     Seed,
     Steps,
-    Weights,
-    WeightsOption,
+    check_folders,
     check_new,
     command,
     find_device,
     find_model,
+    find_training_data,
+    say_assumed,
 )
 from nelbo.cli.progress import bars
+from nelbo.cli.reading import Reading, reads_models
+from nelbo.errors import BadInput
 
 __all__ = ["demo", "improve", "sample", "train"]
 
@@ -56,39 +64,62 @@ def demo(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a .toml file.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name, or a .toml file; or the run to resume.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A new folder; default runs/NAME.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what is in the folder, if it is there.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a recipe into a new run folder.
+    """Train a recipe into a run folder; stopped or killed, it goes on from its last checkpoint.
 
     \b
     nelbo train digits -o runs/digits
     nelbo train my-recipe.toml
+    nelbo train --resume runs/digits
+    torchrun --nproc-per-node 2 -m nelbo train digits -o runs/digits --resume
     """
+    from nelbo.measure import Processes
     from nelbo.recipe import read
+    from nelbo.tasks.train import begun
     from nelbo.tasks.train import train as run
 
-    choices = read(recipe)
+    if recipe is None:
+        raise BadInput("nothing to train: give a recipe, or --resume and a run folder")
+    processes = Processes.started()  # before what may fail in one of them alone
+    if resume and output is None and Path(recipe).is_dir():
+        output, choices = Path(recipe), begun(recipe)
+    else:
+        choices = read(recipe)
     folder = output or Path("runs") / choices.name
-    with bars() as start:
-        progress = start(f"train {choices.name}")
-        made = run(choices, folder, device=find_device(device), progress=progress)
-    print(made)
+    with bars(processes.first) as start:
+        made = run(
+            choices,
+            folder,
+            device=find_device(device),
+            resume=resume,
+            processes=processes,
+            progress=start(f"train {choices.name}"),
+        )
+    if processes.first:
+        print(made)
 
 
 @app.command()
+@reads_models
 def sample(
     model: ModelArgument,
+    reading: Reading,
     output: Annotated[Path, typer.Option("-o", "--output", help="A .png or .npy file.")] = Path(
         "samples.png"
     ),
     count: Annotated[int, typer.Option("-n", "--count", help="How many.")] = 64,
     steps: Steps = None,
     seed: Seed = 0,
-    weights: WeightsOption = Weights.ema,
     device: Device = "auto",
 ) -> None:
     """Draw exact ancestral samples: a picture of all, or an array of levels.
@@ -102,61 +133,91 @@ def sample(
     from nelbo.tasks.sample import sample as run
 
     encode = encoder(output)
-    found = find_model(model, weights, device, steps)
+    found = find_model(model, reading, device, steps)
     n = found.grid.n  # before hours of work
+    say_assumed(found)
     with bars() as start:
         levels = run(found, count, seed=seed, progress=start(f"sample {found.name}"))
     print(files.write(output, encode(levels, n)))
 
 
 @app.command()
+@reads_models
 def improve(
     model: ModelArgument,
+    reading: Reading,
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
     data: Annotated[
         str | None, typer.Option(help="Training data; default what the run was trained on.")
     ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(help="Data to measure on; default the run's own test data, if it has any."),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(help="Else the share of the data that is kept to measure on.")
+    ] = 0.25,
     steps: Annotated[
         int | None, typer.Option(help="Steps of the new chain; default as many as help.")
     ] = None,
     per_time: Annotated[
         bool, typer.Option("--per-time", help="One variance for each t, not for each dimension.")
     ] = False,
+    precision: Precision = 0.01,
+    budget: Budget = None,
+    max_images: MaxImages = None,
     seed: Seed = 0,
-    weights: WeightsOption = Weights.ema,
     device: Device = "auto",
+    json: JsonOption = None,
 ) -> None:
     """Better bounds from the same weights: optimal variances, decoder and steps; no training.
 
+    Then measures what that was worth, before and after, on images that were not used for it.
+
     \b
     nelbo improve runs/digits -o runs/digits-20 --steps 20
-    nelbo compare runs/digits runs/digits-20
+    nelbo improve ./ddpm-cifar10 --data my-images/ -o ddpm-100 --steps 100
     """
-    from nelbo import data as specs
-    from nelbo.pretrained import recipe_of
+    from nelbo import files
+    from nelbo.report import BeforeAfter
+    from nelbo.tasks.compare import compare
     from nelbo.tasks.improve import improve as run
     from nelbo.tasks.improve import save
 
     check_new(output)
-    found = find_model(model, weights, device)
-    spec = data or recipe_of(model).data.train
-    images = specs.load(spec, levels=found.grid.n, grid=found.grid)
+    check_folders(("--json", json))
+    found = find_model(model, reading, device)
+    fitted, others = find_training_data(model, found, data, test, held_out, seed)
+    if max_images is not None:
+        others = others.first(max_images)
+    say_assumed(found)
     with bars() as start:
         better = run(
             found,
-            images,
+            fitted,
             steps=steps,
             per_dimension=not per_time,
             seed=seed,
             progress=start(f"improve {found.name}"),
         )
-    folder = save(model, better, output)
-    print(
-        f"{len(better.plan['steps'])} steps, {better.predicted:.4f} bits/dim predicted on the "
-        f"{better.plan['images']} images of {better.plan['data']} that it was fitted to; "
-        "measure it on others"
-    )
-    print(folder)
+        folder = save(model, better, output)
+        comparison = compare(
+            better.model,
+            found,
+            others,
+            precision=precision,
+            budget=budget,
+            seed=seed,
+            command=command(),
+            progress=start("before and after"),
+        )
+    result = BeforeAfter(better.plan, better.predicted, better.network_evaluations, comparison)
+    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
+    made = [folder]
+    if json not in (None, "-"):
+        made.append(files.write(str(json), result.to_json().encode()))
+    for path in made:
+        print(path, file=sys.stderr if json == "-" else sys.stdout)
 
 
 def _print_table(heading: tuple[str, str], rows: list[tuple[str, str]]) -> None:

@@ -1,5 +1,6 @@
 """Commands that measure models: evaluate, compare, derive, inspect."""
 
+import dataclasses
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -9,26 +10,31 @@ import typer
 
 from nelbo.cli.app import app
 from nelbo.cli.options import (
+    Budget,
     DataOption,
     Device,
     JsonOption,
+    MaxImages,
     ModelArgument,
+    Precision,
     Seed,
     SpacingOption,
     SplitOption,
     Steps,
-    Weights,
-    WeightsOption,
     check_folders,
     command,
     find_data,
     find_model,
+    find_models,
+    say_assumed,
 )
 from nelbo.cli.progress import bars
+from nelbo.cli.reading import Reading, Weights, reads_models
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
     from nelbo.data import Images, Points
+    from nelbo.report import Evaluation
 
 __all__ = ["compare", "derive", "evaluate", "inspect"]
 
@@ -41,13 +47,6 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
-Precision = Annotated[
-    float, typer.Option(help="Stop at this 95 % Monte Carlo half-width, in bits/dim.")
-]
-Budget = Annotated[
-    int | None, typer.Option(help="Spend at most this many network evaluations instead.")
-]
-MaxImages = Annotated[int | None, typer.Option(help="Use the first so many images.")]
 BatchSize = Annotated[int | None, typer.Option(help="Rows in a batch; default by size.")]
 RecordOption = Annotated[
     Path | None,
@@ -57,8 +56,10 @@ DtypeOption = Annotated[Dtype, typer.Option(help="Of the network alone; sums are
 
 
 @app.command()
+@reads_models
 def evaluate(
     model: ModelArgument,
+    reading: Reading,
     data: DataOption = None,
     split: SplitOption = None,
     precision: Precision = 0.01,
@@ -66,11 +67,13 @@ def evaluate(
     exhaustive: Annotated[bool, typer.Option(help="Evaluate every t of every image.")] = False,
     steps: Steps = None,
     spacing: SpacingOption = None,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="The bound of infinitely many steps (VDM).")
+    ] = False,
     max_images: MaxImages = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
     record: RecordOption = None,
-    weights: WeightsOption = Weights.ema,
     dtype: DtypeOption = Dtype.float32,
     device: Device = "auto",
     json: JsonOption = None,
@@ -87,21 +90,28 @@ def evaluate(
     nelbo evaluate runs/digits
     nelbo evaluate runs/digits --data my-images/ --precision 0.005 --plots plots/
     nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
+    nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
-    from nelbo import files
     from nelbo.measure import Processes
     from nelbo.report import per_image as table
     from nelbo.tasks.evaluate import evaluate as run
 
     if budget is not None and exhaustive:
         raise BadInput("--budget and --exhaustive exclude each other: give one")
+    if continuous and spacing is not None:
+        raise BadInput(
+            "--continuous and --spacing exclude each other: there are no steps to spread"
+        )
     check_folders(("--json", json), ("--per-image", per_image), ("--plots", plots))
     if per_image is not None:
         table.check_path(per_image)
     processes = Processes.started()  # before what may fail in one of them alone
-    found = find_model(model, weights, device, steps, spacing, dtype)
+    found = find_model(model, reading, device, steps, spacing, dtype)
+    found = found.in_the_limit() if continuous else found
     images = _first(find_data(model, found, data, split), max_images)
+    if processes.first:
+        say_assumed(found)
     with bars(processes.first) as start:
         result = run(
             found,
@@ -119,23 +129,15 @@ def evaluate(
         )
     if not processes.first:
         return
-    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
-    made = [] if json in (None, "-") else [files.write(str(json), result.to_json().encode())]
-    if per_image is not None:
-        made.append(table.write(result.per_image, per_image))
-    if plots is not None:
-        from nelbo.report.evaluation_plots import plots_of
-        from nelbo.report.plots import write_plots
-
-        made += write_plots(plots_of(result), plots)
-    for path in made:
-        print(path, file=sys.stderr if json == "-" else sys.stdout)
+    _write(result, json, per_image, plots)
 
 
 @app.command()
+@reads_models
 def compare(
     a: ModelArgument,
     b: ModelArgument,
+    reading: Reading,
     data: DataOption = None,
     split: SplitOption = None,
     precision: Precision = 0.01,
@@ -146,10 +148,7 @@ def compare(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     record: RecordOption = None,
-    weights: Annotated[
-        list[Weights] | None,
-        typer.Option(help="Moving average, the default, or last step; twice: of A, then of B."),
-    ] = None,
+    weights_b: Annotated[Weights | None, typer.Option(help="Of B, where not as of A.")] = None,
     dtype: DtypeOption = Dtype.float32,
     device: Device = "auto",
     json: JsonOption = None,
@@ -159,26 +158,23 @@ def compare(
     \b
     nelbo compare runs/a runs/b
     nelbo compare runs/a runs/b --data my-images/ --precision 0.002
-    nelbo compare runs/a runs/a --weights ema --weights raw
+    nelbo compare runs/a runs/a --weights ema --weights-b raw
     """
     from nelbo import files
     from nelbo.measure import Processes
     from nelbo.tasks.compare import compare as run
 
     check_folders(("--json", json))
-    chosen = weights or [Weights.ema]
-    if len(chosen) > 2:
-        raise BadInput(f"--weights is given once, or for A and for B; got it {len(chosen)} times")
     processes = Processes.started()
-    first, second = (
-        find_model(path, which, device, steps, spacing, dtype)
-        for path, which in ((a, chosen[0]), (b, chosen[-1]))
-    )
-    images = _first(find_data(a, first, data, split), max_images)
+    second = dataclasses.replace(reading, weights=weights_b or reading.weights)
+    of_a, of_b = find_models((a, b), (reading, second), device, steps, spacing, dtype)
+    images = _first(find_data(a, of_a, data, split), max_images)
+    if processes.first:
+        say_assumed(of_a, of_b)
     with bars(processes.first) as start:
         result = run(
-            first,
-            second,
+            of_a,
+            of_b,
             images,
             precision=precision,
             budget=budget,
@@ -197,7 +193,9 @@ def compare(
 
 
 @app.command()
+@reads_models
 def derive(
+    reading: Reading,
     model: Annotated[str | None, typer.Argument(help="Without one, three exact chains.")] = None,
     data: DataOption = None,
     split: SplitOption = None,
@@ -206,7 +204,6 @@ def derive(
     steps: Steps = None,
     seed: Seed = 0,
     dtype: Annotated[str, typer.Option(help="Of states and p: float64 or float32.")] = "float64",
-    weights: WeightsOption = Weights.ema,
     device: Device = "auto",
     json: JsonOption = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
@@ -224,12 +221,13 @@ def derive(
     from nelbo.tasks.derive import derive as run
 
     check_folders(("--json", json), ("--html", html))
-    if model is None and (data, split, steps) != (None, None, None):
-        raise BadInput("--data, --split and --steps are of a model: name one")
+    if model is None and ((data, split, steps) != (None, None, None) or reading != Reading()):
+        raise BadInput("--data, --split, --steps and how it is read are of a model: name one")
     found, chosen = None, None
     if model is not None:
-        found = find_model(model, weights, device, steps)
+        found = find_model(model, reading, device, steps)
         chosen = find_data(model, found, data, split)
+        say_assumed(found)
     with bars() as start:
         result = run(
             found,
@@ -256,22 +254,53 @@ def derive(
 
 
 @app.command()
-def inspect(model: ModelArgument, weights: WeightsOption = Weights.ema) -> None:
-    """Say what a model is: every choice that changes its bound."""
-    import json
+@reads_models
+def inspect(
+    model: ModelArgument, reading: Reading, steps: Steps = None, json: JsonOption = None
+) -> None:
+    """Say what a model is: every setting, where it is from, whether it changes the bound.
 
-    found = find_model(model, weights, "cpu", None)
-    facts = {
-        "name": found.name,
-        "sha256": found.sha256(),
-        "weights": found.weights,
-        "shape": list(found.shape),
-        **found.support.facts,
-        "parameters": sum(x.numel() for x in found.network.parameters()),
-        "T": found.T,
-        **found.facts,
-    }
-    print(json.dumps(facts, indent=1))
+    \b
+    nelbo inspect runs/digits
+    nelbo inspect ./ddpm-cifar10 --json -
+    """
+    from rich.console import Console
+
+    from nelbo import files
+    from nelbo.tasks.inspect import inspect as run
+
+    check_folders(("--json", json))
+    found = run(find_model(model, reading, "cpu", steps))
+    if json == "-":
+        print(found.to_json(), end="")
+        return
+    console = Console()
+    console.print(found.heading, highlight=False, markup=False, soft_wrap=True)
+    console.print(found.table())
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    if json is not None:
+        print(files.write(json, found.to_json().encode()))
+
+
+def _write(
+    result: "Evaluation", json: str | None, per_image: Path | None, plots: Path | None
+) -> None:
+    """Prints the result and writes what else was asked for, naming each file."""
+    from nelbo import files
+    from nelbo.report import per_image as table
+
+    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
+    made = [] if json in (None, "-") else [files.write(str(json), result.to_json().encode())]
+    if per_image is not None:
+        made.append(table.write(result.per_image, per_image))
+    if plots is not None:
+        from nelbo.report.evaluation_plots import plots_of
+        from nelbo.report.plots import write_plots
+
+        made += write_plots(plots_of(result), plots)
+    for path in made:
+        print(path, file=sys.stderr if json == "-" else sys.stdout)
 
 
 def _first(data: "Images | Points", count: int | None) -> "Images | Points":

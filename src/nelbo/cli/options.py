@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli.progress import bars
+from nelbo.cli.reading import Reading
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -19,23 +21,27 @@ if TYPE_CHECKING:
     from nelbo.model import Model
 
 __all__ = [
+    "Budget",
     "DataOption",
     "Device",
     "JsonOption",
+    "MaxImages",
     "ModelArgument",
+    "Precision",
     "Seed",
     "Spacing",
     "SpacingOption",
     "SplitOption",
     "Steps",
-    "Weights",
-    "WeightsOption",
     "check_folders",
     "check_new",
     "command",
     "find_data",
     "find_device",
     "find_model",
+    "find_models",
+    "find_training_data",
+    "say_assumed",
 ]
 
 
@@ -48,14 +54,10 @@ class Spacing(StrEnum):
     optimal = "optimal"
 
 
-class Weights(StrEnum):
-    """Which weights of a checkpoint."""
-
-    ema = "ema"
-    raw = "raw"
-
-
-ModelArgument = Annotated[str, typer.Argument(help="A run folder or a checkpoint file.")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(help="A run folder, a checkpoint file, a diffusers folder, or hf:OWNER/NAME."),
+]
 DataOption = Annotated[
     str | None,
     typer.Option(help="digits, mnist:DIR, a folder, .npy or .npz; default the run's own."),
@@ -69,8 +71,17 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 SpacingOption = Annotated[
     Spacing | None, typer.Option(help="How --steps are spread; default the model's own way.")
 ]
-WeightsOption = Annotated[Weights, typer.Option(help="Moving average, or last step.")]
-Steps = Annotated[int | None, typer.Option(help="Use a chain of this many of the model's steps.")]
+Precision = Annotated[
+    float, typer.Option(help="Stop at this 95 % Monte Carlo half-width, in bits/dim.")
+]
+Budget = Annotated[
+    int | None, typer.Option(help="Spend at most this many network evaluations instead.")
+]
+MaxImages = Annotated[int | None, typer.Option(help="Use the first so many images.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(help="Use a chain of this many of the model's steps; any, in continuous time."),
+]
 
 
 def check_folders(*outputs: tuple[str, str | Path | None]) -> None:
@@ -88,7 +99,7 @@ def check_new(folder: Path) -> None:
 
 def find_model(
     path: str,
-    weights: Weights,
+    reading: Reading,
     device: str,
     steps: int | None = None,
     spacing: Spacing | None = None,
@@ -101,18 +112,52 @@ def find_model(
 
     if spacing is not None and steps is None:
         raise BadInput("--spacing needs --steps: say how many steps to spread")
-    model = load(path, weights=weights.value, device=str(find_device(device)))
+    model = load(path, device=str(find_device(device)), **reading.options)
     model.network.to(getattr(torch, dtype))
     if steps is None:
         return model
     return _optimal(path, model, steps) if spacing == "optimal" else model.every(steps, spacing)
 
 
+def find_models(
+    paths: Sequence[str],
+    readings: Sequence[Reading],
+    device: str,
+    steps: int | None,
+    spacing: Spacing | None,
+    dtype: str,
+) -> list["Model"]:
+    """A model for each path and reading; what is said of diffusers folders is said of those alone.
+
+    Raises:
+        BadInput: something is said of diffusers folders, and there is none.
+    """
+    from nelbo.pretrained import says_all
+
+    whole = [says_all(path) for path in paths]
+    each = [
+        Reading(weights=reading.weights) if own and not all(whole) else reading
+        for own, reading in zip(whole, readings, strict=True)
+    ]
+    pairs = zip(paths, each, strict=True)
+    return [find_model(path, how, device, steps, spacing, dtype) for path, how in pairs]
+
+
 def _optimal(path: str, model: "Model", steps: int) -> "Model":
-    """The sub-chain that is best on the data that the model was trained on."""
+    """The sub-chain that is best on the data that the model was trained on.
+
+    Raises:
+        BadInput: a model of another library, which names no data.
+    """
     from nelbo.data import load
     from nelbo.pretrained import recipe_of
     from nelbo.tasks.improve import optimal_steps
+
+    if "sources" in model.facts:
+        raise BadInput(
+            f"--spacing optimal needs training data, and {path} names none: give them to "
+            "nelbo improve, which makes a model of the best steps"
+        )
 
     images = load(recipe_of(path).data.train, levels=model.grid.n, grid=model.grid)
     with bars() as start:
@@ -121,16 +166,80 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
 
 
 def find_data(path: str, model: "Model", spec: str | None, split: str | None) -> "Images | Points":
-    """The data asked for, or else those that the model's recipe tests on."""
-    from nelbo.data import load, load_for
-    from nelbo.pretrained import recipe_of
+    """The data asked for, or else those that the model's recipe tests on.
 
-    if spec is not None:
-        return load_for(model.support, spec, split=split)
-    if split is not None:
+    Raises:
+        BadInput: no data, or data that are not of the model's shape and levels.
+    """
+    from nelbo.data import load_for
+    from nelbo.pretrained import recipe_of
+    from nelbo.types import Grid
+
+    if spec is None and split is not None:
         raise BadInput("--split needs --data: say of which data it is the split")
-    data = recipe_of(path).data
-    return load(data.test, levels=model.grid.n)
+    spec = spec or recipe_of(path).data.test
+    if isinstance(model.support, Grid):
+        return _images(model, spec, split)
+    return load_for(model.support, spec, split=split)
+
+
+def find_training_data(
+    path: str, model: "Model", spec: str | None, test: str | None, share: float, seed: int
+) -> tuple["Images", "Images"]:
+    """(what may be fitted to, what it is measured on), by default the run's own of each.
+
+    Where neither the user nor the model names the second, a share of the first is held out.
+
+    Raises:
+        BadInput: as `find_data`; a share that leaves nothing on one side.
+    """
+    from nelbo.pretrained import recipe_of
+    from nelbo.tasks.improve import held_out
+
+    images = _images(model, spec or recipe_of(path).data.train, None)
+    if test is None and "sources" not in model.facts:
+        test = recipe_of(path).data.test
+    if test is None:
+        return held_out(images, share, seed)
+    others = _images(model, test, None)
+    if others.sha256 == images.sha256:
+        raise BadInput(f"{test} is what the model would be fitted to: measure on other images")
+    return images, others
+
+
+def _images(model: "Model", spec: str, split: str | None) -> "Images":
+    """The images of a spec as the model takes them."""
+    from nelbo.data import load
+
+    try:
+        images = load(spec, split=split, levels=model.grid.n, grid=model.grid)
+    except BadInput as error:
+        told = model.facts.get("sources", {}).get("levels", {})
+        if told.get("source") != "default" or "levels" not in str(error):
+            raise
+        raise BadInput(f"{error}; {told['value']} is the default: --levels says another") from None
+    model.x_0(images.levels[:1])
+    return images
+
+
+def say_assumed(*models: "Model") -> None:
+    """On stderr, for each model of another library: its weights, and what no file of it says."""
+    for model in models:
+        sources = model.facts.get("sources", {})
+        assumed = [
+            f"{name} {entry['value']}"
+            for name, entry in sources.items()
+            if entry["source"] == "default" and entry["changes_bound"]
+        ]
+        if sources:
+            folder = model.facts["network"]["folder"]
+            print(f"{model.name}: weights {model.weights}, of {folder}/", file=sys.stderr)
+        if assumed:
+            print(
+                f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
+                "(nelbo inspect shows all, --help how to say otherwise)",
+                file=sys.stderr,
+            )
 
 
 def find_device(name: str) -> "torch.device":

@@ -34,11 +34,11 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Update]]:
 
         def start(label: str) -> Update:
             bar = progress.add_task(label, total=None, text="")
-            started = time.monotonic()
+            rate = _Rate()
 
             def update(done: int, expected: int | None, text: str) -> None:
-                rate = f"{done / max(time.monotonic() - started, 1e-9):,.0f}/s  {text}"
-                progress.update(bar, completed=done, total=expected, text=rate)
+                text = f"{rate.at(done, time.monotonic()):,.0f}/s  {text}"
+                progress.update(bar, completed=done, total=expected, text=text)
 
             return update
 
@@ -46,17 +46,33 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Update]]:
 
 
 def _lines(label: str) -> Update:
-    started = last = time.monotonic()
+    last, speed = time.monotonic(), _Rate()
 
     def update(done: int, expected: int | None, text: str) -> None:
         nonlocal last
         now = time.monotonic()
+        rate = speed.at(done, now)
         if now - last < SECONDS_BETWEEN_LINES and done != expected:
             return
         last = now
-        rate = done / max(now - started, 1e-9)
-        left = "" if expected is None else f", {max(expected - done, 0) / rate:.0f} s left"
+        seconds = max((expected or 0) - done, 0) / max(rate, 1e-9)
+        left = "" if expected is None else f", {seconds:.0f} s left"
         of = "" if expected is None else f"/{expected:,}"
         print(f"{label}: {done:,}{of}, {rate:,.0f}/s{left}  {text}", file=sys.stderr)
 
     return update
+
+
+class _Rate:
+    """What is done in a second since the first report, which may be of work that was resumed."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.first: tuple[int, float] | None = None
+
+    def at(self, done: int, now: float) -> float:
+        if self.first is None:
+            self.first = (done, now)
+            return done / max(now - self.started, 1e-9)
+        before, since = self.first
+        return (done - before) / max(now - since, 1e-9)

@@ -48,9 +48,7 @@ def load(
     if body == "digits" or head == "mnist":
         images = _named(head, place, split)
         if n not in (None, images.n):
-            raise BadInput(
-                f"{shown(spec)}: has {images.n} levels; {n} were declared; leave that out"
-            )
+            raise BadInput(f"{shown(spec)}: has {images.n} levels; {n} were declared")
         return images
     return _at(spec, body, split, n, grid)
 

@@ -189,6 +189,7 @@ class LevelLikelihood:
     """
 
     grid: Grid
+    name: str = "level-likelihood"
 
     def __call__(
         self,
@@ -306,11 +307,20 @@ class ContinuousGaussian(nn.Module):
         Its mean over u uniform on [0, 1] is L_inf, -1/2 times the integral of
         |x_0 - x0-hat|^2 dSNR (Kingma et al. 2021, section 5).
         """
-        return self._diffusion(x_0, self.log_snr.at(u), noise)
+        return self._diffusion(x_0, self.log_snr.at(u), noise.at(constant_time(2, x_0)))
+
+    def transition_term(self, x_0: Batch, t: Time, noise: Noise, T: int) -> Nats:
+        """What L_{t-1} of `chain(T)` becomes when its step is cut into ever more, t >= 2.
+
+        The diffusion term at u uniform on the span of the step, over T - 1, with the step's own
+        noise. The means of t = 2..T add up to L_inf.
+        """
+        place = noise.at(constant_time(0, x_0)).uniform(torch.empty(len(x_0), 1))[:, 0]
+        return self._diffusion(x_0, self.log_snr.at((t - 2 + place) / (T - 1)), noise) / (T - 1)
 
     def _diffusion(self, x_0: Batch, curve: Curve, noise: Noise) -> Nats:
         log_snr = curve.log_snr
-        x_u = self.marginal(x_0, log_snr).sample(noise.at(constant_time(2, x_0)))
+        x_u = self.marginal(x_0, log_snr).sample(noise)
         error = (x_0 - self.predict(x_u, log_snr).x_0).square().flatten(1).sum(1).double()
         return (-0.5 * curve.derivative * log_snr.exp()).to(error.device) * error
 
@@ -337,7 +347,10 @@ class ContinuousGaussian(nn.Module):
         Raises:
             BadInput: as `LogSNR.schedule` and `GaussianReverse`.
         """
-        schedule = self.log_snr.schedule(T)
+        return self.along(self.log_snr.schedule(T))
+
+    def along(self, schedule: Schedule) -> Chain[Gaussian]:
+        """As `chain`, of a schedule on the curve, such as a sub-chain of a chain's."""
         q, emission = GaussianForward(schedule), self.emission
         p = GaussianReverse(
             self.network,
@@ -365,7 +378,7 @@ def training_loss(
     apart, or choose variance_weight. Per example; any weighted sum of it has these gradients.
     """
     curve = model.log_snr.at(u)
-    diffusion = model._diffusion(x_0, curve, noise)
+    diffusion = model._diffusion(x_0, curve, noise.at(constant_time(2, x_0)))
     scale = 2 * variance_weight * diffusion.detach()
     for part in (curve.w, curve.w_slope):
         if part.requires_grad:  # the interior reaches the loss through these two alone

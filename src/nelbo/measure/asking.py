@@ -21,6 +21,7 @@ from nelbo.measure.processes import Processes
 from nelbo.measure.record import Record
 from nelbo.model import Model
 from nelbo.networks.batches import in_batches
+from nelbo.networks.mode import evaluating
 from nelbo.report import Unit
 
 __all__ = ["Asking", "Progress", "measuring"]
@@ -28,7 +29,7 @@ __all__ = ["Asking", "Progress", "measuring"]
 Progress = Callable[[int, int | None, str], None]
 """Called with (evaluations done, evaluations expected if known, the running result)."""
 
-CELLS = 2**18  # numbers in the images of a chunk: 4096 digits, 85 CIFAR images
+CELLS = 2**16  # numbers in the images of a chunk: 1024 digits, 21 CIFAR images; more on a GPU
 CONTEXT = 2**27  # numbers that may be kept of what a network says of the images
 TURNS = 8  # batches of each process between two meetings, where the end of one is noticed
 
@@ -36,15 +37,8 @@ TURNS = 8  # batches of each process between two meetings, where the end of one 
 @contextmanager
 def measuring(models: Sequence[Model]) -> Iterator[None]:
     """No dropout, no gradients; the networks' modes are put back afterwards."""
-    modes = [model.network.training for model in models]
-    for model in models:
-        model.network.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for model, training in zip(models, modes, strict=True):
-            model.network.train(training)
+    with evaluating(*(model.network for model in models)), torch.inference_mode():
+        yield
 
 
 @final
@@ -74,7 +68,8 @@ class Asking:
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise BadInput(f"the batch size must be at least 1; got {self.batch_size}")
-        most = max(1, CELLS // self.models[0].dims)
+        cells = CELLS if self.models[0].device.type == "cpu" else 16 * CELLS
+        most = max(1, cells // self.models[0].dims)
         self.batch = self.batch_size or most  # rows that a network is asked for at once
         self.chunk = max(1, most // self.batch) * self.batch  # that anything else is done on
         self.limit = self.chunk  # halved where memory does not suffice
@@ -157,6 +152,9 @@ class Asking:
             values, predictors, errors = [], [], []
             for model, own in zip(self.models, controls, strict=True):
                 x_0 = model.x_0(self.images.values[image])
+                if model.transition is not None:
+                    values.append(model.transition(x_0, t, noise))
+                    continue
                 x_t = model.chain.q.marginal(x_0, t).sample(noise)
                 q, p = model.chain.q.posterior(x_t, x_0, t), model.chain.p.step(x_t, t)
                 values.append(q.kl(p))
@@ -218,7 +216,7 @@ class Asking:
             try:
                 with ExitStack() as asked:
                     for model in self.models:
-                        asked.enter_context(in_batches(model.network, self.batch))
+                        asked.enter_context(in_batches(model.asked, self.batch))
                     parts = [compute(part) for part in batch.split(size)]
                 return [torch.cat(columns) for columns in zip(*parts, strict=True)]
             except RuntimeError as error:

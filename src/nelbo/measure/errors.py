@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nelbo.bound.estimators import Rows
 from nelbo.errors import BadInput
+from nelbo.gaussian.continuous import LikelihoodDecoded
 from nelbo.gaussian.decoder import Discretized, LevelPosterior
 from nelbo.gaussian.optimal_variance import SquaredError, optimal_V_1
 from nelbo.gaussian.reverse import GaussianReverse
@@ -47,8 +48,14 @@ def gaussian_reverse(model: Model) -> GaussianReverse:
     """The model's p_theta.
 
     Raises:
-        BadInput: it is of another family, whose variance is no choice.
+        BadInput: it is of another family, whose variance is no choice, or its decoder does not
+            ask the network.
     """
+    if isinstance(model.chain.p, LikelihoodDecoded):
+        raise BadInput(
+            f"{model.name} decodes by the level likelihood, which has nothing to improve: train "
+            "it with decoder levels or discretized-gaussian"
+        )
     if not isinstance(model.chain.p, GaussianReverse):
         raise BadInput(f"{model.name} is no Gaussian chain: it has no variance to improve")
     return model.chain.p

@@ -1,13 +1,15 @@
-"""The processes that share an evaluation: one, or those that torchrun or accelerate started."""
+"""The processes that share the work: one, or those that torchrun or accelerate started."""
 
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, final
 
 import psutil
 import torch
+from torch import Tensor
 
 from nelbo.errors import BadInput
 
@@ -59,13 +61,29 @@ class Processes:
         if self.size == 1:
             return [value]
         gathered: list[Any] = [None] * self.size
-        try:
+        with self._together():
             torch.distributed.all_gather_object(gathered, value)
+        return gathered
+
+    def add_up(self, numbers: Tensor) -> Tensor:
+        """The sum over the processes, in place, the same bits in each of them.
+
+        Raises:
+            ConnectionError: another process has ended.
+        """
+        if self.size > 1:
+            with self._together():
+                torch.distributed.all_reduce(numbers)
+        return numbers
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        try:
+            yield
         except RuntimeError as error:
             raise ConnectionError(
                 f"rank {self.rank} stops because {self._ended()} ended before the work was done"
             ) from error
-        return gathered
 
     def require_same(self, plan: Mapping[str, Any]) -> None:
         """Refuses to begin where processes have different models, data or settings.

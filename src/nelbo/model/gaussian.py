@@ -17,9 +17,12 @@ from nelbo.gaussian.reverse import GaussianReverse, TimeInput
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Tabulated, Variance
 from nelbo.model.model import Model, evenly
+from nelbo.model.settings import Setting, as_facts
 from nelbo.types import Batch, Grid, Reals, Support
 
 __all__ = ["gaussian_model", "improved"]
+
+IMPROVED = ", improved"
 
 
 def gaussian_model(
@@ -117,18 +120,24 @@ def _context(
 
 
 def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
-    """The sub-chain of plan["steps"] with these variances, row t for its own step t.
+    """The chain that keeps the t of plan["steps"], with these variances, row i for the i-th.
 
-    plan: also "variance", the name of the table; what else it holds is reported.
+    plan: "steps", counted as the network is told them, also where the model is a sub-chain itself;
+    "variance", the name of the table; what else it holds is reported. A variance that the network
+    gives is dropped.
 
     Raises:
-        BadInput: the model is no Gaussian chain; a sub-chain of the result, whose variances are
-            for its own steps only.
+        BadInput: the model is no Gaussian chain, or has not these steps; a sub-chain of the
+            result, whose variances are for its own steps only.
     """
     p = model.chain.p
     if not isinstance(p, GaussianReverse):
         raise BadInput(f"{model.name} is no Gaussian chain: it has no variance to improve")
-    schedule, variance = p.q.schedule.subchain(plan["steps"]), Tabulated(plan["variance"], table)
+    kept = {t: place for place, t in enumerate(p.q.schedule.kept.tolist(), start=1)}
+    if not set(plan["steps"]) <= set(kept):
+        raise BadInput(f"the chain of {model.name} has not the steps {plan['steps'][:8]}")
+    schedule = p.q.schedule.subchain([kept[t] for t in plan["steps"]])
+    variance = Tabulated(plan["variance"], table, p.variance.outputs)
 
     def only(asked: Schedule) -> Variance:
         if asked.T != schedule.T:
@@ -138,7 +147,9 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
             )
         return variance
 
-    facts = {key: x for key, x in model.facts.items() if key not in ("variance", "V_1")}
+    facts = {key: x for key, x in model.facts.items() if key not in ("variance", "V_1", "spacing")}
+    if "sources" in facts:
+        facts["sources"] = _sources(facts["sources"], plan, schedule, variance)
     return gaussian_model(
         p.network,
         schedule,
@@ -149,10 +160,26 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
         clip=p.clip,
         grid=model.support,
         shape=model.shape,
-        name=f"{model.name}, improved",
+        name=f"{model.name.removesuffix(IMPROVED)}{IMPROVED}",
         facts={**facts, "improved": dict(plan)},
         weights=model.weights,
     )
+
+
+def _sources(
+    before: Mapping[str, Any], plan: Mapping[str, Any], schedule: Schedule, variance: Variance
+) -> dict[str, Any]:
+    """The settings with their sources, where some were improved."""
+    replaced = ("variance", "variance_type", "V_1", "steps", "timestep_spacing", "steps_offset")
+    kept = {name: entry for name, entry in before.items() if name not in replaced}
+    if "weights" in kept:
+        kept["weights"] = {**kept["weights"], "value": plan["weights"]}
+    settings = {
+        "variance": Setting(plan["variance"], "improve"),
+        "V_1": Setting(variance.V_1, "improve"),
+        "steps": Setting(f"{schedule.T} of 1..{schedule.whole_T}", "improve"),
+    }
+    return {**kept, **as_facts(settings)}
 
 
 def _described(p: GaussianReverse, grid: Support) -> dict[str, Any]:

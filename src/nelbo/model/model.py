@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nelbo.bound.chain import Chain
 from nelbo.bound.control import Control
 from nelbo.bound.estimators import low_discrepancy_times, one_time
-from nelbo.bound.noise import KeyedNoise
+from nelbo.bound.noise import KeyedNoise, Noise
 from nelbo.data import Images, Points
 from nelbo.errors import BadInput
 from nelbo.types import Batch, Grid, Nats, Support, Time
@@ -62,6 +62,12 @@ class Model:
     For cheap evaluation: `controls(levels, context)` are control variates for these images, made
     with the help of `context(decoder, x_1)`, what the network says of the images at t = 1;
     `squared_error(q, p, t)` is |x_0 - x0-hat|^2, read off the two conditionals of x_{t-1}.
+
+    In continuous time: `discretize` makes the chain of any number of steps, `limit` the model of
+    infinitely many in their place, whose L_{t-1} is what `transition(x_0, t, noise)` gives and not
+    its chain's. `apart` are groups of the network's weights whose gradients are of a kind of their
+    own, such as those of a learned schedule; `inner` is the part of the network that is asked at
+    (x_t, t), where that is not the whole.
     """
 
     name: str
@@ -80,6 +86,11 @@ class Model:
     context: Callable[[Any, Batch], Tensor] | None = None
     controls: Callable[[Tensor, Tensor | None], list[Control]] = lambda levels, context: []
     squared_error: Callable[[Any, Any, Time], Nats] | None = None
+    discretize: Callable[[int], "Model"] | None = None
+    limit: Callable[[], "Model"] | None = None
+    transition: Callable[[Batch, Time, Noise], Nats] | None = None
+    apart: tuple[tuple[nn.Parameter, ...], ...] = ()
+    inner: nn.Module | None = None
     encode: Callable[[Images, int, torch.device], Points] | None = None
 
     @property
@@ -95,6 +106,11 @@ class Model:
                 "and compare take it, in nats/dim; this needs levels"
             )
         return self.support
+
+    @property
+    def asked(self) -> nn.Module:
+        """What is called with (x_t, time)."""
+        return self.network if self.inner is None else self.inner
 
     @property
     def dims(self) -> int:
@@ -146,19 +162,32 @@ class Model:
         return self.embed(levels.to(self.device), dtype)
 
     def every(self, steps: int, spacing: str | None = None) -> "Model":
-        """The chain of `steps` of this one's steps.
+        """The chain of `steps` of this one's steps, or of any number in continuous time.
 
         spacing: even, quadratic (dense at small t) or log-snr (even in log SNR); None for the
-        model's own `spacing`.
+        model's own `spacing`, or even along the curve of a model in continuous time.
 
         Raises:
-            BadInput: steps outside 1..T, an unknown spacing, or log-snr of a chain without one.
+            BadInput: steps outside 1..T, an unknown spacing, or log-snr of a chain without one;
+                steps below 2 in continuous time.
         """
+        if self.discretize is not None and spacing is None:
+            return replace(self.discretize(steps), weights=self.weights)
         if not 1 <= steps <= self.T:
             raise BadInput(f"steps must lie in 1..{self.T} for this model; got {steps}")
         if steps == self.T:
             return self
         return self.keeping(self._kept(steps, spacing))
+
+    def in_the_limit(self) -> "Model":
+        """Infinitely many steps in place of each of the chain's: the bound of continuous time.
+
+        Raises:
+            BadInput: a chain that has no steps between its steps.
+        """
+        if self.limit is None:
+            raise BadInput(f"{self.name} is no model in continuous time: its bound is its chain's")
+        return replace(self.limit(), weights=self.weights)
 
     def keeping(self, steps: Sequence[int]) -> "Model":
         """The chain of these of this one's steps."""

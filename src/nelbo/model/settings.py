@@ -6,8 +6,9 @@ from typing import Any, Literal, TypeVar, final
 
 __all__ = ["Setting", "Source", "as_facts", "chosen"]
 
-Source = Literal["recipe", "config", "default", "option"]
-"""A recipe of ours, a file beside the weights, a convention of the field, or the user's word."""
+Source = Literal["recipe", "config", "default", "option", "improve"]
+"""A recipe of ours, a file beside the weights, a convention of the field, the user's word, or
+what `nelbo improve` found."""
 
 Value = TypeVar("Value")
 

@@ -44,11 +44,12 @@ class Adapter(nn.Module):
             else:
                 self.constants[name] = value
         if isinstance(call, nn.Module):
-            self.train(call.training)  # or a task that puts the mode back would change it
+            self.training = call.training  # of this part alone: those of the call may differ
 
     def forward(self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"]) -> Tensor:
         repeated = {name: self._repeated(name, len(x_t)) for name in self.tensors}
-        output = _tensor(self.call(x_t, time, **self.constants, **repeated))
+        # copies, since a network that works in place would change the chain's own state
+        output = _tensor(self.call(x_t.clone(), time.clone(), **self.constants, **repeated))
         return output if self.channels is None else output[:, : self.channels]
 
     def _repeated(self, name: str, count: int) -> Tensor:

@@ -9,10 +9,11 @@ from nelbo.errors import BadInput
 from nelbo.model import Model
 from nelbo.pretrained.diffusers_folder import is_diffusers
 from nelbo.pretrained.foreign import Options, load_foreign
-from nelbo.pretrained.hub import download, is_hub_name
+from nelbo.pretrained.hub import is_hub_name, place_of
+from nelbo.pretrained.improved import is_improved, keep_improved, load_improved
 from nelbo.pretrained.ours import file_of, load_ours, recipe_of
 
-__all__ = ["file_of", "load", "recipe_of"]
+__all__ = ["file_of", "keep_improved", "load", "recipe_of", "says_all"]
 
 
 def load(
@@ -63,16 +64,25 @@ def load(
     options = Options(
         levels, range, variance, clip, V_1, label, size, scheduler, decoder, latent, condition
     )
-    name, place = str(path), Path(path)
-    if not place.exists() and is_hub_name(name):
-        place = download(name)
-    else:
-        name = place.resolve().name
-    if place.is_dir() and is_diffusers(place):
-        model = load_foreign(place, name, options, weights)
-    elif options != Options():
+    place = place_of(path)
+    if says_all(place) and options != Options():
+        if not is_improved(place):
+            file_of(place)  # or what is not there at all would be told that it has settings
         raise BadInput(f"{place} holds its own settings: {options.given} is for diffusers folders")
-    else:
+    name = Path(path).resolve().name if Path(path).exists() else str(path)
+    if is_improved(place):
+        model = load_improved(place, name, weights)
+    elif says_all(place):
         model = load_ours(place, weights or "ema")
+    else:
+        model = load_foreign(place, name, options, weights)
     model.network.eval().to(torch.device(device or "cpu"))
     return model
+
+
+def says_all(path: str | Path) -> bool:
+    """Whether nothing may be said of it beside its files: it is of ours, or was improved."""
+    place = Path(path)
+    if not place.exists() and is_hub_name(str(path)):
+        return False
+    return is_improved(place) or not (place.is_dir() and is_diffusers(place))

@@ -1,6 +1,6 @@
 """A model of a diffusers folder: every setting that changes its bound, honoured and told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -50,10 +50,22 @@ class Options:
     latent: Latent | None = None
     condition: str | Path | None = None
 
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Options":
+        """From what `told` said."""
+        pairs = {name: told[name] for name in ("range", "size") if isinstance(told.get(name), list)}
+        return cls(**{**told, **{name: tuple(pair) for name, pair in pairs.items()}})
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The options that were given, as JSON."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return {name: str(x) if isinstance(x, Path) else x for name, x in given.items()}
+
     @property
     def given(self) -> str:
         """The names of the options that were given."""
-        return ", ".join(name for name, value in vars(self).items() if value is not None)
+        return ", ".join(self.told)
 
 
 def load_foreign(
@@ -100,7 +112,7 @@ def load_foreign(
         grid=support,
         shape=network.shape,
         name=name,
-        facts=_facts(folder, network, scheduler, kind, settings),
+        facts={**_facts(folder, network, scheduler, kind, settings), "options": options.told},
         weights=folder.weights,
         spacing=scheduler.spacing,
     )

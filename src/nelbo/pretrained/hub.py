@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nelbo.errors import BadInput
 
-__all__ = ["download", "is_hub_name"]
+__all__ = ["is_hub_name", "place_of"]
 
 PREFIX = "hf:"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -20,7 +20,17 @@ def is_hub_name(path: str) -> bool:
     return bool(NAME.fullmatch(path)) and not Path(path.split("/")[0]).exists()
 
 
-def download(name: str) -> Path:
+def place_of(path: str | Path) -> Path:
+    """The path itself, or where the hub's model of that name is.
+
+    Raises:
+        BadInput: neither the hub nor its cache has it.
+    """
+    place = Path(path)
+    return _download(str(path)) if not place.exists() and is_hub_name(str(path)) else place
+
+
+def _download(name: str) -> Path:
     """The folder of the hub's cache that holds the model's configs and weights.
 
     HF_HUB_OFFLINE, HF_HOME and the token are huggingface_hub's own; offline, the cache is all.

@@ -16,7 +16,7 @@ from nelbo.model.settings import Setting
 from nelbo.pretrained.condition import read_condition
 from nelbo.pretrained.diffusers_folder import read_json, refuse_pointer
 
-__all__ = ["Network", "load_module", "read_network"]
+__all__ = ["Network", "files_of", "load_module", "read_network"]
 
 STEM = "diffusion_pytorch_model"
 CONDITIONAL = "UNet2DConditionModel"
@@ -97,6 +97,17 @@ def read_network(
         arguments=arguments,
         settings=settings,
     )
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The config of the network in a folder and the files of its weights.
+
+    Raises:
+        BadInput: as `read_network`, where there are no weights that can be read.
+    """
+    file = _weights_file(folder)
+    shards = sorted(folder.glob(f"{STEM}-*.safetensors")) if file.suffix == ".json" else []
+    return [folder / "config.json", file, *shards]
 
 
 def _class_of(config: Mapping[str, Any], folder: Path) -> str:

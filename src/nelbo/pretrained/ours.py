@@ -8,6 +8,7 @@ from nelbo import checkpoint, recipe
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
 from nelbo.model import Model, improved
+from nelbo.pretrained.hub import is_hub_name
 from nelbo.recipe import Recipe
 
 __all__ = ["file_of", "load_ours", "recipe_of"]
@@ -21,9 +22,9 @@ def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
     """
     found = checkpoint.load(file_of(path))
     description = found.description
-    model = recipe.build(_recipe(found), tuple(description["shape"]), description["levels"])
-    model.network.load_state_dict(found.part({"ema": "ema", "raw": "network"}[weights]))
-    model = replace(model, weights=weights)
+    state = found.part({"ema": "ema", "raw": "network"}[weights])
+    shape, n = tuple(description["shape"]), description["levels"]
+    model = replace(recipe.build(_recipe(found), shape, n, state), weights=weights)
     plan = description.get("improved")
     if plan is None:
         return model
@@ -41,8 +42,9 @@ def recipe_of(path: str | Path) -> Recipe:
     Raises:
         BadInput: there is none, and so no data that the model names itself.
     """
-    path = Path(path)
-    if path.is_dir() and not (path / checkpoint.NAME).is_file():
+    name, path = str(path), Path(path)
+    elsewhere = is_hub_name(name) and not path.exists()
+    if elsewhere or (path.is_dir() and not (path / checkpoint.NAME).is_file()):
         raise BadInput(f"{path} names no data: it was trained elsewhere, so say --data SPEC")
     return _recipe(checkpoint.load(file_of(path)))
 
@@ -51,6 +53,7 @@ def file_of(path: Path) -> Path:
     """The checkpoint file of a run folder, or the file itself."""
     if path.is_dir():
         if not (path / checkpoint.NAME).is_file():
+            _refuse_unfinished(path)
             raise BadInput(
                 f"{path} is no run: it has no {checkpoint.NAME}; nor is it a diffusers folder, "
                 "which has a model_index.json, or a config.json beside its weights"
@@ -59,6 +62,15 @@ def file_of(path: Path) -> Path:
     if not path.is_file():
         raise BadInput(f"no model at {path}: give a run folder or a checkpoint file")
     return path
+
+
+def _refuse_unfinished(path: Path) -> None:
+    made = sorted((path / "checkpoints").glob("*.safetensors"))
+    if made:
+        raise BadInput(
+            f"the training of {path} has not ended: go on with it by nelbo train --resume {path}, "
+            f"or name one of its checkpoints, such as {made[-1]}"
+        )
 
 
 def _recipe(found: Checkpoint) -> Recipe:

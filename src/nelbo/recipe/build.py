@@ -6,48 +6,58 @@ from functools import partial
 from typing import Any, TypeVar, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from nelbo.bound.chain import Chain
-from nelbo.bound.estimators import one_time
-from nelbo.bound.noise import Noise
 from nelbo.categorical import reverse as categorical
 from nelbo.categorical.dense import discretized_gaussian
-from nelbo.categorical.objective import hybrid_loss
 from nelbo.categorical.resampling import absorbing, uniform
-from nelbo.categorical.reverse import CategoricalReverse
 from nelbo.categorical.transition import Transition
 from nelbo.errors import BadInput
 from nelbo.gaussian import reverse as gaussian
+from nelbo.gaussian.continuous import (
+    ContinuousGaussian,
+    FixedLogSNR,
+    LearnedLogSNR,
+    LevelLikelihood,
+    LogSNR,
+)
 from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
-from nelbo.gaussian.objective import simple_loss
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
-from nelbo.gaussian.reverse import GaussianReverse
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
-from nelbo.model import Model, categorical_model, gaussian_model
+from nelbo.model import Model, categorical_model, continuous_model, gaussian_model
 from nelbo.networks.resnet import ResNet
 from nelbo.networks.unet import UNet
 from nelbo.recipe.choices import (
     CategoricalChoice,
+    ContinuousChoice,
     GaussianChoice,
+    LogSNRChoice,
     Recipe,
     ResNetChoice,
     UNetChoice,
 )
-from nelbo.types import Batch, Grid, Nats, Time
+from nelbo.types import Grid
 
-__all__ = ["build", "objective"]
+__all__ = ["build"]
 
 
-def build(recipe: Recipe, shape: tuple[int, ...], n: int) -> Model:
-    """The recipe's model for images of this shape with n levels, its weights fresh from the seed.
+def build(
+    recipe: Recipe, shape: tuple[int, ...], n: int, weights: Mapping[str, Tensor] | None = None
+) -> Model:
+    """The recipe's model for images of this shape with n levels.
+
+    weights: the state of the model's network, which may decide its schedule; fresh ones from the
+    seed without it.
 
     Raises:
         BadInput: choices that do not go together.
     """
-    builder = _Builder(recipe, shape, Grid(n, *recipe.data.range))
-    choice, schedule = recipe.chain, recipe.chain.schedule.make()
+    builder = _Builder(recipe, shape, Grid(n, *recipe.data.range), weights)
+    choice = recipe.chain
+    if isinstance(choice, ContinuousChoice):
+        return builder.continuous(choice)
+    schedule = choice.schedule.make()
     if isinstance(choice, CategoricalChoice):
         transition = _transition(choice, schedule, n)
         return builder.categorical(choice, builder.network(transition.K, n), transition)
@@ -55,23 +65,13 @@ def build(recipe: Recipe, shape: tuple[int, ...], n: int) -> Model:
     return builder.gaussian(choice, builder.network(1, outputs), schedule)
 
 
-def objective(recipe: Recipe, chain: Chain[Any]) -> Callable[[Batch, Time, Noise], Nats]:
-    """The recipe's training loss as a function of (x_0, t, noise), per example.
-
-    Raises:
-        BadInput: an objective that the chain's family does not have.
-    """
-    p, kind = chain.p, recipe.training.objective
-    if kind == "bound":
-        return partial(one_time, chain)
-    if kind == "simple" and isinstance(p, GaussianReverse):
-        return partial(simple_loss, p)
-    if kind == "hybrid" and isinstance(p, CategoricalReverse):
-        return partial(hybrid_loss, p, weight=recipe.training.auxiliary)
-    raise BadInput(f"training.objective {kind} is not for {recipe.chain.family} chains")
-
-
 Input = TypeVar("Input")
+Module = TypeVar("Module", bound=nn.Module)
+
+DECODERS: dict[str, Callable[[Grid], Decoder]] = {
+    "discretized-gaussian": Discretized,
+    "levels": LevelPosterior,
+}
 
 
 @final
@@ -82,14 +82,23 @@ class _Builder:
     recipe: Recipe
     shape: tuple[int, ...]
     grid: Grid
+    weights: Mapping[str, Tensor] | None
 
     def network(self, inputs: int, outputs: int) -> nn.Module:
-        """The network, fresh from the seed; so many channels per channel of the data."""
+        """The network with its weights; so many channels per channel of the data."""
+        return self._with_weights(self._fresh(inputs, outputs))
+
+    def _fresh(self, inputs: int, outputs: int) -> nn.Module:
         channels = self.shape[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.training.seed)
             choice = self.recipe.network
             return _network(choice, self.shape, inputs * channels, outputs * channels)
+
+    def _with_weights(self, module: Module) -> Module:
+        if self.weights is not None:
+            module.load_state_dict(self.weights)
+        return module
 
     def categorical(
         self, choice: CategoricalChoice, network: nn.Module, transition: Transition
@@ -104,30 +113,55 @@ class _Builder:
             grid=self.grid,
             shape=self.shape,
             name=self.recipe.name,
-            facts={**self._facts(), "transition": choice.transition},
+            facts={**self._facts(choice), "transition": choice.transition},
         )
 
     def gaussian(self, choice: GaussianChoice, network: nn.Module, schedule: Schedule) -> Model:
         """The DDPM model of this schedule, with this network."""
         grid = self.grid
-        decoder: Decoder = LevelPosterior(grid) if choice.decoder == "levels" else Discretized(grid)
         return gaussian_model(
             network,
             schedule,
             parametrization=_parametrization(choice, grid),
             variance=partial(_variance, choice),
-            decoder=decoder,
+            decoder=DECODERS[choice.decoder](grid),
             time_input=self._time_input(gaussian.TIME_INPUTS),
             clip=(grid.lo, grid.hi) if choice.clip else None,
             grid=grid,
             shape=self.shape,
             name=self.recipe.name,
-            facts=self._facts(),
+            facts=self._facts(choice),
         )
 
-    def _facts(self) -> dict[str, Any]:
-        schedule, network = self.recipe.chain.schedule, self.recipe.network
-        return {"schedule": schedule.model_dump(), "network": network.model_dump()}
+    def continuous(self, choice: ContinuousChoice) -> Model:
+        """The VDM model, its network fresh or with its weights, which hold the curve too."""
+        grid, told = self.grid, self.recipe.network.time_input
+        if told != "log-snr":
+            raise BadInput(
+                f"network.time_input {told} is not for continuous chains: use log-snr, by which "
+                "one network serves every number of steps"
+            )
+        parametrization = _parametrization(choice, grid)
+        by_likelihood = choice.decoder == "level-likelihood"
+        trained = ContinuousGaussian(
+            self._fresh(1, parametrization.outputs),
+            _log_snr(choice.log_snr),
+            parametrization=parametrization,
+            decoder=LevelLikelihood(grid) if by_likelihood else DECODERS[choice.decoder](grid),
+            clip=(grid.lo, grid.hi) if choice.clip else None,
+        )
+        return continuous_model(
+            self._with_weights(trained),
+            choice.T,
+            grid=grid,
+            shape=self.shape,
+            name=self.recipe.name,
+            facts={"network": self.recipe.network.model_dump()},
+        )
+
+    def _facts(self, choice: GaussianChoice | CategoricalChoice) -> dict[str, Any]:
+        network = self.recipe.network
+        return {"schedule": choice.schedule.model_dump(), "network": network.model_dump()}
 
     def _time_input(self, choices: Mapping[str, Input]) -> Input:
         name = self.recipe.network.time_input
@@ -139,7 +173,7 @@ class _Builder:
         return choices[name]
 
 
-def _parametrization(choice: GaussianChoice, grid: Grid) -> Parametrization:
+def _parametrization(choice: GaussianChoice | ContinuousChoice, grid: Grid) -> Parametrization:
     return PARAMETRIZATIONS.get(choice.parametrization) or Levels(grid)
 
 
@@ -147,6 +181,12 @@ def _variance(choice: GaussianChoice, schedule: Schedule) -> Variance:
     if choice.variance == "learned-range":
         return LearnedRange(schedule, first_variance(schedule, choice.V_1))
     return {"small": small, "large": large}[choice.variance](schedule, choice.V_1)
+
+
+def _log_snr(choice: LogSNRChoice) -> LogSNR:
+    if choice.name == "learned":
+        return LearnedLogSNR(choice.first, choice.last, choice.width)
+    return FixedLogSNR(choice.first, choice.last)
 
 
 def _transition(choice: CategoricalChoice, schedule: Schedule, n: int) -> Transition:

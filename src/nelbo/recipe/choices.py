@@ -1,8 +1,16 @@
 """The choices that make a run, as a tree of checked tables."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+)
 
 from nelbo.errors import BadInput
 from nelbo.gaussian.schedule import SCHEDULES, Schedule
@@ -10,7 +18,9 @@ from nelbo.gaussian.schedule import SCHEDULES, Schedule
 __all__ = [
     "KINDS",
     "CategoricalChoice",
+    "ContinuousChoice",
     "GaussianChoice",
+    "LogSNRChoice",
     "Recipe",
     "ResNetChoice",
     "Training",
@@ -64,6 +74,26 @@ class GaussianChoice(Part):
     clip: bool
 
 
+class LogSNRChoice(Part):
+    """log SNR along u in [0, 1]: a straight line, or learned, its ends too, from one that is."""
+
+    name: Literal["learned", "linear"]
+    first: float = 9.2
+    last: float = -9.0
+    width: int = Field(128, ge=1)
+
+
+class ContinuousChoice(Part):
+    """A DDPM in continuous time (VDM); T steps of it are measured unless others are asked for."""
+
+    family: Literal["continuous"]
+    log_snr: LogSNRChoice
+    T: int = Field(1000, ge=2)
+    parametrization: Literal["eps", "x_0", "v", "levels"]
+    decoder: Literal["discretized-gaussian", "levels", "level-likelihood"]
+    clip: bool
+
+
 class CategoricalChoice(Part):
     """A D3PM chain over the data's levels, by the kernel that its betas drive."""
 
@@ -97,6 +127,7 @@ class UNetChoice(Part):
 
 KINDS = {
     "gaussian": GaussianChoice,
+    "continuous": ContinuousChoice,
     "categorical": CategoricalChoice,
     "resnet": ResNetChoice,
     "unet": UNetChoice,
@@ -109,8 +140,34 @@ def _family(chain: object) -> object:
     return chain.get("family", "gaussian") if isinstance(chain, dict) else vars(chain)["family"]
 
 
+LATER = (
+    "accumulate",
+    "times",
+    "precision",
+    "compile",
+    "channels_last",
+    "checkpoint_every",
+    "keep",
+    "held_out",
+    "held_out_every",
+    "held_out_budget",
+    "patience",
+)
+"""Settings of training that the first checkpoints do not have: their defaults must stay."""
+
+
 class Training(Part):
-    """How long, how fast and by which loss; `auxiliary` weighs the second part of hybrid."""
+    """How long, how fast and by which loss; `auxiliary` weighs the second part of hybrid.
+
+    batch_size: images of one update, over all processes and all `accumulate` parts.
+    times: how the t of a batch are chosen; importance by what the losses at each t have been.
+    precision: what the network computes in; the loss is float32 whatever it is.
+    checkpoint_every, keep: steps from one checkpoint to the next, and how many are kept.
+    held_out: so many of the training images are not trained on, and the bound of the averaged
+        weights on them is measured every `held_out_every` steps, by `held_out_budget` evaluations
+        of each; the best weights by it are kept.
+    patience: stop after so many measurements without a better one.
+    """
 
     objective: Literal["bound", "simple", "hybrid"] = "bound"
     auxiliary: float = Field(0.01, ge=0)
@@ -122,6 +179,27 @@ class Training(Part):
     gradient_clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
     seed: int = Field(0, ge=0)
+    accumulate: int = Field(1, ge=1)
+    times: Literal["low-discrepancy", "uniform", "importance"] = "low-discrepancy"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    channels_last: bool = False
+    checkpoint_every: int = Field(1000, ge=1)
+    keep: int = Field(2, ge=1)
+    held_out: int = Field(0, ge=0)
+    held_out_every: int = Field(500, ge=1)
+    held_out_budget: int = Field(16, ge=4)
+    patience: int | None = Field(None, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Later settings only where they are used, so that older recipes stay byte for byte."""
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in dumped(self).items()
+            if key not in LATER or value != fields[key].default
+        }
 
 
 class Recipe(Part):
@@ -131,6 +209,7 @@ class Recipe(Part):
     data: Data
     chain: Annotated[
         Annotated[GaussianChoice, Tag("gaussian")]
+        | Annotated[ContinuousChoice, Tag("continuous")]
         | Annotated[CategoricalChoice, Tag("categorical")],
         Discriminator(_family),
     ]

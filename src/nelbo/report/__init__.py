@@ -3,6 +3,7 @@
 from nelbo.report.comparison import Comparison, Side
 from nelbo.report.derivation import ChainDerivation, Derivation, markdown
 from nelbo.report.evaluation import Curve, Evaluation, Look, Step, environment
+from nelbo.report.improvement import BeforeAfter
 from nelbo.report.page import page
 from nelbo.report.per_image import PerImage
 from nelbo.report.pictures import picture_grid
@@ -10,6 +11,7 @@ from nelbo.report.unit import BITS, Unit, bits_per_dim
 
 __all__ = [
     "BITS",
+    "BeforeAfter",
     "ChainDerivation",
     "Comparison",
     "Curve",

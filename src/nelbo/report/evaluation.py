@@ -165,7 +165,8 @@ class Evaluation:
             f"  images like these  {self._plus_minus(self.total)} (95 %, {images} images)",
             f"  exactly these      {self._plus_minus(self.monte_carlo)} (95 %, Monte Carlo)",
         ]
-        names = {"L_T": "L_T", "L_mid": "sum of L_(t-1)", "L_0": "L_0"}
+        later = "L_inf" if self.model.get("time") == "continuous" else "sum of L_(t-1)"
+        names = {"L_T": "L_T", "L_mid": later, "L_0": "L_0"}
         for key, label in names.items():
             term, _ = self.terms[key]
             lines.append(f"  {label:<17}  {self._per_dim(term.mean):.6f} {self._plus_minus(term)}")

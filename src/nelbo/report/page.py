@@ -37,7 +37,7 @@ def page(
         table=table,
         samples=base64.b64encode(samples).decode(),
         by_step=_svg(_bits_by_step(result)),
-        training=_svg(_training(log)) if log else None,
+        training=_svg(_training(log)) if any("loss" in entry for entry in log) else None,
         settings=_settings(result),
         json=json.dumps(result, indent=1).replace("</", "<\\/"),
     )
@@ -70,8 +70,14 @@ def _bits_by_step(result: dict[str, Any]) -> Figure:
 def _training(log: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    axes.plot([entry["step"] for entry in log], [entry["loss"] for entry in log], color=ORANGE)
-    axes.set(xlabel="step", ylabel=f"training loss ({log[0]['unit']}, smoothed)")
+    losses = [entry for entry in log if "loss" in entry]
+    axes.plot([entry["step"] for entry in losses], [e["loss"] for e in losses], color=ORANGE)
+    axes.set(xlabel="step", ylabel=f"training loss ({losses[0]['unit']}, smoothed)")
+    held_out = [entry for entry in log if "held_out" in entry]
+    if held_out and losses[0]["unit"] == held_out[0]["unit"]:
+        steps, bounds = [e["step"] for e in held_out], [e["held_out"] for e in held_out]
+        axes.plot(steps, bounds, "o", color=BLUE, markersize=3, label="held out")
+        axes.legend()
     return figure
 
 

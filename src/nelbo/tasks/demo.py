@@ -16,7 +16,7 @@ from nelbo.recipe import Recipe
 from nelbo.report import Evaluation, page, picture_grid
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.sample import sample
-from nelbo.tasks.train import LOG, train
+from nelbo.tasks.train import LOG, SPEED, train
 
 __all__ = ["Demo", "Progress", "baselines", "demo"]
 
@@ -66,6 +66,7 @@ def demo(
     made = [
         folder / "model.safetensors",
         folder / LOG,
+        folder / SPEED,
         folder / "result.json",
         files.write(folder / "samples.png", picture_grid(levels, model.grid.n, scale=8)),
         files.write(folder / "report.html", html.encode()),

@@ -29,6 +29,7 @@ from nelbo.gaussian.reverse import TIME_INPUTS, GaussianReverse
 from nelbo.gaussian.schedule import from_betas
 from nelbo.gaussian.variance import small
 from nelbo.model import Model
+from nelbo.networks.mode import evaluating
 from nelbo.report import ChainDerivation, Derivation
 
 __all__ = ["Progress", "derive"]
@@ -116,9 +117,7 @@ def _about(model: Model, images: Images) -> dict[str, Any]:
 def _on_model(
     model: Model, images: Images, paths: int, seed: int, dtype: torch.dtype, progress: Progress
 ) -> ChainDerivation:
-    training = model.network.training
-    model.network.eval()
-    try:
+    with evaluating(model.network):
         valuation = sampled(
             _in_dtype(model.chain, dtype),
             model.x_0(images.levels, dtype),
@@ -128,8 +127,6 @@ def _on_model(
             rows=ROWS.get(model.device.type, ROWS["cpu"]),
             progress=progress,
         )
-    finally:
-        model.network.train(training)
     plural = "image" if len(images) == 1 else "images"
     return ChainDerivation(
         model.name,

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from nelbo import checkpoint, files
-from nelbo.checkpoint import Checkpoint
 from nelbo.data import Images
 from nelbo.errors import BadInput
 from nelbo.gaussian.optimal_subchain import expected_prior_kl, optimal_jumps, optimal_subchains
@@ -18,10 +16,10 @@ from nelbo.gaussian.optimal_variance import optimal, shrunk
 from nelbo.measure import Asking, Progress, measuring
 from nelbo.measure.errors import Errors, gaussian_reverse, measured_errors
 from nelbo.model import Model, evenly_in, improved
-from nelbo.pretrained import file_of
+from nelbo.pretrained import keep_improved
 from nelbo.report import bits_per_dim
 
-__all__ = ["Improvement", "improve", "optimal_steps", "save"]
+__all__ = ["Improvement", "held_out", "improve", "optimal_steps", "save"]
 
 CANDIDATES = 250  # steps of the chain among which a sub-chain may choose
 IMAGES = 300  # of the training data that the errors are measured on
@@ -55,13 +53,13 @@ def improve(
 ) -> Improvement:
     """The best sub-chain of so many steps, with the variances and V_1 that are best for it.
 
-    images: training data, at most the first 300. steps: None for the number whose bound is
+    images: training data, of which the seed draws 300. steps: None for the number whose bound is
     predicted to be least. per_dimension: a variance for each t and dimension, not for each t.
 
     Raises:
         BadInput: no Gaussian chain, too few images or candidates, steps outside what was measured.
     """
-    images = images.first(min(len(images), IMAGES))
+    images = _some(images, seed)
     errors, asking = _measure(model, images, candidates, seed, progress)
     kept, nats = _plan(model, images, errors, steps)
     schedule = gaussian_reverse(model).q.schedule.subchain(kept)
@@ -72,7 +70,7 @@ def improve(
     V_1 = float(errors.V_1[errors.folds[0].t == kept[0]])
     variance = optimal(schedule, own, "beta_1" if V_1 != V_1 else V_1)
     plan = {
-        "steps": kept,
+        "steps": gaussian_reverse(model).q.schedule.kept[torch.tensor(kept) - 1].tolist(),
         "variance": variance.name,
         "weights": model.weights,
         "images": len(images),
@@ -88,17 +86,39 @@ def improve(
 
 
 def save(path: str | Path, improvement: Improvement, folder: str | Path) -> Path:
-    """A run folder with the checkpoint at the path and the improvement in it; the folder.
+    """A folder of the model at the path with the improvement in it; a model like any other.
+
+    A run's is a checkpoint; a diffusers folder's is a diffusers folder, with one file more.
 
     Raises:
-        BadInput: the folder exists, or the model is no checkpoint of ours.
+        BadInput: the folder exists, or the path holds another model.
     """
-    found = checkpoint.load(file_of(Path(path)))
-    made = Checkpoint(
-        {**found.tensors, "improved.variance": improvement.table},
-        {**found.description, "improved": dict(improvement.plan)},
-    )
-    return checkpoint.save(files.new_folder(folder) / checkpoint.NAME, made).parent
+    return keep_improved(path, improvement.model, improvement.plan, improvement.table, folder)
+
+
+def held_out(images: Images, share: float, seed: int = 0) -> tuple[Images, Images]:
+    """(the rest, this share of the images), drawn by the seed, each in the order they were in.
+
+    Raises:
+        BadInput: a share that leaves no image on one side.
+    """
+    count = round(share * len(images))
+    if not 0 < count < len(images):
+        raise BadInput(
+            f"holding out {share:g} of {len(images)} images leaves none on one side: give another "
+            "share (--held-out), more images, or others to measure on (--test)"
+        )
+    mixed = _mixed(len(images), seed)
+    return images.subset(mixed[count:].sort().values), images.subset(mixed[:count].sort().values)
+
+
+def _mixed(count: int, seed: int) -> Int64[Tensor, " N"]:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def _some(images: Images, seed: int) -> Images:
+    """At most 300 of them from anywhere: a folder may be sorted by class."""
+    return images.subset(_mixed(len(images), seed)[:IMAGES].sort().values)
 
 
 def optimal_steps(
@@ -114,7 +134,7 @@ def optimal_steps(
     Raises:
         BadInput: as `improve`.
     """
-    images = images.first(min(len(images), IMAGES))
+    images = _some(images, seed)
     errors, _ = _measure(model, images, max(CANDIDATES, steps), seed, progress)
     return _plan(model, images, errors, steps)[0]
 

@@ -35,6 +35,16 @@ class Inspection:
     L_T: float | None
     warnings: tuple[str, ...]
 
+    @property
+    def heading(self) -> str:
+        """The model in a line."""
+        shape = "x".join(map(str, self.about["shape"]))
+        most = "of any size" if self.L_T is None else f"at most {self.L_T:.2g} bits/dim"
+        return (
+            f"{self.about['name']} ({self.about['sha256'][:8]}): {self.about['T']} steps over "
+            f"images of {shape}, {self.about['parameters']:,} parameters, L_T {most}"
+        )
+
     def to_json(self) -> str:
         """One object: what the model is, its facts, its settings by name, and the warnings."""
         tree = {
@@ -61,7 +71,7 @@ def inspect(model: Model) -> Inspection:
     The settings of a model of another library say whether they are from its config, a default or
     an option; those of ours are all from its recipe.
     """
-    facts = {name: value for name, value in model.facts.items() if name != "sources"}
+    facts = {name: x for name, x in model.facts.items() if name not in ("sources", "options")}
     sources = model.facts.get("sources")
     settings = (
         {name: Setting(**entry) for name, entry in sources.items()}
@@ -87,11 +97,16 @@ def _of_recipe(model: Model) -> dict[str, Setting]:
     told = {name: facts[name] for name in OF_RECIPE if name in facts}
     told |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
     network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
+    found: dict[str, Any] = {}
+    if "improved" in facts:
+        found = {name: facts[name] for name in ("variance", "V_1")}
+        found["steps"] = f"{model.T} of the recipe's"
     # dropout is for training alone
-    return {
+    settings = {
         name: Setting(value, "recipe", changes_bound=name != "network.dropout")
         for name, value in {**told, **network}.items()
     }
+    return settings | {name: Setting(value, "improve") for name, value in found.items()}
 
 
 def _largest_L_T(model: Model) -> float | None:

@@ -13,6 +13,7 @@ from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput, NonFinite
 from nelbo.model import Model
+from nelbo.networks.mode import evaluating
 from nelbo.report import picture_grid
 
 __all__ = ["Progress", "encoder", "sample"]
@@ -40,8 +41,7 @@ def sample(
     if count < 1:
         raise BadInput(f"the number of samples must be at least 1; got {count}")
     noise = KeyedNoise.of(seed, torch.arange(count))
-    network = model.network.eval()
-    with torch.inference_mode():
+    with evaluating(model.network), torch.inference_mode():
         like = torch.empty(count, *model.shape, device=model.device)
         x = model.chain.p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
         for t in range(model.T, 0, -1):
@@ -52,7 +52,6 @@ def sample(
             if not x.isfinite().all():
                 bad = (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
                 raise NonFinite(f"samples {bad[:5]} are not finite at t = {t} (rank 0)")
-    network.eval()
     return model.levels(x).cpu()
 
 

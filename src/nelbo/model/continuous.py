@@ -1,0 +1,130 @@
+"""A model in continuous time of its parts: chains of any number of steps, and their limit."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, final
+
+from torch import nn
+
+from nelbo.errors import BadInput
+from nelbo.gaussian.continuous import ContinuousGaussian, LearnedLogSNR
+from nelbo.gaussian.controls import FINEST, controls, frozen_logits
+from nelbo.gaussian.decoder import Discretized, LevelPosterior
+from nelbo.gaussian.forward import GaussianForward
+from nelbo.gaussian.schedule import Schedule
+from nelbo.model.model import Model
+from nelbo.types import Grid
+
+__all__ = ["continuous_model"]
+
+
+def continuous_model(
+    trained: ContinuousGaussian,
+    T: int,
+    *,
+    grid: Grid,
+    shape: tuple[int, ...],
+    name: str,
+    facts: Mapping[str, Any],
+) -> Model:
+    """The model whose chain has T steps along the curve as it is now; `every` gives any other.
+
+    Its network is the whole of what is trained, the curve included, whose weights are `apart`:
+    the ends, then the interior.
+
+    Raises:
+        BadInput: T < 2, or parts that do not go together.
+    """
+    # In float64 for good: a network that is later asked in bfloat16 is still along this curve.
+    curve = copy.deepcopy(trained.log_snr).double().requires_grad_(False)
+    fixed = ContinuousGaussian(
+        trained.network,
+        curve,
+        parametrization=trained.parametrization,
+        decoder=trained.emission,
+        clip=trained.clip,
+    )
+    return _Family(trained, fixed, grid, shape, name, facts).steps(T)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """The chains of one network along one curve, which no training moves any more."""
+
+    trained: ContinuousGaussian
+    fixed: ContinuousGaussian
+    grid: Grid
+    shape: tuple[int, ...]
+    name: str
+    facts: Mapping[str, Any]
+
+    def steps(self, T: int) -> Model:
+        """The chain of T steps, even along the curve."""
+        model = self.along(self.fixed.log_snr.schedule(T), T)
+        return replace(model, discretize=self.steps, limit=lambda: self.limit(model))
+
+    def along(self, schedule: Schedule, T: int) -> Model:
+        """The chain of T steps, or of those of them that the schedule keeps."""
+        grid = self.grid
+        few = isinstance(self.fixed.emission, LevelPosterior) and grid.n <= FINEST
+        return Model(
+            name=self.name,
+            network=self.trained,
+            chain=self.fixed.along(schedule),
+            respace=lambda steps: self.along(schedule.subchain(steps), T),
+            importance=schedule.importance,
+            shape=self.shape,
+            support=grid,
+            embed=grid.values,
+            levels=grid.levels,
+            facts=self.described(T),
+            log_snr=schedule.log_snr,
+            context=partial(frozen_logits, schedule, grid) if few else None,
+            controls=partial(controls, schedule, grid),
+            squared_error=GaussianForward(schedule).squared_error,
+            apart=_apart(self.trained),
+            inner=self.trained.network,
+        )
+
+    def limit(self, model: Model) -> Model:
+        """The model of infinitely many steps in place of each of the chain's."""
+        return replace(
+            model,
+            respace=_no_steps,
+            facts={**model.facts, "time": "continuous"},
+            context=None,
+            controls=lambda levels, context: [],
+            squared_error=None,
+            transition=partial(self.fixed.transition_term, T=model.T),
+            discretize=lambda T: self.limit(self.steps(T)),
+        )
+
+    def described(self, T: int) -> dict[str, Any]:
+        """What a report says of it."""
+        fixed = self.fixed
+        first, last = fixed.log_snr.ends().tolist()
+        return {
+            "family": "gaussian",
+            "schedule": {"name": fixed.log_snr.name, "T": T, "first": first, "last": last},
+            "parametrization": fixed.parametrization.name,
+            "variance": "small",
+            "V_1": math.exp(-first) if isinstance(fixed.emission, Discretized) else None,
+            "clip": fixed.clip is not None,
+            "decoder": fixed.emission.name,
+            **self.facts,
+        }
+
+
+def _apart(trained: ContinuousGaussian) -> tuple[tuple[nn.Parameter, ...], ...]:
+    curve = trained.log_snr
+    if not isinstance(curve, LearnedLogSNR):
+        return ()
+    return (curve.above, curve.below), (curve.a, curve.b, curve.c)
+
+
+def _no_steps(steps: Sequence[int]) -> Model:
+    raise BadInput("the limit of infinitely many steps has none to keep: ask for a chain's")

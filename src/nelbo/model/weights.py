@@ -1,0 +1,28 @@
+"""The weights of a model as an optimiser sees them."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from nelbo.model.model import Model
+
+__all__ = ["clip_gradients", "parameter_groups"]
+
+
+def parameter_groups(model: Model, weight_decay: float) -> list[dict[str, Any]]:
+    """The network's weights, then each group of `model.apart`, which is not decayed.
+
+    A learned schedule's weights have no reason to be small.
+    """
+    apart = {id(weight) for group in model.apart for weight in group}
+    rest = [weight for weight in model.network.parameters() if id(weight) not in apart]
+    groups = [(rest, weight_decay), *((list(group), 0.0) for group in model.apart)]
+    return [{"params": weights, "weight_decay": decay} for weights, decay in groups]
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> float:
+    """Clips the gradient of each group by itself; the norm of all of them before."""
+    groups = [group["params"] for group in optimizer.param_groups]
+    return math.hypot(*(float(nn.utils.clip_grad_norm_(group, limit)) for group in groups))

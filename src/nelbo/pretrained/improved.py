@@ -1,0 +1,84 @@
+"""A model of another library with what was found for it: its own files, and one of ours beside.
+
+The folder is a model folder of diffusers, which diffusers itself reads, with improved.safetensors:
+the variances and steps, and how the files are to be read.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from nelbo import checkpoint, files
+from nelbo.checkpoint import Checkpoint
+from nelbo.errors import BadInput
+from nelbo.model import Model, improved
+from nelbo.pretrained.diffusers_folder import CONFIG, find
+from nelbo.pretrained.foreign import Options, load_foreign
+from nelbo.pretrained.hub import place_of
+from nelbo.pretrained.networks import files_of
+from nelbo.pretrained.ours import file_of
+
+__all__ = ["is_improved", "keep_improved", "load_improved"]
+
+NAME = "improved.safetensors"
+
+
+def is_improved(place: Path) -> bool:
+    """Whether the folder is one that `keep_improved` made of a diffusers folder."""
+    return (place / NAME).is_file()
+
+
+def keep_improved(
+    path: str | Path, model: Model, plan: Mapping[str, Any], table: Tensor, folder: str | Path
+) -> Path:
+    """Makes the folder: the improvement of the model that was read from the path; the folder.
+
+    Raises:
+        BadInput: the folder exists, or the path holds another model.
+    """
+    place, kept = place_of(path), {"improved.variance": table}
+    if "sources" not in model.facts:
+        found = checkpoint.load(file_of(place))
+        made = Checkpoint({**found.tensors, **kept}, {**found.description, "improved": dict(plan)})
+        return checkpoint.save(files.new_folder(folder) / checkpoint.NAME, made).parent
+    if "options" not in model.facts:
+        raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
+    options = dict(model.facts["options"])
+    asked: dict[str, Literal["ema", "raw"]] = {"ema": "ema", "raw": "raw"}
+    weights = None if is_improved(place) else asked.get(model.weights)  # there, it has one set
+    source = find(place, weights, options.pop("scheduler", None))
+    about = {"options": options, "sha256": model.sha256(), "improved": dict(plan)}
+    folder = files.new_folder(folder)
+    # first, so that a copy cut short is no model instead of one that was not improved
+    checkpoint.save(folder / NAME, Checkpoint(kept, about))
+    for file in files_of(source.network):
+        shutil.copyfile(file, folder / file.name)
+    shutil.copyfile(source.scheduler, folder / CONFIG)
+    return folder
+
+
+def load_improved(place: Path, name: str, weights: Literal["ema", "raw"] | None) -> Model:
+    """The model of a folder that `keep_improved` made.
+
+    Raises:
+        BadInput: a damaged folder, or weights that it was not improved for.
+    """
+    found = checkpoint.load(place / NAME)
+    about, plan = found.description, found.description["improved"]
+    if weights not in (None, plan["weights"]):
+        raise BadInput(
+            f"{place} was improved for its weights {plan['weights']}: its variances are not for "
+            f"{weights}; improve the original with those"
+        )
+    model = load_foreign(place, name, Options.of(about["options"]), None)
+    if model.sha256() != about["sha256"]:
+        raise BadInput(
+            f"the weights in {place} are not those that it was improved for: restore a copy, or "
+            "improve them again"
+        )
+    model = replace(model, weights=plan["weights"])
+    return improved(model, plan, found.part("improved")["variance"])

@@ -1,0 +1,87 @@
+"""A recipe's training loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import torch
+
+from nelbo.bound.chain import constant_time
+from nelbo.bound.estimators import one_time
+from nelbo.bound.noise import Noise
+from nelbo.categorical import objective as categorical
+from nelbo.categorical.reverse import CategoricalReverse
+from nelbo.errors import BadInput
+from nelbo.gaussian import objective as gaussian
+from nelbo.gaussian.continuous import ContinuousGaussian, training_loss
+from nelbo.gaussian.parametrization import Linear
+from nelbo.gaussian.reverse import GaussianReverse
+from nelbo.model import Model
+from nelbo.recipe.choices import Recipe
+from nelbo.types import Batch, Nats, Time
+
+__all__ = ["Objective", "objective"]
+
+Losses = Callable[[Batch, Time, Noise], Nats]
+
+
+@final
+@dataclass(frozen=True)
+class Objective:
+    """A loss per example as a function of (x_0, t, noise), t uniform on 1..T.
+
+    unit: what a log calls its mean over examples and dimensions; in nats, unless no part of it is.
+    """
+
+    losses: Losses
+    unit: str
+    nats: bool = True
+
+    def __call__(self, x_0: Batch, t: Time, noise: Noise) -> Nats:
+        return self.losses(x_0, t, noise)
+
+
+def objective(recipe: Recipe, model: Model) -> Objective:
+    """The recipe's training loss for this model.
+
+    Raises:
+        BadInput: an objective that the chain's family, parametrisation or variance does not have.
+    """
+    p, kind, weight = model.chain.p, recipe.training.objective, recipe.training.auxiliary
+    if kind == "bound":
+        if isinstance(model.network, ContinuousGaussian):
+            return Objective(partial(_in_continuous_time, model.network, model.T), "bits/dim")
+        return Objective(partial(one_time, model.chain), "bits/dim")
+    if recipe.chain.family == "gaussian" and isinstance(p, GaussianReverse):
+        return _gaussian(p, kind, weight)
+    if kind == "hybrid" and isinstance(p, CategoricalReverse):
+        loss = partial(categorical.hybrid_loss, p, weight=weight)
+        return Objective(loss, "bits/dim with auxiliary")
+    raise BadInput(f"training.objective {kind} is not for {recipe.chain.family} chains")
+
+
+def _gaussian(p: GaussianReverse, kind: str, weight: float) -> Objective:
+    if not isinstance(p.parametrization, Linear):
+        raise BadInput(f"L_simple has no target for {p.parametrization.name}: train by the bound")
+    if kind == "simple":
+        return Objective(partial(gaussian.simple_loss, p), "L_simple", nats=False)
+    if not p.variance.outputs:
+        raise BadInput(
+            f"training.objective hybrid trains a learned variance: {p.variance.name} is none, "
+            "use learned-range"
+        )
+    loss = partial(gaussian.hybrid_loss, p, weight=weight)
+    return Objective(loss, "L_simple with variance", nats=False)
+
+
+def _in_continuous_time(
+    model: ContinuousGaussian, T: int, x_0: Batch, t: Time, noise: Noise
+) -> Nats:
+    """`training_loss` at u uniform on the t-th of T parts of [0, 1].
+
+    The curve's interior gets the gradient of the squared term in nats per dimension, as the rest
+    gets that of the bound; it is clipped apart.
+    """
+    place = noise.at(constant_time(0, x_0)).uniform(torch.empty(len(x_0), 1))[:, 0]
+    return training_loss(model, x_0, (t - 1 + place) / T, noise, 1 / x_0[0].numel())

@@ -1,0 +1,80 @@
+"""A run folder: its owner, its checkpoints, and which of them are kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import final
+
+from torch import Tensor
+
+from nelbo import checkpoint, files
+from nelbo.errors import BadInput
+from nelbo.tasks.train.lock import OWNER, claimed, made
+from nelbo.tasks.train.log import LOG
+from nelbo.tasks.train.state import State
+
+__all__ = ["RunFolder"]
+
+CHECKPOINTS = "checkpoints"
+
+
+@final
+class RunFolder:
+    """Where a run's files are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / checkpoint.NAME
+
+    @contextmanager
+    def owned(self, resume: bool) -> Iterator[None]:
+        """Makes the folder, or takes over what an earlier start left; nobody else writes to it.
+
+        Raises:
+            BadInput: another process owns it, it holds no run to go on with, or there is something
+                already where a new run should go.
+        """
+        if not resume or not self.path.exists():
+            with made(self.path):
+                yield
+            return
+        if not any((self.path / name).exists() for name in (OWNER, LOG, CHECKPOINTS)):
+            raise BadInput(f"{self.path} holds no run that --resume could go on with")
+        with claimed(self.path):
+            for name in (checkpoint.NAME, LOG):
+                files.sweep(self.path, name)
+            files.sweep(self.path / CHECKPOINTS)
+            yield
+
+    def at(self, step: int) -> Path:
+        """The checkpoint of a step; its folder is there."""
+        return self._checkpoint(f"step-{step:06d}")
+
+    def best(self) -> Path:
+        """The checkpoint of the best weights; its folder is there."""
+        return self._checkpoint("best")
+
+    def newest(self) -> Path | None:
+        """The checkpoint to go on from."""
+        return max(self._checkpoints(), key=_step, default=None)
+
+    def prune(self, keep: int) -> None:
+        """Removes all but the last so many checkpoints; the best weights stay."""
+        for path in sorted(self._checkpoints(), key=_step)[:-keep]:
+            path.unlink()
+
+    def weights(self, state: State) -> dict[str, Tensor]:
+        """What a model is made of: both sets of weights, without what only training needs."""
+        tensors = state.learner.tensors()
+        return {n: x for n, x in tensors.items() if n.startswith(("network.", "ema."))}
+
+    def _checkpoint(self, name: str) -> Path:
+        (self.path / CHECKPOINTS).mkdir(exist_ok=True)
+        return self.path / CHECKPOINTS / f"{name}.safetensors"
+
+    def _checkpoints(self) -> list[Path]:
+        return list((self.path / CHECKPOINTS).glob("step-*.safetensors"))
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))

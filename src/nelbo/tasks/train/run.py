@@ -1,0 +1,153 @@
+"""Training by the bound, from a recipe to a run folder, in one go or in several."""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nelbo import checkpoint
+from nelbo import recipe as recipes
+from nelbo.checkpoint import Checkpoint
+from nelbo.data import load
+from nelbo.errors import BadInput
+from nelbo.measure import Processes
+from nelbo.model import Model
+from nelbo.recipe import Recipe, Training
+from nelbo.tasks.train.batches import Batches, apart
+from nelbo.tasks.train.folder import RunFolder
+from nelbo.tasks.train.held_out import HeldOut
+from nelbo.tasks.train.learner import Learner
+from nelbo.tasks.train.log import Log
+from nelbo.tasks.train.loop import Loop, Progress
+from nelbo.tasks.train.signals import listening
+from nelbo.tasks.train.state import Position, State, require_same
+from nelbo.tasks.train.times import TIMES
+
+__all__ = ["begun", "train"]
+
+OTHER_RANK = 1_000_003  # dropout of another process is of another seed
+
+
+def train(
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    device: torch.device | None = None,
+    resume: bool = False,
+    processes: Processes | None = None,
+    progress: Progress = lambda done, expected, text: None,
+) -> Path:
+    """Trains the recipe's model into a new folder: model.safetensors and log.jsonl; its path.
+
+    The same recipe gives the same weights on the same machine: images, times, noise and dropout
+    are functions of the recipe's seed. With `resume` a run that was stopped or killed goes on from
+    its last checkpoint, and ends with the bytes that it would have had.
+
+    Raises:
+        BadInput: the folder exists or, with resume, holds another run or a damaged one; another
+            process is training into it; the data cannot be read; the recipe's choices clash.
+        NonFinite: a loss or gradient is NaN or infinite; the message names t and the images.
+        Stopped: SIGTERM or SIGINT came, and what has been done is saved.
+        OSError: the disk refuses; earlier checkpoints are as they were.
+    """
+    processes, device = processes or Processes(), device or torch.device("cpu")
+    images = load(recipe.data.train, levels=recipe.data.levels)
+    training, held_out = apart(images, recipe.training.held_out)
+    model = recipes.build(recipe, tuple(images.levels.shape[1:]), images.n)
+    objective = recipes.objective(recipe, model)
+    model.network.to(device)
+    about = {
+        "recipe": recipe.model_dump(mode="json"),
+        "shape": list(model.shape),
+        "levels": images.n,
+        "data": {"name": images.name, "split": images.split, "sha256": images.sha256},
+    }
+    _agree(about, recipe.training, device, processes)
+    place = RunFolder(Path(folder))
+    with ExitStack() as opened:
+
+        def begin() -> tuple[bool, Path | None]:
+            opened.enter_context(place.owned(resume))
+            return place.model.exists(), place.newest()
+
+        finished, start = processes.once(begin)
+        if finished:
+            same = dict(checkpoint.load(place.model).description)
+            require_same(f"{place.path} is finished and of another run: ", about, same)
+            return place.path
+        opened.enter_context(torch.random.fork_rng())
+        torch.manual_seed(recipe.training.seed + OTHER_RANK * processes.rank)
+        state = _state(about, recipe, model, len(training), place, processes)
+        asked = opened.enter_context(listening())
+        if start is not None:
+            state.restore(start)
+        elif processes.first:
+            state.log.begin(0, None)
+        held = None if held_out is None else HeldOut(recipe, held_out, device, processes)
+        choice = recipe.training
+        Loop(choice, model, objective, training, held, state, place, asked, progress).run()
+        if processes.first:
+            checkpoint.save(place.model, Checkpoint(place.weights(state), state.described()))
+        processes.gather("written")  # a process that is done before the model is there would lie
+    return place.path
+
+
+def begun(folder: str | Path) -> Recipe:
+    """The recipe of the run in a folder, to go on with it.
+
+    Raises:
+        BadInput: there is none, or no checkpoint yet that would hold it.
+    """
+    place = RunFolder(Path(folder))
+    path = place.model if place.model.exists() else place.newest()
+    if path is None:
+        raise BadInput(
+            f"{folder} has no checkpoint that would say what it is a run of: "
+            f"nelbo train RECIPE -o {folder} --resume"
+        )
+    return Recipe.model_validate(checkpoint.load(path).description["recipe"])
+
+
+def _agree(
+    about: Mapping[str, Any], choice: Training, device: torch.device, processes: Processes
+) -> None:
+    """Refuses what the processes cannot do together."""
+    processes.require_same(
+        {
+            "nelbo": version("nelbo"),
+            "recipe": json.dumps(about["recipe"]),
+            "data": json.dumps([about["data"], about["shape"], about["levels"]]),
+            "device": device.type,
+        }
+    )
+    parts = processes.size * choice.accumulate
+    if choice.batch_size < parts:
+        raise BadInput(
+            f"training.batch_size = {choice.batch_size} is for at most so many processes and "
+            f"parts; got {processes.size} x {choice.accumulate}"
+        )
+
+
+def _state(
+    about: Mapping[str, Any],
+    recipe: Recipe,
+    model: Model,
+    count: int,
+    place: RunFolder,
+    processes: Processes,
+) -> State:
+    """The state before the first step."""
+    choice = recipe.training
+    return State(
+        about,
+        Learner(model, choice),
+        TIMES[choice.times](model.T),
+        Batches(count, choice.batch_size, choice.seed),
+        Position(),
+        Log(place.path),
+        processes,
+    )
