@@ -28,6 +28,7 @@ import pytest
 import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
+from mutants_density import DENSITY
 from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
@@ -538,7 +539,7 @@ MUTANTS = [
         "trained.log_snr",
         (f"{VDM}::test_a_network_in_bfloat16_leaves_the_schedule_as_it_is",),
     ),
-    *(Mutant(*row) for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *TRAINERS)),
+    *(Mutant(*row) for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *TRAINERS)),
 ]
 
 

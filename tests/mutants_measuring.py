@@ -151,7 +151,7 @@ MEASURING = [
     (
         "coefficients shrunk to 0 in place of all bins'",
         "bound/survey.py",
-        "xy + lean * pooled",
+        "xy + lean * toward",
         "xy",
         (f"{SURVEY}a_control_that_is_the_term_leaves_the_exact_answer",),
     ),
@@ -420,18 +420,11 @@ MEASURING = [
         ("tests/bound/test_statistics.py::test_the_two_errors_are_the_formulas_of_hazards_2_5",),
     ),
     (
-        "dropout at evaluation (H40)",
-        "measure/asking.py",
-        "        model.network.eval()\n",
-        "        pass\n",
-        ("tests/test_wrap.py::test_measuring_puts_the_mode_of_the_users_network_back",),
-    ),
-    (
         "a network left in evaluation mode",
-        "measure/asking.py",
-        "model.network.train(training)",
-        "model.network.train(False)",
-        ("tests/test_wrap.py::test_measuring_puts_the_mode_of_the_users_network_back",),
+        "networks/mode.py",
+        "    finally:\n        for parts in modes:\n",
+        "    finally:\n        for parts in ():\n",
+        ("tests/test_wrap.py::test_a_wrapped_network_is_given_back_as_it_was",),
     ),
     (
         "a record that believes its content (R4)",

@@ -27,7 +27,7 @@ MODELS = [
     (
         "a clip that is stored and not used (H17)",
         "wrapping.py",
-        "clip=(clip if isinstance(clip, tuple) else (lo, hi)) if clip else None,",
+        "clip=_clip(clip, support),",
         "clip=None,",
         (f"{WRAP}clip_is_part_of_the_model",),
     ),

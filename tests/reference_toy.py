@@ -1,14 +1,13 @@
 """The toy of the intervals, as a model that can be evaluated: T = 10, one dimension, N(-.2, .3^2).
 
-The network is the exact denoiser, V_t the optimal variance. The data are real numbers; here they
-are levels of a grid so fine that float32 cannot tell. Every number is from the formulas of the
-Gaussian ground truths, by numpy.
+The network is the exact denoiser, V_t the optimal variance. Every number is from the formulas of
+the Gaussian ground truths, by numpy.
 """
 
 import numpy as np
 import torch
 
-from nelbo.data import Images
+from nelbo.data import Points
 from nelbo.gaussian.decoder import Density
 from nelbo.gaussian.parametrization import EPS
 from nelbo.gaussian.reverse import TIME_INPUTS
@@ -16,11 +15,10 @@ from nelbo.gaussian.schedule import linear
 from nelbo.gaussian.variance import Tabulated
 from nelbo.measure import Asking, Sampling, measuring
 from nelbo.model import Model, gaussian_model
-from nelbo.types import Grid
+from nelbo.types import Reals
 
 T, M, S = 10, -0.2, 0.3
 MEAN, BETWEEN, WITHIN = 0.21608299158177163, 0.4998737325811209, 0.6566639225260427
-GRID = Grid(2**30, -4.0, 4.0)
 
 BETA = np.linspace(0.02, 0.5, T)
 BAR = np.cumprod(1 - BETA)
@@ -79,7 +77,7 @@ def toy_model(controls=None) -> Model:
         decoder=Density(),
         time_input=TIME_INPUTS["t"],
         clip=None,
-        grid=GRID,
+        grid=Reals(),
         shape=(1, 1, 1),
         name="toy",
         facts={"schedule": {"name": "linear", "T": T}},
@@ -94,11 +92,9 @@ def without_controls(levels, context):
 
 
 def toy_images(count, seed):
-    """(Images, their x_0): a sample of the population."""
+    """(Points, their x_0): a sample of the population."""
     x_0 = M + S * np.random.default_rng(seed).standard_normal(count)
-    levels = GRID.levels(torch.from_numpy(x_0))
-    images = Images("toy", None, levels.reshape(-1, 1, 1, 1).to(torch.int32), GRID.n)
-    return images, GRID.values(levels, torch.float64).numpy()
+    return Points("toy", None, torch.from_numpy(x_0).reshape(-1, 1, 1, 1)), x_0
 
 
 def sampled(model, images, seed, run) -> Sampling:

@@ -71,15 +71,19 @@ class Module(pl.LightningModule):
         return DataLoader(TensorDataset(TRAINING), 32)
 
 
-def model_of(module, network=None):
+def model_of(module, network=None, **kind):
     return nelbo.wrap(
         network or module.network,
         schedule={"name": "linear", "T": 20, "beta_T": 0.4},
         predicts="eps",
         variance="large",
         time_input="fraction",
-        data=IMAGES,
+        **(kind or {"data": IMAGES}),
     )
+
+
+def density_of(module):
+    return model_of(module, decoder="density", shape=(1, 8, 8))
 
 
 def hidden(module):
@@ -203,6 +207,7 @@ def test_a_mistake_is_found_before_the_first_epoch(tmp_path):
         (NELBOCallback(lambda module: module.network, IMAGES), "gives a nelbo model.* a Network"),
         (NELBOCallback(model_of, shape), r"takes images of shape \(1, 8, 8\); got \(1, 4, 4\)"),
         (NELBOCallback(model_of, nelbo.data.as_images(shape, n=9)), "has 9 levels; 17 were"),
+        (NELBOCallback(density_of, IMAGES), "has a density of data, .* in nats/dim"),
     ):
         module = Module()
         with pytest.raises(BadInput, match=message):

@@ -250,7 +250,9 @@ def test_levels_are_a_prediction_with_its_own_decoder():
     assert model.facts["V_1"] is None
     # nothing is known beside x_1, whose noise is small beside the lattice: L_0 is nearly 0
     assert through_the_model(model, LEVELS % 17)[2] < 1e-3
-    with pytest.raises(BadInput, match="over the levels of the data; got 'density'"):
+    with pytest.raises(BadInput, match=r"over the levels of the data, or density, .*got 'bins'"):
+        wrap(Affine(), decoder="bins")
+    with pytest.raises(BadInput, match="decoder density is for data that are real numbers"):
         wrap(Affine(), decoder="density")
 
 

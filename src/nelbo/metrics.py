@@ -78,7 +78,8 @@ class BitsPerDim(Metric):
         """Adds images: an Evaluation, its per_image, or nats per image with or without the terms.
 
         Raises:
-            BadInput: images of other dims, columns of different lengths, one or two of the terms.
+            BadInput: a density, images of other dims, columns of different lengths, one or two of
+                the terms.
             NonFinite: a value is NaN or infinite.
         """
         columns = self._columns(nats, (L_T, L_mid, L_0))
@@ -127,6 +128,7 @@ class BitsPerDim(Metric):
         """The total, then the terms or nothing, each a value per image."""
         found = nats.per_image if isinstance(nats, Evaluation) else nats
         if isinstance(found, PerImage):
+            found.unit.require_bits()
             if found.dims != self.dims:
                 raise BadInput(f"images of {found.dims} dimensions for a metric of {self.dims}")
             return [found.total, found.L_T, found.L_mid, found.L_0]

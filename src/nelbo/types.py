@@ -1,7 +1,7 @@
-"""What a tensor means: its shape and its unit as a type, and the grid that pixel values live on."""
+"""What a tensor means: its shape and its unit as a type, and the numbers that data may be."""
 
-from dataclasses import dataclass
-from typing import TypeAlias, final
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, final
 
 import torch
 from jaxtyping import Float, Int, Integer, Shaped
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nelbo.errors import BadInput
 
-__all__ = ["Batch", "Grid", "Nats", "Time"]
+__all__ = ["Batch", "Grid", "Nats", "Reals", "Support", "Time"]
 
 Batch: TypeAlias = Shaped[Tensor, "B *dims"]
 """B examples, or B states of a chain, each of shape dims."""
@@ -48,6 +48,11 @@ class Grid:
         """(hi - lo) / (n - 1), the width of an inner bin."""
         return (self.hi - self.lo) / (self.n - 1)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a report says of the data."""
+        return {"levels": self.n, "grid": [self.lo, self.hi]}
+
     def values(
         self, levels: Integer[Tensor, "*dims"], dtype: torch.dtype
     ) -> Float[Tensor, "*dims"]:
@@ -58,3 +63,31 @@ class Grid:
         """The level nearest to each value, the inverse of `values`."""
         nearest = ((values.to(torch.float64) - self.lo) / self.spacing).round()
         return nearest.to(torch.int64).clamp(0, self.n - 1)
+
+
+@final
+@dataclass(frozen=True)
+class Reals:
+    """Data that are real numbers as they are: no levels, so a density, in nats and never in bits.
+
+    name: what reports call the data, whose density it is.
+    """
+
+    name: str = field(default="data", compare=False)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a report says of the data."""
+        return {"levels": None, "grid": None}
+
+    def values(self, values: Float[Tensor, "*dims"], dtype: torch.dtype) -> Float[Tensor, "*dims"]:
+        """The numbers themselves."""
+        return values.to(dtype)
+
+    def levels(self, values: Float[Tensor, "*dims"]) -> Float[Tensor, "*dims"]:
+        """The numbers themselves, which is what the data hold in place of levels."""
+        return values
+
+
+Support: TypeAlias = Grid | Reals
+"""What the data are: integers that stand for numbers on a grid, or the numbers themselves."""

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nelbo.data import as_images, load
+from nelbo.data import as_images, as_points, load, load_for
 from nelbo.errors import BadInput
-from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
+from nelbo.gaussian.decoder import Decoder, Density, Discretized, LevelPosterior
 from nelbo.gaussian.learned import Learned
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
@@ -18,7 +18,7 @@ from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, larg
 from nelbo.model import Model, gaussian_model
 from nelbo.model.settings import Setting, as_facts, chosen
 from nelbo.networks.adapter import Adapter
-from nelbo.types import Grid
+from nelbo.types import Grid, Reals, Support
 
 __all__ = ["wrap"]
 
@@ -68,7 +68,8 @@ def wrap(
     clip: whether x0-hat is clipped to the range, or another range; default not. Not with levels.
     V_1: the decoder's variance, where small, large or learned-range leave it open: a number, beta_1
         or beta_tilde_2; default beta_tilde_2.
-    decoder: discretized-gaussian, the default, or levels.
+    decoder: discretized-gaussian, the default, levels, or density: then the data are real numbers,
+        points (N, *dims) of any shape, without levels and range, and the bound is in nats/dim.
     steps: the t, 1..T, that the network knows, where those are not all: a network trained on
         t = 1..T-1 is the sub-chain `steps=range(1, T)`, told the same times as in the full chain.
     arguments: what else the network is called with; a tensor is one image's and is repeated over
@@ -84,18 +85,20 @@ def wrap(
         1000
     """
     _check(network, variance)
-    shape, levels = _data(data, shape, levels)
-    ending, decoder_source = chosen(
-        decoder, "levels" if predicts == "levels" else "discretized-gaussian"
-    )
+    predicts = ALIASES.get(predicts, predicts)
+    default = "levels" if predicts == "levels" else "discretized-gaussian"
+    ending, decoder_source = chosen(decoder, default)
+    support: Support = Reals()
+    kind: dict[str, Setting] = {}
+    if ending == "density":
+        shape = _shape_of_points(data, shape, (levels, range, clip))
+    else:
+        shape, support, kind = _grid(data, shape, levels, range)
     own = isinstance(variance, str) and variance != "learned" and ending != "levels"
     _no_vain_choice(predicts, clip, None if own else V_1)
-    (lo, hi), range_source = chosen(range, (-1.0, 1.0))
     rule: float | str = "beta_tilde_2"
     first, V_1_source = chosen(V_1, rule)
     clip, clip_source = chosen(clip, False)
-    grid, predicts = Grid(levels, lo, hi), ALIASES.get(predicts, predicts)
-    parametrization = _parametrization(predicts, grid)
     whole = _schedule(schedule)
     told = time_input if isinstance(time_input, str) else _name(time_input)
     settings = {
@@ -107,20 +110,19 @@ def wrap(
         "clip": Setting(clip, clip_source),
         "decoder": Setting(ending, decoder_source),
         "time_input": Setting(told, "option"),
-        "levels": Setting(levels, "option"),
-        "range": Setting([lo, hi], range_source),
+        **kind,
     }
     if steps is not None:
         settings["steps"] = Setting(f"{len(steps)} of 1..{whole.T}", "option")
     return gaussian_model(
         Adapter(network, arguments),
         whole if steps is None else whole.subchain(list(steps)),
-        parametrization=parametrization,
+        parametrization=_parametrization(predicts, support),
         variance=_variance(variance, first),
-        decoder=_decoder(ending, grid),
+        decoder=_decoder(ending, support),
         time_input=_time_input(time_input),
-        clip=(clip if isinstance(clip, tuple) else (lo, hi)) if clip else None,
-        grid=grid,
+        clip=_clip(clip, support),
+        grid=support,
         shape=shape,
         name=name or _name(network),
         facts={
@@ -170,15 +172,62 @@ def _data(
             )
         return tuple(shape), levels
     images = load(data, levels=levels) if isinstance(data, str) else as_images(data, n=levels)
-    found = tuple(images.levels.shape[1:])
+    return _agreed(shape, tuple(images.levels.shape[1:]), images.name), images.n
+
+
+def _grid(
+    data: object,
+    shape: tuple[int, ...] | None,
+    levels: int | None,
+    range: tuple[float, float] | None,
+) -> tuple[tuple[int, ...], Grid, dict[str, Setting]]:
+    """Shape and grid of data with levels, and what is said of them."""
+    shape, levels = _data(data, shape, levels)
+    (lo, hi), source = chosen(range, (-1.0, 1.0))
+    settings = {"levels": Setting(levels, "option"), "range": Setting([lo, hi], source)}
+    return shape, Grid(levels, lo, hi), settings
+
+
+def _shape_of_points(
+    data: object, shape: tuple[int, ...] | None, of_levels: tuple[object, object, object]
+) -> tuple[int, ...]:
+    """The shape of data that are real numbers.
+
+    Raises:
+        BadInput: no shape, a contradiction, or levels, range or clip as only levels have them.
+    """
+    levels, range, clip = of_levels
+    if levels is not None or range is not None or clip is True:
+        raise BadInput(
+            "decoder density is for data that are real numbers: leave levels= and range= out, and "
+            "give clip= as a range"
+        )
+    if data is None:
+        if shape is None:
+            raise BadInput("wrap needs shape= or data=: the shape of one point, such as (2,)")
+        return tuple(shape)
+    points = as_points(load_for(Reals(), data) if isinstance(data, str) else data)
+    return _agreed(shape, tuple(points.values.shape[1:]), points.name)
+
+
+def _agreed(shape: tuple[int, ...] | None, found: tuple[int, ...], name: str) -> tuple[int, ...]:
     if shape is not None and tuple(shape) != found:
-        raise BadInput(f"shape is {tuple(shape)} and the images of {images.name} are {found}")
-    return found, images.n
+        raise BadInput(f"shape is {tuple(shape)} and the images of {name} are {found}")
+    return found
 
 
-def _parametrization(predicts: str, grid: Grid) -> Parametrization:
+def _clip(clip: bool | tuple[float, float] | None, support: Support) -> tuple[float, float] | None:
+    """The range that x0-hat is clipped to."""
+    if isinstance(clip, tuple):
+        return clip
+    return (support.lo, support.hi) if clip and isinstance(support, Grid) else None
+
+
+def _parametrization(predicts: str, support: Support) -> Parametrization:
     if predicts == "levels":
-        return Levels(grid)
+        if not isinstance(support, Grid):
+            raise BadInput("predicts levels is for data with levels: leave decoder density out")
+        return Levels(support)
     if predicts not in PARAMETRIZATIONS:
         known = [*PARAMETRIZATIONS, "levels", *ALIASES]
         raise BadInput(f"predicts is one of {', '.join(known)}; got {predicts!r}")
@@ -219,16 +268,19 @@ def _variance(
     return lambda schedule: make(schedule, V_1)
 
 
-def _decoder(name: str, grid: Grid) -> Decoder:
+def _decoder(name: str, support: Support) -> Decoder:
+    if not isinstance(support, Grid):
+        return Density()
     decoders: dict[str, Callable[[Grid], Decoder]] = {
         "discretized-gaussian": Discretized,
         "levels": LevelPosterior,
     }
     if name not in decoders:
         raise BadInput(
-            f"decoder is one of {', '.join(decoders)}, over the levels of the data; got {name!r}"
+            f"decoder is one of {', '.join(decoders)}, over the levels of the data, or density, "
+            f"of data that are real numbers; got {name!r}"
         )
-    return decoders[name](grid)
+    return decoders[name](support)
 
 
 def _time_input(time_input: str | TimeInput) -> TimeInput:

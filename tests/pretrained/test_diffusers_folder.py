@@ -9,7 +9,7 @@ import socket
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler
 from diffusers.schedulers import scheduling_ddpm
 from diffusers_folders import bare, dit, pipeline, schedule_only, training_folder, unet
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -294,7 +294,7 @@ NET, SCHEDULER, INDEX = "unet/config.json", "scheduler/scheduler_config.json", "
         (edit(NET, layers_per_block=2), "does not fit its config.json: missing keys"),
         (edit(NET, add_attention=True), "does not fit its config.json: missing keys"),
         (edit(NET, block_out_channels=[16]), "cannot load UNet2DModel"),
-        (edit(NET, _class_name="UNet2DConditionModel"), "is a UNet2DConditionModel.*nelbo.wrap"),
+        (edit(NET, _class_name="UNet1DModel"), "is a UNet1DModel.*nelbo.wrap"),
         (edit(NET, center_input_sample=True), "center_input_sample says.*not on .-1, 1.*--range"),
         (edit(NET, sample_size=None), "does not say how large its images are: give size="),
         (edit(SCHEDULER, clip_sample_range=3.0), "clip_sample_range 3 says.*give their range"),
@@ -302,7 +302,7 @@ NET, SCHEDULER, INDEX = "unet/config.json", "scheduler/scheduler_config.json", "
         (edit(SCHEDULER, _class_name="FlowMatchEulerDiscreteScheduler"), "flow matching"),
         (edit(SCHEDULER, _class_name="ScoreSdeVeScheduler"), "variance exploding"),
         (edit(SCHEDULER, rescale_betas_zero_snr=True), "epsilon cannot give x_0"),
-        (edit(INDEX, vae=["diffusers", "AutoencoderKL"]), "is a latent model .it has a vae."),
+        (edit(INDEX, vae=["diffusers", "AutoencoderKL"]), "no vae/config.json, though"),
         (edit(INDEX, unet=[None, None]), "DDPMPipeline without a unet or transformer"),
         (edit(INDEX, unet=None, transformer=["diffusers", "X"]), "no transformer/config.json"),
     ],
@@ -314,30 +314,12 @@ def test_a_folder_without_a_bound_is_refused_in_one_line(plain, tmp_path, change
     refused(message, tmp_path / "pipe")
 
 
-def test_latents_in_a_bare_folder_and_score_networks_are_refused(tmp_path):
-    """Kills: H06, a network that divides its output by t."""
-    refused("latent model .4 channels.", pipeline(tmp_path / "a", unet(4, channels=4)))
+def test_score_networks_are_refused(tmp_path):
+    """Kills: a network that divides its output by t."""
     timestep = unet(class_embed_type="timestep")
     refused("class_embed_type timestep.*nelbo.wrap", pipeline(tmp_path / "c", timestep))
     fourier = unet(time_embedding_type="fourier")
     refused("fourier divides the output by sigma", pipeline(tmp_path / "b", fourier))
-
-
-def test_a_latent_pipeline_of_diffusers_is_refused(tmp_path):
-    """As Stable Diffusion's folders are: a VAE, and a network that needs a text."""
-    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).save_pretrained(tmp_path / "vae")
-    UNet2DConditionModel(
-        block_out_channels=(8,),
-        down_block_types=("DownBlock2D",),
-        up_block_types=("UpBlock2D",),
-        norm_num_groups=4,
-        mid_block_type=None,
-    ).save_pretrained(tmp_path / "unet")
-    schedule_only(tmp_path / "scheduler")
-    parts = {"vae": ["diffusers", "AutoencoderKL"], "unet": ["diffusers", "UNet2DConditionModel"]}
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "X", **parts}))
-    refused("no bits/dim of pixels; .*not built yet", tmp_path)
-    refused("UNet2DConditionModel: nelbo reads UNet2DModel", tmp_path / "unet", scheduler=tmp_path)
 
 
 def test_options_say_what_the_config_does_not_and_are_told_with_their_source(plain):

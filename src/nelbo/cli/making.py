@@ -134,10 +134,11 @@ def sample(
 
     encode = encoder(output)
     found = find_model(model, reading, device, steps)
+    n = found.grid.n  # before hours of work
     say_assumed(found)
     with bars() as start:
         levels = run(found, count, seed=seed, progress=start(f"sample {found.name}"))
-    print(files.write(output, encode(levels, found.grid.n)))
+    print(files.write(output, encode(levels, n)))
 
 
 @app.command()

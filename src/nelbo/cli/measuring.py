@@ -33,7 +33,7 @@ from nelbo.cli.reading import Reading, Weights, reads_models
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
-    from nelbo.data import Images
+    from nelbo.data import Images, Points
     from nelbo.report import Evaluation
 
 __all__ = ["compare", "derive", "evaluate", "inspect"]
@@ -303,5 +303,5 @@ def _write(
         print(path, file=sys.stderr if json == "-" else sys.stdout)
 
 
-def _first(images: "Images", count: int | None) -> "Images":
-    return images if count is None else images.first(count)
+def _first(data: "Images | Points", count: int | None) -> "Images | Points":
+    return data if count is None else data.first(count)

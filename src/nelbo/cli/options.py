@@ -17,7 +17,7 @@ from nelbo.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from nelbo.data import Images
+    from nelbo.data import Images, Points
     from nelbo.model import Model
 
 __all__ = [
@@ -165,17 +165,22 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
     return model.keeping(kept)
 
 
-def find_data(path: str, model: "Model", spec: str | None, split: str | None) -> "Images":
-    """The images asked for, or else those that the model's recipe tests on.
+def find_data(path: str, model: "Model", spec: str | None, split: str | None) -> "Images | Points":
+    """The data asked for, or else those that the model's recipe tests on.
 
     Raises:
         BadInput: no data, or data that are not of the model's shape and levels.
     """
+    from nelbo.data import load_for
     from nelbo.pretrained import recipe_of
+    from nelbo.types import Grid
 
     if spec is None and split is not None:
         raise BadInput("--split needs --data: say of which data it is the split")
-    return _images(model, spec or recipe_of(path).data.test, split)
+    spec = spec or recipe_of(path).data.test
+    if isinstance(model.support, Grid):
+        return _images(model, spec, split)
+    return load_for(model.support, spec, split=split)
 
 
 def find_training_data(

@@ -12,7 +12,7 @@ import typer
 
 from nelbo.errors import BadInput
 
-__all__ = ["Reading", "SecondHalf", "Weights", "reads_models"]
+__all__ = ["Decoder", "Latent", "Reading", "SecondHalf", "Weights", "reads_models"]
 
 FOREIGN = "Of a diffusers folder:"
 
@@ -22,6 +22,20 @@ class Weights(StrEnum):
 
     ema = "ema"
     raw = "raw"
+
+
+class Decoder(StrEnum):
+    """What the data are: levels, or real numbers."""
+
+    discretized_gaussian = "discretized-gaussian"
+    density = "density"
+
+
+class Latent(StrEnum):
+    """What of q(latent | image) is measured."""
+
+    sample = "sample"
+    mean = "mean"
 
 
 class SecondHalf(StrEnum):
@@ -75,6 +89,24 @@ class Reading:
     scheduler: Annotated[
         Path | None, typer.Option(help=f"{FOREIGN} another scheduler_config.json, or its folder.")
     ] = None
+    decoder: Annotated[
+        Decoder | None,
+        typer.Option(
+            help=f"{FOREIGN} discretized-gaussian, bits/dim of levels, or density, nats/dim of "
+            "real numbers, the only one for latents."
+        ),
+    ] = None
+    latent: Annotated[
+        Latent | None,
+        typer.Option(help=f"{FOREIGN} what its autoencoder makes of images; default a sample."),
+    ] = None
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|zero",
+            help=f"{FOREIGN} the embedding that a UNet2DConditionModel is conditional on.",
+        ),
+    ] = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -93,6 +125,9 @@ class Reading:
             "label": self.label,
             "size": _sides(self.size),
             "scheduler": self.scheduler,
+            "decoder": None if self.decoder is None else self.decoder.value,
+            "latent": None if self.latent is None else self.latent.value,
+            "condition": self.condition,
         }
 
 

@@ -1,11 +1,14 @@
-"""Data as integers 0..n-1: every source ends in `Images`, exactly as stored, or in an error.
+"""Data as integers 0..n-1, exactly as stored, or as real numbers where they are declared so.
 
 Nothing here resizes, crops, flips, dequantises or drops a pixel. Which real number a level
 stands for is the model's `Grid`; a grid is asked for here only to read floats back as levels.
+`Images` are levels, `Points` real numbers, such as latents; what is neither ends in an error.
 """
 
 from nelbo.data.arrays import as_images
+from nelbo.data.examples import Examples
 from nelbo.data.images import Images
-from nelbo.data.spec import load
+from nelbo.data.points import Points, as_points
+from nelbo.data.spec import load, load_for
 
-__all__ = ["Images", "as_images", "load"]
+__all__ = ["Examples", "Images", "Points", "as_images", "as_points", "load", "load_for"]

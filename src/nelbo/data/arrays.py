@@ -13,7 +13,7 @@ from nelbo.data.images import Images, reason, shown
 from nelbo.errors import BadInput
 from nelbo.types import Grid
 
-__all__ = ["array_file", "as_images", "declared"]
+__all__ = ["array_file", "as_images", "declared", "opened"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -81,8 +81,18 @@ def array_file(path: Path, n: int | None, grid: Grid | None) -> Images:
     Raises:
         BadInput: damaged, pickled, several arrays, or what `as_images` refuses.
     """
+    images = _images(opened(path), n, grid, shown(path))
+    return Images(path.name, None, images.levels, images.n)
+
+
+def opened(path: Path) -> Array:
+    """The array of a .npy file, or of a .npz with one array or one named images.
+
+    Raises:
+        BadInput: damaged, pickled, or several arrays.
+    """
     try:
-        array = _opened(path)
+        return _opened(path)
     except BadInput:
         raise
     except Exception as error:  # zip, zlib, header and pickle errors have no common base
@@ -90,8 +100,6 @@ def array_file(path: Path, n: int | None, grid: Grid | None) -> Images:
             f"{shown(path)}: cannot be read as a numpy file without pickles ({reason(error)}); "
             "write it with numpy.save or numpy.savez"
         ) from error
-    images = _images(array, n, grid, shown(path))
-    return Images(path.name, None, images.levels, images.n)
 
 
 def _opened(path: Path) -> Array:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, final
@@ -13,6 +12,7 @@ from jaxtyping import Int, Integer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nelbo.data.examples import Examples
 from nelbo.errors import BadInput
 
 __all__ = ["Images", "reason", "shown"]
@@ -34,7 +34,7 @@ def reason(error: Exception) -> str:
 # eq=False: two sets are the same data when their sha256 are; tensors have no boolean ==.
 @final
 @dataclass(frozen=True, eq=False)
-class Images:
+class Images(Examples):
     """N images of C x H x W pixels, each one of the levels 0..n-1.
 
     Any integer dtype is taken; it is stored on the CPU as uint8 where n <= 256, else as int32. A
@@ -93,18 +93,9 @@ class Images:
             f"the data have, or store levels counted from 0"
         )
 
-    def __len__(self) -> int:
-        return int(self.levels.shape[0])
-
     @property
-    def ids(self) -> Int[Tensor, " N"]:
-        """The number of each image in the full set; noise is a function of it."""
-        return torch.arange(len(self)) if self.kept is None else self.kept
-
-    @property
-    def dims(self) -> int:
-        """C H W, the pixels that bits/dim divides by."""
-        return int(self.levels[0].numel())
+    def values(self) -> Integer[Tensor, "N C H W"]:
+        return self.levels
 
     @cached_property
     def sha256(self) -> str:
@@ -114,33 +105,5 @@ class Images:
         digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
         return digest.hexdigest()
 
-    def source(self, i: int) -> str:
-        """What a message calls the image at position i of this set."""
-        if self.sources:
-            return f"{self.name}/{self.sources[i]}"
-        return f"{self.name}, image {int(self.ids[i])}"
-
-    def first(self, k: int) -> "Images":
-        """The first k images, ids kept.
-
-        Raises:
-            BadInput: k < 1, or there are not so many.
-        """
-        if not 1 <= k <= len(self):
-            raise BadInput(f"{self.name}: has {len(self)} images; asked for the first {k}")
-        return self.subset(torch.arange(k))
-
-    def subset(self, index: Sequence[int] | Tensor) -> "Images":
-        """The images at these positions, in this order, ids kept.
-
-        Raises:
-            BadInput: a position is not an integer 0..N-1, or occurs twice.
-        """
-        where = torch.as_tensor(index)
-        whole = where.ndim == 1 and where.numel() > 0 and where.dtype in (torch.int64, torch.int32)
-        if not whole or int(where.min()) < 0 or int(where.max()) >= len(self):
-            raise BadInput(f"{self.name}: a subset needs integer positions 0..{len(self) - 1}")
-        if len(set(where.tolist())) != len(where):
-            raise BadInput(f"{self.name}: a subset takes each image once")
-        sources = tuple(self.sources[i] for i in where.tolist()) if self.sources else ()
+    def _taken(self, where: Tensor, sources: tuple[str, ...]) -> "Images":
         return replace(self, levels=self.levels[where], sources=sources, kept=self.ids[where])

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from nelbo.data.arrays import array_file, declared
+from nelbo.data.arrays import array_file, declared, opened
 from nelbo.data.images import Images, shown
 from nelbo.data.named import digits, mnist
+from nelbo.data.points import Points, as_points
 from nelbo.errors import BadInput
-from nelbo.types import Grid
+from nelbo.types import Grid, Support
 
-__all__ = ["load"]
+__all__ = ["load", "load_for"]
 
 SPLITS = ("train", "test")
 FORMS = "digits[:train|:test], mnist:DIR[:train|:test], a folder of images, a .npy or .npz file"
@@ -50,6 +51,26 @@ def load(
             raise BadInput(f"{shown(spec)}: has {images.n} levels; {n} were declared")
         return images
     return _at(spec, body, split, n, grid)
+
+
+def load_for(support: Support, spec: str, *, split: str | None = None) -> Images | Points:
+    """`load` for a model of this support: where it has no grid, floats of an array are points.
+
+    Other sources are images all the same, which a model of latents may encode.
+
+    Raises:
+        BadInput: as `load` does.
+    """
+    if isinstance(support, Grid):
+        return load(spec, split=split, levels=support.n, grid=support)
+    path = Path(os.path.expanduser(spec))
+    if path.suffix in (".npy", ".npz") and path.is_file():
+        array = opened(path)
+        if array.dtype.kind == "f":
+            if split is not None:
+                raise BadInput(f"{shown(spec)}: has no split {shown(split)}; leave the split out")
+            return as_points(array, name=path.name)
+    return load(spec, split=split)
 
 
 def _split(spec: str, split: str | None) -> tuple[str, str | None]:

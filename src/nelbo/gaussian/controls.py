@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64, Integer
 from torch import Tensor
 
 from nelbo.bound.control import Control
 from nelbo.gaussian.decoder import LevelMasses
 from nelbo.gaussian.schedule import Schedule, at
-from nelbo.types import Batch, Grid, Nats, Time
+from nelbo.types import Batch, Grid, Nats, Support, Time
 
 __all__ = ["FINEST", "AffineControl", "LatticeControl", "controls", "frozen_logits"]
 
@@ -30,17 +30,19 @@ CELLS = 2**17  # numbers in a batch of posteriors over levels that stay in the c
 
 
 def controls(
-    schedule: Schedule, grid: Grid, levels: Tensor, logits: Tensor | None = None
+    schedule: Schedule, grid: Support, data: Tensor, logits: Tensor | None = None
 ) -> list[Control]:
-    """The controls that are worth their cost for these levels (N, *dims).
+    """The controls that are worth their cost for these levels, or points (N, *dims).
 
     logits: (N, n, dims), a prior over the levels of each dimension of each image, such as a
     network's that reads the image itself; without them the histogram of each dimension.
     """
-    flat = levels.flatten(1).long().cpu()
+    flat = data.flatten(1).cpu()
     found: list[Control] = []
     if schedule.T > 1 and flat.shape[1] <= WIDEST:
         found.append(AffineControl.of(schedule, grid.values(flat, torch.float64)))
+    if not isinstance(grid, Grid):
+        return found
     if schedule.T > 1 and grid.n <= FINEST:
         prior = histogram(flat, grid.n) if logits is None else logits
         found.append(LatticeControl(schedule, grid, prior))
@@ -185,7 +187,7 @@ def frozen_logits(
     return masses.log_masses.movedim(2, 1).flatten(2) + 0.5 * distance.square()
 
 
-def histogram(levels: Int64[Tensor, "N dims"], n: int) -> Float[Tensor, "1 n dims"]:
+def histogram(levels: Integer[Tensor, "N dims"], n: int) -> Float[Tensor, "1 n dims"]:
     """The log chances of the levels in each dimension, smoothed by one image of all dimensions."""
     count, dims = levels.shape
     seen = torch.zeros(dims, n, dtype=torch.float64)

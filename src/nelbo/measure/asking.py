@@ -15,13 +15,14 @@ from torch import Tensor
 from nelbo.bound.control import Control
 from nelbo.bound.estimators import Rows
 from nelbo.bound.noise import KeyedNoise
-from nelbo.data import Images
+from nelbo.data import Examples
 from nelbo.errors import BadInput, NonFinite
 from nelbo.measure.processes import Processes
 from nelbo.measure.record import Record
 from nelbo.model import Model
 from nelbo.networks.batches import in_batches
 from nelbo.networks.mode import evaluating
+from nelbo.report import Unit
 
 __all__ = ["Asking", "Progress", "measuring"]
 
@@ -54,7 +55,7 @@ class Asking:
     """
 
     models: Sequence[Model]
-    images: Images
+    images: Examples
     seed: int = 0
     batch_size: int | None = None
     processes: Processes = field(default_factory=Processes)
@@ -73,6 +74,11 @@ class Asking:
         self.chunk = max(1, most // self.batch) * self.batch  # that anything else is done on
         self.limit = self.chunk  # halved where memory does not suffice
         self.key = KeyedNoise.of(self.seed, self.images.ids)
+
+    @property
+    def unit(self) -> Unit:
+        """What the bound is told in."""
+        return Unit.of(self.models[0].support)
 
     @contextmanager
     def agreed(self, settings: Mapping[str, Any], folder: str | Path | None) -> Iterator[None]:
@@ -105,15 +111,14 @@ class Asking:
 
     def first(self, draw: int) -> tuple[Float64[Tensor, "N models"], list[Tensor | None]]:
         """L_0 of every image by the given draw, and what each model gives its controls."""
-        small = len(self.images) * self.models[0].dims * self.images.n <= CONTEXT
-        wanted = [draw == 0 and small and model.context is not None for model in self.models]
+        wanted = [draw == 0 and self._has_context(model) for model in self.models]
 
         def compute(image: Int64[Tensor, " B"]) -> list[Tensor]:
             noise = self.key.rows(image).draw(torch.full_like(image, draw))
             values, contexts = [], []
             t = torch.ones_like(image)
             for model, context in zip(self.models, wanted, strict=True):
-                x_0 = model.x_0(self.images.levels[image])
+                x_0 = model.x_0(self.images.values[image])
                 x_1 = model.chain.q.marginal(x_0, t).sample(noise.at(t))
                 decoder = model.chain.p.decoder(x_1)
                 values.append(-decoder.log_prob(x_0))
@@ -124,6 +129,11 @@ class Asking:
         found = self.ask(2 * draw, len(self.images), compute)
         given = iter(found[1:])
         return found[0], [next(given) if context else None for context in wanted]
+
+    def _has_context(self, model: Model) -> bool:
+        """Whether the model has something to keep of the images, and not too much."""
+        size = len(self.images) * model.dims
+        return model.context is not None and size * model.grid.n <= CONTEXT
 
     def later(
         self,
@@ -141,7 +151,7 @@ class Asking:
             noise = key.rows(image).draw(rows.draw[row]).at(t)
             values, predictors, errors = [], [], []
             for model, own in zip(self.models, controls, strict=True):
-                x_0 = model.x_0(self.images.levels[image])
+                x_0 = model.x_0(self.images.values[image])
                 if model.transition is not None:
                     values.append(model.transition(x_0, t, noise))
                     continue
@@ -243,7 +253,7 @@ def _of_model(model: Model) -> dict[str, Any]:
     return found
 
 
-def _of_data(images: Images) -> dict[str, Any]:
+def _of_data(images: Examples) -> dict[str, Any]:
     ids = zlib.crc32(images.ids.to(torch.int64).numpy().tobytes())
     return {"data": f"{len(images)} images, sha256 {images.sha256}", "data ids": ids}
 

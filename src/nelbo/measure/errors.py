@@ -80,7 +80,7 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
 
     def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
         image, t = rows.image[row], rows.t[row]
-        x_0 = model.x_0(asking.images.levels[image])
+        x_0 = model.x_0(asking.images.values[image])
         x_t = model.chain.q.marginal(x_0, t).sample(key.rows(image).at(t))
         prediction = p.predict(x_t, t)
         difference = (prediction.x_0 - x_0).flatten(1).double().cpu()
@@ -114,8 +114,8 @@ def _discretized(
 ) -> tuple[Float64[Tensor, " C"], Float64[Tensor, " C"]]:
     """The decoder's cost at its best V_1, where x_s says more than it hides."""
     model = asking.models[0]
-    x_0 = model.x_0(asking.images.levels, torch.float64).flatten(1).cpu()
-    levels = asking.images.levels.flatten(1).long()
+    x_0 = model.x_0(asking.images.values, torch.float64).flatten(1).cpu()
+    levels = asking.images.values.flatten(1).long()
     costs = torch.full((len(candidates),), torch.inf, dtype=torch.float64)
     V_1 = torch.full_like(costs, torch.nan)
     clear = p.q.schedule.log_snr[candidates] > 0

@@ -18,8 +18,8 @@ def prior_terms(asking: Asking) -> Float64[Tensor, "N models"]:
         NonFinite: it is NaN or infinite for some image.
     """
     batches = []
-    for levels in torch.split(asking.images.levels, asking.chunk):
-        parts = [prior_term(model.chain, model.x_0(levels)) for model in asking.models]
+    for values in torch.split(asking.images.values, asking.chunk):
+        parts = [prior_term(model.chain, model.x_0(values)) for model in asking.models]
         batches.append(torch.stack([part.double().cpu() for part in parts], dim=1))
     prior = torch.cat(batches)
     bad = ~prior.isfinite().all(1)

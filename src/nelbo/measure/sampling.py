@@ -18,7 +18,7 @@ from nelbo.errors import BadInput
 from nelbo.measure.asking import Asking
 from nelbo.measure.distortion import Distortion
 from nelbo.measure.prior import prior_terms
-from nelbo.report import Curve, Look, Step, bits_per_dim
+from nelbo.report import Curve, Look, Step
 
 __all__ = ["DRAWS", "Sampling", "Sum"]
 
@@ -159,9 +159,9 @@ class Sampling:
     def _look(self) -> None:
         mean = self.total(-1).means()[1]
         self.looks.append(Look(self.asking.done, mean))
-        dims = self.asking.models[0].dims
-        half = bits_per_dim(mean.half_width() or 0.0, dims)
-        self.asking.text = f"{bits_per_dim(mean.mean, dims):.4f} ± {half:.2g} bits/dim"
+        unit, dims = self.asking.unit, self.asking.models[0].dims
+        half = unit.per_dim(mean.half_width() or 0.0, dims)
+        self.asking.text = f"{unit.per_dim(mean.mean, dims):.4f} ± {half:.2g} {unit.name}"
 
     def _next(self, precision: float, one: int) -> tuple[str, int, int]:
         """(why it is enough, "" if it is not; draws of L_0, and rows, to be asked for then).
@@ -244,11 +244,11 @@ class Sampling:
         return sums.curve(float(self.prior[:, model].mean()), len(self.asking.images))
 
     def _controls(self, contexts: Sequence[Tensor | None]) -> list[list[Control]]:
-        levels = self.asking.images.levels
-        if len(levels) < FEWEST:
+        values = self.asking.images.values
+        if len(values) < FEWEST:
             return [[] for _ in self.asking.models]
         pairs = zip(self.asking.models, contexts, strict=True)
-        return [list(model.controls(levels, context)) for model, context in pairs]
+        return [list(model.controls(values, context)) for model, context in pairs]
 
     def _layout(self) -> tuple[Layout, Float64[Tensor, "2 N bins k"] | None]:
         """Where the bound is expected along t: half by the schedule, half by the controls."""
@@ -259,7 +259,7 @@ class Sampling:
         fine = Layout.even(share, EXPECTED)
         parts, last = [], []
         for model, own in zip(self.asking.models, self.controls, strict=True):
-            x_0 = model.x_0(self.asking.images.levels)
+            x_0 = model.x_0(self.asking.images.values)
             parts += [control.totals(x_0, fine.bin, fine.count) for control in own]
             last += [parts[-1]] if own else []
         found = torch.stack(parts, dim=3)

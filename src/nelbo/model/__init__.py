@@ -2,8 +2,9 @@
 
 from nelbo.model.categorical import categorical_model
 from nelbo.model.continuous import continuous_model
+from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import gaussian_model, improved
-from nelbo.model.model import Model, evenly_in, loss
+from nelbo.model.model import Model, digest, evenly_in, loss
 from nelbo.model.weights import clip_gradients, parameter_groups
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "categorical_model",
     "clip_gradients",
     "continuous_model",
+    "digest",
     "evenly_in",
+    "examples_of",
     "gaussian_model",
     "improved",
     "loss",

@@ -69,7 +69,7 @@ def categorical_model(
         respace=respaced,
         importance=torch.ones(transition.T - 1, dtype=torch.float64),
         shape=shape,
-        grid=grid,
+        support=grid,
         embed=lambda levels, dtype: levels.long(),
         levels=lambda x_0: x_0,
         facts={**described, **facts},

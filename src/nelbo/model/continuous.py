@@ -78,7 +78,7 @@ class _Family:
             respace=lambda steps: self.along(schedule.subchain(steps), T),
             importance=schedule.importance,
             shape=self.shape,
-            grid=grid,
+            support=grid,
             embed=grid.values,
             levels=grid.levels,
             facts=self.described(T),

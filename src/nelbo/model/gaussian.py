@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nelbo.bound.chain import Chain
 from nelbo.errors import BadInput
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
-from nelbo.gaussian.decoder import Decoder, LevelPosterior
+from nelbo.gaussian.decoder import Decoder, Density, LevelPosterior
 from nelbo.gaussian.forward import GaussianForward
 from nelbo.gaussian.parametrization import Parametrization
 from nelbo.gaussian.reverse import GaussianReverse, TimeInput
@@ -18,7 +18,7 @@ from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Tabulated, Variance
 from nelbo.model.model import Model, evenly
 from nelbo.model.settings import Setting, as_facts
-from nelbo.types import Grid
+from nelbo.types import Batch, Grid, Reals, Support
 
 __all__ = ["gaussian_model", "improved"]
 
@@ -34,7 +34,7 @@ def gaussian_model(
     decoder: Decoder,
     time_input: TimeInput,
     clip: tuple[float, float] | None,
-    grid: Grid,
+    grid: Support,
     shape: tuple[int, ...],
     name: str,
     facts: Mapping[str, Any],
@@ -44,12 +44,14 @@ def gaussian_model(
     """The model whose chain is q of the schedule and p_theta of the network, and of its sub-chains.
 
     variance: a function of the schedule, since a sub-chain has betas and so variances of its own.
+    grid: what the data are on, or Reals where they have no levels; then the decoder is a density.
     facts: `schedule`, and what else a report says beside the parametrisation, variance, V_1, clip
     and decoder, which are read off the parts where the facts do not say them.
 
     Raises:
         BadInput: parts that do not go together.
     """
+    _check(grid, decoder)
     q, chosen = GaussianForward(schedule), variance(schedule)
     p = GaussianReverse(
         network,
@@ -78,7 +80,6 @@ def gaussian_model(
             spacing=spacing,
         )
 
-    few = isinstance(decoder, LevelPosterior) and grid.n <= FINEST
     return Model(
         name=name,
         network=network,
@@ -86,17 +87,36 @@ def gaussian_model(
         respace=respaced,
         importance=schedule.importance,
         shape=shape,
-        grid=grid,
+        support=grid,
         embed=grid.values,
         levels=grid.levels,
         facts={"family": "gaussian", "schedule": facts["schedule"], **_described(p, grid), **facts},
         weights=weights,
         spacing=spacing,
-        context=partial(frozen_logits, schedule, grid) if few else None,
+        context=_context(schedule, grid, decoder),
         controls=partial(controls, schedule, grid),
         squared_error=q.squared_error,
         log_snr=schedule.log_snr,
     )
+
+
+def _check(support: Support, decoder: Decoder) -> None:
+    """Raises BadInput for masses of real numbers, or a density of integers."""
+    if isinstance(support, Reals) != isinstance(decoder, Density):
+        kind = "real numbers" if isinstance(support, Reals) else "integers on a grid"
+        raise BadInput(
+            f"the decoder {decoder.name} is not for data that are {kind}: real numbers have a "
+            "density, and integers have masses"
+        )
+
+
+def _context(
+    schedule: Schedule, support: Support, decoder: Decoder
+) -> Callable[[Any, Batch], Tensor] | None:
+    """What the network says of the levels at t = 1, where it does and they are few."""
+    if not isinstance(support, Grid) or not isinstance(decoder, LevelPosterior):
+        return None
+    return partial(frozen_logits, schedule, support) if support.n <= FINEST else None
 
 
 def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
@@ -138,7 +158,7 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
         decoder=p.emission,
         time_input=p.time_input,
         clip=p.clip,
-        grid=model.grid,
+        grid=model.support,
         shape=model.shape,
         name=f"{model.name.removesuffix(IMPROVED)}{IMPROVED}",
         facts={**facts, "improved": dict(plan)},
@@ -162,13 +182,14 @@ def _sources(
     return {**kept, **as_facts(settings)}
 
 
-def _described(p: GaussianReverse, grid: Grid) -> dict[str, Any]:
+def _described(p: GaussianReverse, grid: Support) -> dict[str, Any]:
     """The choices of the reverse chain, as a report says them."""
+    whole = (grid.lo, grid.hi) if isinstance(grid, Grid) else None
     return {
         "parametrization": p.parametrization.name,
         "variance": p.variance.name,
         "V_1": _V_1(p.emission, p.variance),
-        "clip": p.clip is not None if p.clip in (None, (grid.lo, grid.hi)) else list(p.clip or ()),
+        "clip": p.clip is not None if p.clip in (None, whole) else list(p.clip or ()),
         "decoder": p.emission.name,
     }
 

@@ -13,10 +13,11 @@ from nelbo.bound.chain import Chain
 from nelbo.bound.control import Control
 from nelbo.bound.estimators import low_discrepancy_times, one_time
 from nelbo.bound.noise import KeyedNoise, Noise
+from nelbo.data import Images, Points
 from nelbo.errors import BadInput
-from nelbo.types import Batch, Grid, Nats, Time
+from nelbo.types import Batch, Grid, Nats, Support, Time
 
-__all__ = ["Model", "evenly", "loss"]
+__all__ = ["Model", "digest", "evenly", "loss"]
 
 
 LEAST_LOG_SNR = -20.0  # below it steps differ in nothing
@@ -47,14 +48,16 @@ def evenly_in(log_snr: Float64[Tensor, " T"], steps: int) -> list[int]:
 @final
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A chain over images of a declared shape and grid, with what a report must say of it.
+    """A chain over data of a declared shape and kind, with what a report must say of it.
 
     `chain` carries the network; `respace` makes the chain of the kept steps of the original one;
-    `embed` turns levels into what the chain calls data, in a given dtype, and `levels` turns back;
+    `support` is what the data are: integers on a grid, or real numbers; `embed` turns them into
+    what the chain calls data, in a given dtype, and `levels` turns back;
     `importance` is proportional to the share of the bound expected in each t = 2..T, from which
     an evaluation may draw its times; `facts` is JSON: schedule, parametrisation, variance, V_1,
     clip, decoder; `spacing(T, n)` says which n of its T steps a shorter chain keeps; `log_snr` is
-    that of t = 0..T, where the family has one.
+    that of t = 0..T, where the family has one; `encode(images, seed, device)` makes the points
+    that a model of latents has in place of images.
 
     For cheap evaluation: `controls(levels, context)` are control variates for these images, made
     with the help of `context(decoder, x_1)`, what the network says of the images at t = 1;
@@ -73,7 +76,7 @@ class Model:
     respace: Callable[[Sequence[int]], "Model"]
     importance: Float64[Tensor, " transitions"]
     shape: tuple[int, ...]
-    grid: Grid
+    support: Support
     embed: Callable[[Tensor, torch.dtype], Batch]
     levels: Callable[[Batch], Tensor]
     facts: Mapping[str, Any]
@@ -88,6 +91,21 @@ class Model:
     transition: Callable[[Batch, Time, Noise], Nats] | None = None
     apart: tuple[tuple[nn.Parameter, ...], ...] = ()
     inner: nn.Module | None = None
+    encode: Callable[[Images, int, torch.device], Points] | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the data.
+
+        Raises:
+            BadInput: there is none, so what needs levels is not for this model.
+        """
+        if not isinstance(self.support, Grid):
+            raise BadInput(
+                f"{self.name} has a density of {self.support.name}, which have no levels: evaluate "
+                "and compare take it, in nats/dim; this needs levels"
+            )
+        return self.support
 
     @property
     def asked(self) -> nn.Module:
@@ -128,15 +146,11 @@ class Model:
         }
 
     def sha256(self) -> str:
-        """The digest of the weights in use, names and bytes, in the order of their names."""
-        digest = hashlib.sha256()
-        for name, x in sorted(self.network.state_dict().items()):
-            digest.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
-            digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        """The digest of the weights in use."""
+        return digest(self.network)
 
     def x_0(self, levels: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
-        """The levels as the chain sees them, on the model's device; dtype where they are real.
+        """The levels, or points, as the chain sees them, on the model's device, in a real dtype.
 
         Raises:
             BadInput: the images do not have the model's shape.
@@ -177,7 +191,7 @@ class Model:
 
     def keeping(self, steps: Sequence[int]) -> "Model":
         """The chain of these of this one's steps."""
-        return replace(self.respace(steps), weights=self.weights)
+        return replace(self.respace(steps), weights=self.weights, encode=self.encode)
 
     def _kept(self, steps: int, spacing: str | None) -> Sequence[int]:
         if spacing is None:
@@ -191,11 +205,20 @@ class Model:
         return evenly_in(self.log_snr[1:], steps)
 
 
+def digest(network: nn.Module) -> str:
+    """SHA-256 of weights, names and bytes, in the order of their names."""
+    found = hashlib.sha256()
+    for name, x in sorted(network.state_dict().items()):
+        found.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
+        found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
 def loss(model: Model, levels: Tensor, generator: torch.Generator | None = None) -> Nats:
     """An unbiased estimate of L for each image, one network evaluation each, to train by.
 
-    levels: (B, C, H, W) integers; nats per image, with a gradient. Times are spread evenly over
-    the batch; randomness comes from the generator, or torch's own.
+    levels: (B, C, H, W) integers, or points (B, *dims); nats per image, with a gradient. Times are
+    spread evenly over the batch; randomness comes from the generator, or torch's own.
     """
     x_0 = model.x_0(levels)
     seed = int(torch.randint(2**62, (), generator=generator))

@@ -29,6 +29,9 @@ def load(
     label: int | None = None,
     size: int | tuple[int, int] | None = None,
     scheduler: str | Path | None = None,
+    decoder: Literal["discretized-gaussian", "density"] | None = None,
+    latent: Literal["sample", "mean"] | None = None,
+    condition: str | Path | None = None,
 ) -> Model:
     """The model in a run folder, a checkpoint file or a diffusers folder, ready to measure.
 
@@ -46,12 +49,21 @@ def load(
     label: the class that the bound is conditional on; default none, where the network has that.
     size: rows and columns of the images, where the config does not say.
     scheduler: the config file of the scheduler, or its folder, where it is not in this one.
+    decoder: discretized-gaussian, the default for pixels, or density for data that are real
+        numbers, the only one for latents: its bound is in nats/dim of the latents, and never in
+        bits/dim of the pixels.
+    latent: what of q(latent | image) the folder's autoencoder makes of images: sample, the
+        default, with noise of (seed, image id), or mean.
+    condition: the embedding that a UNet2DConditionModel is conditional on: a .npy or .safetensors
+        file with one tensor (tokens, width), or "zero". There is no guidance.
 
     Raises:
         BadInput: nothing is there, it is damaged or of another kind, or it has no bound; a setting
             of a diffusers folder given for a model of our own, which says everything itself.
     """
-    options = Options(levels, range, variance, clip, V_1, label, size, scheduler)
+    options = Options(
+        levels, range, variance, clip, V_1, label, size, scheduler, decoder, latent, condition
+    )
     place = place_of(path)
     if says_all(place) and options != Options():
         if not is_improved(place):

@@ -15,7 +15,7 @@ from nelbo.errors import BadInput
 __all__ = ["Folder", "find", "is_diffusers", "read_json", "refuse_pointer"]
 
 NETWORKS = ("unet", "transformer")
-LATENT = ("vae", "vqvae", "movq", "vqmodel")
+AUTOENCODERS = ("vae", "vqvae", "movq", "vqmodel")
 POINTER = b"version https://git-lfs.github.com/spec/"
 CONFIG = "scheduler_config.json"
 
@@ -25,13 +25,15 @@ CONFIG = "scheduler_config.json"
 class Folder:
     """A network's folder, its scheduler's config file, and what is known of its weights.
 
-    `weights` is ema or raw where the folder keeps both apart, else "as saved".
+    `weights` is ema or raw where the folder keeps both apart, else "as saved"; `autoencoder` is
+    the folder of what makes the latents that the network is over, None for a network of pixels.
     """
 
     network: Path
     scheduler: Path
     weights: str
     lacks_ema: bool = False
+    autoencoder: Path | None = None
 
 
 def is_diffusers(path: Path) -> bool:
@@ -53,20 +55,20 @@ def find(
     scheduler: another config file, or the folder that holds one.
 
     Raises:
-        BadInput: a latent model, a network of another kind, weights or a scheduler not there.
+        BadInput: a network of another kind, weights or a scheduler not there.
     """
     if (path / "config.json").is_file():
         return Folder(path, _scheduler(path, scheduler), _only_weights(path, weights))
     pipeline = (path / "model_index.json").is_file()
-    name = _of_pipeline(path) if pipeline else _of_training(path)
+    name, autoencoder = _of_pipeline(path) if pipeline else (_of_training(path), None)
     found, raw, ema = _scheduler(path, scheduler), path / name, path / f"{name}_ema"
     if pipeline and not ema.is_dir():
-        return Folder(raw, found, _only_weights(raw, weights))
+        return Folder(raw, found, _only_weights(raw, weights), autoencoder=autoencoder)
     kind = weights or ("ema" if ema.is_dir() else "raw")
     folder = ema if kind == "ema" else raw
     if not folder.is_dir():
         raise BadInput(f"{path} has no {folder.name}/, which the {kind} weights would be in")
-    return Folder(folder, found, kind, lacks_ema=not ema.is_dir())
+    return Folder(folder, found, kind, not ema.is_dir(), autoencoder)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -114,29 +116,25 @@ def _of_training(path: Path) -> str:
     return next(there)
 
 
-def _of_pipeline(path: Path) -> str:
-    """The name of the pipeline's network.
+def _of_pipeline(path: Path) -> tuple[str, Path | None]:
+    """The name of the pipeline's network, and the folder of its autoencoder.
 
     Raises:
-        BadInput: a latent model, or no network that is known.
+        BadInput: no network that is known.
     """
     index = read_json(path / "model_index.json")
     parts = {name: entry for name, entry in index.items() if _is_part(entry)}
-    latent = next((name for name in LATENT if name in parts), None)
-    if latent is not None:
-        raise BadInput(
-            f"{path} is a latent model (it has a {latent}): its chain is over latents, which have "
-            "no bits/dim of pixels; a bound of the latents as a density is not built yet"
-        )
     name = next((name for name in NETWORKS if name in parts), None)
     if name is None:
         raise BadInput(
             f"{path} is a {index.get('_class_name')} without a unet or transformer: load its "
             "network yourself and give it to nelbo.wrap"
         )
-    if not (path / name / "config.json").is_file():
-        raise BadInput(f"{path} has no {name}/config.json, though its model_index.json names it")
-    return name
+    autoencoder = next((part for part in AUTOENCODERS if part in parts), None)
+    for part in filter(None, (name, autoencoder)):
+        if not (path / part / "config.json").is_file():
+            raise BadInput(f"{path} has no {part}/config.json, though model_index.json names it")
+    return name, None if autoencoder is None else path / autoencoder
 
 
 def _is_part(entry: object) -> bool:

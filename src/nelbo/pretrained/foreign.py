@@ -1,22 +1,23 @@
 """A model of a diffusers folder: every setting that changes its bound, honoured and told."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
 from nelbo.errors import BadInput
-from nelbo.gaussian.decoder import Discretized
+from nelbo.gaussian.decoder import Density, Discretized
 from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance
 from nelbo.model import Model, gaussian_model
-from nelbo.model.settings import Setting, as_facts, chosen
+from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.networks.adapter import Adapter
 from nelbo.pretrained.diffusers_folder import Folder, find, read_json
+from nelbo.pretrained.latents import Encoder, Latent, read_encoder
 from nelbo.pretrained.networks import Network, read_network
 from nelbo.pretrained.scheduler import VARIANCES, Scheduler, Thresholded, read_scheduler
-from nelbo.types import Grid
+from nelbo.types import Grid, Reals, Support
 
 __all__ = ["Options", "load_foreign"]
 
@@ -31,8 +32,10 @@ class Options:
 
     levels, range: the grid of the data, by default 256 levels on [-1, 1]. variance: what a second
     half of channels is for, where the config has a fixed variance. clip: instead of the config's
-    clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size: see
-    `read_network`. scheduler: another config file.
+    clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size, condition: see
+    `read_network`. scheduler: another config file. decoder: discretized-gaussian for levels, the
+    default for pixels, or density for real numbers, the only one for latents. latent: see
+    `Encoder`.
     """
 
     levels: int | None = None
@@ -43,6 +46,9 @@ class Options:
     label: int | None = None
     size: int | tuple[int, int] | None = None
     scheduler: str | Path | None = None
+    decoder: Literal["discretized-gaussian", "density"] | None = None
+    latent: Latent | None = None
+    condition: str | Path | None = None
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Options":
@@ -75,34 +81,83 @@ def load_foreign(
         scheduler = read_scheduler(read_json(folder.scheduler), options.clip)
     except BadInput as error:
         raise BadInput(f"{folder.scheduler}: {error}") from None
-    network = read_network(folder.network, label=options.label, size=options.size)
+    network = read_network(
+        folder.network, label=options.label, size=options.size, condition=options.condition
+    )
     kind, kind_source = _variance_type(network, scheduler, options, folder.network)
-    grid, settings = _grid(network, scheduler, options, folder)
+    decoder, decoder_source = _decoder(network, options, folder)
+    support: Support
+    if decoder == "density":
+        support, encoder, settings = _reals(network, options, folder)
+    else:
+        support, encoder, settings = _grid(network, scheduler, options, folder)
     first, V_1_source = chosen(options.V_1, V_1)
     settings |= {
         "scheduler": Setting(scheduler.name, "config", changes_bound=False),
         **scheduler.settings,
         "variance_type": Setting(kind, kind_source),
         "V_1": Setting(first, V_1_source, changes_bound=kind != "learned"),
-        "decoder": Setting("discretized-gaussian", "default"),
+        "decoder": Setting(decoder, decoder_source),
         "weights": Setting(folder.weights, "config" if weights is None else "option"),
         **network.settings,
     }
-    return gaussian_model(
+    model = gaussian_model(
         Adapter(network.module, network.arguments, channels=_kept_channels(network, kind)),
         scheduler.schedule,
         parametrization=scheduler.parametrization,
         variance=_variance(kind, first),
-        decoder=Discretized(grid),
+        decoder=Discretized(support) if isinstance(support, Grid) else Density(),
         time_input=TIME_INPUTS["index"],
         clip=scheduler.clip,
-        grid=grid,
+        grid=support,
         shape=network.shape,
         name=name,
         facts={**_facts(folder, network, scheduler, kind, settings), "options": options.told},
         weights=folder.weights,
         spacing=scheduler.spacing,
     )
+    return replace(model, encode=encoder)
+
+
+def _decoder(network: Network, options: Options, folder: Folder) -> tuple[str, Source]:
+    """discretized-gaussian or density, and what says so.
+
+    Raises:
+        BadInput: latents asked for bits/dim, which are of levels, or an unknown decoder.
+    """
+    if options.decoder not in (None, "discretized-gaussian", "density"):
+        raise BadInput(
+            f"decoder is discretized-gaussian or density for diffusers folders; "
+            f"got {options.decoder!r}"
+        )
+    if not network.latent and folder.autoencoder is None:
+        return chosen(options.decoder, "discretized-gaussian")
+    if options.decoder == "discretized-gaussian":
+        raise BadInput(
+            f"{folder.network} is a network of latents, which have no levels and no bits/dim of "
+            "pixels: its bound is that of a density, in nats/dim (decoder density)"
+        )
+    return chosen(options.decoder, "density")
+
+
+def _reals(
+    network: Network, options: Options, folder: Folder
+) -> tuple[Reals, Encoder | None, dict[str, Setting]]:
+    """Data that are real numbers, what makes them of images, and the settings of both.
+
+    Raises:
+        BadInput: levels, a range, or a kind of latent where there is none.
+    """
+    if options.levels is not None or options.range is not None:
+        raise BadInput(
+            f"{folder.network}: a density is of real numbers, without levels and range: leave "
+            "them out"
+        )
+    if folder.autoencoder is not None:
+        return Reals("latents"), *read_encoder(folder.autoencoder, options.latent)
+    if options.latent is not None:
+        raise BadInput(f"{folder.network} has no autoencoder beside it: leave latent out")
+    return Reals("latents" if network.latent else "data"), None, {}
 
 
 def _variance_type(
@@ -140,12 +195,14 @@ def _variance_type(
 
 def _grid(
     network: Network, scheduler: Scheduler, options: Options, folder: Folder
-) -> tuple[Grid, dict[str, Setting]]:
-    """The grid of the data with its settings.
+) -> tuple[Grid, None, dict[str, Setting]]:
+    """The grid of the data with its settings, and no encoder.
 
     Raises:
         BadInput: the config shows that the range is not the usual one and no option says which.
     """
+    if options.latent is not None:
+        raise BadInput(f"{folder.network} is a network of pixels: leave latent out")
     reach = scheduler.clip
     unusual = "center_input_sample" if network.centred else None
     if reach is not None and reach != RANGE:
@@ -158,7 +215,7 @@ def _grid(
     levels, levels_source = chosen(options.levels, LEVELS)
     (lo, hi), range_source = chosen(options.range, RANGE)
     settings = {"levels": Setting(levels, levels_source), "range": Setting([lo, hi], range_source)}
-    return Grid(levels, lo, hi), settings
+    return Grid(levels, lo, hi), None, settings
 
 
 def _kept_channels(network: Network, kind: str) -> int | None:
@@ -180,8 +237,9 @@ def _facts(
 ) -> dict[str, Any]:
     schedule, config = scheduler.schedule, scheduler.settings
     about: dict[str, Any] = {"name": network.name, "folder": folder.network.name}
-    if "label" in network.settings:
-        about["label"] = network.settings["label"].value
+    for name in ("label", "condition"):
+        if name in network.settings:
+            about[name] = network.settings[name].value
     if _kept_channels(network, kind) is not None:
         about["variance_channels"] = "dropped"
     facts: dict[str, Any] = {

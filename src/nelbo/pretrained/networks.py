@@ -13,11 +13,14 @@ from torch import nn
 
 from nelbo.errors import BadInput
 from nelbo.model.settings import Setting
+from nelbo.pretrained.condition import read_condition
 from nelbo.pretrained.diffusers_folder import read_json, refuse_pointer
 
-__all__ = ["Network", "files_of", "read_network"]
+__all__ = ["Network", "files_of", "load_module", "read_network"]
 
 STEM = "diffusion_pytorch_model"
+CONDITIONAL = "UNet2DConditionModel"
+READ = ("UNet2DModel", "DiTTransformer2DModel", CONDITIONAL)
 LATENT_CHANNELS = 4  # of an autoencoder: images have 1 or 3
 
 
@@ -27,7 +30,8 @@ class Network:
     """A network in evaluation mode, and what its config says of its data.
 
     `doubled`: it gives a second half of channels, for a variance. `arguments`: what it is called
-    with beside (x_t, t), one image's. `centred`: it expects images of [0, 1].
+    with beside (x_t, t), one image's. `centred`: it expects images of [0, 1]. `latent`: it is made
+    for latents.
     """
 
     name: str
@@ -35,45 +39,60 @@ class Network:
     shape: tuple[int, int, int]
     doubled: bool
     centred: bool
+    latent: bool
     arguments: Mapping[str, torch.Tensor]
     settings: Mapping[str, Setting]
 
 
 def read_network(
-    folder: Path, *, label: int | None = None, size: int | tuple[int, int] | None = None
+    folder: Path,
+    *,
+    label: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    condition: str | Path | None = None,
 ) -> Network:
-    """The UNet2DModel or DiTTransformer2DModel in a folder.
+    """The UNet2DModel, DiTTransformer2DModel or UNet2DConditionModel in a folder.
 
     label: the class that the bound is conditional on; by default none, which a DiT has a class
-    for. size: rows and columns of the images, where the config does not say.
+    for. size: rows and columns of the images, where the config does not say. condition: see
+    `read_condition`.
 
     Raises:
-        BadInput: another network, one that needs more than (x_t, t, a label), or weights that are
-            missing, damaged, not tensors alone, or not of this config.
+        BadInput: another network, one that needs more than (x_t, t, a label, a condition), or
+            weights that are missing, damaged, not tensors alone, or not of this config.
     """
     config = read_json(folder / "config.json")
     kind = _class_of(config, folder)
     file = _weights_file(folder)
-    module = _load(kind, folder, file)
+    module = load_module(kind, folder)
     full = dict(module.config)
     if full.get("time_embedding_type") == "fourier":
         raise BadInput(
             f"{folder}: time_embedding_type fourier divides the output by sigma (score-SDE, "
             "NCSN++): it is no network of a DDPM chain"
         )
-    arguments, labels = _label(kind, full, label, folder)
+    arguments, told = _label(kind, full, label, folder)
+    if kind == CONDITIONAL:
+        arguments["encoder_hidden_states"], told["condition"] = read_condition(
+            full, condition, folder
+        )
+    elif condition is not None:
+        raise BadInput(f"{folder} is a {kind}, which takes no embedding: leave condition out")
+    if arguments:
+        told["guidance"] = Setting("none", "default")
     shape, source = _shape(full, config, size, folder)
     settings = {
         "network": Setting(kind, "config", changes_bound=False),
         "weights_file": Setting(file.name, "config"),
         "image_shape": Setting(list(shape), source),
-        **labels,
+        **told,
     }
     return Network(
         name=kind,
         module=module,
         shape=shape,
         doubled=_doubled(full, folder),
+        latent=kind == CONDITIONAL or full["in_channels"] == LATENT_CHANNELS,
         centred=bool(full.get("center_input_sample")),
         arguments=arguments,
         settings=settings,
@@ -95,11 +114,11 @@ def _class_of(config: Mapping[str, Any], folder: Path) -> str:
     kind = str(config.get("_class_name"))
     if kind == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero":
         return "DiTTransformer2DModel"  # its name before diffusers 0.30
-    if kind in ("UNet2DModel", "DiTTransformer2DModel"):
+    if kind in READ:
         return kind
     raise BadInput(
-        f"{folder} is a {kind}: nelbo reads UNet2DModel and DiTTransformer2DModel; load any other "
-        "network of pixels yourself and give it to nelbo.wrap"
+        f"{folder} is a {kind}: nelbo reads {', '.join(READ)}; load any other network yourself and "
+        "give it to nelbo.wrap"
     )
 
 
@@ -124,14 +143,15 @@ def _weights_file(folder: Path) -> Path:
     return found[0]
 
 
-def _load(kind: str, folder: Path, file: Path) -> Any:  # noqa: ANN401
-    """The network with its weights, all of them and no others, in float32.
+def load_module(kind: str, folder: Path) -> Any:  # noqa: ANN401
+    """The network of that class with its weights, all of them and no others, in float32.
 
     Raises:
         BadInput: the file is damaged, holds more than tensors, or does not fit the config.
     """
     import diffusers  # seconds, so only where such a model is read
 
+    file = _weights_file(folder)
     if file.suffix == ".bin":
         _refuse_code(file)
     variant = file.suffixes[0].lstrip(".") if len(file.suffixes) == 2 else None
@@ -190,18 +210,13 @@ def _doubled(config: Mapping[str, Any], folder: Path) -> bool:
     """Whether there are twice as many channels as the data have.
 
     Raises:
-        BadInput: any other number than as many or twice as many, or latents.
+        BadInput: any other number than as many or twice as many.
     """
     channels, outputs = config["in_channels"], config["out_channels"]
     outputs = channels if outputs is None else outputs
-    if channels == LATENT_CHANNELS:
-        raise BadInput(
-            f"{folder} is a latent model (4 channels): latents have no bits/dim of pixels; a "
-            "bound of the latents as a density is not built yet"
-        )
     if outputs not in (channels, 2 * channels):
         raise BadInput(
-            f"{folder} takes {channels} channels and gives {outputs}: a network of images alone "
+            f"{folder} takes {channels} channels and gives {outputs}: a network of x_t alone "
             f"gives {channels}, or {2 * channels} with a learned variance; this one sees more than "
             "x_t"
         )

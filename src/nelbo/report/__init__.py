@@ -1,14 +1,16 @@
-"""Results for people and programs. Nowhere else do nats become bits per dimension."""
+"""Results for people and programs. Nowhere else do nats become a unit per dimension."""
 
 from nelbo.report.comparison import Comparison, Side
 from nelbo.report.derivation import ChainDerivation, Derivation, markdown
-from nelbo.report.evaluation import Curve, Evaluation, Look, Step, bits_per_dim, environment
+from nelbo.report.evaluation import Curve, Evaluation, Look, Step, environment
 from nelbo.report.improvement import BeforeAfter
 from nelbo.report.page import page
 from nelbo.report.per_image import PerImage
 from nelbo.report.pictures import picture_grid
+from nelbo.report.unit import BITS, Unit, bits_per_dim
 
 __all__ = [
+    "BITS",
     "BeforeAfter",
     "ChainDerivation",
     "Comparison",
@@ -19,6 +21,7 @@ __all__ = [
     "PerImage",
     "Side",
     "Step",
+    "Unit",
     "bits_per_dim",
     "environment",
     "markdown",

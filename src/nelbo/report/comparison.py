@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.bound.statistics import Mean
-from nelbo.report.evaluation import bits_per_dim
+from nelbo.report.unit import BITS, Unit
 
 __all__ = ["Comparison", "Side"]
 
@@ -43,11 +43,22 @@ class Comparison:
     data: Mapping[str, Any]
     environment: Mapping[str, Any]
     command: str
+    unit: Unit = BITS
+
+    @property
+    def per_dim(self) -> float:
+        """A - B in `unit`: negative where A is better."""
+        return self.unit.per_dim(self.total.mean, self.dims)
 
     @property
     def bits_per_dim(self) -> float:
-        """A - B in bits per dimension: negative where A is better."""
-        return bits_per_dim(self.total.mean, self.dims)
+        """A - B in bits per dimension.
+
+        Raises:
+            BadInput: it is of densities.
+        """
+        self.unit.require_bits()
+        return self.per_dim
 
     @property
     def variance_saved(self) -> float | None:
@@ -62,7 +73,7 @@ class Comparison:
         """The JSON object, schema nelbo.comparison/1."""
         return {
             "schema": SCHEMA,
-            "bits_per_dim": self.bits_per_dim,
+            **self.unit.headline(self.total.mean, self.dims),
             "ci95": self._interval(self.total),
             "ci95_monte_carlo": self._interval(self.monte_carlo),
             "variance_saved": self.variance_saved,
@@ -87,13 +98,10 @@ class Comparison:
         names = [f"{side.model['name']} ({side.model['sha256'][:8]})" for side in (self.a, self.b)]
         saved = self.variance_saved
         lines = [
-            f"{self.bits_per_dim:+.4f} bits/dim: A {names[0]} minus B {names[1]}",
+            f"{self.per_dim:+.4f} {self.unit}: A {names[0]} minus B {names[1]}",
             f"  images like these  {self._half(self.total)} (95 %, {self.images:,} images, paired)",
             f"  exactly these      {self._half(self.monte_carlo)} (95 %, Monte Carlo)",
-            *(
-                f"  {name}  {bits_per_dim(side.total.mean, self.dims):.4f} {self._half(side.total)}"
-                for name, side in (("A", self.a), ("B", self.b))
-            ),
+            *(f"  {name}  {self._bound(side)}" for name, side in (("A", self.a), ("B", self.b))),
             f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
             f"seed {self.estimator['seed']}"
             + ("" if saved is None else f"; pairing saved {saved:.1%} of the variance"),
@@ -102,16 +110,20 @@ class Comparison:
 
     def _side(self, side: Side) -> dict[str, Any]:
         return {
-            "bits_per_dim": bits_per_dim(side.total.mean, self.dims),
+            **self.unit.headline(side.total.mean, self.dims),
             "ci95": self._interval(side.total),
             "ci95_monte_carlo": self._interval(side.monte_carlo),
             "model": dict(side.model),
         }
 
+    def _bound(self, side: Side) -> str:
+        value = self.unit.per_dim(side.total.mean, self.dims)
+        return f"{value:.4f} {self._half(side.total)}"
+
     def _half(self, mean: Mean) -> str:
         half = mean.half_width()
-        return "± unknown" if half is None else f"± {bits_per_dim(half, self.dims):.2g}"
+        return "± unknown" if half is None else f"± {self.unit.per_dim(half, self.dims):.2g}"
 
     def _interval(self, mean: Mean) -> list[float] | None:
         interval = mean.interval()
-        return None if interval is None else [bits_per_dim(end, self.dims) for end in interval]
+        return None if interval is None else [self.unit.per_dim(x, self.dims) for x in interval]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.bound.derivation import Line, Relation, Row, Status, Valuation
-from nelbo.report.evaluation import bits_per_dim
+from nelbo.report.unit import bits_per_dim
 
 __all__ = ["ChainDerivation", "Derivation", "markdown", "shown", "shown_value"]
 

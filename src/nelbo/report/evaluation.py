@@ -1,7 +1,6 @@
-"""The bound of a data set as people and programs read it: nats become bits per dimension here."""
+"""The bound of a data set as people and programs read it, in the unit that its data have."""
 
 import json
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +13,11 @@ from torch import Tensor
 
 from nelbo.bound.statistics import Mean
 from nelbo.report.per_image import PerImage
+from nelbo.report.unit import BITS, Unit
 
-__all__ = ["Curve", "Evaluation", "Look", "Step", "bits_per_dim", "environment"]
+__all__ = ["Curve", "Evaluation", "Look", "Step", "environment"]
 
 SCHEMA = "nelbo.evaluation/1"
-
-
-def bits_per_dim(nats: float, dims: int) -> float:
-    """nats / (dims ln 2)."""
-    return nats / (dims * math.log(2))
 
 
 def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -> dict[str, Any]:
@@ -102,35 +97,49 @@ class Evaluation:
     data: Mapping[str, Any]
     environment: Mapping[str, Any]
     command: str
+    unit: Unit = BITS
+
+    @property
+    def per_dim(self) -> float:
+        """The headline: an upper bound on the negative log-likelihood, in `unit`."""
+        return self.unit.per_dim(self.total.mean, self.dims)
 
     @property
     def bits_per_dim(self) -> float:
-        """The headline: an upper bound on the negative log-likelihood, in bits per dimension."""
-        return bits_per_dim(self.total.mean, self.dims)
+        """The headline in bits per dimension.
+
+        Raises:
+            BadInput: it is of a density.
+        """
+        self.unit.require_bits()
+        return self.per_dim
 
     def half_width(self, mean: Mean) -> float | None:
-        """Half of a mean's 95 % interval in bits per dimension; None where it is not known."""
-        half = mean.half_width()
-        return None if half is None else bits_per_dim(half, self.dims)
+        """Half of a mean's 95 % interval in `unit`; None where it is not known."""
+        return self._per_dim(mean.half_width())
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, schema nelbo.evaluation/1."""
         return {
             "schema": SCHEMA,
-            "bits_per_dim": self.bits_per_dim,
+            **self.unit.headline(self.total.mean, self.dims),
             "ci95": self._interval(self.total),
             "ci95_monte_carlo": self._interval(self.monte_carlo),
             "nats_per_image": self.total.mean,
             "terms": {
                 name: {
-                    "bits_per_dim": self._bits(data.mean),
-                    "se": self._bits(data.se),
-                    "se_monte_carlo": self._bits(noise.se),
+                    self.unit.key: self._per_dim(data.mean),
+                    "se": self._per_dim(data.se),
+                    "se_monte_carlo": self._per_dim(noise.se),
                 }
                 for name, (data, noise) in self.terms.items()
             },
             "per_step": [
-                {"t": step.t, "bits_per_dim": self._bits(step.mean), "se": self._bits(step.se)}
+                {
+                    "t": step.t,
+                    self.unit.key: self._per_dim(step.mean),
+                    "se": self._per_dim(step.se),
+                }
                 for step in self.per_step
             ],
             "images": self.images,
@@ -152,7 +161,7 @@ class Evaluation:
         """The figure with both intervals, then its three terms and what it took."""
         images, evaluations = f"{self.images:,}", f"{self.network_evaluations:,}"
         lines = [
-            f"{self.bits_per_dim:.4f} bits/dim",
+            f"{self.per_dim:.4f} {self.unit}",
             f"  images like these  {self._plus_minus(self.total)} (95 %, {images} images)",
             f"  exactly these      {self._plus_minus(self.monte_carlo)} (95 %, Monte Carlo)",
         ]
@@ -160,7 +169,13 @@ class Evaluation:
         names = {"L_T": "L_T", "L_mid": later, "L_0": "L_0"}
         for key, label in names.items():
             term, _ = self.terms[key]
-            lines.append(f"  {label:<17}  {self._bits(term.mean):.6f} {self._plus_minus(term)}")
+            lines.append(f"  {label:<17}  {self._per_dim(term.mean):.6f} {self._plus_minus(term)}")
+        if self.unit.density_of is not None:  # nothing else decides as much of a density
+            lines.append(f"  decoder {self.model['decoder']}, V_1 {self.model['V_1']:.6g}")
+        if "encoded" in self.data:
+            told = ("latent", "scaling_factor", "shift_factor")
+            made = ", ".join(f"{name} {self.data['encoded'][name]}" for name in told)
+            lines.append(f"  of images: {made}")
         lines.append(
             f"  {evaluations} network evaluations in {self.seconds:.1f} s, "
             f"estimator {self.estimator['name']}, seed {self.estimator['seed']}"
@@ -171,9 +186,9 @@ class Evaluation:
         half = self.half_width(mean)
         return "± unknown" if half is None else f"± {half:.2g}"
 
-    def _bits(self, nats: float | None) -> float | None:
-        return None if nats is None else bits_per_dim(nats, self.dims)
+    def _per_dim(self, nats: float | None) -> float | None:
+        return None if nats is None else self.unit.per_dim(nats, self.dims)
 
     def _interval(self, mean: Mean) -> list[float] | None:
         interval = mean.interval()
-        return None if interval is None else [bits_per_dim(end, self.dims) for end in interval]
+        return None if interval is None else [self.unit.per_dim(x, self.dims) for x in interval]

@@ -4,6 +4,7 @@ import csv
 import importlib
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -16,10 +17,12 @@ from torch import Tensor
 
 from nelbo import files
 from nelbo.errors import BadInput, NonFinite
+from nelbo.report.unit import BITS, NATS, Unit
 
 __all__ = ["COLUMNS", "PerImage", "check_path", "read", "write"]
 
 COLUMNS = ("id", "bits_per_dim", "se", "L_T", "L_mid", "L_0")
+OF_DENSITY = tuple(NATS.key if name == BITS.key else name for name in COLUMNS)
 UNKNOWN = "se"  # the one column that may have holes
 
 
@@ -29,7 +32,7 @@ class PerImage:
     """An estimate of the bound and of its three terms for each of N images, in nats.
 
     se is the standard error of total, the Monte Carlo error of this image alone; NaN where it is
-    not known. dims is the number of dimensions of one image.
+    not known. dims is the number of dimensions of one image; unit is what a file tells them in.
 
     Raises:
         BadInput: columns of different lengths, or an id twice.
@@ -42,6 +45,7 @@ class PerImage:
     L_mid: Float64[Tensor, " N"]
     L_0: Float64[Tensor, " N"]
     dims: int
+    unit: Unit = BITS
 
     def __post_init__(self) -> None:
         columns = (self.ids, self.total, self.se, self.L_T, self.L_mid, self.L_0)
@@ -54,12 +58,13 @@ class PerImage:
             raise BadInput(f"a per-image table has each image once; repeated: {_some(twice)}")
 
     def columns(self) -> dict[str, Tensor]:
-        """What the file holds: COLUMNS by name, in the order of id, all but id in bits/dim."""
+        """What the file holds, by name and in the order of id; all but id are in the unit."""
         order = self.ids.argsort()
         nats = (self.total, self.se, self.L_T, self.L_mid, self.L_0)
         found = {"id": self.ids[order]}
-        for name, column in zip(COLUMNS[1:], nats, strict=True):
-            found[name] = column[order].double() / (self.dims * math.log(2))
+        names = COLUMNS if self.unit.density_of is None else OF_DENSITY
+        for name, column in zip(names[1:], nats, strict=True):
+            found[name] = column[order].double() / (self.dims * self.unit.nats)
         return found
 
 
@@ -82,7 +87,7 @@ def check_path(path: str | Path) -> None:
 
 
 def write(table: PerImage, path: str | Path) -> Path:
-    """Writes COLUMNS in bits/dim, a row per image in the order of id, as CSV or Parquet by suffix.
+    """Writes a row per image in the order of id, in the table's unit, as CSV or Parquet by suffix.
 
     Floats keep every bit; an se that is not known is an empty field or a null. Equal tables give
     equal bytes, and the file is whole or absent.
@@ -95,7 +100,7 @@ def write(table: PerImage, path: str | Path) -> Path:
     path = Path(path)
     check_path(path)
     columns = table.columns()
-    for name in COLUMNS[1:]:
+    for name in tuple(columns)[1:]:
         bad = columns[name].isinf() if name == UNKNOWN else ~columns[name].isfinite()
         if bool(bad.any()):
             raise NonFinite(f"{name} is not finite for images {_some(columns['id'][bad].tolist())}")
@@ -108,7 +113,8 @@ def write(table: PerImage, path: str | Path) -> Path:
 def read(path: str | Path) -> dict[str, Tensor]:
     """The columns of a written table, equal to the last bit to what `PerImage.columns` gave.
 
-    id: int64 (N,); the others float64 (N,) in bits/dim, NaN where se is not known.
+    id: int64 (N,); the others float64 (N,), NaN where se is not known, in bits/dim; of a density
+    in nats/dim, with nats_per_dim in place of bits_per_dim.
 
     Raises:
         BadInput: another suffix, no such file, .parquet without pyarrow, or not such a table.
@@ -150,16 +156,17 @@ def _csv(values: dict[str, list[Any]]) -> bytes:
 
 def _from_csv(path: Path, content: bytes) -> dict[str, list[Any]]:
     rows = csv.reader(StringIO(content.decode(errors="replace"), newline=""))
-    if tuple(next(rows, ())) != COLUMNS:
+    names = tuple(next(rows, ()))
+    if names not in (COLUMNS, OF_DENSITY):
         raise BadInput(f"{path}: the first line of a per-image table is {','.join(COLUMNS)}")
-    values: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    values: dict[str, list[Any]] = {name: [] for name in names}
     for row in rows:
         try:
-            for name, field in zip(COLUMNS, row, strict=True):
+            for name, field in zip(names, row, strict=True):
                 values[name].append(_number(name, field))
         except ValueError:
             raise BadInput(
-                f"{path}, line {rows.line_num}: not an id and {len(COLUMNS) - 1} numbers"
+                f"{path}, line {rows.line_num}: not an id and {len(names) - 1} numbers"
             ) from None
     return values
 
@@ -179,12 +186,12 @@ def _pyarrow() -> tuple[ModuleType, ModuleType]:
         ) from None
 
 
-def _schema(arrow: ModuleType) -> object:
+def _schema(arrow: ModuleType, names: Iterable[str]) -> object:
     kinds = {"id": arrow.int64()}
     return arrow.schema(
         [
             arrow.field(name, kinds.get(name, arrow.float64()), nullable=name == UNKNOWN)
-            for name in COLUMNS
+            for name in names
         ]
     )
 
@@ -192,7 +199,7 @@ def _schema(arrow: ModuleType) -> object:
 def _parquet(values: dict[str, list[Any]]) -> bytes:
     arrow, parquet = _pyarrow()
     buffer = BytesIO()
-    parquet.write_table(arrow.table(values, schema=_schema(arrow)), buffer)
+    parquet.write_table(arrow.table(values, schema=_schema(arrow, values)), buffer)
     return buffer.getvalue()
 
 
@@ -202,7 +209,7 @@ def _from_parquet(path: Path, content: bytes) -> dict[str, list[Any]]:
         found = parquet.read_table(BytesIO(content))
     except arrow.ArrowInvalid:
         raise BadInput(f"{path} is not a Parquet file") from None
-    if not found.schema.equals(_schema(arrow)):
+    if not any(found.schema.equals(_schema(arrow, names)) for names in (COLUMNS, OF_DENSITY)):
         raise BadInput(f"{path}: the columns of a per-image table are {', '.join(COLUMNS)}")
     values: dict[str, list[Any]] = found.to_pydict()
     values[UNKNOWN] = [math.nan if se is None else se for se in values[UNKNOWN]]

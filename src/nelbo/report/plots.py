@@ -1,17 +1,14 @@
 """What an evaluation found, as pictures: where the bits are, rate and distortion, the images.
 
-Everything here is in bits per dimension already. A figure's label is its alternative text, which
-`write_plots` puts into the files.
+A figure's label is its alternative text, which `write_plots` puts into the files.
 """
 
-import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from matplotlib import style
@@ -22,7 +19,15 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from nelbo import files
-from nelbo.errors import BadInput, NonFinite
+from nelbo.errors import BadInput
+from nelbo.report.plotted import (
+    BitsPerImage,
+    BitsPerStep,
+    Plots,
+    RateDistortion,
+    RunningEstimate,
+)
+from nelbo.report.unit import BITS
 
 __all__ = [
     "BitsPerImage",
@@ -64,109 +69,6 @@ STYLE: dict[str, Any] = {
 }
 
 
-@final
-@dataclass(frozen=True)
-class BitsPerStep:
-    """The mean term of each t that was asked, with its standard error: L_0 at t = 1, L_{t-1} after.
-
-    t ascends; bits and se are bits/dim, se None or NaN where it is not known. same_images says
-    that every t was asked of the same images, so that errors of different t go together; else
-    they are taken to be independent.
-
-    Raises:
-        BadInput: no t, t that do not ascend from 1 or more, columns of different lengths.
-        NonFinite: a term is NaN or infinite, or an se infinite.
-    """
-
-    t: Sequence[int]
-    bits: Sequence[float]
-    se: Sequence[float | None]
-    same_images: bool
-
-    def __post_init__(self) -> None:
-        _check("bits per step", t=self.t, bits=self.bits, se=self.se)
-        _ascending("t", self.t)
-
-
-@final
-@dataclass(frozen=True)
-class RateDistortion:
-    """What was paid before x_t was known, and how far x0-hat(x_t) then is from x_0, along t.
-
-    rate: bits/dim; rmse: root mean squared error in levels of data that have 0..levels-1.
-
-    Raises:
-        BadInput: no point, columns of different lengths, fewer than two levels.
-        NonFinite: a value is NaN or infinite.
-    """
-
-    rate: Sequence[float]
-    rmse: Sequence[float]
-    levels: int
-
-    def __post_init__(self) -> None:
-        _check("rate and distortion", rate=self.rate, rmse=self.rmse)
-        if self.levels < 2:
-            raise BadInput(f"data have at least two levels; got {self.levels}")
-
-
-@final
-@dataclass(frozen=True)
-class BitsPerImage:
-    """An estimate for each image, in bits/dim, and their mean with half of its 95 % interval.
-
-    se: each estimate's own standard error, None or NaN where it is not known; half_width is for
-    images like these, None where it is not known.
-
-    Raises:
-        BadInput: no image, columns of different lengths.
-        NonFinite: a value is NaN or infinite, or an se or the half-width infinite.
-    """
-
-    bits: Sequence[float]
-    se: Sequence[float | None]
-    mean: float
-    half_width: float | None
-
-    def __post_init__(self) -> None:
-        _check("bits per image", bits=self.bits, se=self.se)
-        _check("the mean over images", mean=[self.mean], half_width=[self.half_width])
-
-
-@final
-@dataclass(frozen=True)
-class RunningEstimate:
-    """The estimate after so many network evaluations, with half of its 95 % Monte Carlo interval.
-
-    evaluations ascend; bits and half_width are bits/dim, half_width None or NaN where it is not
-    known.
-
-    Raises:
-        BadInput: no look, evaluations that do not ascend from 1 or more, columns of different
-            lengths.
-        NonFinite: an estimate is NaN or infinite, or a half-width infinite.
-    """
-
-    evaluations: Sequence[int]
-    bits: Sequence[float]
-    half_width: Sequence[float | None]
-
-    def __post_init__(self) -> None:
-        _check("looks", evaluations=self.evaluations, bits=self.bits, half_width=self.half_width)
-        _ascending("evaluations", self.evaluations)
-
-
-@final
-@dataclass(frozen=True)
-class Plots:
-    """What there is to plot of an evaluation; what is None is not plotted."""
-
-    bits_per_step: BitsPerStep | None = None
-    rate_distortion: RateDistortion | None = None
-    per_image_histogram: BitsPerImage | None = None
-    running_estimate: RunningEstimate | None = None
-
-
 def write_plots(plots: Plots, folder: str | Path, *, log_t: bool = False) -> list[Path]:
     """Writes NAME.png (150 dpi) and NAME.svg of each plot that is there; their paths.
 
@@ -179,14 +81,15 @@ def write_plots(plots: Plots, folder: str | Path, *, log_t: bool = False) -> lis
     """
     folder = Path(folder)
     figures: dict[str, Figure] = {}
+    unit = plots.unit
     if plots.bits_per_step is not None:
-        figures["bits_per_step"] = bits_per_step(plots.bits_per_step, log_t=log_t)
+        figures["bits_per_step"] = bits_per_step(plots.bits_per_step, unit, log_t=log_t)
     if plots.rate_distortion is not None:
-        figures["rate_distortion"] = rate_distortion(plots.rate_distortion)
+        figures["rate_distortion"] = rate_distortion(plots.rate_distortion, unit)
     if plots.per_image_histogram is not None:
-        figures["per_image_histogram"] = per_image_histogram(plots.per_image_histogram)
+        figures["per_image_histogram"] = per_image_histogram(plots.per_image_histogram, unit)
     if plots.running_estimate is not None:
-        figures["running_estimate"] = running_estimate(plots.running_estimate)
+        figures["running_estimate"] = running_estimate(plots.running_estimate, unit)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -206,15 +109,16 @@ def _style() -> Iterator[None]:
 
 
 @_style()
-def bits_per_step(steps: BitsPerStep, *, log_t: bool = False) -> Figure:
-    """Bits/dim of each t on a log axis with a 95 % band; at most 60 points, of neighbouring t.
+def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, log_t: bool = False) -> Figure:
+    """The term of each t on a log axis with a 95 % band; at most 60 points, of neighbouring t.
 
     A point of several t is their mean. With the same images at every t its error is the mean of
     theirs, an upper bound. Else it is the root of their sum of squares over their number, or,
     where one is not known, what the scatter of the terms tells, their slope counted as noise.
     """
     t, bits, se, count = _grouped(steps, log_t)
-    figure, axes = _figure("Where the bits are: the term of each step", "t", "bits/dim per step")
+    title = f"Where the {_measure(unit)} are: the term of each step"
+    figure, axes = _figure(title, "t", f"{unit} per step")
     if log_t:
         axes.set_xscale("log")
     else:
@@ -236,38 +140,42 @@ def bits_per_step(steps: BitsPerStep, *, log_t: bool = False) -> Figure:
         notes.append(f"Below the axis and not shown: {below.sum()} of {len(t)} points.")
     _caption(figure, notes)
     figure.set_label(
-        f"Bits per dimension of the term of each step over t = {steps.t[0]} to {steps.t[-1]}; the "
-        f"largest point is {bits.max():.3g} at t = {t[bits.argmax()]:.0f}."
+        f"{_measure(unit).capitalize()} per dimension of the term of each step over "
+        f"t = {steps.t[0]} to {steps.t[-1]}; the largest point is {bits.max():.3g} "
+        f"at t = {t[bits.argmax()]:.0f}."
     )
     return figure
 
 
 @_style()
-def rate_distortion(curve: RateDistortion) -> Figure:
-    """The error of x0-hat, in levels, against the bits/dim paid so far."""
+def rate_distortion(curve: RateDistortion, unit: str = BITS.name) -> Figure:
+    """The error of x0-hat, in levels where the data have them, against what was paid so far."""
     rate, rmse = np.asarray(curve.rate, np.float64), np.asarray(curve.rmse, np.float64)
+    levels = curve.levels
+    scale = "in the data's unit" if levels is None else f"levels, 0 to {levels - 1}"
     figure, axes = _figure(
         "Rate and distortion along the reverse chain",
-        "rate: bits/dim paid so far",
-        f"RMSE of x̂₀ (levels, 0 to {curve.levels - 1})",
+        f"rate: {unit} paid so far",
+        f"RMSE of x̂₀ ({scale})",
     )
     axes.plot(rate, rmse, "o-", color=BLUE, markersize=3.5, linewidth=1.5)
     axes.set_ylim(0, max(rmse.max() * 1.08, 1e-3))
     axes.set_xlim(min(0.0, rate.min()), None)
     _caption(figure, ["Lower is better. Not yet paid at the right end: the last terms and L₀."])
     figure.set_label(
-        f"Root mean squared error of the reconstruction against the rate: {rmse[0]:.3g} levels at "
-        f"{rate[0]:.3g} bits/dim, {rmse[-1]:.3g} at {rate[-1]:.3g}."
+        f"Root mean squared error of the reconstruction against the rate: {rmse[0]:.3g}"
+        f"{'' if levels is None else ' levels'} at {rate[0]:.3g} {unit}, {rmse[-1]:.3g} at "
+        f"{rate[-1]:.3g}."
     )
     return figure
 
 
 @_style()
-def per_image_histogram(images: BitsPerImage) -> Figure:
-    """How many images have how many bits/dim, with the mean and its 95 % interval marked."""
+def per_image_histogram(images: BitsPerImage, unit: str = BITS.name) -> Figure:
+    """How many images have how much per dimension, with the mean and its 95 % interval marked."""
     bits = np.asarray(images.bits, np.float64)
     se = np.array([x for x in images.se if x is not None and x == x], np.float64)
-    figure, axes = _figure("Image by image", "bits/dim of an image", "images")
+    figure, axes = _figure("Image by image", f"{unit} of an image", "images")
     bars = len(np.histogram_bin_edges(bits, "fd")) - 1 if np.ptp(bits) > 0 else 1
     axes.hist(bits, int(np.clip(bars, FEWEST_BARS, MOST_BARS)), color=BLUE, ec="white", lw=0.5)
     half = np.nan if images.half_width is None else images.half_width
@@ -280,21 +188,21 @@ def per_image_histogram(images: BitsPerImage) -> Figure:
     notes = [f"Images: {len(bits):,}."]
     if len(se):
         noise = np.sqrt(np.mean(se**2))
-        notes.append(f"Each value is an estimate: its own standard error is {noise:.2g} bits/dim.")
+        notes.append(f"Each value is an estimate: its own standard error is {noise:.2g} {unit}.")
     _caption(figure, notes)
     figure.set_label(
-        f"Histogram of the bits per dimension of images ({len(bits):,}), {bits.min():.3g} to "
-        f"{bits.max():.3g}; {label}."
+        f"Histogram of the {_measure(unit)} per dimension of images ({len(bits):,}), "
+        f"{bits.min():.3g} to {bits.max():.3g}; {label}."
     )
     return figure
 
 
 @_style()
-def running_estimate(looks: RunningEstimate) -> Figure:
+def running_estimate(looks: RunningEstimate, unit: str = BITS.name) -> Figure:
     """The estimate with its 95 % Monte Carlo band against network evaluations, on a log axis."""
     evaluations, bits = (np.asarray(x, np.float64) for x in (looks.evaluations, looks.bits))
     half = np.asarray(looks.half_width, np.float64)
-    figure, axes = _figure("The estimate as it was paid for", "network evaluations", "bits/dim")
+    figure, axes = _figure("The estimate as it was paid for", "network evaluations", unit)
     axes.set_xscale("log")
     axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
@@ -311,6 +219,11 @@ def running_estimate(looks: RunningEstimate) -> Figure:
     _caption(figure, ["Band: 95 %, Monte Carlo, for exactly these images."])
     figure.set_label(f"Estimate of the bound against network evaluations: {at_last}.")
     return figure
+
+
+def _measure(unit: str) -> str:
+    """bits or nats."""
+    return unit.partition("/")[0]
 
 
 def _grouped(steps: BitsPerStep, log_t: bool) -> tuple[Values, Values, Values, NDArray[np.int64]]:
@@ -381,20 +294,3 @@ def _drawn(figure: Figure, kind: str) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
-
-
-def _check(name: str, **columns: Sequence[float | None]) -> None:
-    """Columns of one length, not empty, finite; NaN or None only in those of errors."""
-    lengths = {column: len(values) for column, values in columns.items()}
-    if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        raise BadInput(f"{name}: columns need the same number of values, 1 or more; {lengths}")
-    for column, values in columns.items():
-        array = np.asarray(values, np.float64)
-        error = column in ("se", "half_width")
-        if np.isinf(array).any() or (np.isnan(array).any() and not error):
-            raise NonFinite(f"{name}: {column} is not finite and cannot be plotted")
-
-
-def _ascending(name: str, values: Sequence[int]) -> None:
-    if values[0] < 1 or any(b <= a for a, b in itertools.pairwise(values)):
-        raise BadInput(f"{name} must ascend from 1 or more")

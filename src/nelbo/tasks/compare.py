@@ -6,10 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from nelbo import report
-from nelbo.data import Images, as_images
 from nelbo.errors import BadInput
 from nelbo.measure import Asking, Processes, Progress, Sampling, Sum, measuring
-from nelbo.model import Model
+from nelbo.model import Model, examples_of
 from nelbo.report import Comparison, Side
 
 __all__ = ["compare"]
@@ -36,21 +35,21 @@ def compare(
     precision is that of the difference. A model against itself gives exactly 0.
 
     Raises:
-        BadInput: models of different shape or grid, data of another, a precision or budget that
-            is too small.
+        BadInput: models of different shape, grid or latents, data of another, a precision or
+            budget that is too small.
         NonFinite: a term is NaN or infinite.
     """
     started = time.perf_counter()
-    if (a.shape, a.grid) != (b.shape, b.grid):
+    if (a.shape, a.support) != (b.shape, b.support):
         raise BadInput(
-            f"the models are of different data: {a.name} takes {a.shape} on {a.grid}, "
-            f"{b.name} {b.shape} on {b.grid}"
+            f"the models are of different data: {a.name} takes {a.shape} on {a.support}, "
+            f"{b.name} {b.shape} on {b.support}"
         )
     if not precision > 0:
         raise BadInput(f"precision must be positive; got {precision}")
-    images = data if isinstance(data, Images) else as_images(data, n=a.grid.n, grid=a.grid)
-    if images.n != a.grid.n:
-        raise BadInput(f"the models are of {a.grid.n} levels, {images.name} has {images.n}")
+    images = examples_of(a, data, seed)
+    if examples_of(b, data, seed).sha256 != images.sha256:
+        raise BadInput(f"{a.name} and {b.name} encode images as different latents: give them those")
     processes = processes or Processes()
     groups = [[a, b]] if a.T == b.T else [[a], [b]]
     askings = [Asking(g, images, seed, batch_size, processes, progress=progress) for g in groups]
@@ -62,7 +61,7 @@ def compare(
             agreed.enter_context(asking.agreed(mode, part))
         for asking in askings:
             sampling = Sampling(asking)
-            stopped.append(_run(sampling, precision, budget, len(groups), a.dims))
+            stopped.append(_run(sampling, precision, budget, len(groups)))
             found += [sampling.total(column) for column in range(len(sampling.columns))]
     if len(found) == 2:  # the models were asked apart
         first, second = found
@@ -87,15 +86,18 @@ def compare(
         data={"name": images.name, "sha256": images.sha256, "split": images.split},
         environment=report.environment(a.device, a.dtype, processes.size),
         command=command,
+        unit=askings[0].unit,
     )
 
 
-def _run(sampling: Sampling, precision: float, budget: int | None, groups: int, dims: int) -> str:
+def _run(sampling: Sampling, precision: float, budget: int | None, groups: int) -> str:
     """Spends this group's part of the budget, or goes on until its part of the precision."""
     if budget is not None:
         sampling.spend(budget // groups)
         return "budget"
-    return sampling.until(precision * dims * math.log(2) / math.sqrt(groups))
+    asking = sampling.asking
+    nats = precision * asking.models[0].dims * asking.unit.nats
+    return sampling.until(nats / math.sqrt(groups))
 
 
 def _paired(groups: list[list[Model]]) -> list[str]:

@@ -1,15 +1,14 @@
 """The bound of a data set under a model, as precisely as asked for."""
 
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 from nelbo import report
-from nelbo.data import Images, as_images
+from nelbo.data import Examples, Points
 from nelbo.errors import BadInput
 from nelbo.measure import Asking, Census, Processes, Progress, Sampling, measuring
-from nelbo.model import Model
+from nelbo.model import Model, examples_of
 from nelbo.report import Evaluation
 from nelbo.report.per_image import PerImage
 
@@ -36,20 +35,22 @@ def evaluate(
     By default phases of evaluations go on until the 95 % Monte Carlo half-width is `precision`
     bits/dim or a tenth of what the spread between images leaves, or until each image has had 1,000
     evaluations (T where T is more); `budget` is a number of network evaluations in all;
-    `exhaustive` asks for every t of every image. data: Images, or a tensor, array or Dataset of
-    levels (N, C, H, W), or of numbers on the model's grid. distortion: the reconstruction error at
-    each t too. record: a
-    folder that keeps what came back, from which the same call goes on after a kill.
+    `exhaustive` asks for every t of every image. A model of real numbers has a density: then the
+    unit, of `precision` too, is nats/dim. data: Images, or a tensor, array or Dataset of levels
+    (N, C, H, W), or of numbers on the model's grid; for a density Points or floats (N, *dims), or
+    images where the model encodes them. distortion: the reconstruction error at each t too.
+    record: a folder that keeps what came back, from which the same call goes on after a kill.
 
     Raises:
         BadInput: a precision, budget or batch size that is not positive, a budget below two
-            evaluations of L_0 and two later ones for each image, images of another shape or grid,
-            a record of something else.
+            evaluations of L_0 and two later ones for each image, data of another shape, grid or
+            kind, a record of something else.
         NonFinite: a term is NaN or infinite; the message names t, the images and the rank.
     """
     started = time.perf_counter()
-    images = data if isinstance(data, Images) else as_images(data, n=model.grid.n, grid=model.grid)
-    _check(model, images, precision)
+    if not precision > 0:
+        raise BadInput(f"precision must be positive; got {precision}")
+    images = examples_of(model, data, seed)
     processes = processes or Processes()
     asking = Asking([model], images, seed, batch_size, processes, progress=progress)
     mode = {"exhaustive": True} if exhaustive else {"budget": budget, "precision": precision}
@@ -59,7 +60,7 @@ def evaluate(
             estimator: dict[str, Any] = {"name": "exhaustive"}
         else:
             found = Sampling(asking, distortion=distortion)
-            estimator = _sample(found, budget, precision, model.dims)
+            estimator = _sample(found, budget, precision)
     estimator |= {"seed": seed, "batch_size": asking.batch}
     total = found.total()
     on_average, exactly = total.means()
@@ -75,6 +76,7 @@ def evaluate(
             se=total.variance.sqrt(),
             **{name: part.values for name, part in parts.items()},
             dims=model.dims,
+            unit=asking.unit,
         ),
         looks=found.looks,
         distortion=found.distortions(),
@@ -84,36 +86,36 @@ def evaluate(
         seconds=time.perf_counter() - started,
         estimator=estimator,
         model=model.described(),
-        data={
-            "name": images.name,
-            "sha256": images.sha256,
-            "split": images.split,
-            "images": len(images),
-            "levels": model.grid.n,
-            "grid": [model.grid.lo, model.grid.hi],
-        },
+        data=_described(model, images),
         environment=report.environment(model.device, model.dtype, processes.size),
         command=command,
+        unit=asking.unit,
     )
 
 
-def _check(model: Model, data: Images, precision: float) -> None:
-    if not precision > 0:
-        raise BadInput(f"precision must be positive; got {precision}")
-    if data.n != model.grid.n:
-        raise BadInput(f"the model is of {model.grid.n} levels, {data.name} has {data.n}")
-    model.x_0(data.levels[:1])
+def _described(model: Model, data: Examples) -> dict[str, Any]:
+    """What a report says of the data."""
+    made_of = data.made_of if isinstance(data, Points) else None
+    return {
+        "name": data.name,
+        "sha256": data.sha256,
+        "split": data.split,
+        "images": len(data),
+        **model.support.facts,
+        **({} if made_of is None else {"encoded": dict(made_of)}),
+    }
 
 
-def _sample(found: Sampling, budget: int | None, precision: float, dims: int) -> dict[str, Any]:
+def _sample(found: Sampling, budget: int | None, precision: float) -> dict[str, Any]:
     """Runs the sampling to its end; what a report says of it."""
     estimator: dict[str, Any] = {"name": "survey"}
+    asking = found.asking
     if budget is not None:
         found.spend(budget)
         estimator["budget"] = budget
     else:
         estimator["precision"] = precision
-        estimator["stopped_by"] = found.until(precision * dims * math.log(2))
+        estimator["stopped_by"] = found.until(precision * asking.models[0].dims * asking.unit.nats)
     estimator["L_0_draws"] = len(found.draws)
     estimator["phases"] = [len(rows) // len(found.asking.images) for rows in found.rows]
     estimator["controls"] = [

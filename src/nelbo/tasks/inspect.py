@@ -12,6 +12,7 @@ from nelbo import report
 from nelbo.bound.terms import prior_term
 from nelbo.model import Model
 from nelbo.model.settings import Setting, as_facts
+from nelbo.types import Grid
 
 __all__ = ["Inspection", "inspect"]
 
@@ -25,22 +26,23 @@ OF_RECIPE = ("schedule", "parametrization", "transition", "variance", "V_1", "cl
 class Inspection:
     """The settings of a model, what else it is, and warnings.
 
-    `L_T` is the largest that L_T can be for any image of the model's grid, in bits/dim.
+    `L_T` is the largest that L_T can be for any image of the model's grid, in bits/dim; None for
+    real numbers, which may be any.
     """
 
     about: Mapping[str, Any]
     settings: Mapping[str, Setting]
-    L_T: float
+    L_T: float | None
     warnings: tuple[str, ...]
 
     @property
     def heading(self) -> str:
         """The model in a line."""
         shape = "x".join(map(str, self.about["shape"]))
+        most = "of any size" if self.L_T is None else f"at most {self.L_T:.2g} bits/dim"
         return (
             f"{self.about['name']} ({self.about['sha256'][:8]}): {self.about['T']} steps over "
-            f"images of {shape}, {self.about['parameters']:,} parameters, L_T at most "
-            f"{self.L_T:.2g} bits/dim"
+            f"images of {shape}, {self.about['parameters']:,} parameters, L_T {most}"
         )
 
     def to_json(self) -> str:
@@ -82,8 +84,7 @@ def inspect(model: Model) -> Inspection:
         "sha256": model.sha256(),
         "weights": model.weights,
         "shape": list(model.shape),
-        "levels": model.grid.n,
-        "grid": [model.grid.lo, model.grid.hi],
+        **model.support.facts,
         "parameters": sum(x.numel() for x in model.network.parameters()),
         "T": model.T,
         **facts,
@@ -108,8 +109,10 @@ def _of_recipe(model: Model) -> dict[str, Setting]:
     return settings | {name: Setting(value, "improve") for name, value in found.items()}
 
 
-def _largest_L_T(model: Model) -> float:
+def _largest_L_T(model: Model) -> float | None:
     """The largest L_T of any image, in bits/dim: it adds up over dimensions, each at its worst."""
+    if not isinstance(model.support, Grid):
+        return None
     gaussian = model.facts.get("family") == "gaussian"
     # that of a Gaussian chain grows with |x_0|, so one of the ends of the grid has it
     levels = (0, model.grid.n - 1) if gaussian else range(model.grid.n)
@@ -121,9 +124,9 @@ def _largest_L_T(model: Model) -> float:
     return report.bits_per_dim(max(terms), model.dims)
 
 
-def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float) -> Iterator[str]:
+def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) -> Iterator[str]:
     facts = model.facts
-    if L_T > SMALL_L_T:
+    if L_T is not None and L_T > SMALL_L_T:
         yield (
             f"L_T may be as large as {L_T:.3g} bits/dim: the chain ends before the data are gone, "
             "and samples start from a noise that it never reaches"

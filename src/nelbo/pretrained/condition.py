@@ -1,0 +1,71 @@
+"""What a UNet2DConditionModel is conditional on: one embedding, said and never guessed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+
+from nelbo.data import as_points
+from nelbo.data.arrays import opened
+from nelbo.errors import BadInput
+from nelbo.model.settings import Setting
+
+__all__ = ["read_condition"]
+
+ZERO = "zero"
+
+
+def read_condition(
+    config: Mapping[str, Any], condition: str | Path | None, folder: Path
+) -> tuple[Float[Tensor, "tokens width"], Setting]:
+    """The embedding of one image, `encoder_hidden_states`, with its setting.
+
+    condition: a .npy or .safetensors file with one tensor (tokens, width), or "zero": zeros, which
+    attention answers alike for any number of tokens.
+
+    Raises:
+        BadInput: none is given, it does not fit, or the network needs more than it.
+    """
+    for key in ("addition_embed_type", "encoder_hid_dim_type", "class_embed_type"):
+        if config.get(key) is not None:
+            raise BadInput(
+                f"{folder} has {key} {config[key]}, so it needs more than one embedding: load it "
+                "yourself and give it to nelbo.wrap with arguments="
+            )
+    width = config["cross_attention_dim"]
+    if not isinstance(width, int):
+        raise BadInput(f"{folder} has a cross_attention_dim for each block: give it to nelbo.wrap")
+    if condition is None:
+        raise BadInput(
+            f"{folder} is conditional on an embedding, and its bound too: give condition=, a .npy "
+            f"or .safetensors file with one tensor (tokens, {width}), or zero (--condition)"
+        )
+    if condition == ZERO:
+        return torch.zeros(1, width), Setting(ZERO, "option")
+    found = _tensor(Path(condition))
+    found = found[0] if found.ndim == 3 and len(found) == 1 else found
+    if found.ndim != 2 or found.shape[1] != width:
+        raise BadInput(
+            f"{condition}: the embedding of {folder} is (tokens, {width}); got {tuple(found.shape)}"
+        )
+    return found.float(), Setting(f"{Path(condition).name}, {tuple(found.shape)}", "option")
+
+
+def _tensor(path: Path) -> Tensor:
+    """The one tensor of a file."""
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; a condition is a file or the word {ZERO}")
+    if path.suffix in (".npy", ".npz"):
+        return as_points(opened(path), name=str(path)).values
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path} is no .npy and no .safetensors file: {error}") from None
+    if len(tensors) != 1:
+        raise BadInput(f"{path} holds {len(tensors)} tensors: a condition is one")
+    return as_points(next(iter(tensors.values())), name=str(path)).values
