@@ -1,5 +1,6 @@
 """The bound of images from every one of their terms."""
 
+import math
 from typing import final
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from nelbo.bound.estimators import every_time
 from nelbo.bound.statistics import Moments
+from nelbo.bound.survey import FEWEST
 from nelbo.measure.asking import Asking
 from nelbo.measure.distortion import Distortion
 from nelbo.measure.prior import prior_terms
@@ -25,8 +27,8 @@ class Census:
     """L of each image by one model, every t once, or twice where T is small; L_0 twice.
 
     The noise is seen in the differences between neighbouring t. Half the square of one holds the
-    mean of two noises, and the change of the mean on top; the ends, in one difference only, count
-    again: never too narrow.
+    mean of two noises, and on top how much more an image changes than all do; the ends, in one
+    difference only, count again: never too narrow.
     """
 
     def __init__(self, asking: Asking, *, distortion: bool = False) -> None:
@@ -69,7 +71,10 @@ class Census:
         if self.times > 1:
             self.variances.append(sums.var(0) / self.times)
             return
-        squares = values[0].diff(dim=0).square()
+        own, count = values[0], values.shape[2]
+        if count >= FEWEST:  # what all images have in common along t is no noise
+            own = (own - own.mean(1, keepdim=True)) * math.sqrt(count / (count - 1))
+        squares = own.diff(dim=0).square()
         self.variances.append(0.5 * (squares.sum(0) + squares[0] + squares[-1]))
 
     def L_T(self) -> Sum:
