@@ -136,7 +136,7 @@ def test_models_or_data_that_do_not_fit_are_refused(run):
         compare(a, scaled(0.6, shape=(1, 4, 4)), digits())
     with pytest.raises(BadInput, match=r"of different data: .*n=17.*n=16"):
         compare(a, scaled(0.6, levels=16), digits())
-    with pytest.raises(BadInput, match="are of 17 levels, grey has 256"):
+    with pytest.raises(BadInput, match="the model is of 17 levels, grey has 256"):
         compare(a, a, Images("grey", None, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), 256))
     with pytest.raises(BadInput, match=r"shape \(1, 8, 8\); got \(1, 8, 9\)"):
         compare(a, a, torch.zeros(1, 1, 8, 9, dtype=torch.uint8))
