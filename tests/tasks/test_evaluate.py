@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,7 +161,17 @@ def test_a_precision_that_is_not_to_be_had_has_an_end(run, test_images):
     """Kills: a cap that the last phase oversteps, or a stop that the report does not name."""
     result = evaluate(pretrained.load(run), test_images.first(3), precision=1e-6)
     assert result.estimator["stopped_by"] == "1,000 evaluations of each image"
+    assert str(result).endswith("\n  enough: 1,000 evaluations of each image")
     assert 3 * 998 < result.network_evaluations <= 3 * 1000
+
+
+def test_a_control_that_was_left_out_is_named(run, test_images):
+    """Kills: a control dropped in silence."""
+    result = evaluate(pretrained.load(run), test_images.first(10), budget=40)
+    assert "without" not in str(result)
+    left_out = {"name": "affine denoiser", "z": 7.04, "passed": False}
+    told = str(replace(result, estimator={**result.estimator, "controls": [left_out]}))
+    assert "without the control affine denoiser, whose sum is +7.0 standard errors" in told
 
 
 def test_a_tenth_of_the_interval_between_images_is_enough():

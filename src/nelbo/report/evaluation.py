@@ -180,6 +180,14 @@ class Evaluation:
             f"  {evaluations} network evaluations in {self.seconds:.1f} s, "
             f"estimator {self.estimator['name']}, seed {self.estimator['seed']}"
         )
+        if "stopped_by" in self.estimator:
+            lines.append(f"  enough: {self.estimator['stopped_by']}")
+        for control in self.estimator.get("controls", ()):
+            if not control["passed"]:
+                lines.append(
+                    f"  without the control {control['name']}, whose sum is {control['z']:+.1f} "
+                    "standard errors from what is stated of it"
+                )
         return "\n".join(lines)
 
     def _plus_minus(self, mean: Mean) -> str:
