@@ -28,7 +28,7 @@ DEFENSIVE = 0.1  # the part of the chances that no finding may take away
 SUSPICIOUS = 5.0  # |z| beyond which what is stated of a control is not believed
 FEWEST = 8  # images below which that cannot be tested, and controls are not used
 ROUNDING = 1e-6  # the part of a control's total by which its sums may differ without suspicion
-LEAST = 0.5  # of the variance in pairs of neighbours, whatever else is said of it
+LEAST = 0.85  # of the variance in pairs of neighbours, whatever else is said of it
 TINY = 1e-300
 LATER = 2.0  # the weight of an evaluation of a later phase, whose chances are better founded
 
