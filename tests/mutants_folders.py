@@ -192,7 +192,7 @@ FOLDERS = [
         "pretrained/networks.py",
         'if full.get("time_embedding_type") == "fourier":',
         "if False:",
-        (f"{FOLDER}latents_in_a_bare_folder_and_score_networks_are_refused",),
+        (f"{FOLDER}score_networks_are_refused",),
     ),
     (
         "a range that is not the usual one taken for it (H04)",
