@@ -10,6 +10,7 @@ between may be chosen to make an estimate vary least. Kingma, Salimans, Poole, H
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -23,7 +24,7 @@ from nelbo.errors import BadInput
 from nelbo.gaussian.decoder import Decoder, Density, LevelMasses, Prediction
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
-from nelbo.gaussian.parametrization import Levels, Output, Parametrization
+from nelbo.gaussian.parametrization import LevelPrior, Levels, Output, Parametrization
 from nelbo.gaussian.reverse import TIME_INPUTS, GaussianReverse
 from nelbo.gaussian.schedule import Schedule, at, from_log_snr
 from nelbo.gaussian.variance import small
@@ -257,7 +258,7 @@ class ContinuousGaussian(nn.Module):
         return Gaussian(torch.sigmoid(level).sqrt() * x_0, nn.functional.logsigmoid(-level))
 
     def predict(self, x_u: Batch, log_snr: Points) -> Prediction:
-        """x0-hat and log p(level | x_u) at (x_u, lambda(u)): one call of the network.
+        """x0-hat and, if asked, log p(level | x_u) at (x_u, lambda(u)): one call of the network.
 
         Raises:
             BadInput: the network's channels are not what the parametrisation needs, or its shape
@@ -265,13 +266,12 @@ class ContinuousGaussian(nn.Module):
         """
         output, level = self._output(x_u, log_snr), _beside(log_snr, x_u)
         alpha_bar, one_minus_alpha_bar = torch.sigmoid(level), torch.sigmoid(-level)
-        if isinstance(self.parametrization, Levels):
-            log_levels = self.parametrization.log_posterior_given(
-                output, x_u, alpha_bar, one_minus_alpha_bar
-            )
-            return Prediction(self.parametrization.mean(log_levels), -level, log_levels)
-        x_0 = self.parametrization.x_0_given(output, x_u, alpha_bar, one_minus_alpha_bar)
-        return Prediction(x_0 if self.clip is None else x_0.clamp(*self.clip), -level)
+        given = (output, x_u, alpha_bar, one_minus_alpha_bar)
+        x_0 = self.parametrization.x_0_given(*given)
+        x_0 = x_0 if self.clip is None else x_0.clamp(*self.clip)
+        if not isinstance(self.parametrization, LevelPrior):
+            return Prediction(x_0, -level)
+        return Prediction(x_0, -level, partial(self.parametrization.log_posterior_given, *given))
 
     def _output(self, x_u: Batch, log_snr: Points) -> Output:
         # In the dtype of the network's weights, as GaussianReverse asks it.

@@ -5,6 +5,7 @@ One function, `log_mass`, gives the mass of every bin, for the loss, for samplin
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
@@ -151,11 +152,14 @@ class LevelMasses(Distribution):
 @final
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says at (x_t, t): x0-hat, log V_t, and log p(level | x_t) if it has one."""
+    """What the network says at (x_t, t): x0-hat, log V_t, and log p(level | x_t) if it has one.
+
+    The last is computed when it is called: a step of the chain has no use for it.
+    """
 
     x_0: Batch
     log_var: Float[Tensor, "..."]
-    log_levels: Float[Tensor, "B C n *inner"] | None = None
+    log_levels: Callable[[], Float[Tensor, "B C n *inner"]] | None = None
 
 
 class Decoder(ABC):
@@ -183,15 +187,15 @@ class Discretized(Decoder):
 @final
 @dataclass(frozen=True)
 class LevelPosterior(Decoder):
-    """The network's own distribution over levels at t = 1 (needs the levels parametrisation)."""
+    """The network's own distribution over levels at t = 1 (needs levels or mixture)."""
 
     grid: Grid
     name: str = "levels"
 
     def __call__(self, prediction: Prediction) -> Distribution:
         if prediction.log_levels is None:
-            raise BadInput("the levels decoder needs the levels parametrization")
-        return LevelMasses(prediction.log_levels, self.grid)
+            raise BadInput("the levels decoder needs the levels parametrization, or mixture")
+        return LevelMasses(prediction.log_levels(), self.grid)
 
 
 @final

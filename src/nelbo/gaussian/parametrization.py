@@ -17,7 +17,17 @@ from torch import Tensor
 from nelbo.gaussian.schedule import Schedule, at
 from nelbo.types import Batch, Grid, Time
 
-__all__ = ["EPS", "PARAMETRIZATIONS", "X_0", "Levels", "Linear", "Output", "Parametrization", "V"]
+__all__ = [
+    "EPS",
+    "PARAMETRIZATIONS",
+    "X_0",
+    "LevelPrior",
+    "Levels",
+    "Linear",
+    "Output",
+    "Parametrization",
+    "V",
+]
 
 Output: TypeAlias = Shaped[Tensor, "B ..."]
 """What the network gives, or a part of it: its own number of channels, else shaped like x_t."""
@@ -100,26 +110,19 @@ V = Linear(  # Salimans and Ho 2022
 PARAMETRIZATIONS = {p.name: p for p in (EPS, X_0, V)}
 
 
-@final
-@dataclass(frozen=True)
-class Levels(Parametrization):
-    """log p(level k | x_t) = logit_k + log N(x_t; sqrt(alpha_bar_t) v_k, 1 - alpha_bar_t) + const.
+class LevelPrior(Parametrization):
+    """log p(level k | x_t) = log p(k) + log N(x_t; sqrt(alpha_bar_t) v_k, 1 - alpha_bar_t) + const.
 
-    The network gives logits over the data's n levels for each dimension, a learned prior; the
-    likelihood of x_t under each level is known exactly, so at high SNR the lattice of the data
-    costs the network nothing. x0-hat is the mean of this posterior, and at t = 1 the posterior
-    is the decoder. Source: D3PM's x_0-logits (Austin et al. 2021, section 3.3) with VDM's exact
-    decoder likelihood (Kingma et al. 2021, eq. 7) at every t.
-
-    Output channels: n for each data channel, as (B, C n, ...).
+    The network says what p(k) is for each dimension; the likelihood of x_t under each level is
+    known exactly, so at high SNR the lattice of the data costs the network nothing. x0-hat is the
+    mean of this posterior, and at t = 1 the posterior is the decoder.
     """
 
     grid: Grid
-    name: str = "levels"
 
-    @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return self.grid.n
+    @abstractmethod
+    def log_prior(self, output: Output, x_t: Batch) -> Float[Tensor, "B C n *inner"]:
+        """log p(level k) up to a constant, for each dimension of x_t (levels on axis 2)."""
 
     def log_posterior(
         self, output: Output, x_t: Batch, t: Time, schedule: Schedule
@@ -135,11 +138,37 @@ class Levels(Parametrization):
         one_minus_alpha_bar: Float[Tensor, "..."],
     ) -> Float[Tensor, "B C n *inner"]:
         """log p(level | x_t) for these values of alpha_bar and 1 - alpha_bar."""
-        logits = output.reshape(len(x_t), x_t.shape[1], self.grid.n, *x_t.shape[2:])
         x = x_t.unsqueeze(2)
-        distance = x - alpha_bar.sqrt().unsqueeze(2) * self._values(x)
+        distance = x - alpha_bar.sqrt().unsqueeze(2) * self.values(x)
         log_likelihood = -0.5 * distance.square() / one_minus_alpha_bar.unsqueeze(2)
-        return torch.log_softmax(logits + log_likelihood, dim=2)
+        return torch.log_softmax(self.log_prior(output, x_t) + log_likelihood, dim=2)
+
+    def values(self, like: Float[Tensor, "B C *axes"]) -> Float[Tensor, "n *ones"]:
+        """The real number of each level, to broadcast along axis 2."""
+        levels = torch.arange(self.grid.n, device=like.device)
+        return self.grid.values(levels, like.dtype).reshape(-1, *(1,) * (like.ndim - 3))
+
+
+@final
+@dataclass(frozen=True)
+class Levels(LevelPrior):
+    """log p(level k) = logit_k of the network: any distribution over the data's levels.
+
+    Source: D3PM's x_0-logits (Austin et al. 2021, section 3.3) with VDM's exact decoder
+    likelihood (Kingma et al. 2021, eq. 7) at every t.
+
+    Output channels: n for each data channel, as (B, C n, ...).
+    """
+
+    grid: Grid
+    name: str = "levels"
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return self.grid.n
+
+    def log_prior(self, output: Output, x_t: Batch) -> Float[Tensor, "B C n *inner"]:
+        return output.reshape(len(x_t), x_t.shape[1], self.grid.n, *x_t.shape[2:])
 
     def x_0_given(
         self,
@@ -148,12 +177,5 @@ class Levels(Parametrization):
         alpha_bar: Float[Tensor, "..."],
         one_minus_alpha_bar: Float[Tensor, "..."],
     ) -> Batch:
-        return self.mean(self.log_posterior_given(output, x_t, alpha_bar, one_minus_alpha_bar))
-
-    def mean(self, log_posterior: Float[Tensor, "B C n *inner"]) -> Batch:
-        """The expected value under a distribution over levels (axis 2)."""
-        return (log_posterior.exp() * self._values(log_posterior)).sum(2)
-
-    def _values(self, like: Tensor) -> Tensor:
-        levels = torch.arange(self.grid.n, device=like.device)
-        return self.grid.values(levels, like.dtype).reshape(-1, *(1,) * (like.ndim - 3))
+        log_posterior = self.log_posterior_given(output, x_t, alpha_bar, one_minus_alpha_bar)
+        return (log_posterior.exp() * self.values(log_posterior)).sum(2)

@@ -1,6 +1,7 @@
 """p_theta of DDPM: one network, read through a parametrisation, a variance and a decoder."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import torch
@@ -12,7 +13,7 @@ from nelbo.errors import BadInput
 from nelbo.gaussian.decoder import Decoder, LevelPosterior, Prediction
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
-from nelbo.gaussian.parametrization import Levels, Linear, Output, Parametrization
+from nelbo.gaussian.parametrization import LevelPrior, Linear, Output, Parametrization
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance
 from nelbo.types import Batch, Time
@@ -109,15 +110,16 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         return prediction, variance
 
     def predict(self, x_t: Batch, t: Time) -> Prediction:
-        """x0-hat, log V_t and log p(level | x_t) at (x_t, t): one call of the network."""
+        """x0-hat, log V_t and log p(level | x_t), if asked, at (x_t, t): one network call."""
         output, variance = self.output(x_t, t)
         log_var = self.variance.log_var(variance, t, x_t)
         schedule = self.q.schedule
-        if isinstance(self.parametrization, Levels):
-            log_levels = self.parametrization.log_posterior(output, x_t, t, schedule)
-            return Prediction(self.parametrization.mean(log_levels), log_var, log_levels)
         x_0 = self.parametrization.x_0(output, x_t, t, schedule)
-        return Prediction(x_0 if self.clip is None else x_0.clamp(*self.clip), log_var)
+        x_0 = x_0 if self.clip is None else x_0.clamp(*self.clip)
+        if not isinstance(self.parametrization, LevelPrior):
+            return Prediction(x_0, log_var)
+        log_levels = partial(self.parametrization.log_posterior, output, x_t, t, schedule)
+        return Prediction(x_0, log_var, log_levels)
 
 
 def _weights_dtype(network: nn.Module, default: torch.dtype) -> torch.dtype:
@@ -127,8 +129,8 @@ def _weights_dtype(network: nn.Module, default: torch.dtype) -> torch.dtype:
 
 
 def _check(schedule: Schedule, parametrization: Parametrization, decoder: Decoder) -> None:
-    if isinstance(decoder, LevelPosterior) and not isinstance(parametrization, Levels):
-        raise BadInput("the levels decoder needs the levels parametrization")
+    if isinstance(decoder, LevelPosterior) and not isinstance(parametrization, LevelPrior):
+        raise BadInput("the levels decoder needs the levels parametrization, or mixture")
     divides = isinstance(parametrization, Linear) and parametrization.divides
     if divides and float(schedule.alpha_bar[-1]) == 0:
         raise BadInput(

@@ -22,6 +22,7 @@ from nelbo.gaussian.continuous import (
     LogSNR,
 )
 from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
+from nelbo.gaussian.mixture import Mixture
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
@@ -174,6 +175,8 @@ class _Builder:
 
 
 def _parametrization(choice: GaussianChoice | ContinuousChoice, grid: Grid) -> Parametrization:
+    if choice.parametrization == "mixture":
+        return Mixture(grid, choice.components)
     return PARAMETRIZATIONS.get(choice.parametrization) or Levels(grid)
 
 
@@ -203,10 +206,11 @@ def _network(
     _, height, width = shape
     if isinstance(choice, ResNetChoice):
         return ResNet(inputs, outputs, choice.width, choice.blocks, choice.dropout)
-    factor = 2 ** (len(choice.widths) - 1)
+    factor = choice.patch * 2 ** (len(choice.widths) - 1)
     if height != width or height % factor:
+        patches = "" if choice.patch == 1 else f" in patches of {choice.patch} pixels a side"
         raise BadInput(
-            f"the unet halves square images {len(choice.widths) - 1} times; "
+            f"the unet halves square images {len(choice.widths) - 1} times{patches}; "
             f"got {height}x{width}: use sides that {factor} divides, or fewer widths"
         )
-    return UNet(inputs, outputs, height, choice.widths, choice.layers, choice.dropout)
+    return UNet(inputs, outputs, height, choice.widths, choice.layers, choice.dropout, choice.patch)

@@ -1,6 +1,7 @@
 """The choices that make a run, as a tree of checked tables."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -34,6 +35,24 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Growing(Part):
+    """A table with settings that the first checkpoints do not have: their defaults must stay.
+
+    They are written only where they are used, so that older recipes stay byte for byte.
+    """
+
+    later: ClassVar[Sequence[str]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in dumped(self).items()
+            if key not in self.later or value != fields[key].default
+        }
+
+
 class Data(Part):
     """What is modelled: two data specs, and the real interval that the levels span."""
 
@@ -62,16 +81,18 @@ class ScheduleChoice(Part):
             raise BadInput(f"recipe: chain.schedule {self.name}: {error}") from None
 
 
-class GaussianChoice(Part):
-    """A DDPM chain: every choice that changes its bound."""
+class GaussianChoice(Growing):
+    """A DDPM chain: every choice that changes its bound; `components` are those of mixture."""
 
     family: Literal["gaussian"] = "gaussian"
     schedule: ScheduleChoice
-    parametrization: Literal["eps", "x_0", "v", "levels"]
+    parametrization: Literal["eps", "x_0", "v", "levels", "mixture"]
     variance: Literal["small", "large", "learned-range"]
     V_1: float | Literal["beta_1", "beta_tilde_2"]
     decoder: Literal["discretized-gaussian", "levels"]
     clip: bool
+    components: int = Field(5, ge=1)
+    later: ClassVar[Sequence[str]] = ("components",)
 
 
 class LogSNRChoice(Part):
@@ -83,15 +104,17 @@ class LogSNRChoice(Part):
     width: int = Field(128, ge=1)
 
 
-class ContinuousChoice(Part):
+class ContinuousChoice(Growing):
     """A DDPM in continuous time (VDM); T steps of it are measured unless others are asked for."""
 
     family: Literal["continuous"]
     log_snr: LogSNRChoice
     T: int = Field(1000, ge=2)
-    parametrization: Literal["eps", "x_0", "v", "levels"]
+    parametrization: Literal["eps", "x_0", "v", "levels", "mixture"]
     decoder: Literal["discretized-gaussian", "levels", "level-likelihood"]
     clip: bool
+    components: int = Field(5, ge=1)
+    later: ClassVar[Sequence[str]] = ("components",)
 
 
 class CategoricalChoice(Part):
@@ -115,14 +138,19 @@ class ResNetChoice(Part):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
-class UNetChoice(Part):
-    """diffusers' UNet2DModel without attention, for images of 16 pixels and more."""
+class UNetChoice(Growing):
+    """diffusers' UNet2DModel without attention, for images of 16 pixels and more.
+
+    patch: a square of so many pixels a side is one pixel of more channels inside.
+    """
 
     name: Literal["unet"]
     time_input: TimeInput = "index"
     widths: tuple[int, ...] = (32, 64, 64)
     layers: int = Field(1, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+    patch: int = Field(1, ge=1)
+    later: ClassVar[Sequence[str]] = ("patch",)
 
 
 KINDS = {
@@ -140,23 +168,7 @@ def _family(chain: object) -> object:
     return chain.get("family", "gaussian") if isinstance(chain, dict) else vars(chain)["family"]
 
 
-LATER = (
-    "accumulate",
-    "times",
-    "precision",
-    "compile",
-    "channels_last",
-    "checkpoint_every",
-    "keep",
-    "held_out",
-    "held_out_every",
-    "held_out_budget",
-    "patience",
-)
-"""Settings of training that the first checkpoints do not have: their defaults must stay."""
-
-
-class Training(Part):
+class Training(Growing):
     """How long, how fast and by which loss; `auxiliary` weighs the second part of hybrid.
 
     batch_size: images of one update, over all processes and all `accumulate` parts.
@@ -191,15 +203,19 @@ class Training(Part):
     held_out_budget: int = Field(16, ge=4)
     patience: int | None = Field(None, ge=1)
 
-    @model_serializer(mode="wrap")
-    def _without_unused(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Later settings only where they are used, so that older recipes stay byte for byte."""
-        fields = type(self).model_fields
-        return {
-            key: value
-            for key, value in dumped(self).items()
-            if key not in LATER or value != fields[key].default
-        }
+    later: ClassVar[Sequence[str]] = (
+        "accumulate",
+        "times",
+        "precision",
+        "compile",
+        "channels_last",
+        "checkpoint_every",
+        "keep",
+        "held_out",
+        "held_out_every",
+        "held_out_budget",
+        "patience",
+    )
 
 
 class Recipe(Part):
