@@ -186,7 +186,8 @@ def test_the_digits_split_into_disjoint_parts_in_the_recorded_order():
         ("nothing", {}, ["known: digits"]),
         ("", {}, ["empty"]),
         ("hf:mnist", {}, ["hf: is not built yet", "digits"]),
-        ("cifar10:x", {}, ["cifar10: is not built yet"]),
+        ("cifar10:", {}, ["cifar10:DIR", "its .bin files"]),
+        ("cifar10:nowhere", {}, ["no such folder", "data_batch_1.bin"]),
         ("no/such/place", {}, ["no/such/place", "no such file or folder"]),
         ("none.npy", {}, ["none.npy", "no such file"]),
         ("a\nb", {}, ["'a\\nb'"]),
@@ -286,6 +287,42 @@ def test_train_and_test_of_different_sizes_are_not_joined(tmp_path):
         (tmp_path / name).write_bytes(idx(np.ascontiguousarray(array)))
     with refuses("differ in size"):
         load(f"mnist:{tmp_path}")
+
+
+# ---- cifar10
+
+
+def cifar10_files(folder):
+    """(train, test) as they are to be read, three records in each file."""
+    records = RNG.integers(0, 256, (18, 3073), np.uint8)
+    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+    for i, name in enumerate(names):
+        records[3 * i : 3 * i + 3].tofile(folder / name)
+    pixels = records[:, 1:].reshape(18, 3, 32, 32)
+    return pixels[:15], pixels[15:]
+
+
+def test_cifar10_is_read_plane_by_plane_from_its_records(tmp_path):
+    """Kills: the class read as a pixel, interleaved colours, batches out of order."""
+    train, test = cifar10_files(tmp_path)
+    assert np.array_equal(load(f"cifar10:{tmp_path}:train").levels.numpy(), train)
+    assert np.array_equal(load(f"cifar10:{tmp_path}:test").levels.numpy(), test)
+    both = load(f"cifar10:{tmp_path}")
+    assert (len(both), both.n, both.split) == (18, 256, None)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(3072), bytes(3074)])
+def test_a_cifar10_file_that_is_not_whole_records_is_refused(tmp_path, content):
+    cifar10_files(tmp_path)
+    (tmp_path / "data_batch_3.bin").write_bytes(content)
+    with refuses("data_batch_3.bin", f"{len(content)} bytes", "3073"):
+        load(f"cifar10:{tmp_path}:train")
+
+
+def test_a_cifar10_of_pickles_is_refused_and_never_opened(tmp_path):
+    (tmp_path / "data_batch_1").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with refuses("data_batch_1.bin", "Python version", "binary version"):
+        load(f"cifar10:{tmp_path}:train")
 
 
 # ---- folders

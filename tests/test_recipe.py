@@ -10,10 +10,13 @@ from nelbo.recipe import Recipe
 
 
 def test_the_recipes_of_the_package_are_read_and_built():
-    names = ["digits", "digits-d3pm", "digits-ddpm", "digits-iddpm", "digits-vdm"]
-    assert recipe.names() == names
-    for name in recipe.names():
-        model = recipe.build(recipe.read(name), (1, 8, 8), 17)
+    shapes = {"digits": ((1, 8, 8), 17), "mnist": ((1, 28, 28), 256), "cifar10": ((3, 32, 32), 256)}
+    variants = {"digits": ["d3pm", "ddpm", "iddpm", "vdm"], "mnist": ["ddpm"], "cifar10": []}
+    named = {f"{data}-{kind}": data for data, kinds in variants.items() for kind in kinds}
+    named |= {data: data for data in variants}
+    assert recipe.names() == sorted(named)
+    for name, data in named.items():
+        model = recipe.build(recipe.read(name), *shapes[data])
         assert model.name == name
 
 
@@ -60,6 +63,37 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_the_key(tmp_path, old,
     with pytest.raises(BadInput, match=message) as error:
         use()
     assert "\n" not in str(error.value)
+
+
+def test_other_data_stand_in_both_places_and_need_a_test_split_or_test_data():
+    """Kills: training on the test split, a folder measured on its own training images."""
+    mnist = recipe.on_data(recipe.read("mnist"), "mnist:/somewhere").data
+    assert (mnist.train, mnist.test) == ("mnist:/somewhere:train", "mnist:/somewhere:test")
+    own = recipe.on_data(recipe.read("mnist"), "a-folder", "another").data
+    assert (own.train, own.test) == ("a-folder", "another")
+    for spec in ("a-folder", "mnist:/somewhere:train", "x.npy"):
+        with pytest.raises(BadInput, match="--test-data"):
+            recipe.on_data(recipe.read("mnist"), spec)
+
+
+def test_a_smoke_run_is_the_same_model_for_a_few_steps():
+    """Kills: a smoke run of another network, which shows nothing of the long one."""
+    whole, short = recipe.read("cifar10"), recipe.smoke(recipe.read("cifar10"))
+    assert (short.data, short.chain, short.network) == (whole.data, whole.chain, whole.network)
+    assert short.name == "cifar10-smoke"
+    assert short.training.steps * short.training.batch_size <= 64
+    assert 0 < short.training.held_out_every < short.training.steps
+    assert short.training.precision == whole.training.precision
+
+
+def test_a_setting_that_is_new_is_written_only_where_it_is_used():
+    """Kills: a recipe of before whose bytes change, so that its run is another one."""
+    digits = recipe.read("digits").model_dump(mode="json")
+    assert "components" not in digits["chain"]
+    mnist = recipe.read("mnist").model_dump(mode="json")
+    assert mnist["network"]["patch"] == 2
+    assert "attention" not in mnist["network"]
+    assert Recipe.model_validate(mnist) == recipe.read("mnist")
 
 
 def test_an_unknown_recipe_lists_those_there_are():
@@ -153,3 +187,44 @@ def test_the_hybrid_objective_is_of_the_second_family():
     plain = recipe.objective(choices, model)(x_0, t, noise)
     hybrid = recipe.objective(Recipe.model_validate(tree), model)(x_0, t, noise)
     assert (hybrid > plain).all()
+
+
+def test_patches_are_pixels_of_more_channels():
+    """Kills: patches put together in another order than they were taken apart."""
+    from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+    from nelbo.networks.unet import UNet
+
+    torch.manual_seed(0)
+    network = UNet(1, 3, 16, (8, 16), patch=2)
+    torch.nn.init.normal_(network.unet.conv_out.weight)
+    x, time = torch.randn(2, 1, 16, 16), torch.tensor([1.0, -3.0])
+    inside = network.unet(pixel_unshuffle(x, 2), time).sample
+    assert inside.shape == (2, 12, 8, 8)
+    assert torch.equal(network(x, time), pixel_shuffle(inside, 2))
+
+
+def test_attention_is_where_it_is_asked_for():
+    """Kills: levels counted from the coarsest."""
+    from nelbo.networks.unet import UNet
+
+    network = UNet(1, 1, 16, (8, 16), attention=(1,)).unet
+    down, up = (
+        [hasattr(b, "attentions") for b in x] for x in (network.down_blocks, network.up_blocks)
+    )
+    assert (down, up) == ([False, True], [True, False])
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"patch": 3}, "patches of 3 pixels"),
+        ({"attention": [2]}, r"network.attention names levels 0..1 of widths; got \[2\]"),
+    ],
+)
+def test_a_unet_that_does_not_fit_says_what_does(network, message):
+    choices = recipe.read("mnist").model_dump() | {
+        "network": {"name": "unet", "widths": (32, 64), **network}
+    }
+    with pytest.raises(BadInput, match=message):
+        recipe.build(Recipe.model_validate(choices), (1, 28, 28), 256)

@@ -73,6 +73,15 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what is in the folder, if it is there.")
     ] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Other data than the recipe's: mnist:DIR, ...")
+    ] = None,
+    test_data: Annotated[
+        str | None, typer.Option(help="What to measure on, where --data has no test split.")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="4 steps of 8 images: does everything run?")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Train a recipe into a run folder; stopped or killed, it goes on from its last checkpoint.
@@ -80,11 +89,13 @@ def train(
     \b
     nelbo train digits -o runs/digits
     nelbo train my-recipe.toml
+    nelbo train mnist --data mnist:my-folder -o runs/mnist
+    nelbo train cifar10 --data cifar10:my-folder --smoke
     nelbo train --resume runs/digits
     torchrun --nproc-per-node 2 -m nelbo train digits -o runs/digits --resume
     """
+    from nelbo import recipe as recipes
     from nelbo.measure import Processes
-    from nelbo.recipe import read
     from nelbo.tasks.train import begun
     from nelbo.tasks.train import train as run
 
@@ -92,9 +103,17 @@ def train(
         raise BadInput("nothing to train: give a recipe, or --resume and a run folder")
     processes = Processes.started()  # before what may fail in one of them alone
     if resume and output is None and Path(recipe).is_dir():
+        if data or test_data or smoke:
+            raise BadInput(f"{recipe} is a run with data of its own: leave out --data and --smoke")
         output, choices = Path(recipe), begun(recipe)
     else:
-        choices = read(recipe)
+        choices = recipes.read(recipe)
+        if test_data is not None and data is None:
+            raise BadInput("--test-data goes with --data")
+        if data is not None:
+            choices = recipes.on_data(choices, data, test_data)
+        if smoke:
+            choices = recipes.smoke(choices)
     folder = output or Path("runs") / choices.name
     with bars(processes.first) as start:
         made = run(

@@ -1,4 +1,4 @@
-"""Data sets known by name: the digits inside the package and MNIST from its idx files."""
+"""Data sets known by name: the digits of the package, MNIST and CIFAR-10 from their own files."""
 
 import gzip
 import struct
@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 from nelbo.data.images import Images, reason, shown
 from nelbo.errors import BadInput
 
-__all__ = ["digits", "mnist"]
+__all__ = ["cifar10", "digits", "mnist"]
 
 Array: TypeAlias = NDArray[Any]
 
 TRAIN_DIGITS = 1297  # of 1797; the other 500 are the test set
 MNIST_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 IDX_IMAGES = 0x00000803  # magic number: unsigned bytes, three axes
+CIFAR10_FILES = {
+    "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+    "test": ("test_batch.bin",),
+}
+CIFAR10_RECORD = 1 + 3 * 32 * 32  # the class, then red, green and blue, each by rows
 
 
 def digits(split: str | None) -> Images:
@@ -84,3 +89,40 @@ def _idx(path: Path) -> Array:
             f"{where}: promises {size} bytes of pixels and holds {amount}; download it again"
         )
     return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def cifar10(directory: Path, split: str | None) -> Images:
+    """32 x 32 colour images of CIFAR-10's binary version; both parts where no split is asked.
+
+    Raises:
+        BadInput: the folder or a file is missing, or a file is not whole records.
+    """
+    if not directory.is_dir():
+        raise BadInput(
+            f"{shown(directory)}: no such folder; cifar10:DIR is the folder of data_batch_1.bin"
+        )
+    names = [name for part in ([split] if split else CIFAR10_FILES) for name in CIFAR10_FILES[part]]
+    records = np.concatenate([_cifar10_records(directory, name) for name in names])
+    pixels = np.ascontiguousarray(records[:, 1:]).reshape(-1, 3, 32, 32)
+    return Images("cifar10", split, torch.from_numpy(pixels), 256)
+
+
+def _cifar10_records(directory: Path, name: str) -> Array:
+    path = directory / name
+    if not path.is_file():
+        pickled = (directory / name.removesuffix(".bin")).is_file()
+        why = "; it holds the Python version, whose pickles may run code" if pickled else ""
+        raise BadInput(
+            f"{shown(directory)}: holds no {name}{why}; put the files of CIFAR-10's binary version "
+            "there"
+        )
+    try:
+        content = np.fromfile(path, np.uint8)
+    except (OSError, MemoryError) as error:
+        raise BadInput(f"{shown(path)}: cannot be read ({reason(error)})") from error
+    if len(content) == 0 or len(content) % CIFAR10_RECORD:
+        raise BadInput(
+            f"{shown(path)}: holds {len(content)} bytes, not whole records of {CIFAR10_RECORD}; "
+            "download it again"
+        )
+    return content.reshape(-1, CIFAR10_RECORD)

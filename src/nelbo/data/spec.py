@@ -8,7 +8,7 @@ import torch
 
 from nelbo.data.arrays import array_file, declared, opened
 from nelbo.data.images import Images, shown
-from nelbo.data.named import digits, mnist
+from nelbo.data.named import cifar10, digits, mnist
 from nelbo.data.points import Points, as_points
 from nelbo.errors import BadInput
 from nelbo.types import Grid, Support
@@ -16,9 +16,13 @@ from nelbo.types import Grid, Support
 __all__ = ["load", "load_for"]
 
 SPLITS = ("train", "test")
-FORMS = "digits[:train|:test], mnist:DIR[:train|:test], a folder of images, a .npy or .npz file"
-NAMES = ("digits", "mnist")
-NOT_YET = ("hf", "cifar10")
+FORMS = (
+    "digits[:train|:test], mnist:DIR[:train|:test], cifar10:DIR[:train|:test], a folder of images, "
+    "a .npy or .npz file"
+)
+FOLDERS = {"mnist": (mnist, "its idx files"), "cifar10": (cifar10, "its .bin files")}
+NAMES = ("digits", *FOLDERS)
+NOT_YET = ("hf",)
 
 
 def load(
@@ -28,7 +32,7 @@ def load(
     levels: int | None = None,
     grid: Grid | None = None,
 ) -> Images:
-    """Images of digits[:SPLIT], mnist:DIR[:SPLIT], a folder of images, or a .npy or .npz file.
+    """Images of digits, mnist:DIR or cifar10:DIR [:SPLIT], a folder of images, a .npy or .npz file.
 
     split says the same as the suffix; levels is by default what the source has, 256 for a folder;
     grid, the real numbers that a float array is on, also declares the levels.
@@ -45,7 +49,7 @@ def load(
     head, _, place = body.partition(":")
     if not os.path.exists(body) and head in NOT_YET:
         raise BadInput(f"{shown(spec)}: {head}: is not built yet; the known forms are {FORMS}")
-    if body == "digits" or head == "mnist":
+    if body == "digits" or head in FOLDERS:
         images = _named(head, place, split)
         if n not in (None, images.n):
             raise BadInput(f"{shown(spec)}: has {images.n} levels; {n} were declared")
@@ -90,9 +94,10 @@ def _named(head: str, place: str, split: str | None) -> Images:
         raise BadInput(f"{head}: has no split {shown(split)}; there are {' and '.join(SPLITS)}")
     if head == "digits":
         return digits(split)
+    read, content = FOLDERS[head]
     if not place:
-        raise BadInput(f"{head}: needs the folder of its idx files: mnist:DIR")
-    return mnist(Path(os.path.expanduser(place)), split)
+        raise BadInput(f"{head}: needs the folder of {content}: {head}:DIR")
+    return read(Path(os.path.expanduser(place)), split)
 
 
 def _at(spec: str, body: str, split: str | None, n: int | None, grid: Grid | None) -> Images:

@@ -15,7 +15,8 @@ class UNet(nn.Module):
 
     x_t: (B, in_channels, size, size); time: (B,), an index or any other scalar; output:
     (B, out_channels, size, size), zero at initialisation. The network sees `patch` x `patch`
-    pixels as the channels of one: a quarter of the work for 2, by which it may be wider.
+    pixels as the channels of one, a quarter of the work for 2, and has self-attention at the
+    levels of `widths` named by `attention`, 0 the finest, and always in its middle.
     """
 
     def __init__(
@@ -27,18 +28,20 @@ class UNet(nn.Module):
         layers: int = 1,
         dropout: float = 0.0,
         patch: int = 1,
+        attention: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         from diffusers import UNet2DModel  # a second of imports that other networks do not need
 
+        kinds = ["Attn" if level in attention else "" for level in range(len(widths))]
         self.unet = UNet2DModel(
             sample_size=size // patch,
             in_channels=in_channels * patch**2,
             out_channels=out_channels * patch**2,
             block_out_channels=widths,
             layers_per_block=layers,
-            down_block_types=("DownBlock2D",) * len(widths),
-            up_block_types=("UpBlock2D",) * len(widths),
+            down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+            up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
             norm_num_groups=8,
             dropout=dropout,
         )

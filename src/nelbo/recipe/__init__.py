@@ -1,8 +1,19 @@
 """A training run as a file: TOML to a checked tree of choices, and the tree to a model."""
 
 from nelbo.recipe.build import build
+from nelbo.recipe.changed import on_data, smoke
 from nelbo.recipe.choices import Recipe, Training
 from nelbo.recipe.objective import Objective, objective
 from nelbo.recipe.read import names, read
 
-__all__ = ["Objective", "Recipe", "Training", "build", "names", "objective", "read"]
+__all__ = [
+    "Objective",
+    "Recipe",
+    "Training",
+    "build",
+    "names",
+    "objective",
+    "on_data",
+    "read",
+    "smoke",
+]

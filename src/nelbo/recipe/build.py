@@ -213,4 +213,10 @@ def _network(
             f"the unet halves square images {len(choice.widths) - 1} times{patches}; "
             f"got {height}x{width}: use sides that {factor} divides, or fewer widths"
         )
-    return UNet(inputs, outputs, height, choice.widths, choice.layers, choice.dropout, choice.patch)
+    if any(level not in range(len(choice.widths)) for level in choice.attention):
+        raise BadInput(
+            f"network.attention names levels 0..{len(choice.widths) - 1} of widths; "
+            f"got {list(choice.attention)}"
+        )
+    arguments = (choice.widths, choice.layers, choice.dropout, choice.patch, choice.attention)
+    return UNet(inputs, outputs, height, *arguments)

@@ -49,7 +49,7 @@ class Growing(Part):
         return {
             key: value
             for key, value in dumped(self).items()
-            if key not in self.later or value != fields[key].default
+            if key not in self.later or getattr(self, key) != fields[key].default
         }
 
 
@@ -139,9 +139,10 @@ class ResNetChoice(Part):
 
 
 class UNetChoice(Growing):
-    """diffusers' UNet2DModel without attention, for images of 16 pixels and more.
+    """diffusers' UNet2DModel, for images of 16 pixels and more.
 
     patch: a square of so many pixels a side is one pixel of more channels inside.
+    attention: the levels of `widths` with self-attention, 0 the finest; the middle always has it.
     """
 
     name: Literal["unet"]
@@ -150,7 +151,8 @@ class UNetChoice(Growing):
     layers: int = Field(1, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     patch: int = Field(1, ge=1)
-    later: ClassVar[Sequence[str]] = ("patch",)
+    attention: tuple[int, ...] = ()
+    later: ClassVar[Sequence[str]] = ("patch", "attention")
 
 
 KINDS = {

@@ -1,0 +1,44 @@
+"""A recipe for other data, and one that only shows that everything runs."""
+
+from typing import Any
+
+from nelbo.errors import BadInput
+from nelbo.recipe.choices import Recipe
+
+__all__ = ["on_data", "smoke"]
+
+SPLIT_SETS = ("digits", "mnist:", "cifar10:")
+SMOKE: dict[str, Any] = {
+    "steps": 4,
+    "batch_size": 8,
+    "warmup": 0,
+    "checkpoint_every": 2,
+    "held_out": 4,
+    "held_out_every": 2,
+    "held_out_budget": 4,
+}
+
+
+def on_data(recipe: Recipe, train: str, test: str | None = None) -> Recipe:
+    """The recipe on these data specs; a set with splits of its own needs naming but once.
+
+    Raises:
+        BadInput: no test data, and `train` is not a whole set that has a test split.
+    """
+    if test is None:
+        if not train.startswith(SPLIT_SETS) or train.endswith((":train", ":test")):
+            raise BadInput(
+                f"{train} has no test split of its own: say what to measure on with --test-data"
+            )
+        train, test = f"{train}:train", f"{train}:test"
+    data = recipe.data.model_copy(update={"train": train, "test": test})
+    return recipe.model_copy(update={"data": data})
+
+
+def smoke(recipe: Recipe) -> Recipe:
+    """The same data, chain and network for 4 steps of 8 images, measured and saved twice.
+
+    It shows that a long run will get through all its parts, and is no model of anything.
+    """
+    training = recipe.training.model_copy(update=SMOKE)
+    return recipe.model_copy(update={"name": f"{recipe.name}-smoke", "training": training})
