@@ -6,6 +6,8 @@ WRAP = "tests/test_wrap.py::test_"
 GRID = "tests/pretrained/test_scheduler_grid.py::test_"
 OPTIMAL = "tests/gaussian/test_optimal.py::test_"
 HYBRID = "tests/gaussian/test_hybrid.py::test_"
+MIXTURE = "tests/gaussian/test_mixture.py::test_"
+RECIPE = "tests/test_recipe.py::test_"
 STEP = f"{GRID}the_reverse_step_is_that_of_ddpm_scheduler"
 
 MODELS = [
@@ -265,5 +267,72 @@ MODELS = [
         "mean = mean if p.clip is None else mean.clamp(*p.clip)",
         "pass",
         (f"{HYBRID}the_value_is_l_simple_plus_weight_times_t_times_the_term",),
+    ),
+    # The mixture over levels, and recipes of real images.
+    (
+        "a component's evidence without its normaliser",
+        "gaussian/mixture.py",
+        "residual.square() / var + var.log()",
+        "residual.square() / var",
+        (f"{MIXTURE}the_estimate_is_the_posterior_mean_by_quadrature[-0.9-2]",),
+    ),
+    (
+        "the atoms of the ends swapped",
+        "gaussian/mixture.py",
+        "new_tensor([grid.lo, grid.hi])",
+        "new_tensor([grid.hi, grid.lo])",
+        (
+            f"{MIXTURE}the_estimate_is_the_posterior_mean_by_quadrature[-0.9-2]",
+            f"{MIXTURE}at_no_signal_the_estimate_is_the_mean_of_the_prior",
+        ),
+    ),
+    (
+        "a level's mass without its spacing",
+        "gaussian/mixture.py",
+        "math.log(self.grid.spacing) - 0.5 * math.log(2 * math.pi)",
+        "-0.5 * math.log(2 * math.pi)",
+        (f"{MIXTURE}on_a_fine_grid_the_levels_posterior_has_the_estimate_as_its_mean",),
+    ),
+    (
+        "atoms as wide as a bin",
+        "gaussian/mixture.py",
+        "torch.cat([zero, var], dim=2)",
+        "torch.cat([zero + grid.spacing**2 / 12, var], dim=2)",
+        (f"{MIXTURE}the_estimate_is_the_posterior_mean_by_quadrature[-0.9-1]",),
+    ),
+    (
+        "patches put together in another order",
+        "networks/unet.py",
+        "pixel_shuffle(output, self.patch)",
+        "pixel_shuffle(output.roll(1, 1), self.patch)",
+        (f"{RECIPE}patches_are_pixels_of_more_channels",),
+    ),
+    (
+        "attention counted from the coarsest",
+        "networks/unet.py",
+        "for level in range(len(widths))]",
+        "for level in reversed(range(len(widths)))]",
+        (f"{RECIPE}attention_is_where_it_is_asked_for",),
+    ),
+    (
+        "a later setting always written",
+        "recipe/choices.py",
+        "if key not in self.later or getattr(self, key) != fields[key].default",
+        "if key not in self.later or value != fields[key].default",
+        (f"{RECIPE}a_setting_that_is_new_is_written_only_where_it_is_used",),
+    ),
+    (
+        "other data trained on and measured alike",
+        "recipe/changed.py",
+        'f"{train}:train", f"{train}:test"',
+        'f"{train}:train", f"{train}:train"',
+        (f"{RECIPE}other_data_stand_in_both_places_and_need_a_test_split_or_test_data",),
+    ),
+    (
+        "the class of a CIFAR-10 record read as its first pixel",
+        "data/named.py",
+        "records[:, 1:]",
+        "records[:, :-1]",
+        ("tests/test_data.py::test_cifar10_is_read_plane_by_plane_from_its_records",),
     ),
 ]
