@@ -410,8 +410,8 @@ MUTANTS = [
     Mutant(
         "likelihood of the levels without alpha_bar",
         "gaussian/parametrization.py",
-        "alpha_bar.sqrt().unsqueeze(2) * self.values(x)",
-        "self.values(x)",
+        "(alpha_bar.sqrt() / deviation).unsqueeze(2) * self._values(prior)",
+        "(1 / deviation).unsqueeze(2) * self._values(prior)",
         laws("the_levels_posterior_is_bayes_rule_over_the_levels"),
     ),
     Mutant(

@@ -6,7 +6,6 @@ WRAP = "tests/test_wrap.py::test_"
 GRID = "tests/pretrained/test_scheduler_grid.py::test_"
 OPTIMAL = "tests/gaussian/test_optimal.py::test_"
 HYBRID = "tests/gaussian/test_hybrid.py::test_"
-MIXTURE = "tests/gaussian/test_mixture.py::test_"
 RECIPE = "tests/test_recipe.py::test_"
 STEP = f"{GRID}the_reverse_step_is_that_of_ddpm_scheduler"
 
@@ -268,37 +267,13 @@ MODELS = [
         "pass",
         (f"{HYBRID}the_value_is_l_simple_plus_weight_times_t_times_the_term",),
     ),
-    # The mixture over levels, and recipes of real images.
+    # Recipes of real images.
     (
-        "a component's evidence without its normaliser",
-        "gaussian/mixture.py",
-        "residual.square() / var + var.log()",
-        "residual.square() / var",
-        (f"{MIXTURE}the_estimate_is_the_posterior_mean_by_quadrature[-0.9-2]",),
-    ),
-    (
-        "the atoms of the ends swapped",
-        "gaussian/mixture.py",
-        "new_tensor([grid.lo, grid.hi])",
-        "new_tensor([grid.hi, grid.lo])",
-        (
-            f"{MIXTURE}the_estimate_is_the_posterior_mean_by_quadrature[-0.9-2]",
-            f"{MIXTURE}at_no_signal_the_estimate_is_the_mean_of_the_prior",
-        ),
-    ),
-    (
-        "a level's mass without its spacing",
-        "gaussian/mixture.py",
-        "math.log(self.grid.spacing) - 0.5 * math.log(2 * math.pi)",
-        "-0.5 * math.log(2 * math.pi)",
-        (f"{MIXTURE}on_a_fine_grid_the_levels_posterior_has_the_estimate_as_its_mean",),
-    ),
-    (
-        "atoms as wide as a bin",
-        "gaussian/mixture.py",
-        "torch.cat([zero, var], dim=2)",
-        "torch.cat([zero + grid.spacing**2 / 12, var], dim=2)",
-        (f"{MIXTURE}the_estimate_is_the_posterior_mean_by_quadrature[-0.9-1]",),
+        "a low rank read channel by channel last",
+        "networks/logits.py",
+        "c.reshape(-1, len(self.table), c[0, 0].numel())",
+        "c.reshape(-1, c[0, 0].numel(), len(self.table)).mT",
+        (f"{RECIPE}logits_of_low_rank_are_a_table_times_what_the_network_says_of_each_pixel",),
     ),
     (
         "patches put together in another order",

@@ -89,7 +89,7 @@ def test_a_smoke_run_is_the_same_model_for_a_few_steps():
 def test_a_setting_that_is_new_is_written_only_where_it_is_used():
     """Kills: a recipe of before whose bytes change, so that its run is another one."""
     digits = recipe.read("digits").model_dump(mode="json")
-    assert "components" not in digits["chain"]
+    assert "rank" not in digits["network"]
     mnist = recipe.read("mnist").model_dump(mode="json")
     assert mnist["network"]["patch"] == 2
     assert "attention" not in mnist["network"]
@@ -227,4 +227,36 @@ def test_a_unet_that_does_not_fit_says_what_does(network, message):
         "network": {"name": "unet", "widths": (32, 64), **network}
     }
     with pytest.raises(BadInput, match=message):
+        recipe.build(Recipe.model_validate(choices), (1, 28, 28), 256)
+
+
+def test_logits_of_low_rank_are_a_table_times_what_the_network_says_of_each_pixel():
+    """Kills: ranks and channels swapped, a table for each channel, logits level by level last."""
+    from nelbo.networks.logits import LowRankLogits
+
+    torch.manual_seed(0)
+    c = torch.randn(2, 3 * 4, 5, 5)
+    head = LowRankLogits(Constant(c), 4, 17)
+    torch.nn.init.normal_(head.table)
+    got = head(torch.zeros(2, 3, 5, 5), torch.zeros(2)).reshape(2, 3, 17, 5, 5)
+    for channel in range(3):
+        one = c[:, 4 * channel : 4 * channel + 4]
+        want = torch.einsum("brhw,rk->bkhw", one, head.table)
+        assert torch.allclose(got[:, channel], want, rtol=0, atol=1e-5)
+
+
+class Constant(torch.nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, x_t, time):
+        return self.output
+
+
+def test_a_low_rank_is_for_logits_alone():
+    """Kills: a table of 256 levels put behind a network that predicts the noise."""
+    choices = recipe.read("mnist-ddpm").model_dump()
+    choices["network"]["rank"] = 8
+    with pytest.raises(BadInput, match=r"network\.rank is for logits over the 256 levels"):
         recipe.build(Recipe.model_validate(choices), (1, 28, 28), 256)

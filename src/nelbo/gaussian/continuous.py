@@ -24,7 +24,7 @@ from nelbo.errors import BadInput
 from nelbo.gaussian.decoder import Decoder, Density, LevelMasses, Prediction
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
-from nelbo.gaussian.parametrization import LevelPrior, Levels, Output, Parametrization
+from nelbo.gaussian.parametrization import Levels, Output, Parametrization
 from nelbo.gaussian.reverse import TIME_INPUTS, GaussianReverse
 from nelbo.gaussian.schedule import Schedule, at, from_log_snr
 from nelbo.gaussian.variance import small
@@ -269,7 +269,7 @@ class ContinuousGaussian(nn.Module):
         given = (output, x_u, alpha_bar, one_minus_alpha_bar)
         x_0 = self.parametrization.x_0_given(*given)
         x_0 = x_0 if self.clip is None else x_0.clamp(*self.clip)
-        if not isinstance(self.parametrization, LevelPrior):
+        if not isinstance(self.parametrization, Levels):
             return Prediction(x_0, -level)
         return Prediction(x_0, -level, partial(self.parametrization.log_posterior_given, *given))
 

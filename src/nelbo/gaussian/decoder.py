@@ -187,14 +187,14 @@ class Discretized(Decoder):
 @final
 @dataclass(frozen=True)
 class LevelPosterior(Decoder):
-    """The network's own distribution over levels at t = 1 (needs levels or mixture)."""
+    """The network's own distribution over levels at t = 1 (needs the levels parametrisation)."""
 
     grid: Grid
     name: str = "levels"
 
     def __call__(self, prediction: Prediction) -> Distribution:
         if prediction.log_levels is None:
-            raise BadInput("the levels decoder needs the levels parametrization, or mixture")
+            raise BadInput("the levels decoder needs the levels parametrization")
         return LevelMasses(prediction.log_levels(), self.grid)
 
 

@@ -21,7 +21,6 @@ __all__ = [
     "EPS",
     "PARAMETRIZATIONS",
     "X_0",
-    "LevelPrior",
     "Levels",
     "Linear",
     "Output",
@@ -110,19 +109,26 @@ V = Linear(  # Salimans and Ho 2022
 PARAMETRIZATIONS = {p.name: p for p in (EPS, X_0, V)}
 
 
-class LevelPrior(Parametrization):
-    """log p(level k | x_t) = log p(k) + log N(x_t; sqrt(alpha_bar_t) v_k, 1 - alpha_bar_t) + const.
+@final
+@dataclass(frozen=True)
+class Levels(Parametrization):
+    """log p(level k | x_t) = logit_k + log N(x_t; sqrt(alpha_bar_t) v_k, 1 - alpha_bar_t) + const.
 
-    The network says what p(k) is for each dimension; the likelihood of x_t under each level is
-    known exactly, so at high SNR the lattice of the data costs the network nothing. x0-hat is the
-    mean of this posterior, and at t = 1 the posterior is the decoder.
+    The network gives logits over the data's n levels for each dimension, a learned prior; the
+    likelihood of x_t under each level is known exactly, so at high SNR the lattice of the data
+    costs the network nothing. x0-hat is the mean of this posterior, and at t = 1 the posterior
+    is the decoder. Source: D3PM's x_0-logits (Austin et al. 2021, section 3.3) with VDM's exact
+    decoder likelihood (Kingma et al. 2021, eq. 7) at every t.
+
+    Output channels: n for each data channel, as (B, C n, ...).
     """
 
     grid: Grid
+    name: str = "levels"
 
-    @abstractmethod
-    def log_prior(self, output: Output, x_t: Batch) -> Float[Tensor, "B C n *inner"]:
-        """log p(level k) up to a constant, for each dimension of x_t (levels on axis 2)."""
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return self.grid.n
 
     def log_posterior(
         self, output: Output, x_t: Batch, t: Time, schedule: Schedule
@@ -138,37 +144,7 @@ class LevelPrior(Parametrization):
         one_minus_alpha_bar: Float[Tensor, "..."],
     ) -> Float[Tensor, "B C n *inner"]:
         """log p(level | x_t) for these values of alpha_bar and 1 - alpha_bar."""
-        x = x_t.unsqueeze(2)
-        distance = x - alpha_bar.sqrt().unsqueeze(2) * self.values(x)
-        log_likelihood = -0.5 * distance.square() / one_minus_alpha_bar.unsqueeze(2)
-        return torch.log_softmax(self.log_prior(output, x_t) + log_likelihood, dim=2)
-
-    def values(self, like: Float[Tensor, "B C *axes"]) -> Float[Tensor, "n *ones"]:
-        """The real number of each level, to broadcast along axis 2."""
-        levels = torch.arange(self.grid.n, device=like.device)
-        return self.grid.values(levels, like.dtype).reshape(-1, *(1,) * (like.ndim - 3))
-
-
-@final
-@dataclass(frozen=True)
-class Levels(LevelPrior):
-    """log p(level k) = logit_k of the network: any distribution over the data's levels.
-
-    Source: D3PM's x_0-logits (Austin et al. 2021, section 3.3) with VDM's exact decoder
-    likelihood (Kingma et al. 2021, eq. 7) at every t.
-
-    Output channels: n for each data channel, as (B, C n, ...).
-    """
-
-    grid: Grid
-    name: str = "levels"
-
-    @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return self.grid.n
-
-    def log_prior(self, output: Output, x_t: Batch) -> Float[Tensor, "B C n *inner"]:
-        return output.reshape(len(x_t), x_t.shape[1], self.grid.n, *x_t.shape[2:])
+        return torch.log_softmax(self._logits(output, x_t, alpha_bar, one_minus_alpha_bar), dim=2)
 
     def x_0_given(
         self,
@@ -177,5 +153,24 @@ class Levels(LevelPrior):
         alpha_bar: Float[Tensor, "..."],
         one_minus_alpha_bar: Float[Tensor, "..."],
     ) -> Batch:
-        log_posterior = self.log_posterior_given(output, x_t, alpha_bar, one_minus_alpha_bar)
-        return (log_posterior.exp() * self.values(log_posterior)).sum(2)
+        logits = self._logits(output, x_t, alpha_bar, one_minus_alpha_bar)
+        posterior = torch.softmax(logits, dim=2).reshape(*logits.shape[:3], -1)
+        return (self._values(logits).flatten() @ posterior).reshape(x_t.shape)
+
+    def _logits(
+        self,
+        output: Output,
+        x_t: Batch,
+        alpha_bar: Float[Tensor, "..."],
+        one_minus_alpha_bar: Float[Tensor, "..."],
+    ) -> Float[Tensor, "B C n *inner"]:
+        """Those of the posterior, in two passes over all levels: of 256 each pass counts."""
+        prior = output.reshape(len(x_t), x_t.shape[1], self.grid.n, *x_t.shape[2:])
+        deviation = one_minus_alpha_bar.sqrt()
+        place = (alpha_bar.sqrt() / deviation).unsqueeze(2) * self._values(prior)
+        distance = (x_t / deviation).unsqueeze(2) - place
+        return torch.addcmul(prior, distance, distance, value=-0.5)
+
+    def _values(self, like: Tensor) -> Tensor:
+        levels = torch.arange(self.grid.n, device=like.device)
+        return self.grid.values(levels, like.dtype).reshape(-1, *(1,) * (like.ndim - 3))

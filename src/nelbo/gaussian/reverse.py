@@ -13,7 +13,7 @@ from nelbo.errors import BadInput
 from nelbo.gaussian.decoder import Decoder, LevelPosterior, Prediction
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
-from nelbo.gaussian.parametrization import LevelPrior, Linear, Output, Parametrization
+from nelbo.gaussian.parametrization import Levels, Linear, Output, Parametrization
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance
 from nelbo.types import Batch, Time
@@ -116,7 +116,7 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         schedule = self.q.schedule
         x_0 = self.parametrization.x_0(output, x_t, t, schedule)
         x_0 = x_0 if self.clip is None else x_0.clamp(*self.clip)
-        if not isinstance(self.parametrization, LevelPrior):
+        if not isinstance(self.parametrization, Levels):
             return Prediction(x_0, log_var)
         log_levels = partial(self.parametrization.log_posterior, output, x_t, t, schedule)
         return Prediction(x_0, log_var, log_levels)
@@ -129,8 +129,8 @@ def _weights_dtype(network: nn.Module, default: torch.dtype) -> torch.dtype:
 
 
 def _check(schedule: Schedule, parametrization: Parametrization, decoder: Decoder) -> None:
-    if isinstance(decoder, LevelPosterior) and not isinstance(parametrization, LevelPrior):
-        raise BadInput("the levels decoder needs the levels parametrization, or mixture")
+    if isinstance(decoder, LevelPosterior) and not isinstance(parametrization, Levels):
+        raise BadInput("the levels decoder needs the levels parametrization")
     divides = isinstance(parametrization, Linear) and parametrization.divides
     if divides and float(schedule.alpha_bar[-1]) == 0:
         raise BadInput(

@@ -22,11 +22,11 @@ from nelbo.gaussian.continuous import (
     LogSNR,
 )
 from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
-from nelbo.gaussian.mixture import Mixture
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
 from nelbo.model import Model, categorical_model, continuous_model, gaussian_model
+from nelbo.networks.logits import LowRankLogits
 from nelbo.networks.resnet import ResNet
 from nelbo.networks.unet import UNet
 from nelbo.recipe.choices import (
@@ -93,8 +93,16 @@ class _Builder:
         channels = self.shape[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.training.seed)
-            choice = self.recipe.network
-            return _network(choice, self.shape, inputs * channels, outputs * channels)
+            choice, n = self.recipe.network, self.grid.n
+            if choice.rank is None:
+                return _network(choice, self.shape, inputs * channels, outputs * channels)
+            if outputs != n:
+                raise BadInput(
+                    f"network.rank is for logits over the {n} levels: the chain's network gives "
+                    f"{outputs} channels for each of the data; leave it out"
+                )
+            inside = _network(choice, self.shape, inputs * channels, choice.rank * channels)
+            return LowRankLogits(inside, choice.rank, n)
 
     def _with_weights(self, module: Module) -> Module:
         if self.weights is not None:
@@ -175,8 +183,6 @@ class _Builder:
 
 
 def _parametrization(choice: GaussianChoice | ContinuousChoice, grid: Grid) -> Parametrization:
-    if choice.parametrization == "mixture":
-        return Mixture(grid, choice.components)
     return PARAMETRIZATIONS.get(choice.parametrization) or Levels(grid)
 
 

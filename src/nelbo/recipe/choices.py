@@ -81,18 +81,16 @@ class ScheduleChoice(Part):
             raise BadInput(f"recipe: chain.schedule {self.name}: {error}") from None
 
 
-class GaussianChoice(Growing):
-    """A DDPM chain: every choice that changes its bound; `components` are those of mixture."""
+class GaussianChoice(Part):
+    """A DDPM chain: every choice that changes its bound."""
 
     family: Literal["gaussian"] = "gaussian"
     schedule: ScheduleChoice
-    parametrization: Literal["eps", "x_0", "v", "levels", "mixture"]
+    parametrization: Literal["eps", "x_0", "v", "levels"]
     variance: Literal["small", "large", "learned-range"]
     V_1: float | Literal["beta_1", "beta_tilde_2"]
     decoder: Literal["discretized-gaussian", "levels"]
     clip: bool
-    components: int = Field(5, ge=1)
-    later: ClassVar[Sequence[str]] = ("components",)
 
 
 class LogSNRChoice(Part):
@@ -104,17 +102,15 @@ class LogSNRChoice(Part):
     width: int = Field(128, ge=1)
 
 
-class ContinuousChoice(Growing):
+class ContinuousChoice(Part):
     """A DDPM in continuous time (VDM); T steps of it are measured unless others are asked for."""
 
     family: Literal["continuous"]
     log_snr: LogSNRChoice
     T: int = Field(1000, ge=2)
-    parametrization: Literal["eps", "x_0", "v", "levels", "mixture"]
+    parametrization: Literal["eps", "x_0", "v", "levels"]
     decoder: Literal["discretized-gaussian", "levels", "level-likelihood"]
     clip: bool
-    components: int = Field(5, ge=1)
-    later: ClassVar[Sequence[str]] = ("components",)
 
 
 class CategoricalChoice(Part):
@@ -128,14 +124,19 @@ class CategoricalChoice(Part):
 TimeInput = Literal["index", "t", "log-snr", "fraction"]
 
 
-class ResNetChoice(Part):
-    """A compact residual net at full resolution, for small images."""
+class ResNetChoice(Growing):
+    """A compact residual net at full resolution, for small images.
+
+    rank: where the output is logits over levels, so many channels of it and a table.
+    """
 
     name: Literal["resnet"]
     time_input: TimeInput = "log-snr"
     width: int = Field(32, ge=8, multiple_of=8)
     blocks: int = Field(3, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
+    rank: int | None = Field(None, ge=3)
+    later: ClassVar[Sequence[str]] = ("rank",)
 
 
 class UNetChoice(Growing):
@@ -143,6 +144,7 @@ class UNetChoice(Growing):
 
     patch: a square of so many pixels a side is one pixel of more channels inside.
     attention: the levels of `widths` with self-attention, 0 the finest; the middle always has it.
+    rank: where the output is logits over levels, so many channels of it and a table.
     """
 
     name: Literal["unet"]
@@ -152,7 +154,8 @@ class UNetChoice(Growing):
     dropout: float = Field(0.0, ge=0, lt=1)
     patch: int = Field(1, ge=1)
     attention: tuple[int, ...] = ()
-    later: ClassVar[Sequence[str]] = ("patch", "attention")
+    rank: int | None = Field(None, ge=3)
+    later: ClassVar[Sequence[str]] = ("patch", "attention", "rank")
 
 
 KINDS = {
