@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -153,3 +155,32 @@ def test_the_hybrid_objective_is_of_the_second_family():
     plain = recipe.objective(choices, model)(x_0, t, noise)
     hybrid = recipe.objective(Recipe.model_validate(tree), model)(x_0, t, noise)
     assert (hybrid > plain).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("first =", "frist =", "log-snr-linear: unknown key frist: did you mean first?"),
+        ('name = "log-snr-linear"', 'name = "linaer"', "'linaer': did you mean linear?"),
+        ('family = "gaussian"', 'family = "gausian"', "did you mean gaussian?"),
+        ('family = "gaussian"', 'family = "x"', "one of gaussian, continuous, categorical"),
+        ('name = "resnet"', 'name = "Resnet"', "network.name: unknown value 'Resnet': did you"),
+        ('parametrization = "levels"', 'parametrization = "epsilon"', "did you mean eps?"),
+        ("[chain.schedule]", "[chain.shedule]", "unknown key chain.shedule: did you mean sch"),
+    ],
+)
+def test_a_misspelt_word_of_a_recipe_is_guessed(tmp_path, old, new, message):
+    """Kills: the fallback that lists what there is, where one of it was meant."""
+    test = test_a_wrong_recipe_is_refused_in_one_line_that_names_the_key
+    test(tmp_path, old, new, re.escape(message))
+
+
+@pytest.mark.parametrize(
+    ("spelt", "meant"),
+    [("digit-vdm", "digits-vdm"), ("mine.tml", "mine.toml"), ("Digits", "digits")],
+)
+def test_a_misspelt_recipe_is_guessed_by_name_and_by_file(tmp_path, monkeypatch, spelt, meant):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").touch()
+    with pytest.raises(BadInput, match=f"did you mean {re.escape(meant)}\\?.*digits-ddpm"):
+        recipe.read(spelt)

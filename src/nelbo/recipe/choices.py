@@ -1,5 +1,6 @@
 """The choices that make a run, as a tree of checked tables."""
 
+import inspect
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,7 +13,7 @@ from pydantic import (
     model_serializer,
 )
 
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, closest
 from nelbo.gaussian.schedule import SCHEDULES, Schedule
 
 __all__ = [
@@ -55,9 +56,15 @@ class ScheduleChoice(Part):
         Raises:
             BadInput: an argument that the schedule does not take, or a value it refuses.
         """
-        arguments = dict(self.model_extra or {})
+        schedule, arguments = SCHEDULES[self.name], dict(self.model_extra or {})
+        known = inspect.signature(schedule).parameters
+        for key in arguments:
+            if key not in known:
+                meant = closest(key, known)
+                hint = f"did you mean {meant}?" if meant else f"it takes {', '.join(known)}"
+                raise BadInput(f"recipe: chain.schedule {self.name}: unknown key {key}: {hint}")
         try:
-            return SCHEDULES[self.name](**arguments)
+            return schedule(**arguments)
         except TypeError as error:
             raise BadInput(f"recipe: chain.schedule {self.name}: {error}") from None
 
