@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.estimators import Rows
-from nelbo.errors import BadInput, NonFinite
+from nelbo.errors import BadInput
 from nelbo.gaussian.continuous import LikelihoodDecoded
 from nelbo.gaussian.decoder import Discretized, LevelPosterior
 from nelbo.gaussian.optimal_variance import SquaredError, optimal_V_1
