@@ -1,14 +1,14 @@
 """Commands that make things: demo, train, sample, improve."""
 
-import sys
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from nelbo.cli import completion
 from nelbo.cli.app import app
+from nelbo.cli.manner import artefacts, console, name_made, note
 from nelbo.cli.options import (
     Budget,
     Device,
@@ -41,9 +41,19 @@ def demo(
     with_control: Annotated[
         bool, typer.Option(help="Also train the plain eps DDPM, as a control.")
     ] = False,
-    recipe: Annotated[str, typer.Option(help="Another recipe: a name or a .toml file.")] = "digits",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Another recipe: a name or a .toml file.", autocompletion=completion.recipes
+        ),
+    ] = "digits",
 ) -> None:
-    """Train on 8x8 digits, measure on 500 held-out ones, draw 64 samples: about four minutes."""
+    """Train, measure and sample on 8x8 digits: about four minutes.
+
+    \b
+    nelbo demo
+    nelbo demo -o runs/first --with-control
+    """
     from nelbo.recipe import read
     from nelbo.tasks.demo import demo as run
 
@@ -58,14 +68,17 @@ def demo(
     heading, *rows = result.table
     _print_table(heading, rows)
     print(result.evaluation)
-    for path in result.files:
-        print(path)
+    name_made(artefacts(output))
 
 
 @app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's name, or a .toml file; or the run to resume.")
+        str | None,
+        typer.Argument(
+            help="A recipe's name, or a .toml file; or the run to resume.",
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A new folder; default runs/NAME.")
@@ -75,13 +88,15 @@ def train(
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a recipe into a run folder; stopped or killed, it goes on from its last checkpoint.
+    """Train a recipe into a run folder, or go on with one.
 
     \b
     nelbo train digits -o runs/digits
     nelbo train my-recipe.toml
     nelbo train --resume runs/digits
     torchrun --nproc-per-node 2 -m nelbo train digits -o runs/digits --resume
+
+    Stopped or killed, it goes on from its last checkpoint and ends with the same bytes.
     """
     from nelbo.measure import Processes
     from nelbo.recipe import read
@@ -103,10 +118,11 @@ def train(
             device=find_device(device),
             resume=resume,
             processes=processes,
-            progress=start(f"train {choices.name}"),
+            progress=start(f"train {choices.name}", "steps"),
         )
     if processes.first:
-        print(made)
+        name_made(artefacts(made))
+        note(f"next: nelbo evaluate {shlex.quote(str(made))}")
 
 
 @app.command()
@@ -122,7 +138,7 @@ def sample(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Draw exact ancestral samples: a picture of all, or an array of levels.
+    """Draw exact ancestral samples: a picture, or an array.
 
     \b
     nelbo sample runs/digits -n 64 -o samples.png
@@ -137,8 +153,8 @@ def sample(
     n = found.grid.n  # before hours of work
     say_assumed(found)
     with bars() as start:
-        levels = run(found, count, seed=seed, progress=start(f"sample {found.name}"))
-    print(files.write(output, encode(levels, n)))
+        levels = run(found, count, seed=seed, progress=start(f"sample {found.name}", "steps"))
+    name_made([files.write(output, encode(levels, n))])
 
 
 @app.command()
@@ -148,11 +164,18 @@ def improve(
     reading: Reading,
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
     data: Annotated[
-        str | None, typer.Option(help="Training data; default what the run was trained on.")
+        str | None,
+        typer.Option(
+            help="Training data; default what the run was trained on.",
+            autocompletion=completion.data,
+        ),
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option(help="Data to measure on; default the run's own test data, if it has any."),
+        typer.Option(
+            help="Data to measure on; default the run's own test data, if it has any.",
+            autocompletion=completion.data,
+        ),
     ] = None,
     held_out: Annotated[
         float, typer.Option(help="Else the share of the data that is kept to measure on.")
@@ -170,13 +193,14 @@ def improve(
     device: Device = "auto",
     json: JsonOption = None,
 ) -> None:
-    """Better bounds from the same weights: optimal variances, decoder and steps; no training.
-
-    Then measures what that was worth, before and after, on images that were not used for it.
+    """Find a better bound in the same weights, without training.
 
     \b
     nelbo improve runs/digits -o runs/digits-20 --steps 20
     nelbo improve ./ddpm-cifar10 --data my-images/ -o ddpm-100 --steps 100
+
+    Optimal variances, decoder and steps; then measures what they are worth, before and after, on
+    images that were not used for them.
     """
     from nelbo import files
     from nelbo.report import BeforeAfter
@@ -213,15 +237,16 @@ def improve(
         )
     result = BeforeAfter(better.plan, better.predicted, better.network_evaluations, comparison)
     print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
-    made = [folder]
+    made = artefacts(folder)
     if json not in (None, "-"):
-        made.append(files.write(str(json), result.to_json().encode()))
-    for path in made:
-        print(path, file=sys.stderr if json == "-" else sys.stdout)
+        made.append(str(files.write(str(json), result.to_json().encode())))
+    name_made(made, stdout=json != "-")
 
 
 def _print_table(heading: tuple[str, str], rows: list[tuple[str, str]]) -> None:
+    from rich.table import Table
+
     table = Table(*heading, box=None, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)
