@@ -218,10 +218,11 @@ def derive(
     """Run the derivation, line by line, true ones and false ones.
 
     \b
-    nelbo derive                                  exactly, on three small chains
+    nelbo derive
     nelbo derive runs/digits --steps 50 --html derivation.html
 
-    From log p(x_0) to the three terms. Exits with 3 if a line that must hold does not.
+    From log p(x_0) to the three terms; without a model, exactly, on three small chains. Exits with
+    3 if a line that must hold does not.
     """
     from nelbo import files
     from nelbo.report.derivation_table import print_derivation

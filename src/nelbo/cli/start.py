@@ -89,7 +89,7 @@ def _state(run: Run) -> str:
 
 def _beginning() -> list[Step]:
     return [
-        ("nelbo demo", "train, measure, sample: four minutes"),
+        ("nelbo demo", "train, measure, sample: 4 minutes"),
         ("nelbo train digits", "train a recipe, yours or ours"),
         ("nelbo evaluate ./my-ddpm --data my-images/", "measure what diffusers saved"),
         ("nelbo derive", "the derivation, line by line"),
