@@ -1,6 +1,7 @@
 """Commands that make things: demo, train, sample, improve."""
 
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,13 @@ from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import BadInput
 
 __all__ = ["demo", "improve", "sample", "train"]
+
+
+class Track(StrEnum):
+    """What may show a training's log as it is written."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
 
 
 @app.command()
@@ -86,6 +94,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what is in the folder, if it is there.")
     ] = False,
+    track: Annotated[
+        list[Track] | None,
+        typer.Option(help="Show the log there too; needs pip install 'nelbo[NAME]'. Repeatable."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train a recipe into a run folder, or go on with one.
@@ -93,6 +105,7 @@ def train(
     \b
     nelbo train digits -o runs/digits
     nelbo train my-recipe.toml
+    nelbo train digits --track tensorboard
     nelbo train --resume runs/digits
     torchrun --nproc-per-node 2 -m nelbo train digits -o runs/digits --resume
 
@@ -118,6 +131,7 @@ def train(
             device=find_device(device),
             resume=resume,
             processes=processes,
+            track=[one.value for one in track or ()],
             progress=start(f"train {choices.name}", "steps"),
         )
     if processes.first:

@@ -159,6 +159,7 @@ LATER = (
     "held_out_every",
     "held_out_budget",
     "patience",
+    "samples_every",
 )
 """Settings of training that the first checkpoints do not have: their defaults must stay."""
 
@@ -174,6 +175,7 @@ class Training(Part):
         weights on them is measured every `held_out_every` steps, by `held_out_budget` evaluations
         of each; the best weights by it are kept.
     patience: stop after so many measurements without a better one.
+    samples_every: steps from one picture of samples to the next; 0 for none.
     """
 
     objective: Literal["bound", "simple", "hybrid"] = "bound"
@@ -197,6 +199,7 @@ class Training(Part):
     held_out_every: int = Field(500, ge=1)
     held_out_budget: int = Field(16, ge=4)
     patience: int | None = Field(None, ge=1)
+    samples_every: int = Field(0, ge=0)
 
     @model_serializer(mode="wrap")
     def _without_unused(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
