@@ -158,7 +158,7 @@ def test_a_network_that_gives_nan_ends_in_exit_code_3(nelbo, run, tmp_path):
     check_refusal(nelbo, tmp_path, 3, r"not finite at t = .*images .*rank 0", "evaluate", path)
     output = tmp_path / "s.png"
     check_refusal(nelbo, tmp_path, 3, "not finite at t = 1000", "sample", path, "-o", output)
-    message = r"x0-hat is not finite at t = 1.* for images .*digits.*rank 0"
+    message = r"x0-hat is not finite at t = .* for images .*digits.*rank 0"
     check_refusal(nelbo, tmp_path, 3, message, "improve", path, "-o", tmp_path / "better")
 
 
