@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -547,6 +548,13 @@ MUTANTS = [
 ]
 
 
+class SharedFixtures:
+    """Those of conftest.py, which imports nelbo: read once jaxtyping has hooked that import."""
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.pluginmanager.register(import_module("conftest"))
+
+
 @dataclass(frozen=True)
 class Place:
     """A copy of the sources and tests where one mutant at a time lives."""
@@ -585,7 +593,7 @@ class Place:
             os._exit(WRONG_PACKAGE)
         quiet = ["-x", "-q", "-p", "no:cacheprovider", "--noconftest"]
         quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # for what diffusers imported
-        sys.exit(pytest.main([*quiet, *tests]))
+        sys.exit(pytest.main([*quiet, *tests], plugins=[SharedFixtures()]))
 
 
 def verdict(mutant: Mutant, place: Place) -> str:
