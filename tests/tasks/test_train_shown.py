@@ -178,6 +178,9 @@ def events(folder):
     reader = EventAccumulator(str(folder))
     reader.Reload()
     scalars = {tag: reader.Scalars(tag) for tag in reader.Tags()["scalars"]}
+    for shown in scalars.values():
+        steps = [event.step for event in shown]
+        assert steps == sorted(set(steps))
     return {(event.step, tag): event.value for tag, all_ in scalars.items() for event in all_}
 
 
@@ -185,8 +188,8 @@ def test_tensorboard_shows_what_the_log_holds_after_a_kill_too(often, tmp_path):
     """Kills: steps counted otherwise, what a killed start showed of steps that were done again."""
     choices = recipe(**(DRAWN | {"training.samples_every": 0}))
     folder = tmp_path / "run"
-    with pytest.raises(Killed):
-        train(choices, folder, track=["tensorboard"], progress=killed_after(7))
+    with pytest.raises(Killed):  # after a line of the log, before the checkpoint that has it
+        train(choices, folder, track=["tensorboard"], progress=killed_after(8))
     train(choices, folder, track=["tensorboard"], resume=True)
     shown = events(folder / "tensorboard")
     expected = {key: float(np.float32(value)) for key, value in figures(folder).items()}
