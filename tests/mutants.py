@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -32,6 +33,7 @@ from mutants_density import DENSITY
 from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
+from mutants_person import PERSON
 from mutants_trainers import TRAINERS
 
 ROOT = Path(__file__).parent.parent
@@ -539,8 +541,18 @@ MUTANTS = [
         "trained.log_snr",
         (f"{VDM}::test_a_network_in_bfloat16_leaves_the_schedule_as_it_is",),
     ),
-    *(Mutant(*row) for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *TRAINERS)),
+    *(
+        Mutant(*row)
+        for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *PERSON, *TRAINERS)
+    ),
 ]
+
+
+class SharedFixtures:
+    """Those of conftest.py, which imports nelbo: read once jaxtyping has hooked that import."""
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.pluginmanager.register(import_module("conftest"))
 
 
 @dataclass(frozen=True)
@@ -581,7 +593,7 @@ class Place:
             os._exit(WRONG_PACKAGE)
         quiet = ["-x", "-q", "-p", "no:cacheprovider", "--noconftest"]
         quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # for what diffusers imported
-        sys.exit(pytest.main([*quiet, *tests]))
+        sys.exit(pytest.main([*quiet, *tests], plugins=[SharedFixtures()]))
 
 
 def verdict(mutant: Mutant, place: Place) -> str:

@@ -380,7 +380,7 @@ MEASURING = [
     (
         "a NaN is let through (H39)",
         "measure/asking.py",
-        "bad = ~columns.isfinite().all(1)",
+        "bad = ~values.isfinite().all(1)",
         "bad = columns.isinf().any(1)",
         (f"{SAMPLING}a_value_that_is_not_finite_is_named_and_never_averaged_away",),
     ),

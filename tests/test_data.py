@@ -181,7 +181,7 @@ def test_the_digits_split_into_disjoint_parts_in_the_recorded_order():
     ("spec", "options", "words"),
     [
         ("digit", {}, ["did you mean digits?", "mnist:DIR", ".npz"]),
-        ("digit:test", {}, ["did you mean digits?"]),
+        ("digit:test", {}, ["did you mean digits:test?"]),
         ("digits:tset", {}, ["did you mean digits:test?"]),
         ("nothing", {}, ["known: digits"]),
         ("", {}, ["empty"]),
@@ -205,6 +205,26 @@ def test_a_spec_that_names_nothing_is_refused_with_what_there_is(
     monkeypatch.chdir(tmp_path)
     with refuses(*words):
         load(spec, **options)
+
+
+@pytest.mark.parametrize(
+    ("spec", "meant"),
+    [
+        ("image", "images"),
+        ("img.np", "img.npy"),
+        ("images/five/", "images/fine"),
+        ("mnst:images", "mnist:images"),
+        ("DIGITS:train", "digits:train"),
+        ("./imges", "images"),
+    ],
+)
+def test_a_misspelt_spec_is_guessed_by_what_lies_there(tmp_path, monkeypatch, spec, meant):
+    """Kills: names alone, a guess that is no spec itself."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images" / "fine").mkdir(parents=True)
+    (tmp_path / "img.npy").touch()
+    with refuses(f"did you mean {meant}?"):
+        load(spec)
 
 
 def test_a_split_of_a_source_without_splits_is_refused_with_what_there_is(tmp_path):

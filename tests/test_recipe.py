@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -101,8 +103,9 @@ def test_an_unknown_recipe_lists_those_there_are():
         recipe.read("digit")
 
 
-def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_generator_alone():
-    """Kills: seeding the global generator."""
+def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_generators_alone(monkeypatch):
+    """Kills: seeding the global generator, or that of a GPU, which dropout draws from."""
+    monkeypatch.delattr(torch.cuda, "manual_seed_all")
     before = torch.get_rng_state()
     choices = small_recipe(**{"training.seed": 3})
     first, second = (recipe.build(choices, (1, 8, 8), 17) for _ in range(2))
@@ -260,3 +263,32 @@ def test_a_low_rank_is_for_logits_alone():
     choices["network"]["rank"] = 8
     with pytest.raises(BadInput, match=r"network\.rank is for logits over the 256 levels"):
         recipe.build(Recipe.model_validate(choices), (1, 28, 28), 256)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("first =", "frist =", "log-snr-linear: unknown key frist: did you mean first?"),
+        ('name = "log-snr-linear"', 'name = "linaer"', "'linaer': did you mean linear?"),
+        ('family = "gaussian"', 'family = "gausian"', "did you mean gaussian?"),
+        ('family = "gaussian"', 'family = "x"', "one of gaussian, continuous, categorical"),
+        ('name = "resnet"', 'name = "Resnet"', "network.name: unknown value 'Resnet': did you"),
+        ('parametrization = "levels"', 'parametrization = "epsilon"', "did you mean eps?"),
+        ("[chain.schedule]", "[chain.shedule]", "unknown key chain.shedule: did you mean sch"),
+    ],
+)
+def test_a_misspelt_word_of_a_recipe_is_guessed(tmp_path, old, new, message):
+    """Kills: the fallback that lists what there is, where one of it was meant."""
+    test = test_a_wrong_recipe_is_refused_in_one_line_that_names_the_key
+    test(tmp_path, old, new, re.escape(message))
+
+
+@pytest.mark.parametrize(
+    ("spelt", "meant"),
+    [("digit-vdm", "digits-vdm"), ("mine.tml", "mine.toml"), ("Digits", "digits")],
+)
+def test_a_misspelt_recipe_is_guessed_by_name_and_by_file(tmp_path, monkeypatch, spelt, meant):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").touch()
+    with pytest.raises(BadInput, match=f"did you mean {re.escape(meant)}\\?.*digits-ddpm"):
+        recipe.read(spelt)

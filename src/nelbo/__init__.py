@@ -1,7 +1,6 @@
 """nelbo: the negative evidence lower bound of diffusion models, term by term, with intervals."""
 
 import importlib
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from nelbo.types import Grid
     from nelbo.wrapping import wrap
 
-__version__ = version("nelbo")
+    __version__: str
 
 __all__ = [
     "BadInput",
@@ -60,6 +59,8 @@ _MODULES = ("data", "recipe")
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("nelbo")
     if name in _MODULES:
         return importlib.import_module(f"nelbo.{name}")
     if name not in _HOME:

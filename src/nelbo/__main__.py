@@ -3,12 +3,13 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
-from nelbo.cli import app
+from nelbo.cli import EVERYWHERE, app
 from nelbo.errors import BadInput, NonFinite, Stopped
 
 __all__ = ["main"]
@@ -28,7 +29,7 @@ def _say(message: object) -> None:
 def main() -> int:
     """Runs the command line; its exit code: 0, 1 failed, 2 bad input, 3 non-finite, 130, 143."""
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = _general_first(sys.argv[1:])
     signal.signal(signal.SIGTERM, _terminate)
     try:
         # typer turns Ctrl-C into the value 130, and --help and --version into 0
@@ -45,10 +46,27 @@ def main() -> int:
     return int(code)
 
 
+def _general_first(arguments: Sequence[str]) -> list[str]:
+    """Options of the command line itself may stand anywhere before a --."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    general = [argument for argument in arguments[:end] if argument in EVERYWHERE]
+    others = [argument for argument in arguments[:end] if argument not in EVERYWHERE]
+    return [*general, *others, *arguments[end:]]
+
+
+def _misused(error: Any) -> str:  # noqa: ANN401
+    """typer's finding in one line, what was meant if it knows, and where help is."""
+    said, meant = error.format_message(), getattr(error, "possibilities", None)
+    if meant:
+        said = f"{error.message}. Did you mean {' or '.join(sorted(meant))}?"
+    context = getattr(error, "ctx", None)
+    return f"{said} (see {context.command_path if context else 'nelbo'} --help)"
+
+
 def _answer(error: Exception) -> int:
     """One line for the error, and its exit code."""
     if isinstance(error, UsageError):
-        _say(f"{error.format_message()} (see nelbo --help)")  # type: ignore[attr-defined]
+        _say(_misused(error))
         return BAD_INPUT
     _say(error if str(error) else type(error).__name__)
     if isinstance(error, BadInput):

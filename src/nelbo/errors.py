@@ -1,6 +1,9 @@
 """What a command answers when it cannot go on: one line for the user and an exit code."""
 
-__all__ = ["BadInput", "NonFinite", "Stopped"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["BadInput", "NonFinite", "Stopped", "closest"]
 
 
 class BadInput(ValueError):
@@ -17,3 +20,10 @@ class Stopped(Exception):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a misspelt one is most like, if it is like one; case does not count."""
+    spelt = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), spelt, n=1)
+    return spelt[near[0]] if near else None

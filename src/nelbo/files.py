@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, closest
 
-__all__ = ["append", "new_folder", "sweep", "sync", "write"]
+__all__ = ["append", "near", "new_folder", "sweep", "sync", "write"]
 
 
 def write(path: str | Path, content: bytes) -> Path:
@@ -111,3 +111,11 @@ def new_folder(path: str | Path) -> Path:
     except OSError as error:
         raise BadInput(f"cannot make the folder {path}: {error.strerror}") from None
     return path
+
+
+def near(path: str | Path) -> Path | None:
+    """The file or folder that is there and whose name is most like that of one that is not."""
+    path = Path(path)
+    _, folders, others = next(os.walk(path.parent), ("", [], []))
+    name = closest(path.name, [*folders, *others])
+    return None if name is None else path.parent / name

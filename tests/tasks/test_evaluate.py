@@ -155,13 +155,18 @@ def test_a_budget_is_kept_to_and_a_precision_is_reached(run, test_images):
     result = evaluate(model, images, precision=0.2)
     assert result.estimator["stopped_by"] == "precision"
     assert result.half_width(result.monte_carlo) <= 0.2
+    why = "it is as precise as asked for, ± 0.2 bits/dim for exactly these"
+    assert str(result).endswith(f"\n  stopped: {why}")
 
 
 def test_a_precision_that_is_not_to_be_had_has_an_end(run, test_images):
     """Kills: a cap that the last phase oversteps, or a stop that the report does not name."""
     result = evaluate(pretrained.load(run), test_images.first(3), precision=1e-6)
     assert result.estimator["stopped_by"] == "1,000 evaluations of each image"
-    assert str(result).endswith("\n  enough: 1,000 evaluations of each image")
+    end = (
+        "\n  stopped: ± 1e-06 bits/dim is not reached after 1,000 evaluations of each image, which "
+    )
+    assert str(result).endswith(f"{end}is the most")
     assert 3 * 998 < result.network_evaluations <= 3 * 1000
 
 
@@ -186,6 +191,8 @@ def test_a_tenth_of_the_interval_between_images_is_enough():
     )
     result = evaluate(half, images, precision=1e-6)
     assert result.estimator["stopped_by"] == "a tenth of the interval between images"
+    told = "the Monte Carlo error is a tenth of what the spread between images leaves"
+    assert str(result).endswith(f"\n  stopped: {told}")
     assert result.monte_carlo.half_width() <= 0.11 * result.total.half_width()
 
 

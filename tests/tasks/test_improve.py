@@ -8,7 +8,7 @@ import torch
 from conftest import PLAIN, small_recipe
 from nelbo import pretrained, recipe
 from nelbo.data import load
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, NonFinite
 from nelbo.gaussian.optimal_variance import SquaredError, expected_kl
 from nelbo.gaussian.variance import Tabulated
 from nelbo.tasks.compare import compare
@@ -109,3 +109,22 @@ def test_other_families_and_impossible_plans_are_refused(training):
         improve(zero_model(), training.first(3))
     with pytest.raises(BadInput, match="steps must lie in"):
         improve(zero_model(), training, steps=61)
+
+
+def test_an_x0_hat_that_is_not_finite_is_named_by_t_and_image(training, monkeypatch):
+    """Kills: an error measured of NaN, another row named than the one that failed."""
+    model = zero_model()
+    predict, met = model.chain.p.predict, []
+
+    def spoilt(x_t, t):
+        prediction = predict(x_t, t)
+        for row in (t == 40).nonzero()[:, 0].tolist():
+            met.append(row)
+            if len(met) == 18:  # each image is asked for once at t = 40, in order
+                prediction.x_0[row, 0, 0, 0] = torch.inf
+        return prediction
+
+    monkeypatch.setattr(model.chain.p, "predict", spoilt)
+    message = rf"x0-hat is not finite at t = 40 for images {training.ids[17]} of digits"
+    with pytest.raises(NonFinite, match=message):
+        improve(model, training, candidates=60)

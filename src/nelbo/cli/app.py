@@ -1,13 +1,20 @@
 """The command line itself: what all commands belong to."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["app"]
+from nelbo.cli.manner import Manner, set_manner
+from nelbo.cli.start import next_steps
+
+__all__ = ["EVERYWHERE", "app"]
+
+EVERYWHERE = frozenset({"--debug", "-q", "--quiet", "-v", "--verbose", "--no-color"})
+"""Options of the command line that may stand behind a command too."""
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -23,11 +30,22 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog="-q, -v, --no-color and --debug may stand behind a command too. NO_COLOR and "
+    "FORCE_COLOR are obeyed. Results go to stdout, all else to stderr."
+)
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No progress and no hints; warnings stay.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Say what is read, and where it is computed.")
+    ] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="Plain text in a terminal.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """The variational bound of diffusion models: train by it, measure with it, sample.
@@ -41,3 +59,11 @@ def root(
     nelbo sample runs/digits -o samples.png
     nelbo derive runs/digits                      every line of the derivation, with its value
     """
+    set_manner(Manner(quiet, verbose, not no_color))
+    if context.invoked_subcommand is None:
+        print(next_steps(Path(), _commands()))
+
+
+def _commands() -> set[str]:
+    named = ((command.name, command.callback) for command in app.registered_commands)
+    return {name or callback.__name__ for name, callback in named if callback is not None}

@@ -1,14 +1,15 @@
 """Commands that make things: demo, train, sample, improve."""
 
-import sys
+import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from nelbo.cli import completion
 from nelbo.cli.app import app
+from nelbo.cli.manner import artefacts, console, name_made, note
 from nelbo.cli.options import (
     Budget,
     Device,
@@ -33,6 +34,13 @@ from nelbo.errors import BadInput
 __all__ = ["demo", "improve", "sample", "train"]
 
 
+class Track(StrEnum):
+    """What may show a training's log as it is written."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+
+
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")] = Path(
@@ -41,9 +49,19 @@ def demo(
     with_control: Annotated[
         bool, typer.Option(help="Also train the plain eps DDPM, as a control.")
     ] = False,
-    recipe: Annotated[str, typer.Option(help="Another recipe: a name or a .toml file.")] = "digits",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Another recipe: a name or a .toml file.", autocompletion=completion.recipes
+        ),
+    ] = "digits",
 ) -> None:
-    """Train on 8x8 digits, measure on 500 held-out ones, draw 64 samples: about four minutes."""
+    """Train, measure and sample on 8x8 digits: about four minutes.
+
+    \b
+    nelbo demo
+    nelbo demo -o runs/first --with-control
+    """
     from nelbo.recipe import read
     from nelbo.tasks.demo import demo as run
 
@@ -58,14 +76,17 @@ def demo(
     heading, *rows = result.table
     _print_table(heading, rows)
     print(result.evaluation)
-    for path in result.files:
-        print(path)
+    name_made(artefacts(output))
 
 
 @app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's name, or a .toml file; or the run to resume.")
+        str | None,
+        typer.Argument(
+            help="A recipe's name, or a .toml file; or the run to resume.",
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A new folder; default runs/NAME.")
@@ -82,17 +103,24 @@ def train(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="4 steps of 8 images: does everything run?")
     ] = False,
+    track: Annotated[
+        list[Track] | None,
+        typer.Option(help="Show the log there too; needs pip install 'nelbo[NAME]'. Repeatable."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Train a recipe into a run folder; stopped or killed, it goes on from its last checkpoint.
+    """Train a recipe into a run folder, or go on with one.
 
     \b
     nelbo train digits -o runs/digits
     nelbo train my-recipe.toml
     nelbo train mnist --data mnist:my-folder -o runs/mnist
     nelbo train cifar10 --data cifar10:my-folder --smoke
+    nelbo train digits --track tensorboard
     nelbo train --resume runs/digits
     torchrun --nproc-per-node 2 -m nelbo train digits -o runs/digits --resume
+
+    Stopped or killed, it goes on from its last checkpoint and ends with the same bytes.
     """
     from nelbo import recipe as recipes
     from nelbo.measure import Processes
@@ -122,10 +150,12 @@ def train(
             device=find_device(device),
             resume=resume,
             processes=processes,
-            progress=start(f"train {choices.name}"),
+            track=[one.value for one in track or ()],
+            progress=start(f"train {choices.name}", "steps"),
         )
     if processes.first:
-        print(made)
+        name_made(artefacts(made))
+        note(f"next: nelbo evaluate {shlex.quote(str(made))}")
 
 
 @app.command()
@@ -141,7 +171,7 @@ def sample(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Draw exact ancestral samples: a picture of all, or an array of levels.
+    """Draw exact ancestral samples: a picture, or an array.
 
     \b
     nelbo sample runs/digits -n 64 -o samples.png
@@ -156,8 +186,8 @@ def sample(
     n = found.grid.n  # before hours of work
     say_assumed(found)
     with bars() as start:
-        levels = run(found, count, seed=seed, progress=start(f"sample {found.name}"))
-    print(files.write(output, encode(levels, n)))
+        levels = run(found, count, seed=seed, progress=start(f"sample {found.name}", "steps"))
+    name_made([files.write(output, encode(levels, n))])
 
 
 @app.command()
@@ -167,11 +197,18 @@ def improve(
     reading: Reading,
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
     data: Annotated[
-        str | None, typer.Option(help="Training data; default what the run was trained on.")
+        str | None,
+        typer.Option(
+            help="Training data; default what the run was trained on.",
+            autocompletion=completion.data,
+        ),
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option(help="Data to measure on; default the run's own test data, if it has any."),
+        typer.Option(
+            help="Data to measure on; default the run's own test data, if it has any.",
+            autocompletion=completion.data,
+        ),
     ] = None,
     held_out: Annotated[
         float, typer.Option(help="Else the share of the data that is kept to measure on.")
@@ -189,13 +226,14 @@ def improve(
     device: Device = "auto",
     json: JsonOption = None,
 ) -> None:
-    """Better bounds from the same weights: optimal variances, decoder and steps; no training.
-
-    Then measures what that was worth, before and after, on images that were not used for it.
+    """Find a better bound in the same weights, without training.
 
     \b
     nelbo improve runs/digits -o runs/digits-20 --steps 20
     nelbo improve ./ddpm-cifar10 --data my-images/ -o ddpm-100 --steps 100
+
+    Optimal variances, decoder and steps; then measures what they are worth, before and after, on
+    images that were not used for them.
     """
     from nelbo import files
     from nelbo.report import BeforeAfter
@@ -232,15 +270,16 @@ def improve(
         )
     result = BeforeAfter(better.plan, better.predicted, better.network_evaluations, comparison)
     print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
-    made = [folder]
+    made = artefacts(folder)
     if json not in (None, "-"):
-        made.append(files.write(str(json), result.to_json().encode()))
-    for path in made:
-        print(path, file=sys.stderr if json == "-" else sys.stdout)
+        made.append(str(files.write(str(json), result.to_json().encode())))
+    name_made(made, stdout=json != "-")
 
 
 def _print_table(heading: tuple[str, str], rows: list[tuple[str, str]]) -> None:
+    from rich.table import Table
+
     table = Table(*heading, box=None, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nelbo.cli import completion
 from nelbo.cli.app import app
+from nelbo.cli.manner import console, name_made
 from nelbo.cli.options import (
     Budget,
     DataOption,
@@ -84,7 +86,7 @@ def evaluate(
         Path | None, typer.Option(help="Write plots into this folder, .png and .svg.")
     ] = None,
 ) -> None:
-    """Measure the bound of a data set: bits/dim, by term, with two intervals.
+    """Measure the bound: bits/dim, by term, with two intervals.
 
     \b
     nelbo evaluate runs/digits
@@ -129,7 +131,7 @@ def evaluate(
         )
     if not processes.first:
         return
-    _write(result, json, per_image, plots)
+    _write(result, json, per_image, plots, record)
 
 
 @app.command()
@@ -153,12 +155,14 @@ def compare(
     device: Device = "auto",
     json: JsonOption = None,
 ) -> None:
-    """Measure the difference of two models on the same images, times and noise.
+    """Measure which of two models is better, paired.
 
     \b
     nelbo compare runs/a runs/b
     nelbo compare runs/a runs/b --data my-images/ --precision 0.002
     nelbo compare runs/a runs/a --weights ema --weights-b raw
+
+    Both are asked on the same images, times and noise, so that little error is left.
     """
     from nelbo import files
     from nelbo.measure import Processes
@@ -188,15 +192,18 @@ def compare(
     if not processes.first:
         return
     print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
-    if json not in (None, "-"):
-        print(files.write(str(json), result.to_json().encode()))
+    made = [] if json in (None, "-") else [files.write(str(json), result.to_json().encode())]
+    name_made([*made, *([] if record is None else [record])], stdout=json != "-")
 
 
 @app.command()
 @reads_models
 def derive(
     reading: Reading,
-    model: Annotated[str | None, typer.Argument(help="Without one, three exact chains.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Without one, three exact chains.", autocompletion=completion.models),
+    ] = None,
     data: DataOption = None,
     split: SplitOption = None,
     images: Annotated[int, typer.Option(min=1, help="Use the first so many images.")] = 2,
@@ -208,13 +215,14 @@ def derive(
     json: JsonOption = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
 ) -> None:
-    """Run the derivation: every line from log p(x_0) to the three terms, true and false ones.
-
-    Exits with 3 if a line that must hold does not.
+    """Run the derivation, line by line, true ones and false ones.
 
     \b
-    nelbo derive                                  exactly, on three small chains
+    nelbo derive
     nelbo derive runs/digits --steps 50 --html derivation.html
+
+    From log p(x_0) to the three terms; without a model, exactly, on three small chains. Exits with
+    3 if a line that must hold does not.
     """
     from nelbo import files
     from nelbo.report.derivation_table import print_derivation
@@ -242,12 +250,11 @@ def derive(
     if json == "-":
         print(result.to_json(), end="")
     else:
-        print_derivation(result)
+        print_derivation(result, console())
         if json is not None:
-            print(files.write(json, result.to_json().encode()))
+            name_made([files.write(json, result.to_json().encode())])
     if html is not None:
-        written = files.write(html, result.page().encode())
-        print(written, file=sys.stderr if json == "-" else sys.stdout)
+        name_made([files.write(html, result.page().encode())], stdout=json != "-")
     if not result.holds:
         print(f"nelbo: {result.failures()[0]}", file=sys.stderr)
         raise typer.Exit(3)  # a check that was asked for
@@ -258,14 +265,12 @@ def derive(
 def inspect(
     model: ModelArgument, reading: Reading, steps: Steps = None, json: JsonOption = None
 ) -> None:
-    """Say what a model is: every setting, where it is from, whether it changes the bound.
+    """Say what a model is: every setting, and where it is from.
 
     \b
     nelbo inspect runs/digits
     nelbo inspect ./ddpm-cifar10 --json -
     """
-    from rich.console import Console
-
     from nelbo import files
     from nelbo.tasks.inspect import inspect as run
 
@@ -274,17 +279,21 @@ def inspect(
     if json == "-":
         print(found.to_json(), end="")
         return
-    console = Console()
-    console.print(found.heading, highlight=False, markup=False, soft_wrap=True)
-    console.print(found.table())
+    screen = console()
+    screen.print(found.heading, markup=False, soft_wrap=True)
+    screen.print(found.table())
     for warning in found.warnings:
-        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+        screen.print(f"warning: {warning}", markup=False, soft_wrap=True)
     if json is not None:
-        print(files.write(json, found.to_json().encode()))
+        name_made([files.write(json, found.to_json().encode())])
 
 
 def _write(
-    result: "Evaluation", json: str | None, per_image: Path | None, plots: Path | None
+    result: "Evaluation",
+    json: str | None,
+    per_image: Path | None,
+    plots: Path | None,
+    record: Path | None,
 ) -> None:
     """Prints the result and writes what else was asked for, naming each file."""
     from nelbo import files
@@ -299,8 +308,7 @@ def _write(
         from nelbo.report.plots import write_plots
 
         made += write_plots(plots_of(result), plots)
-    for path in made:
-        print(path, file=sys.stderr if json == "-" else sys.stdout)
+    name_made([*made, *([] if record is None else [record])], stdout=json != "-")
 
 
 def _first(data: "Images | Points", count: int | None) -> "Images | Points":

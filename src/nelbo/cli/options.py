@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nelbo.cli import completion
+from nelbo.cli.manner import detail, note
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading
 from nelbo.errors import BadInput
@@ -56,18 +58,28 @@ class Spacing(StrEnum):
 
 ModelArgument = Annotated[
     str,
-    typer.Argument(help="A run folder, a checkpoint file, a diffusers folder, or hf:OWNER/NAME."),
+    typer.Argument(
+        help="A run folder, a checkpoint file, a diffusers folder, or hf:OWNER/NAME.",
+        autocompletion=completion.models,
+    ),
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option(help="digits, mnist:DIR, a folder, .npy or .npz; default the run's own."),
+    typer.Option(
+        help="digits, mnist:DIR, a folder, .npy or .npz; default the run's own.",
+        autocompletion=completion.data,
+    ),
 ]
-SplitOption = Annotated[str | None, typer.Option(help="train or test.")]
+SplitOption = Annotated[
+    str | None, typer.Option(help="train or test.", autocompletion=completion.splits)
+]
 JsonOption = Annotated[
     str | None, typer.Option(help="Write the result to this file; - for stdout.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Decides every random number.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=completion.devices)
+]
 SpacingOption = Annotated[
     Spacing | None, typer.Option(help="How --steps are spread; default the model's own way.")
 ]
@@ -114,6 +126,7 @@ def find_model(
         raise BadInput("--spacing needs --steps: say how many steps to spread")
     model = load(path, device=str(find_device(device)), **reading.options)
     model.network.to(getattr(torch, dtype))
+    detail(f"{path}: T = {model.T}, {model.weights} weights, {dtype}, on {model.device}")
     if steps is None:
         return model
     return _optimal(path, model, steps) if spacing == "optimal" else model.every(steps, spacing)
@@ -161,7 +174,7 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
 
     images = load(recipe_of(path).data.train, levels=model.grid.n, grid=model.grid)
     with bars() as start:
-        kept = optimal_steps(model, images, steps, progress=start("steps"))
+        kept = optimal_steps(model, images, steps, progress=start("find steps"))
     return model.keeping(kept)
 
 
@@ -219,6 +232,7 @@ def _images(model: "Model", spec: str, split: str | None) -> "Images":
             raise
         raise BadInput(f"{error}; {told['value']} is the default: --levels says another") from None
     model.x_0(images.levels[:1])
+    detail(f"{images.name}: {len(images):,} images of {images.n} levels, sha256 {images.sha256}")
     return images
 
 
@@ -233,7 +247,7 @@ def say_assumed(*models: "Model") -> None:
         ]
         if sources:
             folder = model.facts["network"]["folder"]
-            print(f"{model.name}: weights {model.weights}, of {folder}/", file=sys.stderr)
+            note(f"{model.name}: weights {model.weights}, of {folder}/")
         if assumed:
             print(
                 f"{model.name}: no file says {', '.join(assumed)}; these are defaults "

@@ -4,10 +4,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from rich.console import Console
+from nelbo.cli.manner import console, manner
 
-__all__ = ["Update", "bars"]
+__all__ = ["Start", "Update", "bars"]
 
 Update = Callable[[int, int | None, str], None]
 """Called with (done, expected if known, the running result)."""
@@ -15,14 +16,22 @@ Update = Callable[[int, int | None, str], None]
 SECONDS_BETWEEN_LINES = 10.0
 
 
+class Start(Protocol):
+    """Begins to show the work of that label, counted in that unit."""
+
+    def __call__(self, label: str, unit: str = "evaluations") -> Update: ...
+
+
 @contextmanager
-def bars(shown: bool = True) -> Iterator[Callable[[str], Update]]:
-    """Progress on stderr: a bar for each label in a terminal, else a line now and then."""
-    if not shown:
-        yield lambda label: lambda done, expected, text: None
+def bars(shown: bool = True) -> Iterator[Start]:
+    """Progress on stderr: a bar for each label in a terminal, else a line now and then.
+
+    Nothing where it is not to be shown, or the user wants quiet.
+    """
+    if not shown or manner().quiet:
+        yield lambda label, unit="": lambda done, expected, text: None
         return
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():  # FORCE_COLOR makes a console of a pipe, which shows no bars
         yield _lines
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -30,14 +39,14 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Update]]:
 
     text = TextColumn("{task.fields[text]}")
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-    with Progress(*columns, TimeRemaining(), text, console=console) as progress:
+    with Progress(*columns, TimeRemaining(), text, console=console(stderr=True)) as progress:
 
-        def start(label: str) -> Update:
+        def start(label: str, unit: str = "evaluations") -> Update:
             bar = progress.add_task(label, total=None, text="")
             rate = _Rate()
 
             def update(done: int, expected: int | None, text: str) -> None:
-                text = f"{rate.at(done, time.monotonic()):,.0f}/s  {text}"
+                text = f"{_per_second(rate.at(done, time.monotonic()), unit)}  {text}"
                 progress.update(bar, completed=done, total=expected, text=text)
 
             return update
@@ -45,22 +54,38 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Update]]:
         yield start
 
 
-def _lines(label: str) -> Update:
+def _lines(label: str, unit: str = "evaluations") -> Update:
     last, speed = time.monotonic(), _Rate()
+    between = SECONDS_BETWEEN_LINES / (10 if manner().verbose else 1)
 
     def update(done: int, expected: int | None, text: str) -> None:
         nonlocal last
         now = time.monotonic()
         rate = speed.at(done, now)
-        if now - last < SECONDS_BETWEEN_LINES and done != expected:
+        if now - last < between and done != expected:
             return
         last = now
-        seconds = max((expected or 0) - done, 0) / max(rate, 1e-9)
-        left = "" if expected is None else f", {seconds:.0f} s left"
-        of = "" if expected is None else f"/{expected:,}"
-        print(f"{label}: {done:,}{of}, {rate:,.0f}/s{left}  {text}", file=sys.stderr)
+        left, of = "", ""
+        if expected is not None:
+            left = f", {_duration(max(expected - done, 0) / max(rate, 1e-9))} left"
+            of = f"/{expected:,}"
+        line = f"{label}: {done:,}{of}, {_per_second(rate, unit)}{left}  {text}"
+        print(line.rstrip(), file=sys.stderr)
 
     return update
+
+
+def _per_second(rate: float, unit: str) -> str:
+    return f"{rate:,.1f} {unit}/s" if rate < 10 else f"{rate:,.0f} {unit}/s"
+
+
+def _duration(seconds: float) -> str:
+    """As a person says it, to two parts."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 class _Rate:

@@ -1,6 +1,5 @@
 """One string names a data set, the same everywhere: `load("digits:test")`."""
 
-import difflib
 import os
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from nelbo.data.arrays import array_file, declared, opened
 from nelbo.data.images import Images, shown
 from nelbo.data.named import cifar10, digits, mnist
 from nelbo.data.points import Points, as_points
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, closest
+from nelbo.files import near
 from nelbo.types import Grid, Support
 
 __all__ = ["load", "load_for"]
@@ -130,14 +130,25 @@ def _parts(path: Path) -> str:
 
 
 def _missing(spec: str) -> str:
-    head, _, suffix = spec.partition(":")
-    wanted, known = (suffix, SPLITS) if head == "digits" else (head, NAMES)
-    near = difflib.get_close_matches(wanted, known, n=1)
-    guess = (
-        f"; did you mean {f'digits:{near[0]}' if head == 'digits' else near[0]}?" if near else ""
-    )
     if not spec:
         return f"the data spec is empty; known: {FORMS}"
+    meant = _meant(spec)
+    guess = "" if meant is None else f"; did you mean {shown(meant)}?"
     if os.sep in spec or spec.endswith((".npy", ".npz")):
         return f"{shown(spec)}: no such file or folder{guess}"
-    return f"{shown(spec)}: no such data set, file or folder{guess}; known: {FORMS}"
+    known = f"{guess} Known: {FORMS}" if guess else f"; known: {FORMS}"
+    return f"{shown(spec)}: no such data set, file or folder{known}"
+
+
+def _meant(spec: str) -> str | None:
+    """The name or path that a misspelt spec is like."""
+    head, colon, rest = spec.partition(":")
+    if head == "digits":
+        split = closest(rest, SPLITS)
+        return None if split is None else f"digits:{split}"
+    name = closest(head, NAMES)
+    if name is not None:
+        known = rest in SPLITS or name != "digits"
+        return name + colon + rest if known else name
+    path = near(os.path.expanduser(spec))
+    return None if path is None else str(path)

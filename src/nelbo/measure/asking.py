@@ -232,17 +232,24 @@ class Asking:
             shown = self.done if self.expected is None else min(self.done, self.expected)
             self.progress(shown, self.expected, self.text)
 
-    def _finite(self, values: list[Tensor], t: Tensor, image: Tensor) -> Tensor:
-        """The columns in float64, none of them NaN or infinite."""
-        columns = _columns(values, len(t))
-        bad = ~columns.isfinite().all(1)
+    def finite(self, values: Tensor, t: Tensor, image: Tensor, what: str) -> Tensor:
+        """The values in float64 on the CPU, a row for each (t, image).
+
+        Raises:
+            NonFinite: one is NaN or infinite; the message names t, the images and the rank.
+        """
+        values = values.double().cpu()
+        bad = ~values.isfinite().all(1)
         if bad.any():
             times, ids = t[bad].tolist(), self.images.ids[image[bad]].tolist()
             raise NonFinite(
-                f"the bound is not finite at t = {_some(times)} for images {_some(ids)} of "
+                f"{what} is not finite at t = {_some(times)} for images {_some(ids)} of "
                 f"{self.images.name} (rank {self.processes.rank}): the network gave NaN or infinity"
             )
-        return columns
+        return values
+
+    def _finite(self, values: list[Tensor], t: Tensor, image: Tensor) -> Tensor:
+        return self.finite(_columns(values, len(t)), t, image, "the bound")
 
 
 def _of_model(model: Model) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
 
     Raises:
         BadInput: no Gaussian chain, a decoder of densities, fewer images than folds.
+        NonFinite: the network gave NaN or infinity; the message names t, the images and the rank.
     """
     model, count = asking.models[0], len(asking.images)
     p = gaussian_reverse(model)
@@ -83,7 +84,7 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
         x_0 = model.x_0(asking.images.values[image])
         x_t = model.chain.q.marginal(x_0, t).sample(key.rows(image).at(t))
         prediction = p.predict(x_t, t)
-        difference = (prediction.x_0 - x_0).flatten(1).double().cpu()
+        difference = asking.finite((prediction.x_0 - x_0).flatten(1), t, image, "x0-hat")
         nats = difference.new_zeros(len(row))
         if isinstance(p.emission, LevelPosterior):
             nats = -p.emission(prediction).log_prob(x_0).double().cpu()
@@ -91,9 +92,6 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
 
     difference, nats = asking.ask(0, len(rows), compute)
     difference = difference.reshape(len(candidates), count, model.dims)
-    if not difference.isfinite().all():
-        place = int((~difference.isfinite().flatten(1).all(1)).nonzero()[0])
-        raise BadInput(f"{model.name} gives no finite x0-hat at t = {int(candidates[place])}")
     folds = [
         SquaredError(
             candidates,

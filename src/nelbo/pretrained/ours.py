@@ -7,6 +7,7 @@ from typing import Literal
 from nelbo import checkpoint, recipe
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
+from nelbo.files import near
 from nelbo.model import Model, improved
 from nelbo.pretrained.hub import is_hub_name
 from nelbo.recipe import Recipe
@@ -60,7 +61,11 @@ def file_of(path: Path) -> Path:
             )
         return path / checkpoint.NAME
     if not path.is_file():
-        raise BadInput(f"no model at {path}: give a run folder or a checkpoint file")
+        meant = near(path)
+        fix = (
+            "give a run folder or a checkpoint file" if meant is None else f"did you mean {meant}?"
+        )
+        raise BadInput(f"no model at {path}: {fix}")
     return path
 
 

@@ -92,7 +92,8 @@ class _Builder:
     def _fresh(self, inputs: int, outputs: int) -> nn.Module:
         channels = self.shape[0]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.training.seed)
+            # torch.manual_seed would seed a GPU's generators too, amid a training on it
+            torch.default_generator.manual_seed(self.recipe.training.seed)
             choice, n = self.recipe.network, self.grid.n
             if choice.rank is None:
                 return _network(choice, self.shape, inputs * channels, outputs * channels)

@@ -1,5 +1,6 @@
 """The choices that make a run, as a tree of checked tables."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from pydantic import (
     model_serializer,
 )
 
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, closest
 from nelbo.gaussian.schedule import SCHEDULES, Schedule
 
 __all__ = [
@@ -74,9 +75,15 @@ class ScheduleChoice(Part):
         Raises:
             BadInput: an argument that the schedule does not take, or a value it refuses.
         """
-        arguments = dict(self.model_extra or {})
+        schedule, arguments = SCHEDULES[self.name], dict(self.model_extra or {})
+        known = inspect.signature(schedule).parameters
+        for key in arguments:
+            if key not in known:
+                meant = closest(key, known)
+                hint = f"did you mean {meant}?" if meant else f"it takes {', '.join(known)}"
+                raise BadInput(f"recipe: chain.schedule {self.name}: unknown key {key}: {hint}")
         try:
-            return SCHEDULES[self.name](**arguments)
+            return schedule(**arguments)
         except TypeError as error:
             raise BadInput(f"recipe: chain.schedule {self.name}: {error}") from None
 
@@ -184,6 +191,7 @@ class Training(Growing):
         weights on them is measured every `held_out_every` steps, by `held_out_budget` evaluations
         of each; the best weights by it are kept.
     patience: stop after so many measurements without a better one.
+    samples_every: steps from one picture of samples to the next; 0 for none.
     """
 
     objective: Literal["bound", "simple", "hybrid"] = "bound"
@@ -207,6 +215,7 @@ class Training(Growing):
     held_out_every: int = Field(500, ge=1)
     held_out_budget: int = Field(16, ge=4)
     patience: int | None = Field(None, ge=1)
+    samples_every: int = Field(0, ge=0)
 
     later: ClassVar[Sequence[str]] = (
         "accumulate",
@@ -220,6 +229,7 @@ class Training(Growing):
         "held_out_every",
         "held_out_budget",
         "patience",
+        "samples_every",
     )
 
 

@@ -1,14 +1,16 @@
 """TOML to a recipe, and what is wrong with it in one line."""
 
-import difflib
+import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, closest
+from nelbo.files import near
 from nelbo.recipe.choices import KINDS, Recipe
 
 __all__ = ["names", "read"]
@@ -32,9 +34,7 @@ def read(source: str | Path) -> Recipe:
         try:
             text = Path(source).read_text("utf-8")
         except (OSError, UnicodeDecodeError):
-            raise BadInput(
-                f"no recipe {source}: give a .toml file or one of {', '.join(names())}"
-            ) from None
+            raise BadInput(_missing(source)) from None
     try:
         return Recipe.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -43,19 +43,41 @@ def read(source: str | Path) -> Recipe:
         raise BadInput(f"{source}: {_first_problem(error)}") from None
 
 
+def _missing(source: str | Path) -> str:
+    meant = closest(str(source), names()) or near(source)
+    if meant is None or str(meant) == str(source):
+        return f"no recipe {source}: give a .toml file or one of {', '.join(names())}"
+    return f"no recipe {source}: did you mean {meant}? The named ones are {', '.join(names())}"
+
+
 def _first_problem(error: ValidationError) -> str:
-    """The first of pydantic's findings in one line, with a suggestion for a misspelt key."""
+    """The first of pydantic's findings in one line, with a suggestion for a misspelt word."""
     problems = error.errors(include_url=False)
     # a misspelt key is also a missing one: its spelling is the better news
     problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     where = [str(part) for part in problem["loc"] if part not in KINDS]
-    if problem["type"] != "extra_forbidden":
-        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
-        return f"{'.'.join(where)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}{got}"
+    if problem["type"] == "extra_forbidden":
+        hint = _hint(where[-1], _keys(problem["loc"]), "the keys are")
+        return f"unknown key {'.'.join(where)}: {hint}"
+    if problem["type"] in ("union_tag_invalid", "literal_error"):
+        told = problem["ctx"]
+        known = re.findall(r"'([^']*)'", told.get("expected_tags", told.get("expected", "")))
+        got = str(told.get("tag", problem["input"]))
+        tag = [] if "tag" not in told else ["family" if where == ["chain"] else "name"]
+        hint = _hint(got, known, "it is one of")
+        return f"{'.'.join([*where, *tag])}: unknown value {got!r}: {hint}"
+    got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
+    return f"{'.'.join(where)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}{got}"
+
+
+def _keys(place: Sequence[str | int]) -> list[str]:
+    """The keys of the table in which the place is."""
     table: Any = Recipe
-    for part in problem["loc"][:-1]:
+    for part in place[:-1]:
         table = KINDS.get(str(part)) or table.model_fields[part].annotation
-    keys = list(table.model_fields)
-    close = difflib.get_close_matches(where[-1], keys, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(keys)}"
-    return f"unknown key {'.'.join(where)}: {hint}"
+    return list(table.model_fields)
+
+
+def _hint(word: str, known: Sequence[str], else_say: str) -> str:
+    meant = closest(word, known)
+    return f"did you mean {meant}?" if meant else f"{else_say} {', '.join(known)}"

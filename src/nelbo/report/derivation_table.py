@@ -13,9 +13,8 @@ __all__ = ["print_derivation"]
 LEAST_WIDTH = 100
 
 
-def print_derivation(derivation: Derivation) -> None:
-    """Each chain's lines on stdout, the false ones below, and what is to be seen beside them."""
-    console = Console(highlight=False)
+def print_derivation(derivation: Derivation, console: Console) -> None:
+    """Each chain's lines, the false ones below, and what is to be seen beside them."""
     console.width = max(console.width, LEAST_WIDTH)
     for number, chain in enumerate(derivation.chains):
         if number:

@@ -181,7 +181,7 @@ class Evaluation:
             f"estimator {self.estimator['name']}, seed {self.estimator['seed']}"
         )
         if "stopped_by" in self.estimator:
-            lines.append(f"  enough: {self.estimator['stopped_by']}")
+            lines.append(f"  stopped: {self._why()}")
         for control in self.estimator.get("controls", ()):
             if not control["passed"]:
                 lines.append(
@@ -189,6 +189,15 @@ class Evaluation:
                     "standard errors from what is stated of it"
                 )
         return "\n".join(lines)
+
+    def _why(self) -> str:
+        """Why no more was asked, for a person."""
+        why, wanted = self.estimator["stopped_by"], f"± {self.estimator['precision']:g} {self.unit}"
+        if why == "precision":
+            return f"it is as precise as asked for, {wanted} for exactly these"
+        if why.startswith("a tenth of"):
+            return "the Monte Carlo error is a tenth of what the spread between images leaves"
+        return f"{wanted} is not reached after {why}, which is the most"
 
     def _plus_minus(self, mean: Mean) -> str:
         half = self.half_width(mean)

@@ -20,8 +20,8 @@ from nelbo.tasks.train import LOG, SPEED, train
 
 __all__ = ["Demo", "Progress", "baselines", "demo"]
 
-Progress = Callable[[str], Callable[[int, int | None, str], None]]
-"""Given a label, starts a bar and returns what moves it."""
+Progress = Callable[[str, str], Callable[[int, int | None, str], None]]
+"""Given a label and a unit, starts a bar and returns what moves it."""
 
 SAMPLES = 64
 
@@ -60,7 +60,7 @@ def demo(
         rows.append(("plain eps DDPM, T = 1000", _figure(plain)))
     rows.append((f"{result.model['name']}, T = {result.model['T']}", _figure(result)))
     model = pretrained.load(folder)
-    levels = sample(model, SAMPLES, progress=progress("sample"))
+    levels = sample(model, SAMPLES, progress=progress("sample", "steps"))
     log = [json.loads(line) for line in (folder / LOG).read_text("utf-8").splitlines()]
     html = page(result, picture_grid(levels, model.grid.n, scale=2), log, rows)
     made = [
@@ -83,9 +83,10 @@ def _run(
     choices: Recipe, folder: Path, test: Images, command: str, progress: Progress
 ) -> Evaluation:
     """Trains into the folder, evaluates on the test images, writes result.json."""
-    train(choices, folder, progress=progress(f"train {choices.name}"))
+    train(choices, folder, progress=progress(f"train {choices.name}", "steps"))
     model = pretrained.load(folder)
-    result = evaluate(model, test, command=command, progress=progress(f"evaluate {choices.name}"))
+    measured = progress(f"evaluate {choices.name}", "evaluations")
+    result = evaluate(model, test, command=command, progress=measured)
     files.write(folder / "result.json", result.to_json().encode())
     return result
 

@@ -58,6 +58,7 @@ def improve(
 
     Raises:
         BadInput: no Gaussian chain, too few images or candidates, steps outside what was measured.
+        NonFinite: the network gave NaN or infinity; the message names t and the images.
     """
     images = _some(images, seed)
     errors, asking = _measure(model, images, candidates, seed, progress)

@@ -15,7 +15,7 @@ from nelbo.tasks.train.state import State
 
 __all__ = ["RunFolder"]
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, SAMPLES = "checkpoints", "samples"
 
 
 @final
@@ -43,16 +43,21 @@ class RunFolder:
         with claimed(self.path):
             for name in (checkpoint.NAME, LOG):
                 files.sweep(self.path, name)
-            files.sweep(self.path / CHECKPOINTS)
+            for name in (CHECKPOINTS, SAMPLES):
+                files.sweep(self.path / name)
             yield
 
     def at(self, step: int) -> Path:
         """The checkpoint of a step; its folder is there."""
-        return self._checkpoint(f"step-{step:06d}")
+        return self._file(CHECKPOINTS, f"step-{step:06d}.safetensors")
+
+    def picture(self, step: int) -> Path:
+        """The samples of a step; its folder is there."""
+        return self._file(SAMPLES, f"step-{step:06d}.png")
 
     def best(self) -> Path:
         """The checkpoint of the best weights; its folder is there."""
-        return self._checkpoint("best")
+        return self._file(CHECKPOINTS, "best.safetensors")
 
     def newest(self) -> Path | None:
         """The checkpoint to go on from."""
@@ -68,9 +73,9 @@ class RunFolder:
         tensors = state.learner.tensors()
         return {n: x for n, x in tensors.items() if n.startswith(("network.", "ema."))}
 
-    def _checkpoint(self, name: str) -> Path:
-        (self.path / CHECKPOINTS).mkdir(exist_ok=True)
-        return self.path / CHECKPOINTS / f"{name}.safetensors"
+    def _file(self, folder: str, name: str) -> Path:
+        (self.path / folder).mkdir(exist_ok=True)
+        return self.path / folder / name
 
     def _checkpoints(self) -> list[Path]:
         return list((self.path / CHECKPOINTS).glob("step-*.safetensors"))

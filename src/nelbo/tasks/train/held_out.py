@@ -6,11 +6,11 @@ from typing import final
 import torch
 from torch import nn
 
-from nelbo import recipe as recipes
 from nelbo.data import Images
 from nelbo.measure import Asking, Processes, Sampling, measuring
 from nelbo.recipe import Recipe
 from nelbo.report import bits_per_dim
+from nelbo.tasks.train.averaged import averaged
 
 __all__ = ["HeldOut"]
 
@@ -30,10 +30,8 @@ class HeldOut:
 
     def measure(self, weights: nn.Module, turn: Callable[[], None]) -> tuple[float, float]:
         """(bits/dim, half the 95 % Monte Carlo interval); `turn` is called between batches."""
-        # a model of its own: the one that is trained may be compiled, or in bfloat16
-        shape, state = tuple(self.images.levels.shape[1:]), weights.state_dict()
-        model = recipes.build(self.recipe, shape, self.images.n, state)
-        model.network.to(self.device)
+        shape = tuple(self.images.levels.shape[1:])
+        model = averaged(self.recipe, shape, self.images.n, weights, self.device)
         asking = Asking(
             [model],
             self.images,

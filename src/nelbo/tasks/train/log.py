@@ -9,12 +9,14 @@ from typing import Any, final
 
 from nelbo import files
 from nelbo.errors import BadInput
+from nelbo.tasks.train.tracking import Tracker
 
 __all__ = ["EVERY", "LOG", "SPEED", "Log"]
 
 LOG = "log.jsonl"
 SPEED = "speed.jsonl"
 EVERY = 50  # steps
+PLACES = ("step", "since_step", "seconds")  # say where in a run an entry is
 
 
 @final
@@ -24,6 +26,7 @@ class Log:
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOG
         self.speed = folder / SPEED
+        self.trackers: list[Tracker] = []  # that show every figure too
         self._started = time.perf_counter()
         self._first = 0
 
@@ -61,6 +64,7 @@ class Log:
             OSError: the disk refuses.
         """
         files.append(self.path, json.dumps(entry).encode() + b"\n")
+        self._track(entry)
 
     def write_speed(self, step: int, batch_size: int) -> None:
         """Adds a line on how fast this start of the run is.
@@ -77,10 +81,17 @@ class Log:
             "images_per_second": round(self.rate(step) * batch_size, 1),
         }
         files.append(self.speed, json.dumps(entry).encode() + b"\n")
+        self._track(entry)
 
     def rate(self, step: int) -> float:
         """Steps per second since this start of the run."""
         return (step - self._first) / max(time.perf_counter() - self._started, 1e-9)
+
+    def _track(self, entry: Mapping[str, Any]) -> None:
+        figures = {k: v for k, v in entry.items() if k not in PLACES and isinstance(v, int | float)}
+        if figures:
+            for tracker in self.trackers:
+                tracker.log(figures, step=entry["step"])
 
     def _content(self) -> bytes:
         try:

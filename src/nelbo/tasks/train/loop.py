@@ -20,6 +20,7 @@ from nelbo.report import bits_per_dim
 from nelbo.tasks.train import log as logs
 from nelbo.tasks.train.folder import RunFolder
 from nelbo.tasks.train.held_out import HeldOut
+from nelbo.tasks.train.pictures import Pictures
 from nelbo.tasks.train.signals import Asked
 from nelbo.tasks.train.state import State
 from nelbo.types import Nats, Time
@@ -31,7 +32,7 @@ Progress = Callable[[int, int, str], None]
 
 
 class _Interrupted(Exception):
-    """A signal came during a measurement, which can be made again."""
+    """A signal came during a measurement or drawing, which can be made again."""
 
 
 @final
@@ -44,6 +45,7 @@ class Loop:
     objective: Objective
     images: Images
     held_out: HeldOut | None
+    pictures: Pictures | None
     state: State
     folder: RunFolder
     asked: Asked
@@ -68,6 +70,7 @@ class Loop:
         """
         position = self.state.position
         self._measure()  # what a signal may have put off
+        self._draw()
         while position.step < self.choice.steps and not self._enough():
             value, norm, stop = self._step(position.step)
             position.step += 1
@@ -78,6 +81,7 @@ class Loop:
             if stop:
                 self._stop()
             self._measure()
+            self._draw()
             if position.step % self.choice.checkpoint_every == 0:
                 self._save()
             self.progress(position.step, self.choice.steps, self._text())
@@ -195,6 +199,17 @@ class Loop:
             checkpoint.save(self.folder.best(), made)
         entry = {"step": position.step, "held_out": value, "ci95_half": half, "unit": "bits/dim"}
         self.state.log.write(entry | {"best_step": position.best[0] if position.best else None})
+
+    def _draw(self) -> None:
+        """The picture of samples, where it is due, by the first process."""
+        every, step = self.choice.samples_every, self.state.position.step
+        if self.pictures is None or not step or step % every or not self.state.processes.first:
+            return
+        average = self.state.learner.average.network
+        try:
+            self.pictures.draw(average, self.folder.picture(step), self._interrupt)
+        except _Interrupted:
+            self._stop()
 
     def _interrupt(self) -> None:
         # of several processes each would stop elsewhere: those go on to the end

@@ -1,7 +1,7 @@
 """Training by the bound, from a recipe to a run folder, in one go or in several."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -23,9 +23,11 @@ from nelbo.tasks.train.held_out import HeldOut
 from nelbo.tasks.train.learner import Learner
 from nelbo.tasks.train.log import Log
 from nelbo.tasks.train.loop import Loop, Progress
+from nelbo.tasks.train.pictures import Pictures
 from nelbo.tasks.train.signals import listening
 from nelbo.tasks.train.state import Position, State, require_same
 from nelbo.tasks.train.times import TIMES
+from nelbo.tasks.train.tracking import Tracker, check_trackers, tracking
 
 __all__ = ["begun", "train"]
 
@@ -39,13 +41,15 @@ def train(
     device: torch.device | None = None,
     resume: bool = False,
     processes: Processes | None = None,
+    track: Sequence[str | Tracker] = (),
     progress: Progress = lambda done, expected, text: None,
 ) -> Path:
     """Trains the recipe's model into a new folder: model.safetensors and log.jsonl; its path.
 
     The same recipe gives the same weights on the same machine: images, times, noise and dropout
     are functions of the recipe's seed. With `resume` a run that was stopped or killed goes on from
-    its last checkpoint, and ends with the bytes that it would have had.
+    its last checkpoint, and ends with the bytes that it would have had. track: "tensorboard",
+    "wandb", or trackers of accelerate that have been started, which show what the log holds.
 
     Raises:
         BadInput: the folder exists or, with resume, holds another run or a damaged one; another
@@ -54,6 +58,7 @@ def train(
         Stopped: SIGTERM or SIGINT came, and what has been done is saved.
         OSError: the disk refuses; earlier checkpoints are as they were.
     """
+    check_trackers(track)
     processes, device = processes or Processes(), device or torch.device("cpu")
     images = load(recipe.data.train, levels=recipe.data.levels)
     training, held_out = apart(images, recipe.training.held_out)
@@ -67,6 +72,8 @@ def train(
         "data": {"name": images.name, "split": images.split, "sha256": images.sha256},
     }
     _agree(about, recipe.training, device, processes)
+    every = recipe.training.samples_every
+    drawn = Pictures(recipe, model.shape, images.n, device) if every else None
     place = RunFolder(Path(folder))
     with ExitStack() as opened:
 
@@ -88,8 +95,12 @@ def train(
         elif processes.first:
             state.log.begin(0, None)
         held = None if held_out is None else HeldOut(recipe, held_out, device, processes)
+        if processes.first:
+            config = recipe.model_dump(mode="json")
+            shown = tracking(track, place.path, state.position.step, config)
+            state.log.trackers = opened.enter_context(shown)
         choice = recipe.training
-        Loop(choice, model, objective, training, held, state, place, asked, progress).run()
+        Loop(choice, model, objective, training, held, drawn, state, place, asked, progress).run()
         if processes.first:
             checkpoint.save(place.model, Checkpoint(place.weights(state), state.described()))
         processes.gather("written")  # a process that is done before the model is there would lie

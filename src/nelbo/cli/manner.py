@@ -1,0 +1,80 @@
+"""How much is said, and in which colours: -q, -v, --no-color, and what the terminal wants."""
+
+import os
+import sys
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from nelbo.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Manner", "artefacts", "console", "detail", "manner", "name_made", "note", "set_manner"]
+
+
+@final
+@dataclass(frozen=True)
+class Manner:
+    """What the user asked of the way in which a command speaks."""
+
+    quiet: bool = False
+    verbose: bool = False
+    colour: bool = True
+
+
+_MANNER: ContextVar[Manner] = ContextVar("manner")
+
+
+def manner() -> Manner:
+    """That of the command that runs."""
+    return _MANNER.get(Manner())
+
+
+def set_manner(chosen: Manner) -> None:
+    """From now on.
+
+    Raises:
+        BadInput: both quiet and verbose.
+    """
+    if chosen.quiet and chosen.verbose:
+        raise BadInput("--quiet and --verbose exclude each other: give one")
+    _MANNER.set(chosen)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Where styled text goes: plain where colours are not wanted or no terminal shows them.
+
+    FORCE_COLOR wants them whatever shows them; NO_COLOR and --no-color have the last word.
+    """
+    from rich.console import Console
+
+    plain = not manner().colour or bool(os.environ.get("NO_COLOR"))
+    return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False)
+
+
+def note(text: str) -> None:
+    """A line on stderr, which -q leaves out."""
+    if not manner().quiet:
+        print(text, file=sys.stderr)
+
+
+def detail(text: str) -> None:
+    """A line on stderr, for those who gave -v."""
+    if manner().verbose:
+        print(text, file=sys.stderr)
+
+
+def artefacts(folder: Path) -> list[str]:
+    """The folder, and what is in it: files, and folders by a slash at the end."""
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [str(folder), *(f"{path}{'/' * path.is_dir()}" for path in inside)]
+
+
+def name_made(made: Iterable[str | Path], *, stdout: bool = True) -> None:
+    """What was written, a path a line; on stderr where stdout holds the result alone."""
+    for path in made:
+        print(path, file=sys.stdout if stdout else sys.stderr)
