@@ -153,7 +153,7 @@ def test_help_begins_with_examples_that_parse(nelbo, command):
         (["evaluate", "runs/demmo"], "no model at runs/demmo: did you mean runs/demo?"),
         (["inspect", "Own"], "no model at Own: did you mean own?"),
         (["evaluate", "x", "--weights", "emma"], "'emma' is not one of 'ema', 'raw'"),
-        (["train", "digit"], "no recipe digit: did you mean digits? The named ones are digits,"),
+        (["train", "digit"], "no recipe digit: did you mean digits? The named ones are cifar10,"),
         (["sample", "own", "--quiet", "-v"], "--quiet and --verbose exclude each other"),
     ],
 )
