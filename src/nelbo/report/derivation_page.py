@@ -20,6 +20,16 @@ __all__ = ["derivation_page", "mathml"]
 # Okabe and Ito: told apart without colour vision
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#c9ced6"
 INDEX = re.compile(r"(?<=[xLE])_([01]:T|t-1|[0-9Ttq])")
+VARIABLES = {
+    "#000000": "currentColor",
+    "#333333": "currentColor",
+    BLUE.lower(): "var(--blue)",
+    ORANGE.lower(): "var(--orange)",
+    GREEN.lower(): "var(--green)",
+    GREY: "var(--grey)",
+}
+"""What a colour of a picture is called in the page, which may be light or dark."""
+HUES = re.compile("|".join(VARIABLES))
 MOST_BARS = 40  # steps that a picture can show one by one
 OUTSIDE = re.compile(r'<metadata>.*?</metadata>|\sxmlns(:xlink)?="[^"]*"', re.DOTALL)
 
@@ -43,8 +53,8 @@ def derivation_page(derivation: "Derivation") -> str:
         shown_value=shown_value,
         mathml=mathml,
         typeset=typeset,
-        gaps=[_svg(_gap(v)) for v in valuations],
-        telescopes=[_svg(_telescope(v)) for v in valuations],
+        gaps=[_svg(_gap(v), "minus the log of the mean weight of K paths") for v in valuations],
+        telescopes=[_svg(_telescope(v), "what each t adds and takes away") for v in valuations],
     )
 
 
@@ -135,12 +145,14 @@ def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, label: str) -> str:
     """The figure as SVG markup for an HTML page: no dates, no namespaces, text as text."""
     import matplotlib
 
     buffer = BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "nelbo", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        nothing = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
     text = buffer.getvalue().decode()
-    return OUTSIDE.sub("", text[text.index("<svg") :])
+    bare = HUES.sub(lambda hue: VARIABLES[hue[0]], OUTSIDE.sub("", text[text.index("<svg") :]))
+    return bare.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
