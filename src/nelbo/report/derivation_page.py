@@ -2,7 +2,6 @@
 
 import html
 import re
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nelbo.bound.derivation import Line, Row, Valuation
+from nelbo.report.svg import OUTSIDE, inline_svg
 
 if TYPE_CHECKING:
     from nelbo.report.derivation import Derivation
@@ -21,7 +21,6 @@ __all__ = ["derivation_page", "mathml"]
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#c9ced6"
 INDEX = re.compile(r"(?<=[xLE])_([01]:T|t-1|[0-9Ttq])")
 MOST_BARS = 40  # steps that a picture can show one by one
-OUTSIDE = re.compile(r'<metadata>.*?</metadata>|\sxmlns(:xlink)?="[^"]*"', re.DOTALL)
 
 
 def derivation_page(derivation: "Derivation") -> str:
@@ -43,8 +42,8 @@ def derivation_page(derivation: "Derivation") -> str:
         shown_value=shown_value,
         mathml=mathml,
         typeset=typeset,
-        gaps=[_svg(_gap(v)) for v in valuations],
-        telescopes=[_svg(_telescope(v)) for v in valuations],
+        gaps=[inline_svg(_gap(v), f"gap-{i}") for i, v in enumerate(valuations)],
+        telescopes=[inline_svg(_telescope(v), f"telescope-{i}") for i, v in enumerate(valuations)],
     )
 
 
@@ -133,14 +132,3 @@ def _telescope(v: Valuation) -> Figure:
 
 def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as SVG markup for an HTML page: no dates, no namespaces, text as text."""
-    import matplotlib
-
-    buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "nelbo", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue().decode()
-    return OUTSIDE.sub("", text[text.index("<svg") :])
