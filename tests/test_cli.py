@@ -229,7 +229,7 @@ def test_demo_makes_every_file_that_it_names(nelbo, recipe_file, tmp_path):
     code, out, _ = nelbo("demo", "--recipe", recipe_file(**{"chain.schedule.T": 20}), "-o", folder)
     assert code == 0
     made = {"model.safetensors", "log.jsonl", "speed.jsonl"}
-    made |= {"result.json", "samples.png", "report.html"}
+    made |= {"result.json", "images.csv", "samples.png", "report.html"}
     assert {path.name for path in folder.iterdir()} == made
     assert all(str(folder / name) in out for name in made)
     assert "4.0875" in out  # log2 17

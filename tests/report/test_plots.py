@@ -14,6 +14,7 @@ from nelbo.report.plots import (
     BitsPerImage,
     BitsPerStep,
     Plots,
+    Rate,
     RateDistortion,
     RunningEstimate,
     bits_per_step,
@@ -44,6 +45,7 @@ def plots(seed=0):
     bits = generator.normal(1.8, 0.3, 200)
     return Plots(
         steps(300, seed),
+        Rate([2, 100, 300], [1.5, 0.8, 0.1], 1.8),
         RateDistortion([0.1, 0.8, 1.5], [60.0, 12.5, 1.0], 256),
         BitsPerImage(bits.tolist(), [0.1] * 199 + [None], float(bits.mean()), 0.02),
         RunningEstimate([100, 200, 400], [1.9, 1.7, 1.8], [None, 0.2, 0.1]),
@@ -93,11 +95,11 @@ def test_each_step_is_drawn_with_its_interval_where_there_are_few():
         assert drawn[t] == pytest.approx((bits - Z * se, bits + Z * se), rel=1e-12)
 
 
-@pytest.mark.parametrize("log_t", [False, True])
+@pytest.mark.parametrize("over", ["t", "log t"])
 @pytest.mark.parametrize("T", [61, 1000])
-def test_many_steps_become_at_most_60_means_that_keep_every_bit(T, log_t):
+def test_many_steps_become_at_most_60_means_that_keep_every_bit(T, over):
     given = steps(T)
-    figure = bits_per_step(given, log_t=log_t)
+    figure = bits_per_step(given, over=over)
     x, y = curves(figure)
     assert len(x) <= 60
     assert x[0] == 1
@@ -106,7 +108,7 @@ def test_many_steps_become_at_most_60_means_that_keep_every_bit(T, log_t):
     assert counts.sum() == T
     assert counts @ y == pytest.approx(sum(given.bits), rel=1e-12)
     assert f"up to {counts.max()} neighbouring t" in texts(figure)
-    assert figure.axes[0].get_xscale() == ("log" if log_t else "linear")
+    assert figure.axes[0].get_xscale() == ("log" if over == "log t" else "linear")
 
 
 def widths(centres):
@@ -211,7 +213,13 @@ def test_a_first_look_that_knows_nothing_does_not_flatten_the_others():
 
 FILES = [
     f"{name}.{kind}"
-    for name in ("bits_per_step", "rate_distortion", "per_image_histogram", "running_estimate")
+    for name in (
+        "bits_per_step",
+        "cumulative_rate",
+        "rate_distortion",
+        "per_image_histogram",
+        "running_estimate",
+    )
     for kind in ("png", "svg")
 ]
 
@@ -253,7 +261,7 @@ def test_files_open_and_carry_alternative_text_but_no_date(written):
 def test_what_is_not_there_is_not_plotted(tmp_path):
     assert write_plots(Plots(), tmp_path) == []
     given = Plots(rate_distortion=plots().rate_distortion)
-    assert [path.name for path in write_plots(given, tmp_path)] == FILES[2:4]
+    assert [path.name for path in write_plots(given, tmp_path)] == FILES[4:6]
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -261,7 +269,7 @@ def test_what_is_not_there_is_not_plotted(tmp_path):
     "figure",
     [
         lambda: bits_per_step(BitsPerStep([1], [0.5], [None], True)),
-        lambda: bits_per_step(BitsPerStep([7], [0.5], [0.1], True), log_t=True),
+        lambda: bits_per_step(BitsPerStep([7], [0.5], [0.1], True), over="log t"),
         lambda: rate_distortion(RateDistortion([0.0], [0.0], 2)),
         lambda: per_image_histogram(BitsPerImage([1.0], [None], 1.0, None)),
         lambda: running_estimate(RunningEstimate([1], [1.0], [None])),

@@ -1,4 +1,4 @@
-"""Commands that make things: demo, train, sample, improve."""
+"""Commands that make things: demo, train, sample, report, improve."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import BadInput
 
-__all__ = ["demo", "improve", "sample", "train"]
+__all__ = ["demo", "improve", "report", "sample", "train"]
 
 
 @app.command()
@@ -139,6 +139,50 @@ def sample(
     with bars() as start:
         levels = run(found, count, seed=seed, progress=start(f"sample {found.name}"))
     print(files.write(output, encode(levels, n)))
+
+
+@app.command()
+def report(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|RESULT.json", help="A run folder with a result.json, or a result alone."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="An .html file.")] = Path(
+        "report.html"
+    ),
+    per_image: Annotated[
+        Path | None, typer.Option(help="The result's table of images; default RUN/images.csv.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=0, help="How many to draw; default 64, fewer of large images.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Write a result as one page to look at: a file that needs no network.
+
+    \b
+    nelbo report runs/digits -o report.html
+    nelbo report result.json --per-image images.csv -o report.html
+    """
+    from nelbo import files
+    from nelbo.tasks.report import report as run
+
+    check_folders(("--output", output))
+    if output.is_dir():
+        raise BadInput(f"{output} is a folder: name a file in it")
+    with bars() as start:
+        page = run(
+            source,
+            images=per_image,
+            samples=samples,
+            seed=seed,
+            device=str(find_device(device)),
+            progress=start("samples"),
+        )
+    print(files.write(output, page.encode()))
 
 
 @app.command()

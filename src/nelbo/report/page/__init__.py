@@ -1,0 +1,6 @@
+"""Results as self-contained HTML pages."""
+
+from nelbo.report.page.assembly import Reported, page
+from nelbo.report.page.pictures import Picture, Pictures
+
+__all__ = ["Picture", "Pictures", "Reported", "page"]

@@ -1,0 +1,63 @@
+"""Where every figure of a page is from: settings with their source, digests, versions."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nelbo.report.result import Result
+
+__all__ = ["Row", "settings"]
+
+Row = tuple[str, str, str]
+"""(setting, value, source)."""
+
+OWN = ("sources", "options")  # told by the rows themselves
+
+
+def settings(
+    result: Result, recipe: Mapping[str, Any] | None = None
+) -> list[tuple[str, list[Row]]]:
+    """Groups of rows; recipe: what the run was trained by, where it is known."""
+    sources = result.model.get("sources")
+    model = {key: value for key, value in result.model.items() if key not in OWN}
+    groups = [("Model", _rows(model, "its recipe" if sources is None else "its files"))]
+    if sources is not None:
+        told = [
+            (
+                name,
+                _text(entry["value"]),
+                entry["source"] + ("" if entry["changes_bound"] else ", not in the bound"),
+            )
+            for name, entry in sources.items()
+        ]
+        groups.append(("Settings of the model, by source", told))
+    groups.append(("Data", _rows(result.data, "the data")))
+    groups.append(("Estimator", _rows(result.estimator, "the evaluation")))
+    groups.append(("Environment", _rows(result.environment, "the machine")))
+    if recipe is not None:
+        groups.append(("Training", _rows(recipe.get("training", {}), "the recipe")))
+    return groups
+
+
+def _rows(part: Mapping[str, Any], source: str) -> list[Row]:
+    """Nested choices with dotted names."""
+    rows = []
+    for name, value in part.items():
+        if isinstance(value, Mapping) and value:
+            rows += [(f"{name}.{key}", text, own) for key, text, own in _rows(value, source)]
+        else:
+            rows.append((name, _text(value), source))
+    return rows
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | dict):
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= 400 else f"{text[:400]} …"
+    return str(value)
