@@ -143,15 +143,19 @@ def sample(
 
 @app.command()
 def report(
-    source: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="RUN|RESULT.json", help="A run folder with a result.json, or a result alone."
+            metavar="RUN|RESULT.json...",
+            help="A run folder with a result.json, or a result alone; several are compared.",
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="An .html file.")] = Path(
-        "report.html"
-    ),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="An .html file; default report.html, or comparison.html."
+        ),
+    ] = None,
     per_image: Annotated[
         Path | None, typer.Option(help="The result's table of images; default RUN/images.csv.")
     ] = None,
@@ -161,21 +165,35 @@ def report(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Write a result as one page to look at: a file that needs no network.
+    """Write a result as one page to look at, or several beside each other: a file, no network.
+
+    Several are paired by image where each has its table of images beside it.
 
     \b
     nelbo report runs/digits -o report.html
     nelbo report result.json --per-image images.csv -o report.html
+    nelbo report runs/digits runs/digits-ddpm -o comparison.html
     """
     from nelbo import files
+    from nelbo.tasks.report import comparison
     from nelbo.tasks.report import report as run
 
+    several = len(sources) > 1
+    output = output or Path("comparison.html" if several else "report.html")
     check_folders(("--output", output))
     if output.is_dir():
         raise BadInput(f"{output} is a folder: name a file in it")
+    if several:
+        if per_image is not None or samples is not None:
+            raise BadInput(
+                "--per-image and --samples are of one result: of several, put each table beside "
+                "its result, as result.csv beside result.json"
+            )
+        print(files.write(output, comparison(sources).encode()))
+        return
     with bars() as start:
         page = run(
-            source,
+            sources[0],
             images=per_image,
             samples=samples,
             seed=seed,

@@ -16,7 +16,7 @@ from nelbo.report.result import Result, read
 from nelbo.tasks.report import drawing
 from nelbo.types import Grid
 
-__all__ = ["IMAGES", "RESULT", "report"]
+__all__ = ["IMAGES", "RESULT", "measured", "report"]
 
 RESULT, IMAGES, LOG = "result.json", "images.csv", "log.jsonl"
 """What a run folder may hold beside its model; the names that a page looks for."""
@@ -61,6 +61,32 @@ def report(
     recipe = pretrained.recipe_of(source).model_dump(mode="json")
     log = _log(source / LOG)
     return page(Reported(result, columns, log, pictures, recipe, table, why_not))
+
+
+def measured(source: str | Path) -> tuple[Result, dict[str, Tensor] | None]:
+    """The result of a run folder or a file, and its per-image table where that is beside it.
+
+    It is a run's images.csv; beside FILE.json FILE.csv or FILE.parquet, or images.csv.
+
+    Raises:
+        BadInput: as `report`.
+    """
+    source = Path(source)
+    if source.is_dir():
+        result, table = _of_run(source), source / IMAGES
+        _model(source, result, None)  # says whether the result is of these weights
+        return result, _columns(table, result) if table.is_file() else None
+    result = read(source)
+    for path in (
+        source.with_suffix(".csv"),
+        source.with_suffix(".parquet"),
+        source.parent / IMAGES,
+    ):
+        try:
+            return result, _columns(path, result)
+        except BadInput:  # another table, or none
+            continue
+    return result, None
 
 
 def _of_run(folder: Path) -> Result:
