@@ -45,13 +45,14 @@ __all__ = [
     "house_style",
     "per_image_histogram",
     "plain_figure",
+    "power",
     "rate_distortion",
     "running_estimate",
     "write_plots",
 ]
 
 # Okabe and Ito: told apart without colour vision
-BLUE, ORANGE = "#0072B2", "#D55E00"
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 INK, PALE = "#333333", "#666666"
 SIZE, DPI = (6.4, 4.0), 150  # inches
 MOST_BARS, FEWEST_BARS = 60, 5
@@ -130,7 +131,7 @@ def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, over: Axis = "t"
     if positive.any():
         floor = max(bits[positive].min() / 3, bits.max() / DECADES)
         axes.set_yscale("log", nonpositive="mask")
-        axes.yaxis.set(major_formatter=_power, minor_formatter="")
+        axes.yaxis.set(major_formatter=power, minor_formatter="")
         axes.set_ylim(floor, np.nanmax([bits, bits + half]) * 2)
     first = int(points.first[0] == 1)
     if first:
@@ -162,7 +163,7 @@ def _axis_of_steps(axes: Axes, over: Axis) -> None:
         axes.invert_xaxis()
 
 
-def _power(value: float, position: int | None = None) -> str:
+def power(value: float, position: int | None = None) -> str:
     """10⁻⁵, and what is no longer than that as it is."""
     exponent = round(np.log10(value))
     digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

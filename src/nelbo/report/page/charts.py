@@ -8,7 +8,7 @@ from typing import final
 
 from matplotlib.figure import Figure
 
-from nelbo.report.plots import BLUE, INK, ORANGE, PALE, house_style
+from nelbo.report.plots import BLUE, GREEN, INK, ORANGE, PALE, PURPLE, house_style
 from nelbo.report.svg import inline_svg
 
 __all__ = ["Chart", "chart", "shown"]
@@ -19,6 +19,8 @@ MARKERS = 3.5
 COLOURS = {
     BLUE: "var(--one)",
     ORANGE: "var(--two)",
+    GREEN: "var(--three)",
+    PURPLE: "var(--four)",
     INK: "currentColor",
     PALE: "var(--axis)",
     "#b0b0b0": "var(--grid)",
