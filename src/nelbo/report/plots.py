@@ -45,7 +45,7 @@ __all__ = [
     "house_style",
     "per_image_histogram",
     "plain_figure",
-    "power_of_ten",
+    "power",
     "rate_distortion",
     "running_estimate",
     "write_plots",
@@ -132,7 +132,7 @@ def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, over: Axis = "t"
     if positive.any():
         floor = max(bits[positive].min() / 3, bits.max() / DECADES)
         axes.set_yscale("log", nonpositive="mask")
-        axes.yaxis.set(major_formatter=power_of_ten, minor_formatter="")
+        axes.yaxis.set(major_formatter=power, minor_formatter="")
         axes.set_ylim(floor, np.nanmax([bits, bits + half]) * 2)
     first = int(points.first[0] == 1)
     if first:
@@ -164,7 +164,7 @@ def _axis_of_steps(axes: Axes, over: Axis) -> None:
         axes.invert_xaxis()
 
 
-def power_of_ten(value: float, position: int | None = None) -> str:
+def power(value: float, position: int | None = None) -> str:
     """10⁻⁵, and what is no longer than that as it is."""
     exponent = round(np.log10(value))
     digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -23,7 +23,7 @@ from nelbo.report.plots import (
     histogram_edges,
     house_style,
     plain_figure,
-    power_of_ten,
+    power,
 )
 from nelbo.report.plotted import Values
 from nelbo.report.ranking import Difference, Entry, Ranking
@@ -218,7 +218,7 @@ def _log_axis(axes: Axes, curves: Sequence[Curve]) -> float:
     values = np.concatenate([curve.y for curve in curves])
     floor = max(values[values > 0].min() / 3, values.max() / DECADES)
     axes.set_yscale("log", nonpositive="mask")
-    axes.yaxis.set(major_formatter=power_of_ten, minor_formatter="")
+    axes.yaxis.set(major_formatter=power, minor_formatter="")
     axes.set_ylim(floor, values.max() * 3)
     return float(floor)
 

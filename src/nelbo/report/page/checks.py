@@ -136,7 +136,8 @@ def _coverage(result: Result) -> Check:
     if result.estimator["name"] == "exhaustive":
         return Check("Evaluated t", State.passed, figure, "Every t of every image.")
     pairs = int(result.tree["network_evaluations"]) / max(result.images * steps, 1)
-    why = f"{pairs:.2%} of all (image, t) pairs; every t had its chance, so nothing is left out."
+    share = f"{100 * pairs:.2g} % of all (image, t) pairs"
+    why = f"{share}; every t had its chance, so nothing is left out."
     state = State.passed if asked >= FEW * steps else State.warning
     return Check("Evaluated t", state, figure, why)
 

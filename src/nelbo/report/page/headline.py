@@ -74,10 +74,12 @@ def sentence(result: Result) -> str:
     if steps != whole and model.get("time") != "continuous":
         chain = f"{steps:,} of its {whole:,} steps"
     evaluations = result.tree["network_evaluations"]
-    clip = "clipped" if model.get("clip") else "not clipped"
+    clip = f", x̂₀ {'clipped' if model.get('clip') else 'not clipped'}"
+    if model.get("family") == "categorical":
+        clip = ""
     return (
         f"An upper bound on −{of} per dimension: of {result.images:,} "
         f"{'images' if density is None else 'examples'} of {data_name(result)}, by a chain of "
-        f"{chain} with the decoder {model.get('decoder')}, x̂₀ {clip}, "
+        f"{chain} with the decoder {model.get('decoder')}{clip}, "
         f"seed {result.estimator.get('seed')}, {evaluations:,} network evaluations."
     )

@@ -26,6 +26,18 @@ def training(log: Log) -> list[Chart]:
                 *_table(log, "loss", unit),
             )
         )
+    if parts := training_plots.quartered(log):
+        parts = _thinned(parts)
+        charts.append(
+            chart(
+                training_plots.losses_by_quarter(log),
+                "loss-by-quarter",
+                "Where along the chain the training still finds something to do.",
+                ["step", *training_plots.QUARTERS],
+                [[f"{e['step']:,}", *map(shown, e["loss_by_quarter"])] for e in parts],
+                [(e["step"], _first(e["loss_by_quarter"])) for e in parts],
+            )
+        )
     if any("held_out" in entry for entry in log):
         charts.append(
             chart(
@@ -51,10 +63,19 @@ def training(log: Log) -> list[Chart]:
 def _table(
     log: Log, key: str, name: str
 ) -> tuple[list[str], list[list[str]], list[tuple[float, float]]]:
-    """Columns, rows and points, evenly thinned to 60."""
-    entries = [entry for entry in log if key in entry]
-    if len(entries) > MOST_ROWS:
-        places = [round(i * (len(entries) - 1) / (MOST_ROWS - 1)) for i in range(MOST_ROWS)]
-        entries = [entries[place] for place in places]
+    """Columns, rows and points, evenly thinned."""
+    entries = _thinned([entry for entry in log if key in entry])
     rows = [[f"{entry['step']:,}", shown(entry[key])] for entry in entries]
     return ["step", name], rows, [(entry["step"], entry[key]) for entry in entries]
+
+
+def _thinned(entries: Log) -> Log:
+    """At most 60 of them, the first and the last among them."""
+    if len(entries) <= MOST_ROWS:
+        return entries
+    places = (round(i * (len(entries) - 1) / (MOST_ROWS - 1)) for i in range(MOST_ROWS))
+    return [entries[place] for place in places]
+
+
+def _first(values: Sequence[float | None]) -> float:
+    return next(value for value in values if value is not None)

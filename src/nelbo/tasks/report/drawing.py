@@ -94,7 +94,7 @@ def _times(model: Model) -> list[int]:
     """Some t of 1..T, spread over log SNR where there is one, else over t."""
     count = min(TIMES, model.T)
     if model.log_snr is None:
-        return evenly(model.T, count)
+        return sorted({1, *evenly(model.T, count)})
     return sorted({1, *evenly_in(model.log_snr[1:], count)})
 
 

@@ -229,16 +229,23 @@ def _in_run(folder: Path, result: Result) -> dict[str, str]:
 
 def _always(result: Result) -> dict[str, str]:
     old = "The result does not hold it; nelbo evaluate of this version writes it."
-    error = (
-        "The states of this chain are levels, or its time is continuous: it has no x̂₀ in the "
-        "data's numbers to be off."
-    )
     return {
         "steps": "The result holds no single step.",
         "rate": "The chain has no steps beside the last." if len(result.steps) < 2 else old,
-        "distortion": error if result.rate else old,
+        "distortion": _no_distortion(result) if result.rate else old,
         "running": old,
     }
+
+
+def _no_distortion(result: Result) -> str:
+    if result.model.get("family") == "categorical":
+        return (
+            "The states of this chain are levels and no numbers: no squared error of x̂₀ is read "
+            "off its steps. A best guess, where one is shown, is the mean level of p(x₀|x_t)."
+        )
+    if result.model.get("time") == "continuous":
+        return "In continuous time no error of x̂₀ is kept; a chain's steps have one (--steps N)."
+    return "The reconstruction error was not asked for: nelbo evaluate --json FILE writes it."
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
