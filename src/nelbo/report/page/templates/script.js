@@ -42,25 +42,27 @@ for (const frame of document.querySelectorAll(".frame")) {
     const above = point.y * scale - tip.offsetHeight - 12;
     tip.style.top = (above < 0 ? point.y * scale + 14 : above) + "px";
   };
+  const order = points.map((_, i) => i).sort((a, b) => points[a].x - points[b].x);
+  const flat = names[0] === "model" ? 1 : 8; // of several curves the near one, of one the place along it
   plot.addEventListener("pointermove", (event) => {
     const box = plot.getBoundingClientRect();
     const scale = plot.viewBox.baseVal.width / box.width;
     const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
     let best = 0;
     points.forEach((p, i) => {
-      const far = (q) => Math.abs(q.x - x) + Math.abs(q.y - y) / 8;
+      const far = (q) => Math.abs(q.x - x) + Math.abs(q.y - y) / flat;
       if (far(p) < far(points[best])) best = i;
     });
     if (best !== at) show(best);
   });
   plot.addEventListener("pointerleave", hide);
   plot.addEventListener("blur", hide);
+  plot.addEventListener("focus", () => { if (plot.matches(":focus-visible")) show(order[0]); });
   plot.addEventListener("keydown", (event) => {
     const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.key === "Escape") hide();
     if (!way) return;
     event.preventDefault();
-    const order = points.map((_, i) => i).sort((a, b) => points[a].x - points[b].x);
     const next = order.indexOf(at) + way;
     show(order[at < 0 ? (way > 0 ? 0 : order.length - 1) :
       Math.max(0, Math.min(order.length - 1, next))]);
