@@ -32,6 +32,7 @@ from mutants_density import DENSITY
 from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
+from mutants_pages import PAGES
 from mutants_trainers import TRAINERS
 
 ROOT = Path(__file__).parent.parent
@@ -539,7 +540,10 @@ MUTANTS = [
         "trained.log_snr",
         (f"{VDM}::test_a_network_in_bfloat16_leaves_the_schedule_as_it_is",),
     ),
-    *(Mutant(*row) for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *TRAINERS)),
+    *(
+        Mutant(*row)
+        for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *TRAINERS, *PAGES)
+    ),
 ]
 
 

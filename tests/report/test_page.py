@@ -132,7 +132,7 @@ def test_the_page_of_a_run_is_whole_and_shows_everything(written):
     found = check_whole(written)
     assert [name for name, _ in found.charts] == [
         *("bits-t", "bits-log-t", "bits-log-snr", "rate", "rate-distortion"),
-        *("histogram", "running", "loss", "learning-rate"),
+        *("histogram", "running", "loss", "loss-by-quarter", "learning-rate"),
     ]
     assert len(found.images) == 10 + 16 + 1 + 10
     assert 'class="gap"' not in written
@@ -161,7 +161,9 @@ def test_the_tables_are_what_the_result_says(measured, written):
     assert [row[1] for row in rows["bits-t"]] == wanted == [r[2] for r in rows["bits-log-snr"]]
     assert [row[1] for row in rows["bits-log-snr"]] == [f"{s['log_snr']:.4g}" for s in steps]
     curve = tree["rate_distortion"]
-    assert [row[1] for row in rows["rate"]] == [f"{p['bits_per_dim']:.4g}" for p in curve]
+    paid = [sum(tree["terms"][name]["bits_per_dim"] for name in ("L_T", "L_mid"))]
+    paid += [point["bits_per_dim"] for point in curve]
+    assert [row[1] for row in rows["rate"]] == [f"{x:.4g}" for x in paid]
     assert [row[1] for row in rows["rate-distortion"]] == [f"{p['rmse']:.4g}" for p in curve]
     assert sum(int(row[1]) for row in rows["histogram"]) == 40
     assert [row[1] for row in rows["running"]] == [

@@ -2,6 +2,7 @@
 
 import math
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,7 @@ from nelbo.report.plots import (
     RateDistortion,
     RunningEstimate,
     bits_per_step,
+    cumulative_rate,
     per_image_histogram,
     rate_distortion,
     running_estimate,
@@ -161,6 +163,31 @@ def test_points_at_or_below_zero_are_counted_in_the_caption():
     assert "not shown" not in texts(level)
 
 
+def test_over_log_snr_every_bit_is_kept_and_what_is_infinite_left_out():
+    """Kills: groups of the t of another axis, a column that is not thinned with the others."""
+    given = steps(200)
+    log_snr = (9 - 18 * np.arange(200) / 199).tolist()
+    points = replace(given, log_snr=[*log_snr[:-1], None]).grouped("log SNR")
+    assert points.count.sum() == 199
+    assert points.count @ points.bits == pytest.approx(sum(given.bits[:-1]), rel=1e-12)
+    assert (points.first[0], points.last[-1]) == (1, 199)
+    assert (points.last - points.first + 1 == points.count).all()
+    for x, first, last in zip(points.x, points.first, points.last, strict=True):
+        assert x == pytest.approx(np.mean(log_snr[first - 1 : last]), rel=1e-12)
+    figure = bits_per_step(replace(given, log_snr=log_snr), over="log SNR")
+    left, right = figure.axes[0].get_xlim()
+    assert left > 9 > -9 > right
+    with pytest.raises(BadInput, match="no log SNR"):
+        given.grouped("log SNR")
+
+
+def test_the_rate_is_drawn_as_given_below_the_whole_bound():
+    figure = cumulative_rate(plots().rate)
+    x, y = curves(figure)
+    assert (x.tolist(), y.tolist()) == (plots().rate.t, plots().rate.rate)
+    assert "1.8000" in texts(figure)
+
+
 def test_rate_and_distortion_are_drawn_as_given():
     given = plots().rate_distortion
     figure = rate_distortion(given)
@@ -294,6 +321,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
         (BitsPerStep, ([1, 2], [1.0], [None, None], False)),
         (BitsPerStep, ([2, 1], [1.0, 1.0], [None, None], False)),
         (BitsPerStep, ([0, 1], [1.0, 1.0], [None, None], False)),
+        (BitsPerStep, ([1], [1.0], [None], False, [])),
+        (Rate, ([], [], 1.0)),
+        (Rate, ([2, 1], [1.0, 1.0], 1.0)),
         (RateDistortion, ([], [], 256)),
         (RateDistortion, ([1.0], [1.0], 1)),
         (BitsPerImage, ([], [], 1.0, None)),
@@ -311,6 +341,8 @@ def test_nothing_is_made_of_empty_or_ragged_input(make, arguments):
     [
         (BitsPerStep, ([1], [math.nan], [None], False)),
         (BitsPerStep, ([1], [1.0], [math.inf], False)),
+        (Rate, ([1], [math.nan], 1.0)),
+        (Rate, ([1], [1.0], math.inf)),
         (RateDistortion, ([1.0], [math.nan], 256)),
         (BitsPerImage, ([math.inf], [None], 1.0, None)),
         (BitsPerImage, ([1.0], [None], math.nan, None)),

@@ -28,7 +28,7 @@ def plots_of(result: Result, images: Mapping[str, Tensor] | None = None) -> Plot
     rate = [point.rate for point in points]
     return Plots(
         bits_per_step=_steps(result) if result.steps else None,
-        rate=Rate([point.t for point in points], rate, result.value) if points else None,
+        rate=_rate(result) if points else None,
         rate_distortion=RateDistortion(rate, errors, result.levels) if whole else None,
         per_image_histogram=None if images is None else _images(result, images),
         running_estimate=RunningEstimate(
@@ -40,6 +40,14 @@ def plots_of(result: Result, images: Mapping[str, Tensor] | None = None) -> Plot
         else None,
         unit=result.unit.name,
     )
+
+
+def _rate(result: Result) -> Rate:
+    """With its end, t = 1, where all but L_0 is paid."""
+    L_T, later, _ = result.terms
+    end = [(1, L_T.value + later.value)] if result.rate[0].t > 1 else []
+    t, rate = zip(*end, *((point.t, point.rate) for point in result.rate), strict=True)
+    return Rate(t, rate, result.value)
 
 
 def _steps(result: Result) -> BitsPerStep:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -13,6 +14,7 @@ from nelbo.model import Model
 from nelbo.model.model import evenly, evenly_in
 from nelbo.networks.mode import evaluating
 from nelbo.report import Picture, picture_sheet
+from nelbo.report.evaluation_plots import plots_of
 from nelbo.report.result import Result
 from nelbo.tasks.sample import ancestral
 from nelbo.types import Batch
@@ -108,7 +110,5 @@ def _levels(model: Model, x: Batch) -> Int64[Tensor, "N C H W"]:
 
 def _rate(result: Result, t: int) -> tuple[str, ...]:
     """What was paid there, where the result knows."""
-    if not result.rate:
-        return ()
-    nearest = min(result.rate, key=lambda point: abs(point.t - t))
-    return (f"{nearest.rate:.2f} paid",)
+    rate = plots_of(result).rate
+    return () if rate is None else (f"{np.interp(t, rate.t, rate.rate):.2f} paid",)
