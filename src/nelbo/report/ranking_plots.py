@@ -140,9 +140,10 @@ def rate(ranking: Ranking) -> Curves:
         if not points:
             absent.append(entry.name)
             continue
-        t = np.array([point.t for point in points], np.float64)
-        paid = np.array([point.rate for point in points], np.float64)
-        labels = [str(point.t) for point in points]
+        L_T, L_mid, _ = entry.result.terms  # all that is paid when x_1 is known
+        told = [(1, L_T.value + L_mid.value), *((point.t, point.rate) for point in points)]
+        t, paid = np.array(told, np.float64).T
+        labels = [str(time) for time, _ in told]
         found.append(Curve(number, t / (1 if one else _length(entry)), paid, None, labels))
     return Curves(
         title="What has been paid when x_t is known",
