@@ -28,6 +28,7 @@ import pytest
 import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
+from mutants_comparison import COMPARISON
 from mutants_density import DENSITY
 from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
@@ -544,6 +545,7 @@ MUTANTS = [
         Mutant(*row)
         for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *TRAINERS, *PAGES)
     ),
+    *(Mutant(*row) for row in COMPARISON),
 ]
 
 

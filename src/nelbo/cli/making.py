@@ -184,7 +184,7 @@ def report(
     if output.is_dir():
         raise BadInput(f"{output} is a folder: name a file in it")
     if several:
-        if per_image is not None or samples is not None:
+        if per_image is not None or samples:
             raise BadInput(
                 "--per-image and --samples are of one result: of several, put each table beside "
                 "its result, as result.csv beside result.json"
