@@ -8,6 +8,7 @@ import re
 from urllib.parse import unquote
 
 import pytest
+import torch
 
 from conftest import small_recipe
 from nelbo import data, pretrained
@@ -196,6 +197,13 @@ def test_a_result_alone_says_what_it_cannot_show_and_which_command_can(measured)
 
 
 HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+def test_a_page_of_very_many_images_leaves_their_table_out_and_says_so(measured):
+    """Kills: a page that grows with the data."""
+    images = {name: torch.ones(20_000) for name in ("bits_per_dim", "se")}
+    text = page(Reported(parse(json.loads(measured[1].to_json())), {"id": images["se"], **images}))
+    assert "too long for a page" in check_whole(text).words
 
 
 def test_names_are_text_whatever_they_are(measured):

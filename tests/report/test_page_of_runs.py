@@ -228,6 +228,7 @@ def test_the_command_writes_the_page_and_names_it(nelbo, folder, tmp_path):
         ("none.json", "page.html", "cannot read the result"),
         ("images.csv", "page.html", "is no JSON"),
         ("empty", "page.html", "is no run"),
+        ("foreign", "page.html", r"another library.*nelbo report result\.json"),
         ("unmeasured", "page.html", r"was not measured yet: nelbo evaluate .*result\.json"),
         ("result.json", "empty", "is a folder: name a file in it"),
         ("result.json", "none/page.html", "its folder does not exist"),
@@ -236,6 +237,8 @@ def test_the_command_writes_the_page_and_names_it(nelbo, folder, tmp_path):
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(nelbo, folder, source, output, message):
     (folder / "empty").mkdir()
     (folder / "unmeasured").mkdir()
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "model_index.json").write_text("{}")
     (folder / "model.safetensors").rename(folder / "unmeasured" / "model.safetensors")
     code, out, err = nelbo("report", folder / source, "-o", folder / output)
     assert (code, out) == (2, "")

@@ -167,10 +167,10 @@ def test_over_log_snr_every_bit_is_kept_and_what_is_infinite_left_out():
     """Kills: groups of the t of another axis, a column that is not thinned with the others."""
     given = steps(200)
     log_snr = (9 - 18 * np.arange(200) / 199).tolist()
-    points = replace(given, log_snr=[*log_snr[:-1], None]).grouped("log SNR")
-    assert points.count.sum() == 199
-    assert points.count @ points.bits == pytest.approx(sum(given.bits[:-1]), rel=1e-12)
-    assert (points.first[0], points.last[-1]) == (1, 199)
+    points = replace(given, log_snr=[None, *log_snr[1:-1], None]).grouped("log SNR")
+    assert points.count.sum() == 198
+    assert points.count @ points.bits == pytest.approx(sum(given.bits[1:-1]), rel=1e-12)
+    assert (points.first[0], points.last[-1]) == (2, 199)
     assert (points.last - points.first + 1 == points.count).all()
     for x, first, last in zip(points.x, points.first, points.last, strict=True):
         assert x == pytest.approx(np.mean(log_snr[first - 1 : last]), rel=1e-12)

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -24,6 +25,8 @@ from nelbo.report.page.training import training
 from nelbo.report.result import Result
 
 __all__ = ["Reported", "environment", "page"]
+
+MOST_IMAGES = 10_000  # whose table is in a page, at some 90 bytes each
 
 
 @final
@@ -63,6 +66,7 @@ def page(found: Reported) -> str:
     plots = plots_of(result, found.images)
     unit = plots.unit
     whole = json.dumps(result.tree, allow_nan=False, separators=(",", ":"))
+    long = found.images is not None and len(found.images["id"]) > MOST_IMAGES
     packed = gzip.compress(whole.encode(), mtime=0)
     return (
         environment()
@@ -89,9 +93,10 @@ def page(found: Reported) -> str:
             else None,
             training=training(found.log),
             pictures=found.pictures,
-            why_not=found.why_not,
+            why_not=defaultdict(lambda: "It was not given.", found.why_not),
             settings=settings(result, found.recipe),
-            csv=None if found.images is None else f"data:text/csv,{quote(_csv(found.images), ',')}",
+            csv=None if long or found.images is None else _csv(found.images),
+            long=long,
             json=whole.replace("<", "\\u003c"),
             packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
         )
@@ -99,10 +104,10 @@ def page(found: Reported) -> str:
 
 
 def _csv(columns: Mapping[str, Tensor]) -> str:
-    """As `nelbo evaluate --per-image` writes it."""
+    """A link to what `nelbo evaluate --per-image` writes."""
     text = StringIO()
     print(",".join(columns), file=text)
     lists = [column.tolist() for column in columns.values()]
     for row in zip(*lists, strict=True):
         print(",".join("" if x != x else repr(x) for x in row), file=text)
-    return text.getvalue()
+    return f"data:text/csv,{quote(text.getvalue(), ',')}"

@@ -67,13 +67,14 @@ def chart(
     rows: Sequence[Sequence[str]],
     points: Sequence[tuple[float, float]],
     view: str = "",
+    title: str | None = None,
 ) -> Chart:
     """The figure's title, axis labels, remarks and caption become text; its label what is read out.
 
-    points: (x, y) of each row, in the data's coordinates.
+    points: (x, y) of each row, in the data's coordinates; title: another than the figure's.
     """
     (axes,) = figure.axes
-    title, notes = axes.get_title("left"), figure.get_supxlabel().replace("\n", " ")
+    title, notes = title or axes.get_title("left"), figure.get_supxlabel().replace("\n", " ")
     x, y = axes.get_xlabel(), axes.get_ylabel()
     remarks = [text.get_text() for text in axes.texts]
     for text in list(axes.texts):

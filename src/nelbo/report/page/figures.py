@@ -45,6 +45,7 @@ def _bits(steps: BitsPerStep, unit: str, over: Axis) -> Chart:
         rows,
         list(zip(points.x, points.bits, strict=True)),
         VIEWS[over],
+        "The term of each step",
     )
 
 
@@ -92,6 +93,7 @@ def histogram(found: BitsPerImage, unit: str) -> Chart:
             for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
         ],
         list(zip(centres.tolist(), counts.tolist(), strict=True)),
+        title="How the images spread",
     )
 
 

@@ -11,6 +11,7 @@ __all__ = ["Row", "settings"]
 Row = tuple[str, str, str]
 """(setting, value, source)."""
 
+FROM = {"sha256": "its weights", "weights": "its weights", "steps": "the evaluation"}
 OWN = ("sources", "options")  # told by the rows themselves
 
 
@@ -20,7 +21,10 @@ def settings(
     """Groups of rows; recipe: what the run was trained by, where it is known."""
     sources = result.model.get("sources")
     model = {key: value for key, value in result.model.items() if key not in OWN}
-    groups = [("Model", _rows(model, "its recipe" if sources is None else "its files"))]
+    usual = "its recipe" if sources is None else "its files"
+    groups = [
+        ("Model", [(name, value, FROM.get(name, of)) for name, value, of in _rows(model, usual)])
+    ]
     if sources is not None:
         told = [
             (

@@ -90,6 +90,11 @@ def measured(source: str | Path) -> tuple[Result, dict[str, Tensor] | None]:
 
 
 def _of_run(folder: Path) -> Result:
+    if not pretrained.says_all(folder):
+        raise BadInput(
+            f"{folder} is a model of another library, whose page is that of a result alone: "
+            f"nelbo evaluate {folder} --data SPEC --json {RESULT}, and nelbo report {RESULT}"
+        )
     if not (folder / checkpoint.NAME).is_file():
         pretrained.file_of(folder)  # says what the folder is not
     path = folder / RESULT
