@@ -131,9 +131,10 @@ def _lead(ranking: Ranking) -> str:
     best, second = ranking.entries[:2]
     found = ranking.between(best, second)
     how = "paired by image" if found.paired else "as of separate images"
+    above = f"{0.0 - found.mean.mean:.4f} {plus_minus(found.mean.half_width())} above it"
     return (
-        f"{best.name} has the lowest bound. The next, {second.name}, is {-found.mean.mean:.4f} "
-        f"{plus_minus(found.mean.half_width())} above it (95 %, {how}): {_said(found)}"
+        f"{best.name} has the lowest bound. The next, {second.name}, is {above} (95 %, {how}): "
+        f"{_said(found)}"
     )
 
 
@@ -190,7 +191,7 @@ def _above(ranking: Ranking, entry: Entry) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
+    return f"{value + 0.0:+.4f}".replace("-", "−")  # -0.0 + 0.0 is 0.0
 
 
 def _steps(entry: Entry) -> str:
@@ -202,8 +203,8 @@ def _steps(entry: Entry) -> str:
 
 
 def _strip(value: float, half: float | None, low: float, high: float) -> Strip:
-    room, wide = (high - low) or 1.0, half or 0.0
-    return tuple(100 * x / room for x in (value - wide - low, 2 * wide, value - low))  # type: ignore[return-value]
+    percent, wide = 100 / ((high - low) or 1.0), half or 0.0
+    return percent * (value - wide - low), percent * 2 * wide, percent * (value - low)
 
 
 def _verdicts(found: Sequence[Difference]) -> list[Verdict]:
