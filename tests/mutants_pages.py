@@ -89,7 +89,7 @@ PAGES = [
         "gaussian/reverse.py",
         "return self.predict(x_t, t).x_0",
         "return self.predict(x_t, (t - 1).clamp(min=1)).x_0",
-        (f"{RUNS}the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say[gaussian]",),
+        (f"{RUNS}the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say[levels]",),
     ),
     (
         "a mean level that counts from 1",

@@ -12,8 +12,9 @@ from PIL import Image
 from test_page import WHY, Page, check_whole
 
 import nelbo
-from conftest import changed, small_recipe
+from conftest import PLAIN, VDM, changed, small_recipe
 from nelbo import data, pretrained
+from nelbo import recipe as recipes
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
@@ -80,12 +81,17 @@ def test_samples_on_their_way_end_as_the_samples_that_sample_draws(kind, run, vd
     assert (drawn(strip[-1].png)[0][:8] == levels[0, 0].numpy()).all()
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "vdm", "zero"])
-def test_the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say(
-    kind, run, vdm_run, zero_run, test_images
-):
+RECIPES = {
+    "levels": small_recipe(),
+    "clipped": small_recipe(**PLAIN, **{"chain.clip": True}),
+    "vdm": changed("digits-vdm", VDM),
+}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say(kind, test_images):
     """Kills: x0-hat of another t, or before the clip."""
-    model = pretrained.load({"gaussian": run, "vdm": vdm_run, "zero": zero_run}[kind])
+    model = recipes.build(RECIPES[kind], (1, 8, 8), 17)
     x_0 = model.x_0(test_images.levels, torch.float64)
     for t in (2, model.T // 2, model.T):
         time = constant_time(t, x_0)

@@ -1,6 +1,5 @@
 """Where every figure of a page is from: settings with their source, digests, versions."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ Row = tuple[str, str, str]
 """(setting, value, source)."""
 
 FROM = {"sha256": "its weights", "weights": "its weights", "steps": "the evaluation"}
+LONGEST = 400  # letters of a list that are shown; all of it is in the JSON
 OWN = ("sources", "options")  # told by the rows themselves
 
 
@@ -61,7 +61,9 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, list | dict):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= 400 else f"{text[:400]} …"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        text = ("; " if value and isinstance(value[0], Mapping) else ", ").join(map(_text, value))
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
     return str(value)
