@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from browser import started
 from nelbo import recipe as recipes
 from nelbo.__main__ import main
 from nelbo.recipe import Recipe
@@ -127,3 +128,10 @@ def zero_run(tmp_path_factory):
     from nelbo.tasks.train import train
 
     return train(small_recipe(**PLAIN), tmp_path_factory.mktemp("runs") / "zero")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium, one for the tests of a module."""
+    with started() as found:
+        yield found

@@ -29,10 +29,12 @@ import pytest
 import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
+from mutants_comparison import COMPARISON
 from mutants_density import DENSITY
 from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
+from mutants_pages import PAGES
 from mutants_person import PERSON
 from mutants_trainers import TRAINERS
 
@@ -543,7 +545,17 @@ MUTANTS = [
     ),
     *(
         Mutant(*row)
-        for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *PERSON, *TRAINERS)
+        for row in (
+            *FOLDERS,
+            *MEASURING,
+            *MODELS,
+            *CATEGORICAL,
+            *DENSITY,
+            *PERSON,
+            *TRAINERS,
+            *PAGES,
+            *COMPARISON,
+        )
     ),
 ]
 

@@ -440,4 +440,11 @@ MEASURING = [
         "if False:",
         (f"{RECORD}another_plan_is_refused_by_its_first_difference",),
     ),
+    (
+        "the term of t itself counted as paid before x_t is known",
+        "measure/distortion.py",
+        "paid[middle + 1]",
+        "paid[middle]",
+        ("tests/measure/test_distortion.py::test_the_rate_of_each_t_is_what_all_larger_t_cost",),
+    ),
 ]

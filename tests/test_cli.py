@@ -231,13 +231,13 @@ def test_demo_makes_every_file_that_it_names(nelbo, recipe_file, tmp_path):
     code, out, _ = nelbo("demo", "--recipe", recipe_file(**{"chain.schedule.T": 20}), "-o", folder)
     assert code == 0
     made = {"model.safetensors", "log.jsonl", "speed.jsonl"}
-    made |= {"result.json", "samples.png", "report.html"}
+    made |= {"result.json", "images.csv", "samples.png", "report.html"}
     assert {path.name for path in folder.iterdir()} == made
     assert all(str(folder / name) in out.splitlines() for name in made)
     assert "4.0875" in out  # log2 17
     assert "2.4244" in out  # the histogram of each pixel
     page = (folder / "report.html").read_text()
-    assert not re.search(r'src="(?!data:)|href="(?!#)|url\((?!#)', page)
+    assert not re.search(r'src="(?!data:)|href="(?!#|data:)|url\((?!#)', page)
     embedded = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
     assert json.loads(embedded[1]) == json.loads((folder / "result.json").read_text())
     check_refusal(nelbo, tmp_path, 2, "exists already", "demo", "-o", folder)

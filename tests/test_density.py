@@ -15,6 +15,7 @@ from nelbo.gaussian.controls import AffineControl
 from nelbo.metrics import BitsPerDim
 from nelbo.report import BITS, Unit, per_image
 from nelbo.report.evaluation_plots import plots_of
+from nelbo.report.result import parse
 from nelbo.tasks.compare import compare
 from nelbo.types import Grid, Reals
 
@@ -141,7 +142,7 @@ def test_results_keep_their_unit_through_every_door(tmp_path):
         found = per_image.read(path)
         assert list(found) == ["id", "nats_per_dim", "se", "L_T", "L_mid", "L_0"]
         assert torch.equal(found["nats_per_dim"], result.per_image.total / 2)
-    plots = plots_of(result)
+    plots = plots_of(parse(tree), result.per_image.columns())
     assert (plots.unit, plots.rate_distortion.levels) == ("nats/dim", None)
     first = plots.rate_distortion
     wanted = math.sqrt(float(result.distortion.squared_error[0]) / 2)

@@ -1,10 +1,9 @@
 """The page of `nelbo derive --html` and docs/derivation.md, both written from the lines."""
 
 import html.parser
-import json
+import itertools
 import re
-import shutil
-import subprocess
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from browser import SCHEMES, WIDTHS, visiting
 from nelbo.bound.derivation import FALSE_LINES, LINES, Status
 from nelbo.data import load
 from nelbo.gaussian.mistakes import CLAMPED
@@ -139,57 +139,55 @@ def test_the_document_has_every_line():
         assert f"\n### {line.label}\n\n$$\n{line.latex}\n$$\n" in text
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-MEASURE = """<script>addEventListener("load", () => {
-  const box = e => { const r = e.getBoundingClientRect(); return [r.width, r.height]; };
-  const all = s => [...document.querySelectorAll(s)].map(box);
-  const clipped = [...document.querySelectorAll("td.value *")]
-    .filter(e => e.getBoundingClientRect().right > innerWidth).length;
-  document.title = JSON.stringify({math: all("math"), sum: all("munderover"), svg: all("svg"),
-    clipped, wide: document.documentElement.scrollWidth - innerWidth});
-});</script></body>"""
+SIZES = """selector => [...document.querySelectorAll(selector)]
+  .map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])"""
+CLIPPED = """[...document.querySelectorAll("td.value *")]
+  .filter(e => e.getBoundingClientRect().right > innerWidth).length"""
 
 
-def chromium(*arguments):
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    done = subprocess.run(
-        [CHROMIUM, *options, "--window-size=1400,5200", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
-def test_a_browser_draws_formulas_values_and_pictures(derivation, tmp_path):
-    """Kills: MathML that a browser does not know, pictures of no size, a page wider than it is."""
+@pytest.fixture
+def opened(derivation, browser, tmp_path):
     path = tmp_path / "page.html"
-    path.write_text(derivation.page().replace("</body>", MEASURE))
-    dom = chromium("--dump-dom", path.as_uri())
-    seen = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1]))
-    assert len(seen["math"]) == len(LABELS)
-    assert all(width > 60 and height > 12 for width, height in seen["math"])
-    # a fraction is two lines high: it is set, not run together
-    assert sum(height > 30 for _, height in seen["math"]) >= 15
-    assert all(height > 20 for _, height in seen["sum"])
-    assert all(width > 300 and height > 150 for width, height in seen["svg"])
-    assert seen["wide"] <= 0
-    assert seen["clipped"] == 0
+    path.write_text(derivation.page())
+    with visiting(browser, path) as visit:
+        yield visit
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
-def test_a_screenshot_shows_colour_and_ink(exact, tmp_path):
-    """Kills: a page that is blank without a network."""
-    page, shot = tmp_path / "page.html", tmp_path / "page.png"
-    page.write_text(exact.page())
-    chromium(f"--screenshot={shot}", page.as_uri())
-    pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
-    assert pixels.shape == (5200, 1400, 3)
+def test_a_browser_draws_formulas_values_and_pictures(opened):
+    """Kills: MathML that a browser does not know, pictures of no size, a value cut off."""
+    sizes = {name: opened.page.evaluate(SIZES, name) for name in ("math", "munderover", "svg")}
+    assert opened.complaints == []
+    assert len(sizes["math"]) == len(LABELS)
+    assert all(width > 60 and height > 12 for width, height in sizes["math"])
+    # a fraction is two lines high: it is set, not run together
+    assert sum(height > 30 for _, height in sizes["math"]) >= 15
+    assert all(height > 20 for _, height in sizes["munderover"])
+    assert all(width > 300 and height > 150 for width, height in sizes["svg"])
+    assert opened.page.evaluate(CLIPPED) == 0
+
+
+@pytest.mark.browser
+def test_everybody_can_read_it_wide_or_narrow_in_the_light_or_in_the_dark(opened):
+    """Kills: a table wider than a telephone, black ink on black, a formula no key can scroll."""
+    for width, scheme in itertools.product(WIDTHS, SCHEMES):
+        opened.resize(width)
+        opened.page.emulate_media(color_scheme=scheme)
+        assert opened.overflow() <= 0
+        assert opened.violations() == []
+        assert min(opened.contrast("svg text").values()) > 4.5
+    assert opened.complaints == []
+
+
+@pytest.mark.browser
+def test_a_screenshot_shows_colour_and_ink(exact, browser, tmp_path):
+    """Kills: a page that is blank without a network or without scripts."""
+    path = tmp_path / "page.html"
+    path.write_text(exact.page())
+    with visiting(browser, path, javascript=False) as visit:
+        shot = visit.page.screenshot(full_page=True)
+    pixels = np.asarray(Image.open(BytesIO(shot)).convert("RGB")).astype(int)
+    assert pixels.shape[1] == 1440
     assert (pixels.max(2) < 120).sum() > 20_000
     for colour in (BLUE, ORANGE, GREEN):  # the pictures
         wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]

@@ -14,7 +14,12 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-QUICK = {"evaluate": ("--budget", 2000), "improve": ("--budget", 4000), "sample": ("--steps", 5)}
+QUICK = {
+    "evaluate": ("--budget", 2000),
+    "improve": ("--budget", 4000),
+    "sample": ("--steps", 5),
+    "report": ("--samples", 0),
+}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

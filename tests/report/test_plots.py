@@ -2,6 +2,7 @@
 
 import math
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -14,9 +15,11 @@ from nelbo.report.plots import (
     BitsPerImage,
     BitsPerStep,
     Plots,
+    Rate,
     RateDistortion,
     RunningEstimate,
     bits_per_step,
+    cumulative_rate,
     per_image_histogram,
     rate_distortion,
     running_estimate,
@@ -44,6 +47,7 @@ def plots(seed=0):
     bits = generator.normal(1.8, 0.3, 200)
     return Plots(
         steps(300, seed),
+        Rate([2, 100, 300], [1.5, 0.8, 0.1], 1.8),
         RateDistortion([0.1, 0.8, 1.5], [60.0, 12.5, 1.0], 256),
         BitsPerImage(bits.tolist(), [0.1] * 199 + [None], float(bits.mean()), 0.02),
         RunningEstimate([100, 200, 400], [1.9, 1.7, 1.8], [None, 0.2, 0.1]),
@@ -93,11 +97,11 @@ def test_each_step_is_drawn_with_its_interval_where_there_are_few():
         assert drawn[t] == pytest.approx((bits - Z * se, bits + Z * se), rel=1e-12)
 
 
-@pytest.mark.parametrize("log_t", [False, True])
+@pytest.mark.parametrize("over", ["t", "log t"])
 @pytest.mark.parametrize("T", [61, 1000])
-def test_many_steps_become_at_most_60_means_that_keep_every_bit(T, log_t):
+def test_many_steps_become_at_most_60_means_that_keep_every_bit(T, over):
     given = steps(T)
-    figure = bits_per_step(given, log_t=log_t)
+    figure = bits_per_step(given, over=over)
     x, y = curves(figure)
     assert len(x) <= 60
     assert x[0] == 1
@@ -106,7 +110,7 @@ def test_many_steps_become_at_most_60_means_that_keep_every_bit(T, log_t):
     assert counts.sum() == T
     assert counts @ y == pytest.approx(sum(given.bits), rel=1e-12)
     assert f"up to {counts.max()} neighbouring t" in texts(figure)
-    assert figure.axes[0].get_xscale() == ("log" if log_t else "linear")
+    assert figure.axes[0].get_xscale() == ("log" if over == "log t" else "linear")
 
 
 def widths(centres):
@@ -157,6 +161,31 @@ def test_points_at_or_below_zero_are_counted_in_the_caption():
     level = bits_per_step(BitsPerStep([2, 3], [-0.1, 0.0], [None, None], False))
     assert level.axes[0].get_yscale() == "linear"
     assert "not shown" not in texts(level)
+
+
+def test_over_log_snr_every_bit_is_kept_and_what_is_infinite_left_out():
+    """Kills: groups of the t of another axis, a column that is not thinned with the others."""
+    given = steps(200)
+    log_snr = (9 - 18 * np.arange(200) / 199).tolist()
+    points = replace(given, log_snr=[None, *log_snr[1:-1], None]).grouped("log SNR")
+    assert points.count.sum() == 198
+    assert points.count @ points.bits == pytest.approx(sum(given.bits[1:-1]), rel=1e-12)
+    assert (points.first[0], points.last[-1]) == (2, 199)
+    assert (points.last - points.first + 1 == points.count).all()
+    for x, first, last in zip(points.x, points.first, points.last, strict=True):
+        assert x == pytest.approx(np.mean(log_snr[first - 1 : last]), rel=1e-12)
+    figure = bits_per_step(replace(given, log_snr=log_snr), over="log SNR")
+    left, right = figure.axes[0].get_xlim()
+    assert left > 9 > -9 > right
+    with pytest.raises(BadInput, match="no log SNR"):
+        given.grouped("log SNR")
+
+
+def test_the_rate_is_drawn_as_given_below_the_whole_bound():
+    figure = cumulative_rate(plots().rate)
+    x, y = curves(figure)
+    assert (x.tolist(), y.tolist()) == (plots().rate.t, plots().rate.rate)
+    assert "1.8000" in texts(figure)
 
 
 def test_rate_and_distortion_are_drawn_as_given():
@@ -211,7 +240,13 @@ def test_a_first_look_that_knows_nothing_does_not_flatten_the_others():
 
 FILES = [
     f"{name}.{kind}"
-    for name in ("bits_per_step", "rate_distortion", "per_image_histogram", "running_estimate")
+    for name in (
+        "bits_per_step",
+        "cumulative_rate",
+        "rate_distortion",
+        "per_image_histogram",
+        "running_estimate",
+    )
     for kind in ("png", "svg")
 ]
 
@@ -253,7 +288,7 @@ def test_files_open_and_carry_alternative_text_but_no_date(written):
 def test_what_is_not_there_is_not_plotted(tmp_path):
     assert write_plots(Plots(), tmp_path) == []
     given = Plots(rate_distortion=plots().rate_distortion)
-    assert [path.name for path in write_plots(given, tmp_path)] == FILES[2:4]
+    assert [path.name for path in write_plots(given, tmp_path)] == FILES[4:6]
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -261,7 +296,7 @@ def test_what_is_not_there_is_not_plotted(tmp_path):
     "figure",
     [
         lambda: bits_per_step(BitsPerStep([1], [0.5], [None], True)),
-        lambda: bits_per_step(BitsPerStep([7], [0.5], [0.1], True), log_t=True),
+        lambda: bits_per_step(BitsPerStep([7], [0.5], [0.1], True), over="log t"),
         lambda: rate_distortion(RateDistortion([0.0], [0.0], 2)),
         lambda: per_image_histogram(BitsPerImage([1.0], [None], 1.0, None)),
         lambda: running_estimate(RunningEstimate([1], [1.0], [None])),
@@ -286,6 +321,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
         (BitsPerStep, ([1, 2], [1.0], [None, None], False)),
         (BitsPerStep, ([2, 1], [1.0, 1.0], [None, None], False)),
         (BitsPerStep, ([0, 1], [1.0, 1.0], [None, None], False)),
+        (BitsPerStep, ([1], [1.0], [None], False, [])),
+        (Rate, ([], [], 1.0)),
+        (Rate, ([2, 1], [1.0, 1.0], 1.0)),
         (RateDistortion, ([], [], 256)),
         (RateDistortion, ([1.0], [1.0], 1)),
         (BitsPerImage, ([], [], 1.0, None)),
@@ -303,6 +341,8 @@ def test_nothing_is_made_of_empty_or_ragged_input(make, arguments):
     [
         (BitsPerStep, ([1], [math.nan], [None], False)),
         (BitsPerStep, ([1], [1.0], [math.inf], False)),
+        (Rate, ([1], [math.nan], 1.0)),
+        (Rate, ([1], [1.0], math.inf)),
         (RateDistortion, ([1.0], [math.nan], 256)),
         (BitsPerImage, ([math.inf], [None], 1.0, None)),
         (BitsPerImage, ([1.0], [None], math.nan, None)),

@@ -224,7 +224,7 @@ def test_the_json_has_every_key_and_its_terms_add_up(run, test_images):
     assert set(tree) == {
         "schema", "bits_per_dim", "ci95", "ci95_monte_carlo", "nats_per_image", "terms",
         "per_step", "images", "dims", "network_evaluations", "seconds", "estimator", "model",
-        "data", "environment", "command",
+        "data", "environment", "command", "rate_distortion", "looks",
     }  # fmt: skip
     assert set(tree["model"]) >= {
         "name", "sha256", "weights", "T", "steps", "schedule", "parametrization", "variance",
@@ -252,6 +252,29 @@ def test_per_step_means_add_up_to_the_terms_when_every_t_is_asked(run, test_imag
     by_t = {step.t: step.mean for step in result.per_step}
     assert by_t.pop(1) == pytest.approx(result.terms["L_0"][0].mean, rel=1e-12)
     assert sum(by_t.values()) == pytest.approx(result.terms["L_mid"][0].mean, rel=1e-12)
+
+
+def test_the_rate_at_t_is_what_all_larger_t_have_cost(run, test_images):
+    """Kills: L_T forgotten, the term of t itself counted, an error where none was asked for."""
+    model = pretrained.load(run).every(20)
+    results = [
+        json.loads(
+            evaluate(model, test_images.first(4), exhaustive=True, distortion=distortion).to_json()
+        )
+        for distortion in (False, True)
+    ]
+    for tree, known in zip(results, (False, True), strict=True):
+        by_t = {step["t"]: step["bits_per_dim"] for step in tree["per_step"]}
+        assert [point["t"] for point in tree["rate_distortion"]] == list(range(2, 21))
+        for point in tree["rate_distortion"]:
+            larger = sum(bits for t, bits in by_t.items() if t > point["t"])
+            wanted = tree["terms"]["L_T"]["bits_per_dim"] + larger
+            assert point["bits_per_dim"] == pytest.approx(wanted, rel=1e-9)
+            assert (point["rmse"] is not None) == known
+        snr = [step["log_snr"] for step in tree["per_step"]]
+        assert snr == model.log_snr[1:].tolist()
+        assert tree["looks"][-1]["network_evaluations"] == tree["network_evaluations"]
+        assert tree["looks"][-1]["bits_per_dim"] == pytest.approx(tree["bits_per_dim"], rel=1e-12)
 
 
 def test_a_value_that_is_not_finite_stops_the_evaluation_by_name(run, test_images):

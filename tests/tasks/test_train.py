@@ -39,6 +39,20 @@ def test_training_by_the_bound_lowers_it(tmp_path):
     assert log[-1]["loss"] < start - 0.5
 
 
+def test_the_losses_of_the_quarters_of_the_chain_make_the_loss(tmp_path):
+    """Four rows of sixteen in each quarter, spread evenly. Kills: nats told as bits, t from 0."""
+    folder = train(small_recipe(**{"training.steps": 1}), tmp_path / "run")
+    entry = json.loads((folder / "log.jsonl").read_text())
+    assert len(set(entry["loss_by_quarter"])) == 4
+    assert sum(entry["loss_by_quarter"]) / 4 == pytest.approx(entry["loss"], rel=1e-5)
+    train(
+        small_recipe(**{"training.steps": 1, "chain.schedule.T": 2}),
+        tmp_path / "short",
+    )
+    entry = json.loads((tmp_path / "short" / "log.jsonl").read_text())
+    assert [x is None for x in entry["loss_by_quarter"]] == [False, True, False, True]
+
+
 def test_l_simple_trains_the_control(tmp_path):
     changes = {
         "chain.parametrization": "eps",

@@ -123,6 +123,12 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         log_pi = torch.log_softmax(by_level, dim=-1)
         return pad(log_pi, (0, transition.K - self.levels), value=-math.inf)
 
+    def x_0_hat(self, x_t: Batch, t: Time) -> Float[Tensor, "B *dims"]:
+        """The mean level under p_theta(x_0 | x_t)."""
+        log_probs = self.x_0(self.log_pi(x_t, t), x_t, t).log_probs[..., : self.levels]
+        levels = torch.arange(self.levels, device=x_t.device, dtype=log_probs.dtype)
+        return log_probs.exp() @ levels
+
     def averaged(self, log_pi: Float[Tensor, "B *dims K"], x_t: Batch, t: Time) -> Categorical:
         """p_theta(x_{t-1} | x_t) for this pi, t >= 2."""
         before = self.q.transition.log_mix_bar(log_pi, t - 1)

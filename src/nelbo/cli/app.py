@@ -57,6 +57,7 @@ def root(
     nelbo compare runs/a runs/b                   which is better, paired, with intervals
     nelbo improve runs/digits -o runs/better      a better bound from the same weights
     nelbo sample runs/digits -o samples.png
+    nelbo report runs/digits -o report.html       the result as a page to look at
     nelbo derive runs/digits                      every line of the derivation, with its value
     """
     set_manner(Manner(quiet, verbose, not no_color))

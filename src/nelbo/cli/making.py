@@ -1,4 +1,4 @@
-"""Commands that make things: demo, train, sample, improve."""
+"""Commands that make things: demo, train, sample, report, improve."""
 
 import shlex
 from enum import StrEnum
@@ -31,7 +31,7 @@ from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import BadInput
 
-__all__ = ["demo", "improve", "sample", "train"]
+__all__ = ["demo", "improve", "report", "sample", "train"]
 
 
 class Track(StrEnum):
@@ -188,6 +188,68 @@ def sample(
     with bars() as start:
         levels = run(found, count, seed=seed, progress=start(f"sample {found.name}", "steps"))
     name_made([files.write(output, encode(levels, n))])
+
+
+@app.command()
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|RESULT.json...",
+            help="A run folder with a result.json, or a result alone; several are compared.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="An .html file; default report.html, or comparison.html."
+        ),
+    ] = None,
+    per_image: Annotated[
+        Path | None, typer.Option(help="The result's table of images; default RUN/images.csv.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=0, help="How many to draw; default 64, fewer of large images.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Write a result as one page to look at, or several beside each other: a file, no network.
+
+    Several are paired by image where each has its table of images beside it.
+
+    \b
+    nelbo report runs/digits -o report.html
+    nelbo report result.json --per-image images.csv -o report.html
+    nelbo report runs/digits runs/digits-ddpm -o comparison.html
+    """
+    from nelbo import files
+    from nelbo.tasks.report import comparison
+    from nelbo.tasks.report import report as run
+
+    several = len(sources) > 1
+    output = output or Path("comparison.html" if several else "report.html")
+    check_folders(("--output", output))
+    if output.is_dir():
+        raise BadInput(f"{output} is a folder: name a file in it")
+    if several:
+        if per_image is not None or samples:
+            raise BadInput(
+                "--per-image and --samples are of one result: of several, put each table beside "
+                "its result, as result.csv beside result.json"
+            )
+        print(files.write(output, comparison(sources).encode()))
+        return
+    with bars() as start:
+        page = run(
+            sources[0],
+            images=per_image,
+            samples=samples,
+            seed=seed,
+            device=str(find_device(device)),
+            progress=start("samples", "steps"),
+        )
+    print(files.write(output, page.encode()))
 
 
 @app.command()

@@ -123,7 +123,7 @@ def evaluate(
             exhaustive=exhaustive,
             seed=seed,
             batch_size=batch_size,
-            distortion=plots is not None,
+            distortion=True,
             record=record,
             processes=processes,
             command=command(),
@@ -306,8 +306,10 @@ def _write(
     if plots is not None:
         from nelbo.report.evaluation_plots import plots_of
         from nelbo.report.plots import write_plots
+        from nelbo.report.result import parse
 
-        made += write_plots(plots_of(result), plots)
+        drawn = plots_of(parse(result.to_dict()), result.per_image.columns())
+        made += write_plots(drawn, plots)
     name_made([*made, *([] if record is None else [record])], stdout=json != "-")
 
 

@@ -351,19 +351,23 @@ class ContinuousGaussian(nn.Module):
 
     def along(self, schedule: Schedule) -> Chain[Gaussian]:
         """As `chain`, of a schedule on the curve, such as a sub-chain of a chain's."""
-        q, emission = GaussianForward(schedule), self.emission
-        p = GaussianReverse(
+        p, emission = self.reverse(schedule), self.emission
+        if isinstance(emission, Decoder):
+            return Chain(p.q, p)
+        return Chain(p.q, LikelihoodDecoded(p, emission))
+
+    def reverse(self, schedule: Schedule) -> GaussianReverse:
+        """Its steps, and x0-hat."""
+        emission = self.emission
+        return GaussianReverse(
             self.network,
-            q,
+            GaussianForward(schedule),
             parametrization=self.parametrization,
             variance=small(schedule, math.exp(-float(schedule.log_snr[1]))),
             decoder=emission if isinstance(emission, Decoder) else Density(),
             time_input=TIME_INPUTS["log-snr"],
             clip=self.clip,
         )
-        if isinstance(emission, Decoder):
-            return Chain(q, p)
-        return Chain(q, LikelihoodDecoded(p, emission))
 
 
 def training_loss(

@@ -85,6 +85,10 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
     def decoder(self, x_1: Batch) -> Distribution:
         return self.emission(self.predict(x_1, constant_time(1, x_1)))
 
+    def x_0_hat(self, x_t: Batch, t: Time) -> Batch:
+        """What the network expects of x_0."""
+        return self.predict(x_t, t).x_0
+
     def output(self, x_t: Batch, t: Time) -> tuple[Output, Output]:
         """The network's output at (x_t, t), in x_t's dtype: (the prediction's, the variance's).
 

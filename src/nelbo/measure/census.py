@@ -42,7 +42,7 @@ class Census:
         self.moments.update(torch.ones(self.images, dtype=torch.int64), self.draws.mean(1))
         self.sums: list[Tensor] = []
         self.variances: list[Tensor] = []
-        self.distortion = Distortion(self.T) if distortion else None
+        self.distortion, self.along = distortion, Distortion(self.T)
         size = max(1, ROUND // max(self.T - 1, 1))
         chunks = torch.split(torch.arange(self.images), size) if self.T > 1 else ()
         for number, chunk in enumerate(chunks):
@@ -57,10 +57,9 @@ class Census:
         self, asking: Asking, stage: int, chunk: Int64[Tensor, " n"]
     ) -> Float64[Tensor, "transitions n"]:
         rows = every_time(self.T, len(chunk), int(chunk[0]))
-        reply = asking.later(stage, rows, [[]], self.distortion is not None)
-        if self.distortion is not None and reply[2].shape[1]:
-            part = rows.weight / self.times
-            self.distortion.update(rows.t, part, reply[0][:, 0], reply[2][:, 0])
+        reply = asking.later(stage, rows, [[]], self.distortion)
+        error = reply[2][:, 0] if self.distortion and reply[2].shape[1] else None
+        self.along.update(rows.t, rows.weight / self.times, reply[0][:, 0], error)
         return reply[0][:, 0].reshape(-1, len(chunk))
 
     def _take(self, values: Float64[Tensor, "times transitions n"]) -> None:
@@ -96,11 +95,11 @@ class Census:
         """L of each image."""
         return self.L_T() + self.later() + self.first()
 
-    def distortions(self) -> Curve | None:
-        """The rate-distortion curve, where it was asked for and the model has one."""
-        if self.distortion is None or not self.distortion.sums[:, 0].any():
+    def curve(self) -> Curve | None:
+        """Rate over t, with distortion where it was asked for and the model has one."""
+        if not self.sums:
             return None
-        return self.distortion.curve(float(self.prior.mean()), self.images)
+        return self.along.curve(float(self.prior.mean()), self.images)
 
     def steps(self) -> list[Step]:
         """The term of each t over the images, with its standard error."""

@@ -232,15 +232,17 @@ class Sampling:
         found = clustered_means(torch.cat(t), torch.cat(images), values)
         return [Step(*step) for step in found]
 
-    def distortions(self, model: int = 0) -> Curve | None:
-        """The rate-distortion curve, where it was asked for and the model has one."""
-        if not self.rows or len(self.replies[0]) < 3 or self.replies[0][2].shape[1] <= model:
+    def curve(self, model: int = 0) -> Curve | None:
+        """Rate over t, with distortion where it was asked for and the model has one."""
+        if not self.rows:
             return None
         sums = Distortion(self.T)
         strata = self.surveys[-1].strata
         for rows, reply in zip(self.rows, self.replies, strict=True):
             part = len(rows) / len(self.asking.images) / strata
-            sums.update(rows.t, part * rows.weight, reply[0][:, model], reply[2][:, model])
+            known = len(reply) == 3 and reply[2].shape[1] > model
+            error = reply[2][:, model] if known else None
+            sums.update(rows.t, part * rows.weight, reply[0][:, model], error)
         return sums.curve(float(self.prior[:, model].mean()), len(self.asking.images))
 
     def _controls(self, contexts: Sequence[Tensor | None]) -> list[list[Control]]:

@@ -86,6 +86,7 @@ class _Family:
             context=partial(frozen_logits, schedule, grid) if few else None,
             controls=partial(controls, schedule, grid),
             squared_error=GaussianForward(schedule).squared_error,
+            x_0_hat=self.fixed.reverse(schedule).x_0_hat,
             apart=_apart(self.trained),
             inner=self.trained.network,
         )

@@ -96,6 +96,7 @@ def gaussian_model(
         context=_context(schedule, grid, decoder),
         controls=partial(controls, schedule, grid),
         squared_error=q.squared_error,
+        x_0_hat=p.x_0_hat,
         log_snr=schedule.log_snr,
     )
 

@@ -63,6 +63,9 @@ class Model:
     with the help of `context(decoder, x_1)`, what the network says of the images at t = 1;
     `squared_error(q, p, t)` is |x_0 - x0-hat|^2, read off the two conditionals of x_{t-1}.
 
+    To look at: `x_0_hat(x_t, t)` is what the network expects of x_0, as the chain sees data, or of
+    its level where the chain's states are levels.
+
     In continuous time: `discretize` makes the chain of any number of steps, `limit` the model of
     infinitely many in their place, whose L_{t-1} is what `transition(x_0, t, noise)` gives and not
     its chain's. `apart` are groups of the network's weights whose gradients are of a kind of their
@@ -86,6 +89,7 @@ class Model:
     context: Callable[[Any, Batch], Tensor] | None = None
     controls: Callable[[Tensor, Tensor | None], list[Control]] = lambda levels, context: []
     squared_error: Callable[[Any, Any, Time], Nats] | None = None
+    x_0_hat: Callable[[Batch, Time], Batch] | None = None
     discretize: Callable[[int], "Model"] | None = None
     limit: Callable[[], "Model"] | None = None
     transition: Callable[[Batch, Time, Noise], Nats] | None = None

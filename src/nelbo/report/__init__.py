@@ -4,9 +4,10 @@ from nelbo.report.comparison import Comparison, Side
 from nelbo.report.derivation import ChainDerivation, Derivation, markdown
 from nelbo.report.evaluation import Curve, Evaluation, Look, Step, environment
 from nelbo.report.improvement import BeforeAfter
-from nelbo.report.page import page
+from nelbo.report.page import Picture, Pictures, Reported, comparison_page, page
 from nelbo.report.per_image import PerImage
-from nelbo.report.pictures import picture_grid
+from nelbo.report.pictures import picture_grid, picture_sheet
+from nelbo.report.ranking import Ranking, rank
 from nelbo.report.unit import BITS, Unit, bits_per_dim
 
 __all__ = [
@@ -19,12 +20,19 @@ __all__ = [
     "Evaluation",
     "Look",
     "PerImage",
+    "Picture",
+    "Pictures",
+    "Ranking",
+    "Reported",
     "Side",
     "Step",
     "Unit",
     "bits_per_dim",
+    "comparison_page",
     "environment",
     "markdown",
     "page",
     "picture_grid",
+    "picture_sheet",
+    "rank",
 ]

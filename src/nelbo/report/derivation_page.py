@@ -2,7 +2,6 @@
 
 import html
 import re
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nelbo.bound.derivation import Line, Row, Valuation
+from nelbo.report.svg import OUTSIDE, inline_svg
 
 if TYPE_CHECKING:
     from nelbo.report.derivation import Derivation
@@ -20,8 +20,17 @@ __all__ = ["derivation_page", "mathml"]
 # Okabe and Ito: told apart without colour vision
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#c9ced6"
 INDEX = re.compile(r"(?<=[xLE])_([01]:T|t-1|[0-9Ttq])")
+VARIABLES = {
+    "#000000": "currentColor",
+    "#333333": "currentColor",
+    BLUE.lower(): "var(--blue)",
+    ORANGE.lower(): "var(--orange)",
+    GREEN.lower(): "var(--green)",
+    GREY: "var(--grey)",
+}
+"""What a colour of a picture is called in the page, which may be light or dark."""
+HUES = re.compile("|".join(VARIABLES))
 MOST_BARS = 40  # steps that a picture can show one by one
-OUTSIDE = re.compile(r'<metadata>.*?</metadata>|\sxmlns(:xlink)?="[^"]*"', re.DOTALL)
 
 
 def derivation_page(derivation: "Derivation") -> str:
@@ -43,8 +52,14 @@ def derivation_page(derivation: "Derivation") -> str:
         shown_value=shown_value,
         mathml=mathml,
         typeset=typeset,
-        gaps=[_svg(_gap(v)) for v in valuations],
-        telescopes=[_svg(_telescope(v)) for v in valuations],
+        gaps=[
+            _svg(_gap(v), f"gap-{i}", "minus the log of the mean weight of K paths")
+            for i, v in enumerate(valuations)
+        ],
+        telescopes=[
+            _svg(_telescope(v), f"telescope-{i}", "what each t adds and takes away")
+            for i, v in enumerate(valuations)
+        ],
     )
 
 
@@ -135,12 +150,9 @@ def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _svg(figure: Figure) -> str:
-    """The figure as SVG markup for an HTML page: no dates, no namespaces, text as text."""
-    import matplotlib
-
-    buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "nelbo", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue().decode()
-    return OUTSIDE.sub("", text[text.index("<svg") :])
+def _svg(figure: Figure, name: str, label: str) -> str:
+    """The figure in the page's own colours, with what is read out in its place."""
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set_visible(False)
+    bare = HUES.sub(lambda hue: VARIABLES[hue[0]], inline_svg(figure, name))
+    return bare.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)

@@ -1,6 +1,7 @@
 """The bound of a data set as people and programs read it, in the unit that its data have."""
 
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,12 +65,13 @@ class Look:
 class Curve:
     """What has been paid before x_t is known, and how far x0-hat(x_t) then is from x_0.
 
-    rate is L_T + the sum of L_{s-1} over s > t, squared_error |x_0 - x0-hat|^2; both per image.
+    rate is L_T + the sum of L_{s-1} over s > t, squared_error |x_0 - x0-hat|^2, None where it was
+    not asked for or the chain has no x0-hat; both per image.
     """
 
     t: Int64[Tensor, " points"]
     rate: Float64[Tensor, " points"]
-    squared_error: Float64[Tensor, " points"]
+    squared_error: Float64[Tensor, " points"] | None
 
 
 @final
@@ -78,7 +80,7 @@ class Evaluation:
     """The bound of a data set under a model, by term, with two intervals.
 
     Means are nats per image. Of each pair the first is for images like these, the second for
-    exactly these.
+    exactly these. log_snr is that of t = 0..T, where the chain has one.
     """
 
     total: Mean
@@ -98,6 +100,7 @@ class Evaluation:
     environment: Mapping[str, Any]
     command: str
     unit: Unit = BITS
+    log_snr: Float64[Tensor, " steps"] | None = None
 
     @property
     def per_dim(self) -> float:
@@ -139,8 +142,18 @@ class Evaluation:
                     "t": step.t,
                     self.unit.key: self._per_dim(step.mean),
                     "se": self._per_dim(step.se),
+                    **self._log_snr(step.t),
                 }
                 for step in self.per_step
+            ],
+            "rate_distortion": None if self.distortion is None else self._curve(self.distortion),
+            "looks": [
+                {
+                    "network_evaluations": look.evaluations,
+                    self.unit.key: self._per_dim(look.mean.mean),
+                    "ci95_monte_carlo": self._interval(look.mean),
+                }
+                for look in self.looks
             ],
             "images": self.images,
             "dims": self.dims,
@@ -205,6 +218,32 @@ class Evaluation:
 
     def _per_dim(self, nats: float | None) -> float | None:
         return None if nats is None else self.unit.per_dim(nats, self.dims)
+
+    def _log_snr(self, t: int) -> dict[str, float | None]:
+        """Of a chain that has one; None where it is infinite."""
+        if self.log_snr is None:
+            return {}
+        value = float(self.log_snr[t])
+        return {"log_snr": value if math.isfinite(value) else None}
+
+    def _curve(self, curve: Curve) -> list[dict[str, Any]]:
+        """Reconstruction errors in levels, the grid's width over n - 1; in their own unit without.
+
+        None where they are not known.
+        """
+        level = 1.0
+        if self.data["levels"] is not None:
+            lo, hi = self.data["grid"]
+            level = (hi - lo) / (self.data["levels"] - 1)
+        errors = [None] * len(curve.t) if curve.squared_error is None else curve.squared_error
+        return [
+            {
+                "t": t,
+                self.unit.key: self._per_dim(rate),
+                "rmse": None if error is None else math.sqrt(float(error) / self.dims) / level,
+            }
+            for t, rate, error in zip(curve.t.tolist(), curve.rate.tolist(), errors, strict=True)
+        ]
 
     def _interval(self, mean: Mean) -> list[float] | None:
         interval = mean.interval()

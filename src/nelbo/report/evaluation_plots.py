@@ -1,53 +1,70 @@
-"""What an evaluation's plots show: its numbers in its unit, and levels."""
+"""What an evaluation's plots show, of its JSON object and its table of images."""
 
-import math
+from collections.abc import Mapping
 
-from nelbo.report.evaluation import Curve, Evaluation
-from nelbo.report.plots import BitsPerImage, BitsPerStep, Plots, RateDistortion, RunningEstimate
+from torch import Tensor
+
+from nelbo.report.plotted import (
+    BitsPerImage,
+    BitsPerStep,
+    Plots,
+    Rate,
+    RateDistortion,
+    RunningEstimate,
+)
+from nelbo.report.result import Result
 
 __all__ = ["plots_of"]
 
 
-def plots_of(result: Evaluation) -> Plots:
-    """Bits per t, rate against distortion, bits per image, and the running estimate."""
-    steps = result.per_step
-    table = result.per_image
-    exhaustive = result.estimator["name"] == "exhaustive"
+def plots_of(result: Result, images: Mapping[str, Tensor] | None = None) -> Plots:
+    """Bits per t, the rate over t and against distortion, bits per image, the running estimate.
+
+    images: the columns of a per-image table, where there is one.
+    """
+    points, looks = result.rate, result.looks
+    errors = [point.rmse for point in points if point.rmse is not None]
+    whole = bool(points) and len(errors) == len(points)
+    rate = [point.rate for point in points]
     return Plots(
-        bits_per_step=BitsPerStep(
-            t=[step.t for step in steps],
-            bits=[_per_dim(result, step.mean) for step in steps],
-            se=[None if step.se is None else _per_dim(result, step.se) for step in steps],
-            same_images=exhaustive,
-        ),
-        rate_distortion=None if result.distortion is None else _curve(result, result.distortion),
-        per_image_histogram=BitsPerImage(
-            bits=[_per_dim(result, x) for x in table.total.tolist()],
-            se=[_per_dim(result, x) for x in table.se.tolist()],
-            mean=result.per_dim,
-            half_width=result.half_width(result.total),
-        ),
+        bits_per_step=_steps(result) if result.steps else None,
+        rate=_rate(result) if points else None,
+        rate_distortion=RateDistortion(rate, errors, result.levels) if whole else None,
+        per_image_histogram=None if images is None else _images(result, images),
         running_estimate=RunningEstimate(
-            evaluations=[look.evaluations for look in result.looks],
-            bits=[_per_dim(result, look.mean.mean) for look in result.looks],
-            half_width=[result.half_width(look.mean) for look in result.looks],
-        ),
+            evaluations=[look.evaluations for look in looks],
+            bits=[look.value for look in looks],
+            half_width=[look.half for look in looks],
+        )
+        if looks
+        else None,
         unit=result.unit.name,
     )
 
 
-def _per_dim(result: Evaluation, nats: float) -> float:
-    return result.unit.per_dim(nats, result.dims)
+def _rate(result: Result) -> Rate:
+    """With its end, t = 1, where all but L_0 is paid."""
+    L_T, later, _ = result.terms
+    end = [(1, L_T.value + later.value)] if result.rate[0].t > 1 else []
+    t, rate = zip(*end, *((point.t, point.rate) for point in result.rate), strict=True)
+    return Rate(t, rate, result.value)
 
 
-def _curve(result: Evaluation, curve: Curve) -> RateDistortion:
-    """Reconstruction errors in levels, the grid's width over n - 1; in their own unit without."""
-    levels, level = result.data["levels"], 1.0
-    if levels is not None:
-        lo, hi = result.data["grid"]
-        level = (hi - lo) / (levels - 1)
-    return RateDistortion(
-        rate=[_per_dim(result, rate) for rate in curve.rate.tolist()],
-        rmse=[math.sqrt(x / result.dims) / level for x in curve.squared_error.tolist()],
-        levels=levels,
+def _steps(result: Result) -> BitsPerStep:
+    steps = result.steps
+    return BitsPerStep(
+        t=[step.t for step in steps],
+        bits=[step.value for step in steps],
+        se=[step.se for step in steps],
+        same_images=result.estimator["name"] == "exhaustive",
+        log_snr=[step.log_snr for step in steps] if result.has_log_snr else None,
+    )
+
+
+def _images(result: Result, columns: Mapping[str, Tensor]) -> BitsPerImage:
+    return BitsPerImage(
+        bits=columns[result.unit.key].tolist(),
+        se=columns["se"].tolist(),
+        mean=result.value,
+        half_width=result.half,
     )

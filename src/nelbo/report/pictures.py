@@ -8,7 +8,9 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["picture_grid"]
+__all__ = ["picture_grid", "picture_sheet"]
+
+MOST = 64  # pixels of an image's side in a sheet
 
 
 def picture_grid(levels: Int[Tensor, "N C H W"], n: int, scale: int = 1) -> bytes:
@@ -30,3 +32,30 @@ def picture_grid(levels: Int[Tensor, "N C H W"], n: int, scale: int = 1) -> byte
     buffer = BytesIO()
     picture.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def picture_sheet(levels: Int[Tensor, "N C H W"], n: int, columns: int) -> bytes:
+    """A small PNG of the images row by row, a pixel each, with nothing between them.
+
+    Images wider or higher than 64 pixels are averaged over squares, to no more than that.
+    """
+    levels = _small(levels)
+    count, channels, height, width = levels.shape
+    rows, gap = math.ceil(count / columns), max(1, width // 8)
+    size = (rows * (height + gap) - gap, columns * (width + gap) - gap)
+    canvas = torch.zeros(channels + 1, *size, dtype=torch.uint8)
+    for number, image in enumerate((levels * 255.0 / (n - 1)).round().to(torch.uint8)):
+        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
+        canvas[:channels, top : top + height, left : left + width] = image
+        canvas[channels, top : top + height, left : left + width] = 255
+    picture = Image.fromarray(canvas.permute(1, 2, 0).numpy(), "LA" if channels == 1 else "RGBA")
+    buffer = BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _small(levels: Int[Tensor, "N C H W"]) -> Int[Tensor, "N C h w"]:
+    factor = -(-max(levels.shape[-2:]) // MOST)
+    if factor == 1:
+        return levels
+    return torch.nn.functional.avg_pool2d(levels.double(), factor).round().to(levels.dtype)

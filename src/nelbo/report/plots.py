@@ -15,17 +15,19 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from nelbo import files
 from nelbo.errors import BadInput
 from nelbo.report.plotted import (
+    Axis,
     BitsPerImage,
     BitsPerStep,
     Plots,
+    Rate,
     RateDistortion,
     RunningEstimate,
+    Values,
 )
 from nelbo.report.unit import BITS
 
@@ -33,22 +35,27 @@ __all__ = [
     "BitsPerImage",
     "BitsPerStep",
     "Plots",
+    "Rate",
     "RateDistortion",
     "RunningEstimate",
+    "band",
     "bits_per_step",
+    "cumulative_rate",
+    "histogram_edges",
+    "house_style",
     "per_image_histogram",
+    "plain_figure",
+    "power",
     "rate_distortion",
     "running_estimate",
     "write_plots",
 ]
 
-Values = NDArray[np.float64]
-
 # Okabe and Ito: told apart without colour vision
-BLUE, ORANGE = "#0072B2", "#D55E00"
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+BROWN = "#8C6D1F"  # ours, for a fifth
 INK, PALE = "#333333", "#666666"
 SIZE, DPI = (6.4, 4.0), 150  # inches
-MOST_POINTS = 60  # of a curve over t: more are noise to the eye
 MOST_BARS, FEWEST_BARS = 60, 5
 DECADES = 1e7  # of bits per step that are shown: what is less adds up to nothing
 NORMAL = float(ndtri(0.975))
@@ -69,7 +76,7 @@ STYLE: dict[str, Any] = {
 }
 
 
-def write_plots(plots: Plots, folder: str | Path, *, log_t: bool = False) -> list[Path]:
+def write_plots(plots: Plots, folder: str | Path, *, over: Axis = "t") -> list[Path]:
     """Writes NAME.png (150 dpi) and NAME.svg of each plot that is there; their paths.
 
     NAME is the plot's name in `Plots`. The folder is made if need be, files of those names are
@@ -83,7 +90,9 @@ def write_plots(plots: Plots, folder: str | Path, *, log_t: bool = False) -> lis
     figures: dict[str, Figure] = {}
     unit = plots.unit
     if plots.bits_per_step is not None:
-        figures["bits_per_step"] = bits_per_step(plots.bits_per_step, unit, log_t=log_t)
+        figures["bits_per_step"] = bits_per_step(plots.bits_per_step, unit, over=over)
+    if plots.rate is not None:
+        figures["cumulative_rate"] = cumulative_rate(plots.rate, unit)
     if plots.rate_distortion is not None:
         figures["rate_distortion"] = rate_distortion(plots.rate_distortion, unit)
     if plots.per_image_histogram is not None:
@@ -102,58 +111,92 @@ def write_plots(plots: Plots, folder: str | Path, *, log_t: bool = False) -> lis
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Ours on top of matplotlib's own, whatever the user's matplotlibrc says."""
     with style.context(["default", STYLE]):
         yield
 
 
-@_style()
-def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, log_t: bool = False) -> Figure:
-    """The term of each t on a log axis with a 95 % band; at most 60 points, of neighbouring t.
+@house_style()
+def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, over: Axis = "t") -> Figure:
+    """The term of each t on a log axis with a 95 % band, as `steps.grouped(over)` has it.
 
-    A point of several t is their mean. With the same images at every t its error is the mean of
-    theirs, an upper bound. Else it is the root of their sum of squares over their number, or,
-    where one is not known, what the scatter of the terms tells, their slope counted as noise.
+    Log SNR falls to the right, as along the chain.
     """
-    t, bits, se, count = _grouped(steps, log_t)
+    points = steps.grouped(over)
+    x, bits, half = points.x, points.bits, NORMAL * points.se
     title = f"Where the {_measure(unit)} are: the term of each step"
-    figure, axes = _figure(title, "t", f"{unit} per step")
-    if log_t:
-        axes.set_xscale("log")
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
-    positive, floor, half = bits > 0, -np.inf, NORMAL * se
+    figure, axes = plain_figure(title, "t" if over == "log t" else over, f"{unit} per step")
+    _axis_of_steps(axes, over)
+    positive, floor = bits > 0, -np.inf
     if positive.any():
         floor = max(bits[positive].min() / 3, bits.max() / DECADES)
         axes.set_yscale("log", nonpositive="mask")
+        axes.yaxis.set(major_formatter=power, minor_formatter="")
         axes.set_ylim(floor, np.nanmax([bits, bits + half]) * 2)
-    first = int(t[0] == 1)
+    first = int(points.first[0] == 1)
     if first:
-        _band(axes, t[:1], bits[:1], half[:1], floor, ORANGE)
+        band(axes, x[:1], bits[:1], half[:1], floor, ORANGE)
         _remark(axes, "◆ L₀ at t = 1")
-    _band(axes, t[first:], bits[first:], half[first:], floor)
-    notes = ["Band and bars: 95 %."] if (~np.isnan(se)).any() else []
-    if count.max() > 1:
-        notes.append(f"Each point is the mean of up to {count.max()} neighbouring t.")
+    band(axes, x[first:], bits[first:], half[first:], floor)
+    notes = ["Band and bars: 95 %."] if (~np.isnan(half)).any() else []
+    if points.count.max() > 1:
+        notes.append(f"Each point is the mean of up to {points.count.max()} neighbouring t.")
     if (below := bits < floor).any():
-        notes.append(f"Below the axis and not shown: {below.sum()} of {len(t)} points.")
+        notes.append(f"Below the axis and not shown: {below.sum()} of {len(x)} points.")
     _caption(figure, notes)
+    largest = bits.argmax()
     figure.set_label(
         f"{_measure(unit).capitalize()} per dimension of the term of each step over "
         f"t = {steps.t[0]} to {steps.t[-1]}; the largest point is {bits.max():.3g} "
-        f"at t = {t[bits.argmax()]:.0f}."
+        f"at t = {(points.first[largest] + points.last[largest]) / 2:.0f}."
     )
     return figure
 
 
-@_style()
+def _axis_of_steps(axes: Axes, over: Axis) -> None:
+    if over == "log t":
+        axes.set_xscale("log")
+        axes.xaxis.set(major_formatter="{x:,.0f}", minor_formatter="")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
+    if over == "log SNR":
+        axes.invert_xaxis()
+
+
+def power(value: float, position: int | None = None) -> str:
+    """10⁻⁵, and what is no longer than that as it is."""
+    exponent = round(np.log10(value))
+    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value:g}" if -3 <= exponent <= 3 else f"10{digits}"
+
+
+@house_style()
+def cumulative_rate(rate: Rate, unit: str = BITS.name) -> Figure:
+    """What was paid before x_t was known, over t; it falls from the bound to L_T."""
+    t, paid = np.asarray(rate.t, np.float64), np.asarray(rate.rate, np.float64)
+    figure, axes = plain_figure(
+        "What has been paid when x_t is known", "t", f"rate: {unit} paid so far"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
+    axes.axhline(rate.bound, color=ORANGE, lw=1, ls="--", zorder=1)
+    axes.plot(t, paid, "o-", color=BLUE, markersize=3.5, lw=1.2)
+    _remark(axes, f"the whole bound {rate.bound:.4f}")
+    _caption(figure, ["Read from right to left, as the chain is run back."])
+    figure.set_label(
+        f"Rate over t: {paid[-1]:.3g} {unit} before x at t = {rate.t[-1]} is known, {paid[0]:.3g} "
+        f"at t = {rate.t[0]}, of {rate.bound:.4f} in all."
+    )
+    return figure
+
+
+@house_style()
 def rate_distortion(curve: RateDistortion, unit: str = BITS.name) -> Figure:
     """The error of x0-hat, in levels where the data have them, against what was paid so far."""
     rate, rmse = np.asarray(curve.rate, np.float64), np.asarray(curve.rmse, np.float64)
     levels = curve.levels
     scale = "in the data's unit" if levels is None else f"levels, 0 to {levels - 1}"
-    figure, axes = _figure(
+    figure, axes = plain_figure(
         "Rate and distortion along the reverse chain",
         f"rate: {unit} paid so far",
         f"RMSE of x̂₀ ({scale})",
@@ -170,14 +213,13 @@ def rate_distortion(curve: RateDistortion, unit: str = BITS.name) -> Figure:
     return figure
 
 
-@_style()
+@house_style()
 def per_image_histogram(images: BitsPerImage, unit: str = BITS.name) -> Figure:
     """How many images have how much per dimension, with the mean and its 95 % interval marked."""
     bits = np.asarray(images.bits, np.float64)
     se = np.array([x for x in images.se if x is not None and x == x], np.float64)
-    figure, axes = _figure("Image by image", f"{unit} of an image", "images")
-    bars = len(np.histogram_bin_edges(bits, "fd")) - 1 if np.ptp(bits) > 0 else 1
-    axes.hist(bits, int(np.clip(bars, FEWEST_BARS, MOST_BARS)), color=BLUE, ec="white", lw=0.5)
+    figure, axes = plain_figure("Image by image", f"{unit} of an image", "images")
+    axes.hist(bits, histogram_edges(bits).tolist(), color=BLUE, ec="white", lw=0.5)
     half = np.nan if images.half_width is None else images.half_width
     if half == half:
         axes.axvspan(images.mean - half, images.mean + half, color=ORANGE, alpha=0.3, lw=0)
@@ -197,18 +239,24 @@ def per_image_histogram(images: BitsPerImage, unit: str = BITS.name) -> Figure:
     return figure
 
 
-@_style()
+def histogram_edges(bits: Values) -> Values:
+    """Where the bars begin and end (Freedman and Diaconis 1981), 5 to 60 of them."""
+    bars = len(np.histogram_bin_edges(bits, "fd")) - 1 if np.ptp(bits) > 0 else 1
+    return np.histogram_bin_edges(bits, int(np.clip(bars, FEWEST_BARS, MOST_BARS)))
+
+
+@house_style()
 def running_estimate(looks: RunningEstimate, unit: str = BITS.name) -> Figure:
     """The estimate with its 95 % Monte Carlo band against network evaluations, on a log axis."""
     evaluations, bits = (np.asarray(x, np.float64) for x in (looks.evaluations, looks.bits))
     half = np.asarray(looks.half_width, np.float64)
-    figure, axes = _figure("The estimate as it was paid for", "network evaluations", unit)
+    figure, axes = plain_figure("The estimate as it was paid for", "network evaluations", unit)
     axes.set_xscale("log")
     axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(evaluations[0] / 1.2, evaluations[-1] * 1.2)
     axes.axhline(bits[-1], color=ORANGE, lw=1, ls="--", zorder=1)
-    _band(axes, evaluations, bits, half)
+    band(axes, evaluations, bits, half)
     # The first looks know little of their own error: their bands would flatten all the others.
     usual = half <= 10 * np.nanmin(half, initial=np.inf)
     ends = np.concatenate([bits, (bits - half)[usual], (bits + half)[usual]])
@@ -226,31 +274,7 @@ def _measure(unit: str) -> str:
     return unit.partition("/")[0]
 
 
-def _grouped(steps: BitsPerStep, log_t: bool) -> tuple[Values, Values, Values, NDArray[np.int64]]:
-    """(t, bits, se, how many t) of each point; t = 1 is another kind of term and stands alone."""
-    t = np.asarray(steps.t, np.float64)
-    bits, se = np.asarray(steps.bits, np.float64), np.asarray(steps.se, np.float64)
-    if len(t) <= MOST_POINTS:
-        return t, bits, se, np.ones(len(t), np.int64)
-    first = int(t[0] == 1)
-    place = np.log(t) if log_t else t
-    # negative at t = 1, which so falls before the first group
-    share = (place - place[first]) / (place[-1] - place[first])
-    group = 1 + np.minimum(np.floor(share * (MOST_POINTS - first)), MOST_POINTS - first - 1)
-    _, members, count = np.unique(group, return_inverse=True, return_counts=True)
-
-    def mean(values: Values) -> Values:
-        return np.bincount(members, values) / count
-
-    centre = mean(bits)
-    if steps.same_images:
-        return mean(t), centre, mean(se), count
-    scatter = np.sqrt(mean((bits - centre[members]) ** 2) / np.where(count > 1, count - 1, np.nan))
-    error = np.sqrt(mean(se**2) / count)
-    return mean(t), centre, np.where(np.isnan(error), scatter, error), count
-
-
-def _band(
+def band(
     axes: Axes, x: Values, y: Values, half: Values, floor: float = -np.inf, colour: str = BLUE
 ) -> None:
     """The curve and its band y ± half; a bar where no neighbour knows its half either."""
@@ -262,7 +286,8 @@ def _band(
     axes.plot(x, y, "D-" if colour == ORANGE else "o-", color=colour, markersize=3.5, lw=1.2)
 
 
-def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+def plain_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """A figure with room for a remark under its title."""
     figure = Figure(figsize=SIZE)
     axes = figure.subplots()
     axes.set_title(title, pad=20)
@@ -286,7 +311,7 @@ def _caption(figure: Figure, notes: Sequence[str]) -> None:
     figure.supxlabel(textwrap.fill(" ".join(notes), 105), x=0.01, ha="left", fontsize=8, color=PALE)
 
 
-@_style()
+@house_style()
 def _drawn(figure: Figure, kind: str) -> bytes:
     """The file's bytes: no date, no version, the alternative text as its title."""
     dropped = {"svg": ("Date", "Creator"), "png": ("Software",)}[kind]

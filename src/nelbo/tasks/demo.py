@@ -1,6 +1,5 @@
 """The main job, end to end: train, evaluate, sample, and set the figure beside simple codes."""
 
-import json
 import lzma
 import math
 from collections.abc import Callable, Sequence
@@ -13,8 +12,9 @@ import numpy as np
 from nelbo import files, pretrained, recipe
 from nelbo.data import Images, load
 from nelbo.recipe import Recipe
-from nelbo.report import Evaluation, page, picture_grid
+from nelbo.report import Evaluation, per_image, picture_grid
 from nelbo.tasks.evaluate import evaluate
+from nelbo.tasks.report import IMAGES, RESULT, report
 from nelbo.tasks.sample import sample
 from nelbo.tasks.train import LOG, SPEED, train
 
@@ -61,13 +61,13 @@ def demo(
     rows.append((f"{result.model['name']}, T = {result.model['T']}", _figure(result)))
     model = pretrained.load(folder)
     levels = sample(model, SAMPLES, progress=progress("sample", "steps"))
-    log = [json.loads(line) for line in (folder / LOG).read_text("utf-8").splitlines()]
-    html = page(result, picture_grid(levels, model.grid.n, scale=2), log, rows)
+    html = report(folder, table=rows, progress=progress("report", "steps"))
     made = [
         folder / "model.safetensors",
         folder / LOG,
         folder / SPEED,
-        folder / "result.json",
+        folder / RESULT,
+        folder / IMAGES,
         files.write(folder / "samples.png", picture_grid(levels, model.grid.n, scale=8)),
         files.write(folder / "report.html", html.encode()),
     ]
@@ -82,12 +82,18 @@ def _splits(choices: Recipe) -> tuple[Images, Images]:
 def _run(
     choices: Recipe, folder: Path, test: Images, command: str, progress: Progress
 ) -> Evaluation:
-    """Trains into the folder, evaluates on the test images, writes result.json."""
+    """Trains into the folder, evaluates on the test images, writes the result."""
     train(choices, folder, progress=progress(f"train {choices.name}", "steps"))
     model = pretrained.load(folder)
-    measured = progress(f"evaluate {choices.name}", "evaluations")
-    result = evaluate(model, test, command=command, progress=measured)
-    files.write(folder / "result.json", result.to_json().encode())
+    result = evaluate(
+        model,
+        test,
+        distortion=True,
+        command=command,
+        progress=progress(f"evaluate {choices.name}", "evaluations"),
+    )
+    files.write(folder / RESULT, result.to_json().encode())
+    per_image.write(result.per_image, folder / IMAGES)
     return result
 
 

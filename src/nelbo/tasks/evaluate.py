@@ -79,7 +79,7 @@ def evaluate(
             unit=asking.unit,
         ),
         looks=found.looks,
-        distortion=found.distortions(),
+        distortion=found.curve(),
         images=len(images),
         dims=model.dims,
         network_evaluations=asking.done,
@@ -90,6 +90,7 @@ def evaluate(
         environment=report.environment(model.device, model.dtype, processes.size),
         command=command,
         unit=asking.unit,
+        log_snr=model.log_snr,
     )
 
 

@@ -1,6 +1,6 @@
 """Exact ancestral samples: x_T from the prior, every step drawn, x_0 drawn from the decoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from nelbo.errors import BadInput, NonFinite
 from nelbo.model import Model
 from nelbo.networks.mode import evaluating
 from nelbo.report import picture_grid
+from nelbo.types import Batch
 
-__all__ = ["Progress", "encoder", "sample"]
+__all__ = ["Progress", "ancestral", "encoder", "sample"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, "")."""
@@ -38,21 +39,35 @@ def sample(
         BadInput: count < 1.
         NonFinite: the network gave NaN or infinity; the message names t and the samples.
     """
+    last = torch.empty(0)
+    for t, x_t in ancestral(model, count, seed=seed):
+        progress(model.T - t, model.T, "")
+        last = x_t
+    return model.levels(last).cpu()
+
+
+def ancestral(model: Model, count: int, *, seed: int = 0) -> Iterator[tuple[int, Batch]]:
+    """(t, x_t) of `count` draws along the reverse chain, t = T..0, as `sample` takes them.
+
+    Raises:
+        BadInput: count < 1.
+        NonFinite: the network gave NaN or infinity; the message names t and the samples.
+    """
     if count < 1:
         raise BadInput(f"the number of samples must be at least 1; got {count}")
     noise = KeyedNoise.of(seed, torch.arange(count))
-    with evaluating(model.network), torch.inference_mode():
-        like = torch.empty(count, *model.shape, device=model.device)
-        x = model.chain.p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
-        for t in range(model.T, 0, -1):
-            time = constant_time(t, x)
+    like = torch.empty(count, *model.shape, device=model.device)
+    x = model.chain.p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
+    yield model.T, x
+    for t in range(model.T, 0, -1):
+        time = constant_time(t, x)
+        with evaluating(model.network), torch.inference_mode():
             conditional = model.chain.p.step(x, time) if t > 1 else model.chain.p.decoder(x)
             x = conditional.sample(noise.at(time))
-            progress(model.T - t + 1, model.T, "")
-            if not x.isfinite().all():
-                bad = (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
-                raise NonFinite(f"samples {bad[:5]} are not finite at t = {t} (rank 0)")
-    return model.levels(x).cpu()
+        if not x.isfinite().all():
+            bad = (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
+            raise NonFinite(f"samples {bad[:5]} are not finite at t = {t} (rank 0)")
+        yield t - 1, x
 
 
 def encoder(path: Path) -> Callable[[Tensor, int], bytes]:

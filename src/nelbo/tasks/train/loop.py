@@ -74,8 +74,7 @@ class Loop:
         while position.step < self.choice.steps and not self._enough():
             value, norm, stop = self._step(position.step)
             position.step += 1
-            before = position.smoothed
-            position.smoothed = value if before is None else 0.98 * before + 0.02 * value
+            position.smoothed = _smoothed(position.smoothed, value)
             if position.step % logs.EVERY == 0 or position.step == self.choice.steps:
                 self._record(norm)
             if stop:
@@ -108,7 +107,17 @@ class Loop:
             raise NonFinite(self._where(self._gradient(), step, t, index, bad))
         if times.learns:
             times.update(t, losses.cpu())
+        self._quarters(t, losses)
         return bits_per_dim(value, 1) if self.objective.nats else value, norm, stop
+
+    def _quarters(self, t: Time, losses: Nats) -> None:
+        """Smooths the mean loss of the t in each quarter of 1..T, where the batch has some."""
+        position, means = self.state.position, losses.double().cpu() / self.model.dims
+        quarter = 4 * (t - 1) // self.model.T
+        found = [float(means[quarter == q].mean()) for q in range(4)]
+        told = [bits_per_dim(x, 1) if self.objective.nats else x for x in found]
+        pairs = zip(position.by_quarter, told, strict=True)
+        position.by_quarter = tuple(a if b != b else _smoothed(a, b) for a, b in pairs)
 
     def _part(self, step: int, index: Int64[Tensor, " b"], t: Time, weight: Tensor | None) -> Nats:
         """Adds the gradient of these rows' share of the loss; their losses."""
@@ -169,6 +178,7 @@ class Loop:
         entry = {
             "step": position.step,
             "loss": position.smoothed,
+            "loss_by_quarter": position.by_quarter,
             "unit": self.objective.unit,
             "gradient_norm": norm,
             "learning_rate": self.state.learner.rate(position.step),
@@ -243,6 +253,10 @@ class Loop:
             f"nelbo train --resume {self.folder.path} goes on",
             number,
         )
+
+
+def _smoothed(before: float | None, value: float) -> float:
+    return value if before is None else 0.98 * before + 0.02 * value
 
 
 def _at(weight: Tensor | None, part: Tensor) -> Tensor | None:

@@ -26,12 +26,14 @@ __all__ = ["Position", "State", "require_same"]
 class Position:
     """How far a run has come.
 
-    smoothed: the loss; best: the step with the best held-out bound, and that bound in bits/dim;
-    worse: measurements since then; measured: the step of the last one.
+    smoothed: the loss; by_quarter: that of the t in each quarter of 1..T, None where it has none;
+    best: the step with the best held-out bound, and that bound in bits/dim; worse: measurements
+    since then; measured: the step of the last one.
     """
 
     step: int = 0
     smoothed: float | None = None
+    by_quarter: tuple[float | None, ...] = (None,) * 4
     best: tuple[int, float] | None = None
     worse: int = 0
     measured: int = 0

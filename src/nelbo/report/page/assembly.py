@@ -1,0 +1,113 @@
+"""A result as one self-contained HTML page."""
+
+import base64
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any, final
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from torch import Tensor
+
+from nelbo.report.derivation_page import typeset
+from nelbo.report.evaluation_plots import plots_of
+from nelbo.report.page import figures
+from nelbo.report.page.checks import checks
+from nelbo.report.page.headline import data_name, parts, plus_minus, sentence
+from nelbo.report.page.pictures import Pictures
+from nelbo.report.page.provenance import settings
+from nelbo.report.page.training import training
+from nelbo.report.result import Result
+
+__all__ = ["Reported", "environment", "page"]
+
+MOST_IMAGES = 10_000  # whose table is in a page, at some 90 bytes each
+
+
+@final
+@dataclass(frozen=True)
+class Reported:
+    """What a page is made of; what is not there is said to be missing.
+
+    images: the columns of the per-image table; log: the training log's entries; table: rows of
+    (what, bits/dim), the first one the heading; why_not: by section, why it is not there.
+    """
+
+    result: Result
+    images: Mapping[str, Tensor] | None = None
+    log: Sequence[Mapping[str, Any]] = ()
+    pictures: Pictures = field(default_factory=Pictures)
+    recipe: Mapping[str, Any] | None = None
+    table: Sequence[Sequence[str]] = ()
+    why_not: Mapping[str, str] = field(default_factory=dict)
+
+
+def environment() -> Environment:
+    """The templates: everything is escaped, a name that is not there is an error."""
+    found = Environment(
+        loader=PackageLoader("nelbo.report.page", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters["typeset"] = lambda text: Markup(typeset(text))  # escapes it first
+    return found
+
+
+def page(found: Reported) -> str:
+    """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
+    result = found.result
+    plots = plots_of(result, found.images)
+    unit = plots.unit
+    whole = json.dumps(result.tree, allow_nan=False, separators=(",", ":"))
+    long = found.images is not None and len(found.images["id"]) > MOST_IMAGES
+    packed = gzip.compress(whole.encode(), mtime=0)
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            result=result,
+            headline=f"{result.value:.4f}",
+            plus_minus=plus_minus,
+            data_name=data_name(result),
+            sentence=sentence(result),
+            parts=parts(result),
+            checks=checks(result),
+            table=found.table,
+            bits=figures.bits(plots),
+            rate=figures.rate(plots.rate, unit) if plots.rate else None,
+            distortion=figures.distortion(plots.rate_distortion, unit)
+            if plots.rate_distortion
+            else None,
+            histogram=figures.histogram(plots.per_image_histogram, unit)
+            if plots.per_image_histogram
+            else None,
+            running=figures.running(plots.running_estimate, unit)
+            if plots.running_estimate
+            else None,
+            training=training(found.log),
+            pictures=found.pictures,
+            why_not=defaultdict(lambda: "It was not given.", found.why_not),
+            settings=settings(result, found.recipe),
+            csv=None if long or found.images is None else _csv(found.images),
+            long=long,
+            json=whole.replace("<", "\\u003c"),
+            packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
+        )
+    )
+
+
+def _csv(columns: Mapping[str, Tensor]) -> str:
+    """A link to what `nelbo evaluate --per-image` writes."""
+    text = StringIO()
+    print(",".join(columns), file=text)
+    lists = [column.tolist() for column in columns.values()]
+    for row in zip(*lists, strict=True):
+        print(",".join("" if x != x else repr(x) for x in row), file=text)
+    return f"data:text/csv,{quote(text.getvalue(), ',')}"

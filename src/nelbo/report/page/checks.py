@@ -1,0 +1,158 @@
+"""What should be looked at before a figure is believed, each with what the result says of it."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
+
+from nelbo.report.result import Result
+
+__all__ = ["SMALL_L_T", "Check", "State", "checks"]
+
+SMALL_L_T = 0.01  # per dimension
+FEW = 0.1  # of the steps
+
+
+class State(Enum):
+    """What came of a check: its word and its sign."""
+
+    passed = ("passed", "✓")
+    warning = ("look at this", "!")
+    unknown = ("not known", "?")
+
+    @property
+    def word(self) -> str:
+        """In words, since a colour alone says nothing."""
+        return self.value[0]
+
+    @property
+    def sign(self) -> str:
+        """At a glance."""
+        return self.value[1]
+
+
+@final
+@dataclass(frozen=True)
+class Check:
+    """A question, what came of it, its figure, and a sentence."""
+
+    name: str
+    state: State
+    figure: str
+    why: str
+
+
+def checks(result: Result) -> list[Check]:
+    """In the order of the bound: the chain, its end, the numbers, the estimate."""
+    return [
+        _settings(result),
+        _schedule(result),
+        _end(result),
+        _finite(result),
+        _arithmetic(result),
+        _controls(result),
+        _coverage(result),
+        _precision(result),
+    ]
+
+
+def _settings(result: Result) -> Check:
+    sources = result.model.get("sources")
+    if sources is None:
+        return Check("Settings", State.passed, "all told", "The model's own recipe says each one.")
+    assumed = [
+        name
+        for name, told in sources.items()
+        if told["source"] == "default" and told["changes_bound"]
+    ]
+    if not assumed:
+        why = "Each is from the model's files or was given."
+        return Check("Settings", State.passed, "all told", why)
+    why = f"No file says {', '.join(assumed)}: the usual values were taken."
+    return Check("Settings", State.warning, f"{len(assumed)} assumed", why)
+
+
+def _schedule(result: Result) -> Check:
+    known = [step.log_snr for step in result.steps if step.log_snr is not None]
+    if len(known) < 2:
+        why = "This chain has no log SNR, or one t alone was asked for."
+        return Check("Schedule", State.unknown, "no log SNR", why)
+    falls = all(a > b for a, b in itertools.pairwise(known))
+    figure = f"{known[0]:.1f} to {known[-1]:.1f}".replace("-", "−")
+    why = "log SNR falls at every step that was asked for."
+    if falls:
+        return Check("Schedule", State.passed, figure, why)
+    return Check("Schedule", State.warning, figure, "log SNR rises somewhere along the chain.")
+
+
+def _end(result: Result) -> Check:
+    L_T = result.terms[0].value
+    figure = f"{L_T:.2g} {result.unit.name}"
+    if L_T < SMALL_L_T:
+        return Check("L_T small", State.passed, figure, "The chain ends where its samples begin.")
+    why = "The chain ends before the data are gone: samples start from another noise."
+    return Check("L_T small", State.warning, figure, why)
+
+
+def _finite(result: Result) -> Check:
+    values = [step.value for step in result.steps] + [term.value for term in result.terms]
+    if all(math.isfinite(value) for value in [*values, result.value]):
+        why = "No term of any image was infinite or not a number."
+        return Check("Finite", State.passed, f"{result.images:,} images", why)
+    return Check("Finite", State.warning, "not all", "A term is not finite.")
+
+
+def _arithmetic(result: Result) -> Check:
+    dtype, tf32 = result.environment.get("dtype"), result.environment.get("tf32")
+    if dtype is None:
+        return Check("Arithmetic", State.unknown, "no dtype", "The result does not say.")
+    if dtype in ("float32", "float64") and not tf32:
+        why = "Of the network; sums are float64."
+        return Check("Arithmetic", State.passed, str(dtype), why)
+    figure = f"{dtype}, TF32" if tf32 else str(dtype)
+    why = "The network's own rounding is in the figure; compare with float32."
+    return Check("Arithmetic", State.warning, figure, why)
+
+
+def _controls(result: Result) -> Check:
+    told = result.estimator.get("controls") or []
+    failed = [control for control in told if not control["passed"]]
+    if not told:
+        why = "None was used: every t was asked for, or the chain has none."
+        return Check("Control variates", State.unknown, "none", why)
+    if failed:
+        names = ", ".join(str(control["name"]) for control in failed)
+        why = f"Without {names}: its sum is not what is stated of it. The figure stands."
+        return Check("Control variates", State.warning, f"{len(failed)} left out", why)
+    largest = max(abs(float(control["z"])) for control in told)
+    why = "Their sums are what is stated of them, to the noise."
+    return Check("Control variates", State.passed, f"|z| ≤ {largest:.1f}", why)
+
+
+def _coverage(result: Result) -> Check:
+    steps, asked = int(result.model.get("steps", 0)), len(result.steps)
+    figure = f"{asked:,} of {steps:,} t"
+    if result.estimator["name"] == "exhaustive":
+        return Check("Evaluated t", State.passed, figure, "Every t of every image.")
+    pairs = int(result.tree["network_evaluations"]) / max(result.images * steps, 1)
+    share = f"{100 * pairs:.2g} % of all (image, t) pairs"
+    why = f"{share}; every t had its chance, so nothing is left out."
+    state = State.passed if asked >= FEW * steps else State.warning
+    return Check("Evaluated t", state, figure, why)
+
+
+def _precision(result: Result) -> Check:
+    half = result.half_monte_carlo
+    figure = "± unknown" if half is None else f"± {half:.2g}"
+    wanted, stopped = result.estimator.get("precision"), result.estimator.get("stopped_by")
+    if wanted is None:
+        why = "No precision was asked for: this is what the evaluations gave."
+        return Check("Precision", State.unknown, figure, why)
+    if half is not None and half <= wanted:
+        why = f"± {wanted:g} was asked for (95 %, Monte Carlo)."
+        return Check("Precision", State.passed, figure, why)
+    if stopped is not None and stopped.startswith("a tenth"):
+        why = f"± {wanted:g} was asked for; {stopped} was enough."
+        return Check("Precision", State.passed, figure, why)
+    return Check("Precision", State.warning, figure, f"± {wanted:g} was asked for; {stopped}.")

@@ -1,0 +1,114 @@
+"""The charts of an evaluation, each with the sentence that says what it means."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nelbo.report import plots
+from nelbo.report.page.charts import Chart, chart, shown
+from nelbo.report.plotted import Axis, BitsPerImage, BitsPerStep, Plots, Rate, RateDistortion
+from nelbo.report.plotted import RunningEstimate as Running
+
+__all__ = ["bits", "distortion", "histogram", "rate", "running"]
+
+VIEWS: dict[Axis, str] = {"t": "linear t", "log t": "log t", "log SNR": "log SNR"}
+
+
+def bits(found: Plots) -> list[Chart]:
+    """The term of each t, over t, log t, and log SNR where the chain has one."""
+    steps = found.bits_per_step
+    if steps is None:
+        return []
+    axes: list[Axis] = ["t"] if len(steps.t) == 1 else ["t", "log t"]
+    return [_bits(steps, found.unit, over) for over in axes] + (
+        [] if steps.log_snr is None else [_bits(steps, found.unit, "log SNR")]
+    )
+
+
+def _bits(steps: BitsPerStep, unit: str, over: Axis) -> Chart:
+    points = steps.grouped(over)
+    half = plots.NORMAL * points.se
+    times = [
+        f"{a}" if a == b else f"{a}–{b}" for a, b in zip(points.first, points.last, strict=True)
+    ]
+    rows = [[t, shown(b), shown(h, 2)] for t, b, h in zip(times, points.bits, half, strict=True)]
+    columns = ["t", unit, "± 95 %"]
+    if over == "log SNR":
+        columns.insert(1, "log SNR")
+        rows = [[row[0], shown(x), *row[1:]] for row, x in zip(rows, points.x, strict=True)]
+    return chart(
+        plots.bits_per_step(steps, unit, over=over),
+        f"bits-{over.lower().replace(' ', '-')}",
+        "Each point is what one step of the chain adds to the bound. Where the curve is high the "
+        "model pays; the steps of a better model lie lower.",
+        columns,
+        rows,
+        list(zip(points.x, points.bits, strict=True)),
+        VIEWS[over],
+        "The term of each step",
+    )
+
+
+def rate(found: Rate, unit: str) -> Chart:
+    """What was paid so far over t."""
+    return chart(
+        plots.cumulative_rate(found, unit),
+        "rate",
+        "The reverse chain starts at the right, where nothing is known of an image, and pays its "
+        "way to the left. Where the curve is steep, an image is being decided.",
+        ["t", f"paid so far, {unit}"],
+        [[str(t), shown(x)] for t, x in zip(found.t, found.rate, strict=True)],
+        list(zip(found.t, found.rate, strict=True)),
+    )
+
+
+def distortion(found: RateDistortion, unit: str) -> Chart:
+    """The error of the reconstruction against the rate."""
+    error = "RMSE" if found.levels is None else "RMSE, levels"
+    return chart(
+        plots.rate_distortion(found, unit),
+        "rate-distortion",
+        "With so much paid, the best guess of an image is off by so much. A good lossy coder falls "
+        "fast and early.",
+        [f"rate, {unit}", error],
+        [[shown(a), shown(b)] for a, b in zip(found.rate, found.rmse, strict=True)],
+        list(zip(found.rate, found.rmse, strict=True)),
+    )
+
+
+def histogram(found: BitsPerImage, unit: str) -> Chart:
+    """How many images have how much."""
+    values = np.asarray(found.bits, np.float64)
+    edges = plots.histogram_edges(values)
+    counts = np.histogram(values, edges)[0]
+    centres = (edges[:-1] + edges[1:]) / 2
+    return chart(
+        plots.per_image_histogram(found, unit),
+        "histogram",
+        "The figure of the page is the mean of this. How wide it is, and how many images there "
+        "are, make the interval for images like these.",
+        [unit, "images"],
+        [
+            [f"{shown(a)} to {shown(b)}", f"{n:,}"]
+            for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
+        ],
+        list(zip(centres.tolist(), counts.tolist(), strict=True)),
+        title="How the images spread",
+    )
+
+
+def running(found: Running, unit: str) -> Chart:
+    """The estimate as evaluations came in."""
+    columns: Sequence[str] = ["network evaluations", unit, "± 95 %"]
+    return chart(
+        plots.running_estimate(found, unit),
+        "running",
+        "Each point is the whole estimate with all that was known by then. It should stay inside "
+        "the bands of the points before it.",
+        columns,
+        [
+            [f"{n:,}", f"{value:.4f}", shown(half, 2)]
+            for n, value, half in zip(found.evaluations, found.bits, found.half_width, strict=True)
+        ],
+        list(zip(found.evaluations, found.bits, strict=True)),
+    )

@@ -1,0 +1,41 @@
+"""Pictures of a page: what a model draws and the images that it was measured on."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+__all__ = ["Picture", "Pictures"]
+
+
+@final
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, what it is for who cannot see it, and the lines under it."""
+
+    png: bytes
+    alt: str
+    caption: Sequence[str] = ()
+
+    @property
+    def uri(self) -> str:
+        """The picture itself, in place of where it would be."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+@final
+@dataclass(frozen=True)
+class Pictures:
+    """What there is to see.
+
+    reconstructions and strip are columns, one for each t, `shown` images high; best and worst are
+    single images; seed decides all that is drawn.
+    """
+
+    samples: Picture | None = None
+    strip: Sequence[Picture] = ()
+    reconstructions: Sequence[Picture] = ()
+    best: Sequence[Picture] = ()
+    worst: Sequence[Picture] = ()
+    shown: int = 0
+    seed: int = 0

@@ -1,0 +1,69 @@
+"""Where every figure of a page is from: settings with their source, digests, versions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nelbo.report.result import Result
+
+__all__ = ["Row", "settings"]
+
+Row = tuple[str, str, str]
+"""(setting, value, source)."""
+
+FROM = {"sha256": "its weights", "weights": "its weights", "steps": "the evaluation"}
+LONGEST = 400  # letters of a list that are shown; all of it is in the JSON
+OWN = ("sources", "options")  # told by the rows themselves
+
+
+def settings(
+    result: Result, recipe: Mapping[str, Any] | None = None
+) -> list[tuple[str, list[Row]]]:
+    """Groups of rows; recipe: what the run was trained by, where it is known."""
+    sources = result.model.get("sources")
+    model = {key: value for key, value in result.model.items() if key not in OWN}
+    usual = "its recipe" if sources is None else "its files"
+    groups = [
+        ("Model", [(name, value, FROM.get(name, of)) for name, value, of in _rows(model, usual)])
+    ]
+    if sources is not None:
+        told = [
+            (
+                name,
+                _text(entry["value"]),
+                entry["source"] + ("" if entry["changes_bound"] else ", not in the bound"),
+            )
+            for name, entry in sources.items()
+        ]
+        groups.append(("Settings of the model, by source", told))
+    groups.append(("Data", _rows(result.data, "the data")))
+    groups.append(("Estimator", _rows(result.estimator, "the evaluation")))
+    groups.append(("Environment", _rows(result.environment, "the machine")))
+    if recipe is not None:
+        groups.append(("Training", _rows(recipe.get("training", {}), "the recipe")))
+    return groups
+
+
+def _rows(part: Mapping[str, Any], source: str) -> list[Row]:
+    """Nested choices with dotted names."""
+    rows = []
+    for name, value in part.items():
+        if isinstance(value, Mapping) and value:
+            rows += [(f"{name}.{key}", text, own) for key, text, own in _rows(value, source)]
+        else:
+            rows.append((name, _text(value), source))
+    return rows
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        text = ("; " if value and isinstance(value[0], Mapping) else ", ").join(map(_text, value))
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    return str(value)

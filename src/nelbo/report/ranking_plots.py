@@ -1,0 +1,263 @@
+"""Several results in one picture: where each pays, how fast, and how two differ by image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nelbo.report.evaluation_plots import plots_of
+from nelbo.report.plots import (
+    BLUE,
+    BROWN,
+    DECADES,
+    GREEN,
+    INK,
+    NORMAL,
+    ORANGE,
+    PURPLE,
+    WHOLE,
+    histogram_edges,
+    house_style,
+    plain_figure,
+    power,
+)
+from nelbo.report.plotted import Values
+from nelbo.report.ranking import Difference, Entry, Ranking
+
+__all__ = ["MARKS", "Curve", "Curves", "Mark", "bits", "distortion", "draw", "paired", "rate"]
+
+LENGTHS = (
+    "The chains differ in length, so each term is taken T times, for heights to compare: the mean "
+    "of a curve over t/T is what the model pays in all."
+)
+
+
+@final
+@dataclass(frozen=True)
+class Mark:
+    """What is one model's in every picture: a colour, a shape and a dash, each enough alone."""
+
+    colour: str
+    shape: str
+    dash: Any
+
+
+MARKS = [
+    Mark(colour, shape, (0, dash))
+    for colour, shape, dash in (
+        (BLUE, "o", ()),
+        (ORANGE, "s", (6, 2)),
+        (GREEN, "^", (2, 2)),
+        (PURPLE, "D", (6, 2, 1, 2)),
+        (BROWN, "v", (10, 3)),
+        (INK, "P", (1, 2)),
+    )
+]
+"""In the order of the ranking; a seventh model begins again."""
+
+
+@final
+@dataclass(frozen=True)
+class Curve:
+    """One model's: places, values, half of each 95 % interval where there is one, and what t."""
+
+    entry: int
+    x: Values
+    y: Values
+    half: Values | None
+    t: Sequence[str]
+
+
+@final
+@dataclass(frozen=True)
+class Curves:
+    """Curves of several models over one axis; absent names those that have none."""
+
+    title: str
+    meaning: str
+    x: str
+    y: str
+    curves: Sequence[Curve]
+    absent: Sequence[str]
+    log_x: bool = False
+    log_y: bool = False
+    notes: Sequence[str] = ()
+
+
+def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
+    """The later terms over t; over t/T, and each T times, where chains differ in length.
+
+    So heights compare whatever the number of steps. L_0 is another kind of term, and not here.
+    """
+    one = _one_length(ranking.entries)
+    found, absent = [], []
+    for number, entry in enumerate(ranking.entries):
+        steps = plots_of(entry.result).bits_per_step
+        points = None if steps is None else steps.grouped(over)
+        later = () if points is None else points.first > 1
+        if points is None or not np.any(later):
+            absent.append(entry.name)
+            continue
+        scale = 1 if one else _length(entry)
+        labels = [
+            f"{a}" if a == b else f"{a}–{b}"
+            for a, b in zip(points.first[later], points.last[later], strict=True)
+        ]
+        found.append(
+            Curve(
+                number,
+                points.x[later] / scale,
+                points.bits[later] * scale,
+                NORMAL * points.se[later] * scale,
+                labels,
+            )
+        )
+    unit = ranking.unit.name
+    return Curves(
+        title="Where each pays",
+        meaning="What the steps of each chain add to its bound. "
+        + ("The lower curve pays less there." if one else LENGTHS),
+        x="t" if one else "t/T",
+        y=f"{unit} per step" if one else f"T × {unit} per step",
+        curves=found,
+        absent=absent,
+        log_x=over == "log t",
+        log_y=any((curve.y > 0).any() for curve in found),
+        notes=["Bands: 95 %, for each model alone. L₀ is not here, it is among the terms."],
+    )
+
+
+def rate(ranking: Ranking) -> Curves:
+    """What was paid before x_t is known, over t or t/T."""
+    one = _one_length(ranking.entries)
+    found, absent = [], []
+    for number, entry in enumerate(ranking.entries):
+        points = entry.result.rate
+        if not points:
+            absent.append(entry.name)
+            continue
+        L_T, L_mid, _ = entry.result.terms  # all that is paid when x_1 is known
+        told = [(1, L_T.value + L_mid.value), *((point.t, point.rate) for point in points)]
+        t, paid = np.array(told, np.float64).T
+        labels = [str(time) for time, _ in told]
+        found.append(Curve(number, t / (1 if one else _length(entry)), paid, None, labels))
+    return Curves(
+        title="What has been paid when x_t is known",
+        meaning="Each chain starts at the right, where nothing is known of an image; at the left "
+        "it has paid its whole bound but for L₀.",
+        x="t" if one else "t/T",
+        y=f"rate: {ranking.unit.name} paid so far",
+        curves=found,
+        absent=absent,
+        notes=["Read from right to left, as the chains are run back."],
+    )
+
+
+def distortion(ranking: Ranking) -> Curves:
+    """How far off the best guess is when so much has been paid; the one picture free of t."""
+    found, absent = [], []
+    for number, entry in enumerate(ranking.entries):
+        points = entry.result.rate
+        errors = [point.rmse for point in points if point.rmse is not None]
+        if not points or len(errors) < len(points):
+            absent.append(entry.name)
+            continue
+        paid = np.array([point.rate for point in points], np.float64)
+        labels = [str(point.t) for point in points]
+        found.append(Curve(number, paid, np.array(errors, np.float64), None, labels))
+    levels = ranking.best.result.levels
+    return Curves(
+        title="Rate and distortion",
+        meaning="How far off the best guess of an image is when so much has been paid. The lower "
+        "curve would be the better lossy coder; chains of any length compare here.",
+        x=f"rate: {ranking.unit.name} paid so far",
+        y="RMSE" if levels is None else f"RMSE, levels of 0..{levels - 1}",
+        curves=found,
+        absent=absent,
+    )
+
+
+@house_style()
+def draw(found: Curves, names: Sequence[str]) -> Figure:
+    """The curves, each with its mark at about a dozen of its points."""
+    figure, axes = plain_figure(found.title, found.x, found.y)
+    if found.log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set(major_formatter="{x:g}", minor_formatter="")
+    elif found.x == "t":
+        axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
+    floor = -np.inf
+    if found.log_y:
+        floor = _log_axis(axes, found.curves)
+    for curve in found.curves:
+        mark = MARKS[curve.entry % len(MARKS)]
+        if curve.half is not None:
+            low = np.maximum(curve.y - curve.half, floor)
+            high, known = curve.y + curve.half, ~np.isnan(curve.half)
+            axes.fill_between(curve.x, low, high, where=known, color=mark.colour, alpha=0.2, lw=0)
+        axes.plot(
+            curve.x,
+            curve.y,
+            color=mark.colour,
+            ls=mark.dash,
+            marker=mark.shape,
+            markersize=4.5,
+            markevery=max(1, len(curve.x) // 12),
+            lw=1.5,
+        )
+    figure.supxlabel(" ".join(found.notes))  # which a page shows as text
+    figure.set_label(_read_out(found, names))
+    return figure
+
+
+def _log_axis(axes: Axes, curves: Sequence[Curve]) -> float:
+    """Sets it to what is worth seeing; where it begins."""
+    values = np.concatenate([curve.y for curve in curves])
+    floor = max(values[values > 0].min() / 3, values.max() / DECADES)
+    axes.set_yscale("log", nonpositive="mask")
+    axes.yaxis.set(major_formatter=power, minor_formatter="")
+    axes.set_ylim(floor, values.max() * 3)
+    return float(floor)
+
+
+def _read_out(found: Curves, names: Sequence[str]) -> str:
+    """What the picture says to who cannot see it."""
+    told = [
+        f"{names[curve.entry]} from {curve.y[0]:.3g} at {curve.x[0]:.3g} to {curve.y[-1]:.3g} "
+        f"at {curve.x[-1]:.3g}"
+        for curve in found.curves
+    ]
+    return f"{found.title}, {found.y} over {found.x}: {'; '.join(told)}."
+
+
+@house_style()
+def paired(difference: Difference, unit: str) -> Figure:
+    """How many images have which difference, with 0 and the mean in it."""
+    assert difference.values is not None
+    values = difference.values.numpy()
+    title = f"{difference.a} minus {difference.b}, image by image"
+    figure, axes = plain_figure(title, f"difference, {unit} of an image", "images")
+    axes.hist(values, histogram_edges(values).tolist(), color=BLUE, ec="white", lw=0.5)
+    axes.axvline(0, color=INK, lw=1.2)
+    axes.axvline(difference.mean.mean, color=ORANGE, lw=1.5, ls="--")
+    better = int((values < 0).sum())
+    figure.set_label(
+        f"Histogram of the differences of {len(values)} images between {difference.a} and "
+        f"{difference.b}: {difference.a} is lower for {better} of them, by "
+        f"{-difference.mean.mean:.3g} {unit} in the mean."
+    )
+    return figure
+
+
+def _one_length(entries: Sequence[Entry]) -> bool:
+    return len({_length(entry) for entry in entries}) == 1
+
+
+def _length(entry: Entry) -> int:
+    """Of the chain; of one in continuous time, that of the grid that it was asked on."""
+    steps = entry.result.model.get("steps")
+    return int(steps) if steps else max((step.t for step in entry.result.steps), default=1)

@@ -1,0 +1,227 @@
+"""An evaluation as its JSON object tells it, read back and checked."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn, final
+
+from scipy.special import stdtrit
+
+from nelbo.errors import BadInput
+from nelbo.report.evaluation import SCHEMA
+from nelbo.report.unit import BITS, NATS, Unit
+
+__all__ = ["Point", "Result", "Term", "parse", "read"]
+
+WRITTEN_BY = "nelbo evaluate MODEL --json FILE writes one"
+
+
+@final
+@dataclass(frozen=True)
+class Term:
+    """One of the three terms, per dimension; half of its 95 % interval for images like these."""
+
+    name: str
+    value: float
+    half: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Point:
+    """A point of the rate curve: the rate per dimension, and the error where it is known."""
+
+    t: int
+    rate: float
+    rmse: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Look:
+    """The estimate after so many evaluations, with half of its Monte Carlo interval."""
+
+    evaluations: int
+    value: float
+    half: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Step:
+    """The term of t with its standard error; log SNR where it is told and finite."""
+
+    t: int
+    value: float
+    se: float | None
+    log_snr: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation found, every figure per dimension in `unit`; `tree` is all that it says.
+
+    half is for images like these, half_monte_carlo for exactly these.
+    """
+
+    tree: Mapping[str, Any]
+    unit: Unit
+    value: float
+    half: float | None
+    half_monte_carlo: float | None
+    terms: Sequence[Term]
+    steps: Sequence[Step]
+    has_log_snr: bool
+    rate: Sequence[Point]
+    looks: Sequence[Look]
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """What changes the bound."""
+        return self._part("model")
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What was measured on."""
+        return self._part("data")
+
+    @property
+    def estimator(self) -> Mapping[str, Any]:
+        """How it was estimated."""
+        return self._part("estimator")
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Where."""
+        return self._part("environment")
+
+    @property
+    def images(self) -> int:
+        """How many."""
+        return int(self.tree["images"])
+
+    @property
+    def levels(self) -> int | None:
+        """Of the data; None for real numbers."""
+        return self.data.get("levels")
+
+    def _part(self, name: str) -> Mapping[str, Any]:
+        part: Mapping[str, Any] = self.tree[name]
+        return part
+
+
+def read(path: str | Path) -> Result:
+    """The result in a file that `nelbo evaluate --json` wrote.
+
+    Raises:
+        BadInput: no such file, no JSON, another schema, or a part is missing or of another kind.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise BadInput(f"cannot read the result {path}: {why}; {WRITTEN_BY}") from None
+    try:
+        tree = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise BadInput(f"{path} is no JSON ({error}); {WRITTEN_BY}") from None
+    return parse(tree, str(path))
+
+
+def parse(tree: object, source: str = "the result") -> Result:
+    """The result that a JSON object tells, which messages call `source`.
+
+    Raises:
+        BadInput: as `read`.
+    """
+    schema = tree.get("schema") if isinstance(tree, dict) else None
+    if not isinstance(tree, dict) or schema is None:
+        raise BadInput(f"{source} is no result of nelbo: it names no schema; {WRITTEN_BY}")
+    if schema != SCHEMA:
+        raise BadInput(f"{source} is of schema {schema}, a page is made of {SCHEMA}; {WRITTEN_BY}")
+    try:
+        return _parsed(tree)
+    except KeyError as error:
+        raise BadInput(f"{source} lacks {error} of {SCHEMA}; {WRITTEN_BY}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BadInput(f"{source} does not keep to {SCHEMA}: {error}; {WRITTEN_BY}") from None
+
+
+def _parsed(tree: Mapping[str, Any]) -> Result:
+    unit = _unit(tree)
+    key, value = unit.key, _number(tree[unit.key])
+    for part in ("model", "data", "estimator", "environment"):
+        if not isinstance(tree[part], dict):
+            raise ValueError(f"{part} is no object")
+    for part, name in (("model", "name"), ("data", "name"), ("estimator", "name")):
+        if not isinstance(tree[part][name], str):
+            raise ValueError(f"{part}.{name} is no text")
+    images = int(_number(tree["images"]))
+    for name in ("dims", "network_evaluations", "seconds"):
+        _number(tree[name])
+    steps = [
+        Step(int(_number(s["t"])), _number(s[key]), _known(s["se"]), _known(s.get("log_snr")))
+        for s in tree["per_step"]
+    ]
+    return Result(
+        tree=tree,
+        unit=unit,
+        value=value,
+        half=_half(tree["ci95"]),
+        half_monte_carlo=_half(tree["ci95_monte_carlo"]),
+        terms=[_term(name, tree["terms"][name], key, images) for name in ("L_T", "L_mid", "L_0")],
+        steps=steps,
+        has_log_snr=sum(step.log_snr is not None for step in steps) > 1,
+        rate=[
+            Point(int(_number(p["t"])), _number(p[key]), _known(p["rmse"]))
+            for p in tree.get("rate_distortion") or ()
+        ],
+        looks=[
+            Look(
+                int(_number(look["network_evaluations"])),
+                _number(look[key]),
+                _half(look["ci95_monte_carlo"]),
+            )
+            for look in tree.get("looks", ())
+        ],
+    )
+
+
+def _unit(tree: Mapping[str, Any]) -> Unit:
+    if tree[BITS.key] is not None:
+        return BITS
+    name, _, subject = str(tree["unit"]).partition(", density of ")
+    if name != NATS.name or not subject:
+        raise ValueError(f"unit {tree['unit']!r} is none")
+    return replace(NATS, density_of=subject)
+
+
+def _term(name: str, told: Mapping[str, Any], key: str, images: int) -> Term:
+    """Half of Student's interval over the images, as the command line has it."""
+    se = _known(told["se"])
+    half = None if se is None else float(stdtrit(images - 1, 0.975)) * se
+    return Term(name, _number(told[key]), half)
+
+
+def _half(interval: Sequence[Any] | None) -> float | None:
+    if interval is None:
+        return None
+    low, high = interval
+    return (_number(high) - _number(low)) / 2
+
+
+def _known(value: object) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not in JSON")

@@ -1,0 +1,268 @@
+"""The page of a run or of a result file: what is at hand is gathered, what is not is said."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nelbo import checkpoint, pretrained
+from nelbo.data import Images, load
+from nelbo.errors import BadInput
+from nelbo.model import Model
+from nelbo.report import Picture, Pictures, Reported, page, per_image, picture_sheet
+from nelbo.report.result import Result, read
+from nelbo.tasks.report import drawing
+from nelbo.types import Grid
+
+__all__ = ["IMAGES", "RESULT", "measured", "report"]
+
+RESULT, IMAGES, LOG = "result.json", "images.csv", "log.jsonl"
+"""What a run folder may hold beside its model; the names that a page looks for."""
+
+SAME = 1e-9  # relative, of two means of one evaluation
+
+Progress = Callable[[int, int | None, str], None]
+
+
+def report(
+    source: str | Path,
+    *,
+    images: str | Path | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    table: Sequence[Sequence[str]] = (),
+    progress: Progress = lambda done, expected, text: None,
+) -> str:
+    """The HTML page of a run folder with its result.json, or of a result file alone.
+
+    images: the per-image table of the result; in a run folder its images.csv by default.
+    samples: how many to draw with the run's model, 64 or fewer by default, none for 0. seed: of all
+    that is drawn. table: rows of (what, bits/dim) beside other codes, the first one the heading.
+
+    Raises:
+        BadInput: no run and no result, a run that was not measured, a result or a table of
+            something else.
+        NonFinite: the network gave NaN or infinity.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        result = read(source)
+        columns = None if images is None else _columns(Path(images), result)
+        return page(Reported(result, columns, table=table, why_not=_alone(result)))
+    result = _of_run(source)
+    model = _model(source, result, device)
+    why_not = _in_run(source, result)
+    columns = _own_columns(source, images, result, why_not)
+    found = _data(source, model, result, why_not)
+    pictures = _drawn(model, found, columns, result, samples, seed, why_not, progress)
+    recipe = pretrained.recipe_of(source).model_dump(mode="json")
+    log = _log(source / LOG)
+    return page(Reported(result, columns, log, pictures, recipe, table, why_not))
+
+
+def measured(source: str | Path) -> tuple[Result, dict[str, Tensor] | None]:
+    """The result of a run folder or a file, and its per-image table where that is beside it.
+
+    It is a run's images.csv; beside FILE.json FILE.csv or FILE.parquet, or images.csv.
+
+    Raises:
+        BadInput: as `report`.
+    """
+    source = Path(source)
+    if source.is_dir():
+        result, table = _of_run(source), source / IMAGES
+        _model(source, result, None)  # says whether the result is of these weights
+        return result, _columns(table, result) if table.is_file() else None
+    result = read(source)
+    for path in (
+        source.with_suffix(".csv"),
+        source.with_suffix(".parquet"),
+        source.parent / IMAGES,
+    ):
+        try:
+            return result, _columns(path, result)
+        except BadInput:  # another table, or none
+            continue
+    return result, None
+
+
+def _of_run(folder: Path) -> Result:
+    if not pretrained.says_all(folder):
+        raise BadInput(
+            f"{folder} is a model of another library, whose page is that of a result alone: "
+            f"nelbo evaluate {folder} --data SPEC --json {RESULT}, and nelbo report {RESULT}"
+        )
+    if not (folder / checkpoint.NAME).is_file():
+        pretrained.file_of(folder)  # says what the folder is not
+    path = folder / RESULT
+    if not path.is_file():
+        raise BadInput(
+            f"{folder} was not measured yet: nelbo evaluate {folder} --json {path} "
+            f"--per-image {folder / IMAGES}"
+        )
+    return read(path)
+
+
+def _model(folder: Path, result: Result, device: str | None) -> Model:
+    """The model that was measured, its chain as short as it was then."""
+    weights = result.model.get("weights")
+    model = pretrained.load(folder, weights=weights, device=device)
+    if model.sha256() != result.model.get("sha256"):
+        raise BadInput(
+            f"{folder / RESULT} is of other weights than the run has: nelbo evaluate {folder} "
+            f"--json {folder / RESULT} --per-image {folder / IMAGES}"
+        )
+    steps = int(result.model.get("steps", model.T))
+    return model if steps == model.T else model.every(steps)
+
+
+def _columns(path: Path, result: Result) -> dict[str, Tensor]:
+    """The table of the very evaluation that the result is of.
+
+    Raises:
+        BadInput: it is not.
+    """
+    columns = per_image.read(path)
+    values = columns.get(result.unit.key)
+    same = values is not None and len(values) == result.images
+    if (
+        values is None
+        or not same
+        or abs(float(values.mean()) - result.value) > SAME * abs(result.value)
+    ):
+        raise BadInput(
+            f"{path} is of another evaluation than the result: nelbo evaluate MODEL --json FILE "
+            "--per-image FILE writes both"
+        )
+    return columns
+
+
+def _own_columns(
+    folder: Path, images: str | Path | None, result: Result, why_not: dict[str, str]
+) -> dict[str, Tensor] | None:
+    if images is not None:
+        return _columns(Path(images), result)
+    if not (folder / IMAGES).is_file():
+        return None
+    try:
+        return _columns(folder / IMAGES, result)
+    except BadInput as error:
+        why_not["histogram"] = f"{error}."
+        return None
+
+
+def _data(folder: Path, model: Model, result: Result, why_not: dict[str, str]) -> Images | None:
+    """The images that were measured, where the run's recipe names them."""
+    if not isinstance(model.support, Grid):
+        return None
+    spec = pretrained.recipe_of(folder).data.test
+    told = result.data
+    try:
+        images = load(spec, levels=model.grid.n, grid=model.grid)
+        images = images.first(min(result.images, len(images)))
+        if images.sha256 == told.get("sha256"):
+            return images
+        reason = f"The result is of {told['name']}, which are not the run's own test data, {spec}."
+    except BadInput as error:
+        reason = f"The run's test data cannot be read here: {error}."
+    why_not["reconstructions"] = why_not["extremes"] = reason
+    return None
+
+
+def _drawn(
+    model: Model,
+    images: Images | None,
+    columns: Mapping[str, Tensor] | None,
+    result: Result,
+    samples: int | None,
+    seed: int,
+    why_not: dict[str, str],
+    progress: Progress,
+) -> Pictures:
+    if not isinstance(model.support, Grid) or model.shape[0] not in (1, 3):
+        reason = "The data are no pictures of one or three channels, so there is nothing to see."
+        why_not |= dict.fromkeys(("reconstructions", "extremes", "samples"), reason)
+        return Pictures()
+    count = drawing.most_samples(model) if samples is None else samples
+    grid: Picture | None = None
+    strip: list[Picture] = []
+    if count:
+        levels, strip = drawing.samples(model, count, seed, progress)
+        side = max(1, round(len(levels) ** 0.5))
+        alt = f"{count} samples from the model, in rows of {side}"
+        grid = Picture(picture_sheet(levels, model.grid.n, side), alt)
+    guesses = [] if images is None else drawing.reconstructions(model, images, result, seed)
+    best, worst = (
+        ([], [])
+        if images is None or columns is None
+        else drawing.extremes(images, columns, result.unit.key)
+    )
+    shown = 0 if images is None else min(drawing.ROWS, len(images))
+    return Pictures(grid, strip, guesses, best, worst, shown, seed)
+
+
+def _alone(result: Result) -> dict[str, str]:
+    """Of a file alone: what it takes to show the rest."""
+    needs = (
+        "This takes the model: nelbo report RUN makes a page of a run folder that holds this "
+        f"result as {RESULT}."
+    )
+    values = (
+        "A result file holds no single images: nelbo evaluate MODEL --json FILE --per-image "
+        f"{IMAGES} writes them, and nelbo report FILE --per-image {IMAGES} shows them."
+    )
+    parts = ("reconstructions", "extremes", "samples", "training")
+    return _always(result) | dict.fromkeys(parts, needs) | {"histogram": values}
+
+
+def _in_run(folder: Path, result: Result) -> dict[str, str]:
+    values = (
+        f"There is no table of single images: nelbo evaluate {folder} --json {folder / RESULT} "
+        f"--per-image {folder / IMAGES} writes it."
+    )
+    return _always(result) | {
+        "histogram": values,
+        "extremes": values,
+        "reconstructions": "The chain has no x̂₀.",
+        "samples": "No samples were asked for.",
+        "training": f"The run has no {LOG}.",
+    }
+
+
+def _always(result: Result) -> dict[str, str]:
+    old = "The result does not hold it; nelbo evaluate of this version writes it."
+    return {
+        "steps": "The result holds no single step.",
+        "rate": "The chain has no steps beside the last." if len(result.steps) < 2 else old,
+        "distortion": _no_distortion(result) if result.rate else old,
+        "running": old,
+    }
+
+
+def _no_distortion(result: Result) -> str:
+    if result.model.get("family") == "categorical":
+        return (
+            "The states of this chain are levels and no numbers: no squared error of x̂₀ is read "
+            "off its steps. A best guess, where one is shown, is the mean level of p(x₀|x_t)."
+        )
+    if result.model.get("time") == "continuous":
+        return "In continuous time no error of x̂₀ is kept; a chain's steps have one (--steps N)."
+    return "The reconstruction error was not asked for: nelbo evaluate --json FILE writes it."
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    """The entries of a training log; none where there is none.
+
+    Raises:
+        BadInput: a line is no JSON object.
+    """
+    if not path.is_file():
+        return []
+    try:
+        entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except ValueError:
+        raise BadInput(f"{path} is no log of a training: it holds a line that is no JSON") from None
+    return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
