@@ -1,0 +1,28 @@
+"""Docstrings of this project as Markdown: their formulas stay formulas, their lists are lists."""
+
+import re
+from typing import Any
+
+import griffe
+
+ARGUMENT = re.compile(r"^(\w+(?:, \w+)*): (.+(?:\n {4}\S.*)*)", re.M)
+SECTION = re.compile(r"^(?:Raises|Example|Examples|Returns):\n", re.M)
+
+
+class Docstrings(griffe.Extension):
+    """`name: text` lines become a list, and a * that is no emphasis is kept."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrites what stands before the first section."""
+        if obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value)
+
+
+def as_markdown(docstring: str) -> str:
+    """The docstring with lists for its `name: text` lines."""
+    found = SECTION.search(docstring)
+    prose, rest = (
+        (docstring, "") if found is None else (docstring[: found.start()], docstring[found.start() :])
+    )
+    prose = ARGUMENT.sub(lambda line: f"\n- `{line[1]}`: {line[2]}", prose.replace("*", r"\*"))
+    return f"{prose}\n{rest}" if rest else prose
