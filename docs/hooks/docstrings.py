@@ -5,7 +5,8 @@ from typing import Any
 
 import griffe
 
-ARGUMENT = re.compile(r"^(\w+(?:, \w+)*): (.+(?:\n {4}\S.*)*)", re.M)
+NAME = r"(?:[a-z]\w*|V_1|T)"
+ARGUMENT = re.compile(rf"\n({NAME}(?:, {NAME})*): (.+(?:\n {{4}}\S.*)*)")
 SECTION = re.compile(r"^(?:Raises|Example|Examples|Returns):\n", re.M)
 
 
@@ -21,8 +22,6 @@ class Docstrings(griffe.Extension):
 def as_markdown(docstring: str) -> str:
     """The docstring with lists for its `name: text` lines."""
     found = SECTION.search(docstring)
-    prose, rest = (
-        (docstring, "") if found is None else (docstring[: found.start()], docstring[found.start() :])
-    )
-    prose = ARGUMENT.sub(lambda line: f"\n- `{line[1]}`: {line[2]}", prose.replace("*", r"\*"))
-    return f"{prose}\n{rest}" if rest else prose
+    end = len(docstring) if found is None else found.start()
+    prose = docstring[:end].replace("*", r"\*")
+    return ARGUMENT.sub(lambda line: f"\n\n- `{line[1]}`: {line[2]}", prose) + docstring[end:]
