@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -175,10 +176,12 @@ def test_a_piece_of_a_recipe_fits_into_one_of_the_package(page, text):
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda e: e.stem)
-def test_an_example_runs(example, tmp_path):
-    command = [sys.executable, str(example), "--smoke"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=300, env=env)
+@pytest.mark.filterwarnings("default")  # Lightning's advice on loaders and cores
+def test_an_example_runs(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(example), "--smoke"])
+    with torch.random.fork_rng():
+        runpy.run_path(str(example), run_name="__main__")
 
 
 @pytest.fixture(scope="module")
