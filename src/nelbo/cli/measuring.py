@@ -1,4 +1,4 @@
-"""Commands that measure models: evaluate, compare, derive, inspect."""
+"""Commands that measure models: evaluate, compare, derive, inspect; and cite."""
 
 import dataclasses
 import sys
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nelbo.data import Images, Points
     from nelbo.report import Evaluation
 
-__all__ = ["compare", "derive", "evaluate", "inspect"]
+__all__ = ["cite", "compare", "derive", "evaluate", "inspect"]
 
 
 class Dtype(StrEnum):
@@ -286,6 +286,31 @@ def inspect(
         screen.print(f"warning: {warning}", markup=False, soft_wrap=True)
     if json is not None:
         name_made([files.write(json, found.to_json().encode())])
+
+
+@app.command()
+def cite(
+    result: Annotated[str, typer.Argument(help="What --json wrote, or a run folder.")],
+) -> None:
+    """Print BibTeX of what a result or a run is made of, each entry with the reason for it.
+
+    \b
+    nelbo cite result.json
+    nelbo cite runs/digits > references.bib
+    """
+    from nelbo.pretrained import recipe_of
+    from nelbo.report.citation import bibtex, read_result
+
+    path = Path(result)
+    if not path.is_dir() and path.suffix != ".safetensors":
+        print(bibtex(read_result(path)), end="")
+        return
+    model = find_model(result, Reading(), "cpu")
+    about: dict[str, object] = {"model": model.described()}
+    if "sources" not in model.facts:
+        recipe = recipe_of(result)
+        about |= {"data": {"name": recipe.data.train}, "training": recipe.training.model_dump()}
+    print(bibtex(about), end="")
 
 
 def _write(

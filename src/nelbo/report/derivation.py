@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -264,9 +265,14 @@ def markdown(derivation: Derivation) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def _begun(reason: str) -> str:
+    """With a capital, unless it begins with a symbol: q(x_0), t = 1."""
+    return reason if re.match(r"\w(\(| =)", reason) else f"{reason[0].upper()}{reason[1:]}"
+
+
 def _section(rows: Sequence[Row], chains: Sequence[ChainDerivation]) -> str:
     line = rows[0].line
-    reason = f"{line.because[0].upper()}{line.because[1:]}."
+    reason = f"{_begun(line.because)}."
     if line.true and line.relation:
         reason = f"*{line.relation}* &nbsp; {reason}"
     if line.condition:
