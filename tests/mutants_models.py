@@ -262,8 +262,8 @@ MODELS = [
     (
         "the hybrid loss without the clip",
         "gaussian/objective.py",
-        "mean = mean if p.clip is None else mean.clamp(*p.clip)",
-        "pass",
+        "mean = p.clipped(p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule))",
+        "mean = p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule)",
         (f"{HYBRID}the_value_is_l_simple_plus_weight_times_t_times_the_term",),
     ),
 ]

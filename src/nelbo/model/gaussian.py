@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from nelbo.bound.chain import Chain
 from nelbo.errors import BadInput
+from nelbo.gaussian.ancestral import Ancestral
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import Decoder, Density, LevelPosterior
 from nelbo.gaussian.forward import GaussianForward
-from nelbo.gaussian.parametrization import Parametrization
+from nelbo.gaussian.objective import OneTime
+from nelbo.gaussian.parametrization import Linear, Parametrization
 from nelbo.gaussian.reverse import GaussianReverse, TimeInput
 from nelbo.gaussian.schedule import Schedule
-from nelbo.gaussian.variance import Tabulated, Variance
+from nelbo.gaussian.variance import Tabulated, Variance, by_t
 from nelbo.model.model import Model, evenly
 from nelbo.model.settings import Setting, as_facts
 from nelbo.types import Batch, Grid, Reals, Support
@@ -97,6 +99,10 @@ def gaussian_model(
         controls=partial(controls, schedule, grid),
         squared_error=q.squared_error,
         log_snr=schedule.log_snr,
+        objective=OneTime(p) if by_t(chosen) else None,
+        ancestral=partial(Ancestral, p)
+        if by_t(chosen) and isinstance(parametrization, Linear)
+        else None,
     )
 
 
