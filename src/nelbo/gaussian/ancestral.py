@@ -48,6 +48,5 @@ class Ancestral:
         i = t - 1
         output = self.p.asked(x_t, self.told[i].expand(len(x_t)), self.dtype)
         x_0 = self.p.clipped(self.estimate(x_t, output, self.a[i], self.s[i]))
-        mean = self.x_0_weight[i] * x_0 + self.x_t_weight[i] * x_t
-        x_prev: Batch = mean + self.deviation[i] * noise.normal(x_t)
-        return x_prev
+        x_prev: Batch = self.x_0_weight[i] * x_0
+        return x_prev.add_(self.x_t_weight[i] * x_t).add_(self.deviation[i] * noise.normal(x_t))
