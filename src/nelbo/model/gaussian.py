@@ -99,11 +99,16 @@ def gaussian_model(
         controls=partial(controls, schedule, grid),
         squared_error=q.squared_error,
         log_snr=schedule.log_snr,
-        objective=OneTime(p) if by_t(chosen) else None,
-        ancestral=partial(Ancestral, p)
-        if by_t(chosen) and isinstance(parametrization, Linear)
-        else None,
+        **_in_fewer_operations(p),
     )
+
+
+def _in_fewer_operations(p: GaussianReverse) -> dict[str, Any]:
+    """The forms of the loss and of a step that need coefficients which t alone decides."""
+    if not by_t(p.variance):
+        return {}
+    linear = isinstance(p.parametrization, Linear)
+    return {"objective": OneTime(p), "ancestral": partial(Ancestral, p) if linear else None}
 
 
 def _check(support: Support, decoder: Decoder) -> None:
