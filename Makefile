@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 AXE := .venv/node_modules/axe-core/axe.min.js
+MNIST ?= data/mnist
+CIFAR10 ?= data/cifar10
 
-.PHONY: demo test check lint bench docs mutants clean
+.PHONY: demo test check lint bench bench-gpu docs mutants clean
 
 demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
 	$(BIN)/nelbo demo
@@ -26,6 +28,10 @@ mutants: $(READY) ## put known bugs in on purpose: every one must make a test fa
 
 bench: $(READY) ## what the library adds to the network's time; writes benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
+
+bench-gpu: $(READY) ## the same on a GPU, and the recipes for real images; MNIST=DIR CIFAR10=DIR
+	$(BIN)/python benchmarks/gpu.py --mnist $(MNIST) --cifar10 $(CIFAR10) \
+	  --output benchmarks/results/$$(date -u +%F)-gpu.json
 
 docs: $(READY) ## the documentation as pages in site/, which open from disk and fetch nothing
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from overhead import write
+from timing import write
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from overhead import write
+from timing import write
 
 from nelbo import pretrained
 from nelbo.bound.control import Control

@@ -7,48 +7,21 @@ two take turns, and the median of their ratios counts: other work on the machine
 image is also set beside a loop of forwards of batch 1, which is what a loop over t amounts to.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
-from overhead import ratio, write
-from torch import nn
+from networks import LEVELS, T, cases
+from timing import options, ratio, write
 
 import nelbo
 from nelbo.data import Images
-from nelbo.networks.unet import UNet
 
-T = 1000
-
-
-class Perceptron(nn.Module):
-    """0.36M parameters on 64 numbers, with the time added to the first layer."""
-
-    def __init__(self, width: int = 392) -> None:
-        super().__init__()
-        self.time = nn.Linear(1, width)
-        self.first = nn.Linear(64, width)
-        self.rest = nn.Sequential(
-            nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
-            nn.Linear(width, 64),
-        )  # fmt: skip
-
-    def forward(self, x_t, time):
-        hidden = self.first(x_t.flatten(1)) + self.time(time[:, None] / T)
-        return self.rest(hidden).reshape(x_t.shape)
-
-
-def networks():
-    """(name, network, side of the image, steps of the exhaustive bound, rows in a batch)."""
-    yield "perceptron 0.36M, 8x8", Perceptron(), 8, 1000, 16
-    yield "U-Net 0.39M, 8x8, batch 16", UNet(1, 1, 8, (32, 32), 2, 0.0), 8, 100, 16
-    yield "U-Net 2.7M, 28x28, batch 16", UNet(1, 1, 28, (32, 64, 112), 2, 0.0), 28, 20, 16
+SIZE = 16  # rows in a batch
+STEPS = (1000, 100, 20)  # of the exhaustive bound, by case
 
 
 def model(network, side, steps):
     whole = nelbo.wrap(
         network.eval(), schedule="linear", predicts="eps", variance="small", clip=False,
-        V_1="beta_tilde_2", time_input="index", shape=(1, side, side), levels=256, range=(-1, 1),
+        V_1="beta_tilde_2", time_input="index", shape=(1, side, side), levels=LEVELS, range=(-1, 1),
     )  # fmt: skip
     return whole if steps == T else whole.every(steps)
 
@@ -56,7 +29,7 @@ def model(network, side, steps):
 def exhaustive(network, side, steps, size, repeats):
     """16 images at every t against the same number of forwards in the same batches."""
     found = model(network, side, steps)
-    images = Images("noise", None, torch.randint(256, (16, 1, side, side)), 256)
+    images = Images("noise", None, torch.randint(LEVELS, (16, 1, side, side)), LEVELS)
     rows = 16 * (steps + 1)
     x = torch.randn(size, 1, side, side)
     told = torch.randint(T, (size,)).float()
@@ -75,7 +48,7 @@ def exhaustive(network, side, steps, size, repeats):
 def one_image(network, side, steps, repeats):
     """One image at every t against forwards of batch 1: how many times faster."""
     found = model(network, side, steps)
-    images = Images("noise", None, torch.randint(256, (1, 1, side, side)), 256)
+    images = Images("noise", None, torch.randint(LEVELS, (1, 1, side, side)), LEVELS)
     x, told = torch.randn(1, 1, side, side), torch.zeros(1)
 
     def loop():
@@ -87,24 +60,21 @@ def one_image(network, side, steps, repeats):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    chosen = options(__doc__, repeats=5)
     results = {}
-    for name, network, side, steps, size in networks():
-        count = sum(x.numel() for x in network.parameters())
-        found = exhaustive(network, side, steps, size, arguments.repeats)
-        alone = one_image(network, side, T if side == 8 else 100, arguments.repeats)
-        results[name] = {
-            "parameters": count,
+    for case, steps in zip(cases(), STEPS, strict=True):
+        network, side = case.network(), case.side
+        found = exhaustive(network, side, steps, SIZE, chosen.repeats)
+        alone = one_image(network, side, T if side == 8 else 100, chosen.repeats)
+        results[case.name] = {
+            "parameters": sum(x.numel() for x in network.parameters()),
+            "steps": steps,
+            "batch": SIZE,
             "exhaustive over bare": found["ratio"],
             "one image, times faster than batch 1": alone["ratio"],
         }
-        print(name, results[name], flush=True)
-    write(results, arguments.output)
+        print(case.name, results[case.name], flush=True)
+    write(results, chosen.output)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ variance for each t. All of it on the run's test data, the fitting on its traini
 import argparse
 from pathlib import Path
 
-from overhead import write
+from timing import write
 
 import nelbo
 from nelbo.gaussian.variance import large, small

@@ -6,51 +6,16 @@ Ratios are taken within one run, library and bare network by turns, median of th
 work on the machine slows both.
 """
 
-import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
+from timing import options, ratio, write
 
 import nelbo
 from nelbo import data, recipe
-
-
-def cpu_seconds(work) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-def ratio(work, bare, repeats: int) -> dict[str, float]:
-    work()
-    bare()
-    pairs = [(cpu_seconds(work), cpu_seconds(bare)) for _ in range(repeats)]
-    return {
-        "ratio": round(statistics.median(mine / floor for mine, floor in pairs), 3),
-        "bare_seconds": round(statistics.median(floor for _, floor in pairs), 4),
-    }
-
-
-def write(results: dict, path: Path | None) -> None:
-    """The results with what else decides them, on stdout and, where asked for, in a file."""
-    made = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "nelbo": nelbo.__version__,
-        **results,
-    }
-    text = json.dumps(made, indent=1)
-    print(text)
-    if path is not None:
-        path.write_text(text + "\n")
 
 
 def models():
@@ -89,16 +54,12 @@ def help_seconds(repeats: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    results = {"help_seconds": help_seconds(options.repeats)}
+    chosen = options(__doc__, repeats=9)
+    results = {"help_seconds": help_seconds(chosen.repeats)}
     results["training_over_bare"] = {
-        name: training(model, options.repeats) for name, model in models()
+        name: training(model, chosen.repeats) for name, model in models()
     }
-    write(results, options.output)
+    write(results, chosen.output)
 
 
 if __name__ == "__main__":

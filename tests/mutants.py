@@ -323,8 +323,8 @@ MUTANTS = [
     Mutant(
         "schedule cast to half precision (H23)",
         "gaussian/schedule.py",
-        "row = table[t].to(x.dtype)",
-        "row = table[t].half().to(x.dtype)",
+        "row = table[t].to(x, non_blocking=True)",
+        "row = table[t].half().to(x, non_blocking=True)",
         laws("a_step_after_a_marginal_is_the_next_marginal"),
     ),
     Mutant(
@@ -386,8 +386,8 @@ MUTANTS = [
     Mutant(
         "clip ignored (H17)",
         "gaussian/reverse.py",
-        "x_0 if self.clip is None else x_0.clamp(*self.clip)",
-        "x_0",
+        "return x_0.clamp(*self.clip)",
+        "return x_0",
         laws("clipping_is_a_part_of_the_model_in_its_bound_and_in_its_samples"),
     ),
     Mutant(

@@ -204,8 +204,8 @@ FOLDERS = [
     (
         "t in the network's dtype (H23)",
         "gaussian/reverse.py",
-        "if told.is_floating_point():\n            told = told.to(dtype)",
-        "told = told.to(dtype)",
+        "return told.to(dtype) if told.is_floating_point() else told",
+        "return told.to(dtype)",
         (f"{FOLDER}a_network_in_half_precision_is_told_whole_steps",),
     ),
     (

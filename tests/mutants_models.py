@@ -5,6 +5,7 @@ __all__ = ["MODELS"]
 WRAP = "tests/test_wrap.py::test_"
 GRID = "tests/pretrained/test_scheduler_grid.py::test_"
 OPTIMAL = "tests/gaussian/test_optimal.py::test_"
+ONE_TIME = "tests/gaussian/test_one_time.py::test_"
 HYBRID = "tests/gaussian/test_hybrid.py::test_"
 RECIPE = "tests/test_recipe.py::test_"
 STEP = f"{GRID}the_reverse_step_is_that_of_ddpm_scheduler"
@@ -263,8 +264,8 @@ MODELS = [
     (
         "the hybrid loss without the clip",
         "gaussian/objective.py",
-        "mean = mean if p.clip is None else mean.clamp(*p.clip)",
-        "pass",
+        "mean = p.clipped(p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule))",
+        "mean = p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule)",
         (f"{HYBRID}the_value_is_l_simple_plus_weight_times_t_times_the_term",),
     ),
     # Recipes of real images.
@@ -309,5 +310,40 @@ MODELS = [
         "records[:, 1:]",
         "records[:, :-1]",
         ("tests/test_data.py::test_cifar10_is_read_plane_by_plane_from_its_records",),
+    ),
+    (
+        "the bound by one call: L_0 in another row",
+        "gaussian/objective.py",
+        "terms.index_copy(0, rows.to(x_0.device), L_0)",
+        "terms.index_copy(0, rows.to(x_0.device), L_0.flip(0))",
+        (f"{ONE_TIME}value_and_gradient_are_those_of_the_chain",),
+    ),
+    (
+        "the bound by one call: no factor T",
+        "gaussian/objective.py",
+        "self.prior_rest + p.q.T * terms",
+        "self.prior_rest + terms",
+        (f"{ONE_TIME}value_and_gradient_are_those_of_the_chain",),
+    ),
+    (
+        "a step by numbers: the coefficients of t - 1",
+        "gaussian/ancestral.py",
+        "i = t - 1",
+        "i = t - 2",
+        (f"{ONE_TIME}a_step_by_numbers_is_the_step_to_the_bit",),
+    ),
+    (
+        "steps that are made together share a draw",
+        "tasks/train/draws.py",
+        "Block(noise.draw(number), ",
+        "Block(noise.draw(number // self.length), ",
+        ("tests/tasks/test_train_draws.py::test_the_noise_of_a_row_is_that_of_its_image_and_step",),
+    ),
+    (
+        "a block's first rows for each of its parts",
+        "bound/noise.py",
+        "return made[rows]",
+        "return made[: rows.stop - rows.start]",
+        ("tests/bound/test_noise.py::test_a_row_of_a_block_has_the_numbers_that_it_has_by_itself",),
     ),
 ]

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from nelbo.bound.noise import KeyedNoise
+from nelbo.bound.noise import TOGETHER, Block, KeyedNoise
 
 torch.set_num_threads(1)
 
@@ -290,3 +290,28 @@ def test_seeds_and_ids_may_be_any_64_bit_numbers():
     seeds = (0, 1, -1, 2**32, 2**63 - 1, -(2**63))
     keys = torch.cat([KeyedNoise.of(seed, ids).key for seed in seeds])
     assert len(keys.unique()) == len(seeds) * len(ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_row_of_a_block_has_the_numbers_that_it_has_by_itself(dtype):
+    """Kills: another row's numbers, those of no t or of another t, those of another shape."""
+    noise, t = KeyedNoise.of(4, torch.arange(6)), torch.tensor([5, 2, 9, 2, 1, 7])
+    block, rows = Block(noise, t), slice(2, 5)
+    part, alone = block.part(rows), noise.rows(torch.arange(2, 5))
+    like, few = zeros(3, 2, 5, dtype=dtype), zeros(3, 1, dtype=dtype)
+    other = torch.tensor([1, 2, 3])
+    for _ in range(2):
+        assert torch.equal(part.at(part.t).normal(like), alone.at(t[rows]).normal(like))
+        assert torch.equal(part.at(part.t).normal(few), alone.at(t[rows]).normal(few))
+    assert torch.equal(part.at(part.t).uniform(like), alone.at(t[rows]).uniform(like))
+    assert torch.equal(part.at(other).normal(like), alone.at(other).normal(like))
+    assert torch.equal(part.normal(like), alone.normal(like))
+    assert torch.equal(part.uniform(like), alone.uniform(like))
+    assert torch.equal(part.rows(other - 1).normal(like), alone.rows(other - 1).normal(like))
+    six = like.repeat(2, 1, 1)
+    assert torch.equal(part.draws(2).normal(six), alone.draws(2).normal(six))
+
+
+def test_as_many_rows_are_made_together_as_fit():
+    """Kills: none at all where one batch is larger than that."""
+    assert [Block.length(n) for n in (TOGETHER // 3, TOGETHER, TOGETHER + 1)] == [3, 1, 1]

@@ -145,8 +145,8 @@ def poison(place):
         loop.poison = loop.state.batches.at(number)[row] if number == 1 else -1
         return ask(loop, number)
 
-    def poisoned(loop, number, index, t, weight):
-        losses = part(loop, number, index, t, weight)
+    def poisoned(loop, draw, rows, noise):
+        losses, index = part(loop, draw, rows, noise), draw.index[rows]
         if (index == loop.poison).any():
             if kind == "loss":
                 losses = losses.where(index != loop.poison, torch.nan)

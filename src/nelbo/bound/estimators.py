@@ -1,8 +1,9 @@
 """Ways to estimate L = L_T + sum over t > 1 of L_{t-1} + L_0, each unbiased unless it says so.
 
 `one_time` is also the training objective: training on the bound runs the function that measures
-it. `Rows` say which (image, t, draw) an evaluation asks the network for, and with which weight;
-asking, in batches that mix images and times, is the work of `measure`.
+it, or one that a law holds equal to it. `Rows` say which (image, t, draw) an evaluation asks the
+network for, and with which weight; asking, in batches that mix images and times, is the work of
+`measure`.
 """
 
 import math
@@ -59,10 +60,13 @@ def exhaustive(chain: Chain[D], x_0: Batch, noise: Noise) -> Float64[Tensor, "B 
     return torch.stack([*terms, prior_term(chain, x_0)], dim=1).double()
 
 
-def low_discrepancy_times(T: int, count: int, offset: float) -> Time:
+def low_discrepancy_times(
+    T: int, count: int, offset: float | Float64[Tensor, "rows 1"]
+) -> Int64[Tensor, "*rows B"]:
     """count times that are each uniform on 1..T and together spread evenly over it.
 
-    offset is uniform on [0, 1) and shared by all (Kingma et al. 2021, VDM, appendix I.1).
+    offset is uniform on [0, 1) and shared by all (Kingma et al. 2021, VDM, appendix I.1); several
+    of them make a row of times each.
     """
     # Modulo 1, so that every place in the batch sees every t: without it place 0 would only ever
     # be asked for the smallest t.

@@ -9,6 +9,8 @@ the bits, the same on every device.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import final
 
 import torch
@@ -17,11 +19,13 @@ from torch import Tensor
 
 from nelbo.types import Batch, Time
 
-__all__ = ["KeyedNoise", "Noise"]
+__all__ = ["Block", "KeyedNoise", "Noise", "Part"]
 
 # SplitMix64's increment and multipliers, as the signed integers that torch's int64 wraps to.
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
+
+TOGETHER = 65_536  # normals that fit into a cache while they are made
 
 
 class Noise(ABC):
@@ -52,11 +56,15 @@ class Noise(ABC):
 class KeyedNoise(Noise):
     """Noise whose row b is determined by the 64-bit key of row b, whatever its neighbours are.
 
-    Shapes: key is (B,), int64, on the CPU; numbers are made on the device of `like`.
+    Shapes: key is (B,), int64, on the CPU; numbers are made on the device of `like`. `made` gives
+    the normals where they are there already.
     """
 
-    def __init__(self, key: Int64[Tensor, " B"]) -> None:
+    def __init__(
+        self, key: Int64[Tensor, " B"], made: Callable[[Batch], Batch] | None = None
+    ) -> None:
         self.key = key
+        self.made = made
 
     @classmethod
     def of(cls, seed: int, ids: Int64[Tensor, " B"]) -> "KeyedNoise":
@@ -83,6 +91,8 @@ class KeyedNoise(Noise):
         return KeyedNoise(_mix(_mix(self.key + GOLDEN) + number * GOLDEN))
 
     def normal(self, like: Batch) -> Batch:
+        if self.made is not None:
+            return self.made(like)
         # Box and Muller 1958: 64 bits make two normals; 2^-33 is the smallest radius variable,
         # so tails reach 6.7 standard deviations.
         size = like[0].numel()
@@ -103,6 +113,74 @@ class KeyedNoise(Noise):
     def _bits(self, count: int, device: torch.device) -> Int64[Tensor, "B count"]:
         counter = torch.arange(1, count + 1, device=device)
         return _mix(self.key.to(device, non_blocking=True)[:, None] + counter * GOLDEN)
+
+
+@final
+class Block:
+    """Rows that will be asked for normals at times known beforehand: all are made at once.
+
+    A row's numbers are its own, whoever makes them; but an operation on a few thousand numbers
+    costs as much as one on a few, and a normal is thirty of them.
+    """
+
+    def __init__(self, noise: KeyedNoise, t: Time) -> None:
+        self.noise = noise
+        self.t = t
+        self._normals: Batch | None = None
+
+    @staticmethod
+    def length(numbers: int) -> int:
+        """How many times so many normals are worth making at once, at least 1."""
+        return max(1, TOGETHER // max(numbers, 1))
+
+    def part(self, rows: slice) -> "Part":
+        """The noise of some of the rows."""
+        return Part(self, rows)
+
+    @cached_property
+    def asked(self) -> KeyedNoise:
+        """The noise at the times."""
+        return self.noise.at(self.t)
+
+    def normals(self, rows: slice, like: Batch) -> Batch:
+        """Those of the rows at their times."""
+        made = self._normals
+        if made is None or made.shape[1:] != like.shape[1:] or made.dtype != like.dtype:
+            everywhere = like.new_empty(()).expand(len(self.t), *like.shape[1:])
+            self._normals = made = self.asked.normal(everywhere)
+        return made[rows]
+
+
+@final
+class Part(Noise):
+    """Some rows of a block; `t` holds the times that they will be asked at, if at any."""
+
+    def __init__(self, block: Block, rows: slice) -> None:
+        self._block = block
+        self._rows = rows
+        self.t = block.t[rows]
+
+    @property
+    def _own(self) -> KeyedNoise:
+        return KeyedNoise(self._block.noise.key[self._rows])
+
+    def at(self, t: Time) -> "Noise":
+        if t is not self.t:  # equal ones get the same numbers, made for these rows alone
+            return self._own.at(t)
+        block, rows = self._block, self._rows
+        return KeyedNoise(block.asked.key[rows], partial(block.normals, rows))
+
+    def normal(self, like: Batch) -> Batch:
+        return self._own.normal(like)
+
+    def uniform(self, like: Batch) -> Float64[Tensor, "B *dims"]:
+        return self._own.uniform(like)
+
+    def draws(self, count: int) -> "Noise":
+        return self._own.draws(count)
+
+    def rows(self, index: Int64[Tensor, " R"]) -> "Noise":
+        return self._own.rows(index)
 
 
 def _mix(z: Tensor) -> Tensor:

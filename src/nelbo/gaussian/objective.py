@@ -1,10 +1,10 @@
-"""Training losses that are not the bound."""
+"""Training losses: the bound by one call of the network, and two that are not the bound."""
 
 from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.noise import Noise
@@ -14,9 +14,63 @@ from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.parametrization import Linear, Output
 from nelbo.gaussian.reverse import GaussianReverse
 from nelbo.gaussian.schedule import at
+from nelbo.gaussian.variance import by_t
 from nelbo.types import Batch, Nats, Time
 
-__all__ = ["hybrid_loss", "simple_loss"]
+__all__ = ["OneTime", "hybrid_loss", "simple_loss"]
+
+
+@final
+class OneTime:
+    """L_T + T (the term of t), `one_time` of the chain, where V_t is a number for each t.
+
+    L_{t-1} = weight_t |x_0 - x0-hat|^2 + rest_t for each dimension, both known from the schedule,
+    and L_T likewise. So a batch costs one call of the network whether or not some t are 1, and
+    a few operations on one number per example where two Gaussians would take a hundred.
+
+    Raises:
+        BadInput: a variance that is learned, or that differs between dimensions.
+    """
+
+    def __init__(self, p: GaussianReverse) -> None:
+        if not by_t(p.variance):
+            raise BadInput(f"the variance {p.variance.name} is not a number for each t")
+        schedule, V = p.q.schedule, p.variance.table[2:]
+        self.p = p
+        self.weight = _from_2(schedule.posterior_x_0[2:].square() / (2 * V))
+        self.rest = _from_2(_equal_means(schedule.posterior_variance[2:], V))
+        self.prior_weight = 0.5 * float(schedule.alpha_bar[-1])
+        last = schedule.one_minus_alpha_bar[-1:]
+        self.prior_rest = float(_equal_means(last, torch.ones_like(last)))
+
+    def __call__(self, x_0: Batch, t: Time, noise: Noise) -> Nats:
+        p, schedule, dims = self.p, self.p.q.schedule, x_0[0].numel()
+        alpha_bar = at(schedule.alpha_bar, t, x_0)
+        one_minus_alpha_bar = at(schedule.one_minus_alpha_bar, t, x_0)
+        x_t = alpha_bar.sqrt() * x_0 + one_minus_alpha_bar.sqrt() * noise.at(t).normal(x_0)
+        output, variance = p.output(x_t, t)
+        mean = p.parametrization.x_0_given(output, x_t, alpha_bar, one_minus_alpha_bar)
+        error = (x_0 - p.clipped(mean)).flatten(1).square().sum(1)
+        terms = at(self.weight, t, error) * error + dims * at(self.rest, t, error)
+        first = t == 1
+        if first.any():
+            rows = first.nonzero()[:, 0]
+            prediction = p.read(output[rows], variance[rows], x_t[rows], t[rows])
+            L_0 = -p.emission(prediction).log_prob(x_0[rows])
+            terms = terms.index_copy(0, rows.to(x_0.device), L_0)
+        size = x_0.flatten(1).square().sum(1)
+        return self.prior_weight * size + dims * self.prior_rest + p.q.T * terms
+
+
+def _equal_means(q: Float64[Tensor, " t"], p: Float64[Tensor, " t"]) -> Float64[Tensor, " t"]:
+    """KL(N(0, q) || N(0, p))."""
+    zero = torch.zeros(len(q), 1, dtype=torch.float64)
+    return Gaussian(zero, q.log()[:, None]).kl(Gaussian(zero, p.log()[:, None]))
+
+
+def _from_2(values: Float64[Tensor, " t"]) -> Float64[Tensor, " steps"]:
+    """A table over t = 0..T of values for t = 2..T."""
+    return torch.cat([values.new_zeros(2), values])
 
 
 def simple_loss(p: GaussianReverse, x_0: Batch, t: Time, noise: Noise) -> Nats:
@@ -76,8 +130,7 @@ def _ask(p: GaussianReverse, x_0: Batch, t: Time, noise: Noise) -> _Answer:
 def _term_with_frozen_mean(p: GaussianReverse, x_0: Batch, t: Time, answer: _Answer) -> Nats:
     """The term of t, a function of the variance's output alone for the gradient."""
     x_t, q = answer.x_t, p.q
-    mean = p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule)
-    mean = mean if p.clip is None else mean.clamp(*p.clip)
+    mean = p.clipped(p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule))
     log_var = p.variance.log_var(answer.variance, t, x_t)
 
     def L_0(rows: Int64[Tensor, " R"]) -> Nats:

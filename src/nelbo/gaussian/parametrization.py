@@ -62,7 +62,7 @@ def _tables(schedule: Schedule, t: Time, x_t: Batch) -> tuple[Tensor, Tensor]:
     return at(schedule.alpha_bar, t, x_t), at(schedule.one_minus_alpha_bar, t, x_t)
 
 
-Formula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Formula = Callable[[Tensor, Tensor, Tensor | float, Tensor | float], Tensor]
 
 
 @final

@@ -5,6 +5,7 @@ from functools import partial
 from typing import final
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from nelbo.bound.chain import ReverseProcess, constant_time
@@ -98,38 +99,57 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
             BadInput: the network's channels are not what the choices need, or its shape is not
                 that of x_t.
         """
-        told = self.time_input(self.q.schedule, t).to(x_t.device, non_blocking=True)
-        dtype = _weights_dtype(self.network, x_t.dtype)
-        if told.is_floating_point():
-            told = told.to(dtype)
-        output = self.network(x_t.to(dtype), told).to(x_t.dtype)
+        dtype = self.dtype(x_t.dtype)
+        output = self.asked(x_t, self.told(t, x_t.device, dtype), dtype)
         parts = (self.parametrization.outputs * x_t.shape[1], self.variance.outputs * x_t.shape[1])
-        if output.shape != (len(x_t), sum(parts), *x_t.shape[2:]):
-            raise BadInput(
-                f"the network must give {sum(parts)} channels for input {tuple(x_t.shape)} with "
-                f"parametrization {self.parametrization.name} and variance {self.variance.name}; "
-                f"got {tuple(output.shape)}"
-            )
         prediction, variance = output.split(parts, dim=1)
         return prediction, variance
 
+    def dtype(self, default: torch.dtype) -> torch.dtype:
+        """That of the network's first real weight; default where it has none."""
+        dtypes = (parameter.dtype for parameter in self.network.parameters())
+        return next((dtype for dtype in dtypes if dtype.is_floating_point), default)
+
+    def told(self, t: Time, device: torch.device, dtype: torch.dtype) -> Shaped[Tensor, " B"]:
+        """What the network is told of t; real numbers in the dtype of its weights."""
+        told = self.time_input(self.q.schedule, t).to(device, non_blocking=True)
+        return told.to(dtype) if told.is_floating_point() else told
+
+    def asked(self, x_t: Batch, told: Shaped[Tensor, " B"], dtype: torch.dtype) -> Output:
+        """All that the network gives, in x_t's dtype.
+
+        Raises:
+            BadInput: as `output`.
+        """
+        output: Tensor = self.network(x_t.to(dtype), told).to(x_t.dtype)
+        channels = (self.parametrization.outputs + self.variance.outputs) * x_t.shape[1]
+        if output.shape != (len(x_t), channels, *x_t.shape[2:]):
+            raise BadInput(
+                f"the network must give {channels} channels for input {tuple(x_t.shape)} with "
+                f"parametrization {self.parametrization.name} and variance {self.variance.name}; "
+                f"got {tuple(output.shape)}"
+            )
+        return output
+
     def predict(self, x_t: Batch, t: Time) -> Prediction:
         """x0-hat, log V_t and log p(level | x_t), if asked, at (x_t, t): one network call."""
-        output, variance = self.output(x_t, t)
+        return self.read(*self.output(x_t, t), x_t, t)
+
+    def read(self, output: Output, variance: Output, x_t: Batch, t: Time) -> Prediction:
+        """What the network's output at (x_t, t) says."""
         log_var = self.variance.log_var(variance, t, x_t)
         schedule = self.q.schedule
-        x_0 = self.parametrization.x_0(output, x_t, t, schedule)
-        x_0 = x_0 if self.clip is None else x_0.clamp(*self.clip)
+        x_0 = self.clipped(self.parametrization.x_0(output, x_t, t, schedule))
         if not isinstance(self.parametrization, Levels):
             return Prediction(x_0, log_var)
         log_levels = partial(self.parametrization.log_posterior, output, x_t, t, schedule)
         return Prediction(x_0, log_var, log_levels)
 
-
-def _weights_dtype(network: nn.Module, default: torch.dtype) -> torch.dtype:
-    """That of the network's first real parameter; default where it has none."""
-    dtypes = (parameter.dtype for parameter in network.parameters())
-    return next((dtype for dtype in dtypes if dtype.is_floating_point), default)
+    def clipped(self, x_0: Batch) -> Batch:
+        """x0-hat within the model's clip; a mean of levels is within their range as it is."""
+        if self.clip is None or isinstance(self.parametrization, Levels):
+            return x_0
+        return x_0.clamp(*self.clip)
 
 
 def _check(schedule: Schedule, parametrization: Parametrization, decoder: Decoder) -> None:

@@ -41,7 +41,7 @@ def at(table: Float64[Tensor, "steps ..."], t: Time, x: Batch) -> Float[Tensor, 
 
     A table has one entry per t, or one per t and dimension.
     """
-    row = table[t].to(x.dtype).to(x.device, non_blocking=True)
+    row = table[t].to(x, non_blocking=True)
     return row.reshape(len(t), *(1,) * (x.ndim - row.ndim), *row.shape[1:])
 
 

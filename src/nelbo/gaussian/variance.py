@@ -6,7 +6,7 @@ choice: the code bases of the field differ in it, and so do their numbers.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import TypeGuard, final
 
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -16,7 +16,16 @@ from nelbo.gaussian.parametrization import Output
 from nelbo.gaussian.schedule import Schedule, at
 from nelbo.types import Batch, Time
 
-__all__ = ["V_1_RULES", "LearnedRange", "Tabulated", "Variance", "first_variance", "large", "small"]
+__all__ = [
+    "V_1_RULES",
+    "LearnedRange",
+    "Tabulated",
+    "Variance",
+    "by_t",
+    "first_variance",
+    "large",
+    "small",
+]
 
 V_1_RULES = ("beta_1", "beta_tilde_2")
 
@@ -69,6 +78,11 @@ class Tabulated(Variance):
 
     def log_var(self, output: Output, t: Time, x_t: Batch) -> Float[Tensor, "..."]:
         return at(self.table, t, x_t).log()
+
+
+def by_t(variance: Variance) -> TypeGuard[Tabulated]:
+    """Whether V_t is a number for each t, whatever the dimension and the network's output."""
+    return isinstance(variance, Tabulated) and variance.table.ndim == 1
 
 
 def small(schedule: Schedule, V_1: float | str) -> Tabulated:

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from nelbo.bound.chain import Chain
 from nelbo.errors import BadInput
+from nelbo.gaussian.ancestral import Ancestral
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import Decoder, Density, LevelPosterior
 from nelbo.gaussian.forward import GaussianForward
-from nelbo.gaussian.parametrization import Parametrization
+from nelbo.gaussian.objective import OneTime
+from nelbo.gaussian.parametrization import Linear, Parametrization
 from nelbo.gaussian.reverse import GaussianReverse, TimeInput
 from nelbo.gaussian.schedule import Schedule
-from nelbo.gaussian.variance import Tabulated, Variance
+from nelbo.gaussian.variance import Tabulated, Variance, by_t
 from nelbo.model.model import Model, evenly
 from nelbo.model.settings import Setting, as_facts
 from nelbo.types import Batch, Grid, Reals, Support
@@ -98,7 +100,16 @@ def gaussian_model(
         squared_error=q.squared_error,
         x_0_hat=p.x_0_hat,
         log_snr=schedule.log_snr,
+        **_in_fewer_operations(p),
     )
+
+
+def _in_fewer_operations(p: GaussianReverse) -> dict[str, Any]:
+    """The forms of the loss and of a step that need coefficients which t alone decides."""
+    if not by_t(p.variance):
+        return {}
+    linear = isinstance(p.parametrization, Linear)
+    return {"objective": OneTime(p), "ancestral": partial(Ancestral, p) if linear else None}
 
 
 def _check(support: Support, decoder: Decoder) -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from nelbo.bound.chain import Chain
+from nelbo.bound.chain import Chain, constant_time
 from nelbo.bound.control import Control
 from nelbo.bound.estimators import low_discrepancy_times, one_time
 from nelbo.bound.noise import KeyedNoise, Noise
@@ -19,6 +19,8 @@ from nelbo.types import Batch, Grid, Nats, Support, Time
 
 __all__ = ["Model", "digest", "evenly", "loss"]
 
+
+Step = Callable[[Batch, int, Noise], Batch]
 
 LEAST_LOG_SNR = -20.0  # below it steps differ in nothing
 
@@ -71,6 +73,10 @@ class Model:
     its chain's. `apart` are groups of the network's weights whose gradients are of a kind of their
     own, such as those of a learned schedule; `inner` is the part of the network that is asked at
     (x_t, t), where that is not the whole.
+
+    In fewer operations, where the family has such forms: `objective(x_0, t, noise)` is `one_time`,
+    to train by; `ancestral(like)` makes what draws x_{t-1} from (x_t, t, noise), t a number and
+    batches like the given one.
     """
 
     name: str
@@ -96,6 +102,8 @@ class Model:
     apart: tuple[tuple[nn.Parameter, ...], ...] = ()
     inner: nn.Module | None = None
     encode: Callable[[Images, int, torch.device], Points] | None = None
+    objective: Callable[[Batch, Time, Noise], Nats] | None = None
+    ancestral: Callable[[Batch], Step] | None = None
 
     @property
     def grid(self) -> Grid:
@@ -165,6 +173,19 @@ class Model:
             )
         return self.embed(levels.to(self.device), dtype)
 
+    def one_time(self, x_0: Batch, t: Time, noise: Noise) -> Nats:
+        """L_T + T * (the term of t): unbiased for L when t is uniform on 1..T."""
+        if self.objective is None:
+            return one_time(self.chain, x_0, t, noise)
+        return self.objective(x_0, t, noise)
+
+    def step(self, like: Batch) -> Step:
+        """x_{t-1} ~ p_theta(x_{t-1} | x_t) of (x_t, t >= 2, noise at t), for batches like this."""
+        if self.ancestral is not None:
+            return self.ancestral(like)
+        step = self.chain.p.step
+        return lambda x_t, t, noise: step(x_t, constant_time(t, x_t)).sample(noise)
+
     def every(self, steps: int, spacing: str | None = None) -> "Model":
         """The chain of `steps` of this one's steps, or of any number in continuous time.
 
@@ -228,4 +249,4 @@ def loss(model: Model, levels: Tensor, generator: torch.Generator | None = None)
     seed = int(torch.randint(2**62, (), generator=generator))
     offset = float(torch.rand((), generator=generator, dtype=torch.float64))
     t = low_discrepancy_times(model.T, len(x_0), offset)
-    return one_time(model.chain, x_0, t, KeyedNoise.of(seed, torch.arange(len(x_0))))
+    return model.one_time(x_0, t, KeyedNoise.of(seed, torch.arange(len(x_0))))

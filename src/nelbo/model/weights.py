@@ -24,5 +24,12 @@ def parameter_groups(model: Model, weight_decay: float) -> list[dict[str, Any]]:
 
 def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> float:
     """Clips the gradient of each group by itself; the norm of all of them before."""
-    groups = [group["params"] for group in optimizer.param_groups]
-    return math.hypot(*(float(nn.utils.clip_grad_norm_(group, limit)) for group in groups))
+    return math.hypot(*(_clip(group["params"], limit) for group in optimizer.param_groups))
+
+
+def _clip(weights: list[nn.Parameter], limit: float) -> float:
+    total = nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None])
+    norm = float(total)
+    if not norm < 0.999 * limit:  # below it every factor is 1
+        nn.utils.clip_grads_with_norm_(weights, limit, total)
+    return norm

@@ -8,7 +8,6 @@ from typing import final
 import torch
 
 from nelbo.bound.chain import constant_time
-from nelbo.bound.estimators import one_time
 from nelbo.bound.noise import Noise
 from nelbo.categorical import objective as categorical
 from nelbo.categorical.reverse import CategoricalReverse
@@ -52,7 +51,7 @@ def objective(recipe: Recipe, model: Model) -> Objective:
     if kind == "bound":
         if isinstance(model.network, ContinuousGaussian):
             return Objective(partial(_in_continuous_time, model.network, model.T), "bits/dim")
-        return Objective(partial(one_time, model.chain), "bits/dim")
+        return Objective(model.one_time, "bits/dim")
     if recipe.chain.family == "gaussian" and isinstance(p, GaussianReverse):
         return _gaussian(p, kind, weight)
     if kind == "hybrid" and isinstance(p, CategoricalReverse):

@@ -1,6 +1,6 @@
 """Exact ancestral samples: x_T from the prior, every step drawn, x_0 drawn from the decoder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from nelbo.bound.chain import constant_time
-from nelbo.bound.noise import KeyedNoise
+from nelbo.bound.noise import Block, KeyedNoise, Noise
 from nelbo.errors import BadInput, NonFinite
 from nelbo.model import Model
 from nelbo.networks.mode import evaluating
@@ -59,15 +59,36 @@ def ancestral(model: Model, count: int, *, seed: int = 0) -> Iterator[tuple[int,
     like = torch.empty(count, *model.shape, device=model.device)
     x = model.chain.p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
     yield model.T, x
-    for t in range(model.T, 0, -1):
-        time = constant_time(t, x)
+    step, length = model.step(x), Block.length(x.numel())
+    for last in range(model.T, 0, -length):
+        times = range(last, max(last - length, 0), -1)
+        states = []
         with evaluating(model.network), torch.inference_mode():
-            conditional = model.chain.p.step(x, time) if t > 1 else model.chain.p.decoder(x)
-            x = conditional.sample(noise.at(time))
-        if not x.isfinite().all():
-            bad = (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
-            raise NonFinite(f"samples {bad[:5]} are not finite at t = {t} (rank 0)")
-        yield t - 1, x
+            for t, at_t in zip(times, _noises(noise, times), strict=True):
+                x = step(x, t, at_t) if t > 1 else model.chain.p.decoder(x).sample(at_t)
+                states.append(x)
+        _require_finite(states, times)
+        yield from ((t - 1, state) for t, state in zip(times, states, strict=True))
+
+
+def _noises(noise: KeyedNoise, times: Sequence[int]) -> list[Noise]:
+    """The noise at each of the times, made together."""
+    count = len(noise.key)
+    repeated = KeyedNoise(noise.key.repeat(len(times)))
+    block = Block(repeated, torch.tensor(times).repeat_interleave(count))
+    parts = [block.part(slice(k * count, (k + 1) * count)) for k in range(len(times))]
+    return [part.at(part.t) for part in parts]
+
+
+def _require_finite(states: Sequence[Batch], times: Sequence[int]) -> None:
+    together = torch.stack(list(states))
+    if together.sum().isfinite():  # one number, which no more than overflow could make infinite
+        return
+    finite = together.isfinite().flatten(2).all(2)
+    if not finite.all():
+        place = int((~finite).any(1).nonzero()[0])
+        bad = (~finite[place]).nonzero()[:, 0].tolist()
+        raise NonFinite(f"samples {bad[:5]} are not finite at t = {times[place]} (rank 0)")
 
 
 def encoder(path: Path) -> Callable[[Tensor, int], bytes]:

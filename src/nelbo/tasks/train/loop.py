@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn, final
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
 from nelbo import checkpoint
-from nelbo.bound.noise import KeyedNoise
+from nelbo.bound.noise import KeyedNoise, Part
 from nelbo.checkpoint import Checkpoint
 from nelbo.data import Images
 from nelbo.errors import NonFinite, Stopped
@@ -18,6 +17,7 @@ from nelbo.model import Model
 from nelbo.recipe import Objective, Training
 from nelbo.report import bits_per_dim
 from nelbo.tasks.train import log as logs
+from nelbo.tasks.train.draws import Draw, Draws
 from nelbo.tasks.train.folder import RunFolder
 from nelbo.tasks.train.held_out import HeldOut
 from nelbo.tasks.train.pictures import Pictures
@@ -27,6 +27,7 @@ from nelbo.types import Nats, Time
 
 __all__ = ["Loop", "Progress"]
 
+LOOK_EVERY = 10  # steps between looks at the loss by t, which take as long as a small layer
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, the smoothed loss)."""
 
@@ -55,10 +56,16 @@ class Loop:
     def __post_init__(self) -> None:
         processes, size = self.state.processes, self.choice.batch_size
         self.ids, steps = self.images.ids, torch.arange(self.choice.steps)
-        self.noise = KeyedNoise.of(self.choice.seed, self.ids)  # keys alone, eight bytes each
-        self.once = KeyedNoise.of(self.choice.seed, steps)
+        self.all_rows = torch.ones(size, dtype=torch.bool)
         self.mine = torch.arange(size).tensor_split(processes.size)[processes.rank]
-        self.parts = self.mine.tensor_split(self.choice.accumulate)
+        self.draws = Draws(
+            self.state.batches,
+            self.state.times,
+            KeyedNoise.of(self.choice.seed, self.ids),  # keys alone, eight bytes each
+            KeyedNoise.of(self.choice.seed, steps),
+            [_slice(part) for part in self.mine.tensor_split(self.choice.accumulate)],
+            self.model.dims,
+        )
 
     def run(self) -> None:
         """Steps until the last one, or until no better weights come.
@@ -93,10 +100,10 @@ class Loop:
     def _step(self, step: int) -> tuple[float, float, bool]:
         """One update: (loss, gradient's norm, whether a process was asked to stop)."""
         choice, learner, times = self.choice, self.state.learner, self.state.times
-        index = self.state.batches.at(step)
-        t, weight = times.draw(self.once.rows(torch.tensor([step])), choice.batch_size)
+        draw = self.draws.at(step)
+        index, t, weight = draw.index, draw.t, draw.weight
         learner.optimizer.zero_grad()
-        found = [self._part(step, index[part], t[part], _at(weight, part)) for part in self.parts]
+        found = [self._part(draw, rows, noise) for rows, noise in draw.parts]
         losses, stop, bad = self._add_up(torch.cat(found))
         weighted = losses if weight is None else losses * weight.to(losses)
         value = float(weighted.sum() / choice.batch_size / self.model.dims)
@@ -107,7 +114,8 @@ class Loop:
             raise NonFinite(self._where(self._gradient(), step, t, index, bad))
         if times.learns:
             times.update(t, losses.cpu())
-        self._quarters(t, losses)
+        if (step + 1) % LOOK_EVERY == 0:
+            self._quarters(t, losses)
         return bits_per_dim(value, 1) if self.objective.nats else value, norm, stop
 
     def _quarters(self, t: Time, losses: Nats) -> None:
@@ -117,13 +125,13 @@ class Loop:
         found = [float(means[quarter == q].mean()) for q in range(4)]
         told = [bits_per_dim(x, 1) if self.objective.nats else x for x in found]
         pairs = zip(position.by_quarter, told, strict=True)
-        position.by_quarter = tuple(a if b != b else _smoothed(a, b) for a, b in pairs)
+        position.by_quarter = tuple(a if b != b else _smoothed(a, b, 0.9) for a, b in pairs)
 
-    def _part(self, step: int, index: Int64[Tensor, " b"], t: Time, weight: Tensor | None) -> Nats:
+    def _part(self, draw: Draw, rows: slice, noise: Part) -> Nats:
         """Adds the gradient of these rows' share of the loss; their losses."""
-        noise = self.noise.rows(index).draw(torch.full_like(index, step))
-        losses = self.objective(self.model.x_0(self.images.levels[index]), t, noise)
-        weighted = losses if weight is None else losses * weight.to(losses)
+        x_0 = self.model.x_0(self.images.levels[draw.index[rows]])
+        losses = self.objective(x_0, noise.t, noise)
+        weighted = losses if draw.weight is None else losses * draw.weight[rows].to(losses)
         (weighted.sum() / self.choice.batch_size / self.model.dims).backward()
         return losses.detach()
 
@@ -137,7 +145,7 @@ class Loop:
         """
         processes, size = self.state.processes, self.choice.batch_size
         if processes.size == 1:
-            return losses, self.asked.number > 0, torch.ones(size, dtype=torch.bool)
+            return losses, self.asked.number > 0, self.all_rows
         parameters = list(self.state.learner.parameters.values())
         for p in parameters:
             if p.grad is None:
@@ -255,9 +263,9 @@ class Loop:
         )
 
 
-def _smoothed(before: float | None, value: float) -> float:
-    return value if before is None else 0.98 * before + 0.02 * value
+def _smoothed(before: float | None, value: float, memory: float = 0.98) -> float:
+    return value if before is None else memory * before + (1 - memory) * value
 
 
-def _at(weight: Tensor | None, part: Tensor) -> Tensor | None:
-    return None if weight is None else weight[part]
+def _slice(consecutive: Tensor) -> slice:
+    return slice(int(consecutive[0]), int(consecutive[-1]) + 1)

@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.estimators import low_discrepancy_times
@@ -14,6 +14,9 @@ from nelbo.bound.noise import KeyedNoise
 from nelbo.types import Time
 
 __all__ = ["TIMES", "Importance", "LowDiscrepancy", "Times", "Uniform"]
+
+Rows = Int64[Tensor, "*rows B"]
+Weights = Float64[Tensor, "*rows B"]
 
 MEMORY = 10  # losses that are remembered of each t
 FLOOR = 0.001  # share of the draws that are uniform whatever the losses
@@ -28,8 +31,8 @@ class Times(ABC):
         self.T = T
 
     @abstractmethod
-    def draw(self, noise: KeyedNoise, count: int) -> tuple[Time, Float64[Tensor, " B"] | None]:
-        """(times, weights or None for 1), by the noise's first row."""
+    def draw(self, noise: KeyedNoise, count: int) -> tuple[Rows, Weights | None]:
+        """(times, weights or None for 1), a row of them for each row of the noise."""
 
     def update(self, t: Time, losses: Tensor) -> None:  # noqa: B027
         """Learns from the losses that came of these times."""
@@ -43,7 +46,7 @@ class Times(ABC):
 class LowDiscrepancy(Times):
     """Each uniform, and together spread evenly."""
 
-    def draw(self, noise: KeyedNoise, count: int) -> tuple[Time, None]:
+    def draw(self, noise: KeyedNoise, count: int) -> tuple[Rows, None]:
         return low_discrepancy_times(self.T, count, _offset(noise)), None
 
 
@@ -51,8 +54,8 @@ class LowDiscrepancy(Times):
 class Uniform(Times):
     """Uniform and independent."""
 
-    def draw(self, noise: KeyedNoise, count: int) -> tuple[Time, None]:
-        place = noise.uniform(torch.empty(1, count))[0]
+    def draw(self, noise: KeyedNoise, count: int) -> tuple[Rows, None]:
+        place = noise.uniform(torch.empty(len(noise.key), count))
         return 1 + (self.T * place).long().clamp(max=self.T - 1), None
 
 
@@ -72,7 +75,7 @@ class Importance(Times):
         self.memory = torch.zeros(T, MEMORY, dtype=torch.float64)
         self.seen = torch.zeros(T, dtype=torch.int64)
 
-    def draw(self, noise: KeyedNoise, count: int) -> tuple[Time, Float64[Tensor, " B"] | None]:
+    def draw(self, noise: KeyedNoise, count: int) -> tuple[Rows, Weights | None]:
         chance = self.chances()
         if chance is None:
             return low_discrepancy_times(self.T, count, _offset(noise)), None
@@ -111,5 +114,5 @@ TIMES: Mapping[str, Callable[[int], Times]] = {
 }
 
 
-def _offset(noise: KeyedNoise) -> float:
-    return float(noise.uniform(torch.empty(1, 1)))
+def _offset(noise: KeyedNoise) -> Float64[Tensor, "rows 1"]:
+    return noise.uniform(torch.empty(len(noise.key), 1))
