@@ -509,8 +509,8 @@ MUTANTS = [
     Mutant(
         "recipe: the hybrid's weight is not passed on",
         "recipe/objective.py",
-        "partial(gaussian.hybrid_loss, p, weight=weight)",
-        "partial(gaussian.hybrid_loss, p)",
+        "partial(gaussian.hybrid_loss, weight=weight)",
+        "gaussian.hybrid_loss",
         (f"{IDDPM}::test_the_bound_does_not_reach_the_channel_of_the_mean",),
     ),
     Mutant(

@@ -44,8 +44,9 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
     """p_theta(x_{t-1} | x_t) = N(posterior mean at x0-hat, V_t); p(x_T) = N(0, 1).
 
     x0-hat is clipped to `clip` where given: a part of the model, in its bound as in its samples.
-    The network maps (x_t, what `time_input` says of t) to `parametrization.outputs +
-    variance.outputs` channels for each channel of the data, the prediction's first.
+    The network maps (x_t, what `time_input` says of t, the condition if any) to
+    `parametrization.outputs + variance.outputs` channels for each channel of the data, the
+    prediction's first.
 
     Raises:
         BadInput: a parametrisation that divides by alpha_bar_T = 0; the levels decoder
@@ -98,7 +99,7 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         dtype = _weights_dtype(self.network, x_t.dtype)
         if told.is_floating_point():
             told = told.to(dtype)
-        output = self.network(x_t.to(dtype), told).to(x_t.dtype)
+        output = self.network(x_t.to(dtype), told, *self.condition_at(x_t)).to(x_t.dtype)
         parts = (self.parametrization.outputs * x_t.shape[1], self.variance.outputs * x_t.shape[1])
         if output.shape != (len(x_t), sum(parts), *x_t.shape[2:]):
             raise BadInput(

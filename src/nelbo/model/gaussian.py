@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -150,7 +151,7 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
     facts = {key: x for key, x in model.facts.items() if key not in ("variance", "V_1", "spacing")}
     if "sources" in facts:
         facts["sources"] = _sources(facts["sources"], plan, schedule, variance)
-    return gaussian_model(
+    made = gaussian_model(
         p.network,
         schedule,
         parametrization=p.parametrization,
@@ -164,6 +165,7 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
         facts={**facts, "improved": dict(plan)},
         weights=model.weights,
     )
+    return replace(made, classes=model.classes)
 
 
 def _sources(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from nelbo.bound.chain import Chain
@@ -64,10 +64,13 @@ class Model:
     `squared_error(q, p, t)` is |x_0 - x0-hat|^2, read off the two conditionals of x_{t-1}.
 
     In continuous time: `discretize` makes the chain of any number of steps, `limit` the model of
-    infinitely many in their place, whose L_{t-1} is what `transition(x_0, t, noise)` gives and not
-    its chain's. `apart` are groups of the network's weights whose gradients are of a kind of their
-    own, such as those of a learned schedule; `inner` is the part of the network that is asked at
-    (x_t, t), where that is not the whole.
+    infinitely many in their place, whose L_{t-1} is what `transition(chain, x_0, t, noise)` gives
+    and not its chain's. `apart` are groups of the network's weights whose gradients are of a kind
+    of their own, such as those of a learned schedule; `inner` is the part of the network that is
+    asked at (x_t, t), where that is not the whole.
+
+    `classes` is how many classes there are where p_theta is that of an image given its class:
+    then the chain is asked with a `condition`.
     """
 
     name: str
@@ -88,10 +91,11 @@ class Model:
     squared_error: Callable[[Any, Any, Time], Nats] | None = None
     discretize: Callable[[int], "Model"] | None = None
     limit: Callable[[], "Model"] | None = None
-    transition: Callable[[Batch, Time, Noise], Nats] | None = None
+    transition: Callable[[Chain[Any], Batch, Time, Noise], Nats] | None = None
     apart: tuple[tuple[nn.Parameter, ...], ...] = ()
     inner: nn.Module | None = None
     encode: Callable[[Images, int, torch.device], Points] | None = None
+    classes: int | None = None
 
     @property
     def grid(self) -> Grid:
@@ -142,6 +146,7 @@ class Model:
             "weights": self.weights,
             "T": self.facts["schedule"].get("T", self.T),
             "steps": self.T,
+            **({} if self.classes is None else {"likelihood": "p(x | class)"}),
             **self.facts,
         }
 
@@ -161,6 +166,27 @@ class Model:
             )
         return self.embed(levels.to(self.device), dtype)
 
+    def condition(self, labels: Tensor | None, name: str) -> tuple[Tensor, ...]:
+        """What p_theta is given with these labels, of the images of that name; of p(x) nothing.
+
+        Raises:
+            BadInput: there are classes and no labels, or a label that is none of them.
+        """
+        if self.classes is None:
+            return ()
+        if labels is None:
+            raise BadInput(
+                f"{self.name} is a model of p(x | class) and {name} has no labels: give data that "
+                "have them (digits, mnist:DIR, a .npz with labels beside images; in Python "
+                "nelbo.data.load(spec, labels=True))"
+            )
+        if not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+            label = int(labels[(labels < 0) | (labels >= self.classes)][0])
+            raise BadInput(
+                f"{self.name} has the classes 0..{self.classes - 1}, and {name} the label {label}"
+            )
+        return (labels,)
+
     def every(self, steps: int, spacing: str | None = None) -> "Model":
         """The chain of `steps` of this one's steps, or of any number in continuous time.
 
@@ -172,7 +198,7 @@ class Model:
                 steps below 2 in continuous time.
         """
         if self.discretize is not None and spacing is None:
-            return replace(self.discretize(steps), weights=self.weights)
+            return self._like_this(self.discretize(steps))
         if not 1 <= steps <= self.T:
             raise BadInput(f"steps must lie in 1..{self.T} for this model; got {steps}")
         if steps == self.T:
@@ -187,11 +213,14 @@ class Model:
         """
         if self.limit is None:
             raise BadInput(f"{self.name} is no model in continuous time: its bound is its chain's")
-        return replace(self.limit(), weights=self.weights)
+        return self._like_this(self.limit())
 
     def keeping(self, steps: Sequence[int]) -> "Model":
         """The chain of these of this one's steps."""
-        return replace(self.respace(steps), weights=self.weights, encode=self.encode)
+        return self._like_this(self.respace(steps))
+
+    def _like_this(self, chain: "Model") -> "Model":
+        return replace(chain, weights=self.weights, encode=self.encode, classes=self.classes)
 
     def _kept(self, steps: int, spacing: str | None) -> Sequence[int]:
         if spacing is None:
@@ -214,14 +243,25 @@ def digest(network: nn.Module) -> str:
     return found.hexdigest()
 
 
-def loss(model: Model, levels: Tensor, generator: torch.Generator | None = None) -> Nats:
+def loss(
+    model: Model,
+    levels: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    labels: Int64[Tensor, " B"] | None = None,
+) -> Nats:
     """An unbiased estimate of L for each image, one network evaluation each, to train by.
 
     levels: (B, C, H, W) integers, or points (B, *dims); nats per image, with a gradient. Times are
-    spread evenly over the batch; randomness comes from the generator, or torch's own.
+    spread evenly over the batch; randomness comes from the generator, or torch's own. labels: of a
+    model of p(x | class), which are its images'.
+
+    Raises:
+        BadInput: images of another shape; no labels of a model of classes, or others than it has.
     """
     x_0 = model.x_0(levels)
     seed = int(torch.randint(2**62, (), generator=generator))
     offset = float(torch.rand((), generator=generator, dtype=torch.float64))
     t = low_discrepancy_times(model.T, len(x_0), offset)
-    return one_time(model.chain, x_0, t, KeyedNoise.of(seed, torch.arange(len(x_0))))
+    chain = model.chain.given(*model.condition(labels, "the batch"))
+    return one_time(chain, x_0, t, KeyedNoise.of(seed, torch.arange(len(x_0))))

@@ -75,8 +75,12 @@ def demo(
 
 
 def _splits(choices: Recipe) -> tuple[Images, Images]:
-    data = choices.data
-    return load(data.train, levels=data.levels), load(data.test, levels=data.levels)
+    labels = choices.network.classes is not None
+    training, test = (
+        load(spec, levels=choices.data.levels, labels=labels)
+        for spec in (choices.data.train, choices.data.test)
+    )
+    return training, test
 
 
 def _run(

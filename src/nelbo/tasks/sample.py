@@ -27,32 +27,44 @@ def sample(
     count: int,
     *,
     seed: int = 0,
+    label: int | None = None,
     progress: Progress = lambda done, expected, text: None,
 ) -> Int64[Tensor, "N C H W"]:
     """`count` draws from p_theta(x_0), as levels; T network evaluations each.
 
     Image i depends on (seed, i) alone, not on how many are drawn with it (up to the network's
-    own arithmetic in other batch shapes).
+    own arithmetic in other batch shapes). A model of p(x | class) draws the class `label`, or
+    without one each class in turn: image i is of class i modulo their number.
 
     Raises:
-        BadInput: count < 1.
+        BadInput: count < 1; a label of a model without classes, or one that it has not.
         NonFinite: the network gave NaN or infinity; the message names t and the samples.
     """
     if count < 1:
         raise BadInput(f"the number of samples must be at least 1; got {count}")
+    p = model.chain.p.given(*_condition(model, count, label))
     noise = KeyedNoise.of(seed, torch.arange(count))
     with evaluating(model.network), torch.inference_mode():
         like = torch.empty(count, *model.shape, device=model.device)
-        x = model.chain.p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
+        x = p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
         for t in range(model.T, 0, -1):
             time = constant_time(t, x)
-            conditional = model.chain.p.step(x, time) if t > 1 else model.chain.p.decoder(x)
+            conditional = p.step(x, time) if t > 1 else p.decoder(x)
             x = conditional.sample(noise.at(time))
             progress(model.T - t + 1, model.T, "")
             if not x.isfinite().all():
                 bad = (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
                 raise NonFinite(f"samples {bad[:5]} are not finite at t = {t} (rank 0)")
     return model.levels(x).cpu()
+
+
+def _condition(model: Model, count: int, label: int | None) -> tuple[Tensor, ...]:
+    if label is None:
+        turns = torch.arange(count) % (model.classes or 1)
+        return model.condition(turns, "the samples")
+    if model.classes is None:
+        raise BadInput(f"{model.name} has no classes, so none can be chosen: it is a model of p(x)")
+    return model.condition(torch.full((count,), label), "the samples")
 
 
 def encoder(path: Path) -> Callable[[Tensor, int], bytes]:

@@ -55,6 +55,7 @@ class Loop:
     def __post_init__(self) -> None:
         processes, size = self.state.processes, self.choice.batch_size
         self.ids, steps = self.images.ids, torch.arange(self.choice.steps)
+        self.condition = self.model.condition(self.images.labels, self.images.name)
         self.noise = KeyedNoise.of(self.choice.seed, self.ids)  # keys alone, eight bytes each
         self.once = KeyedNoise.of(self.choice.seed, steps)
         self.mine = torch.arange(size).tensor_split(processes.size)[processes.rank]
@@ -113,7 +114,8 @@ class Loop:
     def _part(self, step: int, index: Int64[Tensor, " b"], t: Time, weight: Tensor | None) -> Nats:
         """Adds the gradient of these rows' share of the loss; their losses."""
         noise = self.noise.rows(index).draw(torch.full_like(index, step))
-        losses = self.objective(self.model.x_0(self.images.levels[index]), t, noise)
+        condition = [c[index] for c in self.condition]
+        losses = self.objective(self.model.x_0(self.images.levels[index]), t, noise, condition)
         weighted = losses if weight is None else losses * weight.to(losses)
         (weighted.sum() / self.choice.batch_size / self.model.dims).backward()
         return losses.detach()
