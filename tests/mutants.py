@@ -29,6 +29,7 @@ import pytest
 import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
+from mutants_classes import CLASSES
 from mutants_density import DENSITY
 from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
@@ -545,6 +546,7 @@ MUTANTS = [
         Mutant(*row)
         for row in (*FOLDERS, *MEASURING, *MODELS, *CATEGORICAL, *DENSITY, *PERSON, *TRAINERS)
     ),
+    *(Mutant(*row) for row in CLASSES),
 ]
 
 

@@ -123,6 +123,17 @@ def test_labels_that_are_not_whole_are_refused_by_name(tmp_path, labels, end, wo
     load(spec)
 
 
+def test_the_labels_of_cifar10_are_the_bytes_before_its_images(tmp_path):
+    """Kills: a class of the next record, labels that become pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3 * 32 * 32), np.uint8)
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        np.concatenate([LABELS[:, None], pixels], axis=1).tofile(tmp_path / f"{name}.bin")
+    found = load(f"cifar10:{tmp_path}:train", labels=True)
+    assert found.labels.tolist() == [*LABELS] * 5
+    assert np.array_equal(found.levels[:5].flatten(1).numpy(), pixels)
+    assert load(f"cifar10:{tmp_path}:test").labels is None
+
+
 def test_an_array_file_may_have_labels_beside_its_images(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, images=LEVELS, labels=LABELS)

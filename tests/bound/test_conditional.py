@@ -161,10 +161,11 @@ def test_the_derivation_holds_given_a_condition_and_is_that_of_each_class():
 
 
 def test_without_a_condition_nothing_is_told_and_nothing_is_copied():
-    """Kills: an unconditional network that is told None."""
+    """Kills: an unconditional network that is told None, a condition that stays behind."""
     chain = gaussian(NETWORKS[0])
     assert chain.p.given() is chain.p
     assert chain.p.rows(torch.tensor([0])) is chain.p
+    chain.given(LABELS)
     exhaustive(chain, FAMILIES["gaussian"][1], NOISE)  # Tilted takes x and t alone
 
 

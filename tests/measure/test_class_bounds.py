@@ -11,7 +11,8 @@ from conftest import VDM, changed
 from nelbo import data
 from nelbo import recipe as recipes
 from nelbo.errors import BadInput
-from nelbo.measure import Processes
+from nelbo.measure import Asking, Processes, asking, measuring
+from nelbo.measure.errors import measured_errors
 from nelbo.tasks.compare import compare
 from nelbo.tasks.evaluate import evaluate
 
@@ -19,11 +20,12 @@ COLUMNS = ("total", "L_T", "L_mid", "L_0", "se")
 
 
 @pytest.mark.parametrize("distortion", [False, True])
-def test_each_image_has_the_bound_of_its_own_class(distortion):
+def test_each_image_has_the_bound_of_its_own_class(distortion, monkeypatch):
     """Every t of every image, batches mixing both classes; float32, and equal to the last bit.
 
     Kills: labels by the place in a batch, those of other images, no labels at t = 1.
     """
+    monkeypatch.setattr(asking, "CELLS", 1)  # so that a chunk is a batch
     whole, alone = labelled.conditional()
     images, options = labelled.images(23), {"exhaustive": True, "distortion": distortion}
     together = evaluate(whole, images, batch_size=7, **options).per_image
@@ -101,3 +103,21 @@ def test_a_conditional_model_is_compared_with_an_unconditional_one_on_the_same_n
     of_a, of_b = str(result).splitlines()[3:5]
     assert "p(x | class)" not in of_a
     assert of_b.endswith("of p(x | class)")
+
+
+def test_the_errors_of_each_image_are_those_of_its_own_class():
+    """Folds are every fourth image, so here each fold is of one class.
+
+    Kills: errors of one class's network for all, labels counted from the start of a batch.
+    """
+    whole, alone = labelled.conditional()
+    images, chosen = labelled.images(16), torch.tensor([1, 3, 6])
+    images = replace(images, labels=torch.arange(16) % 2)
+
+    def folds(model):
+        with measuring([model]):
+            return measured_errors(Asking([model], images, batch_size=5), chosen).folds
+
+    own = [folds(model) for model in alone]
+    for number, fold in enumerate(folds(whole)):
+        assert torch.equal(fold.mean, own[number % 2][number].mean)

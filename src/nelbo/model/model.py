@@ -177,8 +177,8 @@ class Model:
         if labels is None:
             raise BadInput(
                 f"{self.name} is a model of p(x | class) and {name} has no labels: give data that "
-                "have them (digits, mnist:DIR, a .npz with labels beside images; in Python "
-                "nelbo.data.load(spec, labels=True))"
+                "have them (digits, mnist:DIR, cifar10:DIR, a .npz with labels beside images; in "
+                "Python nelbo.data.load(spec, labels=True))"
             )
         if not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             label = int(labels[(labels < 0) | (labels >= self.classes)][0])
