@@ -127,3 +127,13 @@ def zero_run(tmp_path_factory):
     from nelbo.tasks.train import train
 
     return train(small_recipe(**PLAIN), tmp_path_factory.mktemp("runs") / "zero")
+
+
+@pytest.fixture(scope="session")
+def class_run(tmp_path_factory):
+    """A run folder of the small digits model of p(x | class), to which the class matters."""
+    from nelbo.tasks.train import train
+
+    changes = {"training.learning_rate": 0.02, "training.warmup": 0, "training.steps": 6}
+    choices = small_recipe(**changes, **{"network.classes": 10})
+    return train(choices, tmp_path_factory.mktemp("runs") / "digits-classes")

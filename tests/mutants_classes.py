@@ -8,6 +8,7 @@ TASKS = "tests/tasks/test_classes.py::test_"
 DATA = "tests/test_labels.py::test_"
 ROW = f"{BOUND}every_estimate_of_a_row_is_that_of_its_own_class"
 DERIVED = f"{BOUND}the_derivation_holds_given_a_condition_and_is_that_of_each_class"
+COMPARED = "a_conditional_model_is_compared_with_an_unconditional_one_on_the_same_noise"
 LIMIT = f"{MEASURED}the_limit_of_many_steps_is_given_the_labels_too"
 
 CLASSES = [
@@ -145,14 +146,7 @@ CLASSES = [
         "report/evaluation.py",
         'if "likelihood" in model else ""',
         'if "likelihood" not in model else ""',
-        (f"{TASKS}the_result_says_of_what_likelihood_it_is",),
-    ),
-    (
-        "classes: labels for the first of two models alone",
-        "cli/measuring.py",
-        "find_data(a, of_a, data, split, of_b)",
-        "find_data(a, of_a, data, split)",
-        (f"{TASKS}an_array_file_with_labels_is_measured_as_the_set_it_is_of",),
+        (f"{MEASURED}{COMPARED}",),
     ),
     # Training, sampling, improving.
     (

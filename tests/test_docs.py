@@ -35,11 +35,12 @@ def others(folder):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_run(page, nelbo, run, vdm_run, tmp_path, monkeypatch):
+def test_the_commands_of_a_page_run(page, nelbo, run, vdm_run, class_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     shutil.copytree(run, tmp_path / "runs" / "demo")
     shutil.copytree(vdm_run, tmp_path / "runs" / "digits-vdm")
+    shutil.copytree(class_run, tmp_path / "runs" / "digits-classes")
     others(tmp_path)
     for arguments in commands(page):
         if arguments[0] in ("demo", "train"):  # minutes each; tested on small recipes

@@ -25,13 +25,6 @@ CLASSES = {"network.classes": 10}
 
 
 @pytest.fixture(scope="module")
-def class_run(tmp_path_factory):
-    """A run folder of the small digits model given classes, whose labels matter to it."""
-    changes = {"training.learning_rate": 0.02, "training.warmup": 0, "training.steps": 6}
-    return train(small_recipe(**CLASSES, **changes), tmp_path_factory.mktemp("classes") / "run")
-
-
-@pytest.fixture(scope="module")
 def npz(tmp_path_factory):
     """Digits as an array file, with labels and without."""
     import numpy as np
@@ -218,7 +211,7 @@ def test_older_recipes_are_written_as_they_were():
 # Sampling, deriving, improving.
 
 
-def test_a_sample_of_a_class_is_that_of_its_own_chain(nelbo, class_run, tmp_path):
+def test_a_sample_of_a_class_is_that_of_its_own_chain():
     """Kills: a class that is not the one asked for, classes in turn that begin elsewhere."""
     whole, alone = labelled.conditional()
     own = [sample(model, 6, seed=5) for model in alone]
@@ -227,6 +220,9 @@ def test_a_sample_of_a_class_is_that_of_its_own_chain(nelbo, class_run, tmp_path
     turns = torch.stack([own[i % 2][i] for i in range(6)])
     assert torch.equal(sample(whole, 6, seed=5), turns)
     assert not torch.equal(own[0], own[1])
+
+
+def test_the_command_says_which_classes_it_draws(nelbo, class_run, tmp_path):
     options = ("-n", "3", "--steps", "4")
     code, _, err = nelbo("sample", class_run, *options, "-o", tmp_path / "a.npy")
     assert code == 0
@@ -241,8 +237,13 @@ def test_the_derivation_holds_on_a_model_of_classes(class_run):
     assert derive(model, data.load("digits:test"), images=3, paths=8).holds
 
 
-def test_an_improved_model_of_classes_is_one(class_run, tmp_path):
+def test_an_improved_model_of_classes_is_one():
     """Kills: an improved model that lost its classes."""
+    model, _ = labelled.conditional()
+    assert improve(model, labelled.images(40), steps=3, per_dimension=False).model.classes == 2
+
+
+def test_an_improved_run_of_classes_is_read_as_one(class_run, tmp_path):
     model = pretrained.load(class_run)
     better = improve(model, data.load("digits:train").first(40), steps=4)
     save(class_run, better, tmp_path / "better")
