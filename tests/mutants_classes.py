@@ -194,8 +194,8 @@ CLASSES = [
     (
         "classes: written into recipes that have none",
         "recipe/choices.py",
-        'later: ClassVar[Sequence[str]] = ("classes",)',
-        "later: ClassVar[Sequence[str]] = ()",
+        '("rank", "classes")',
+        '("rank",)',
         (f"{TASKS}older_recipes_are_written_as_they_were",),
     ),
     # Labels as data.

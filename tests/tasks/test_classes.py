@@ -83,6 +83,20 @@ def test_a_unet_is_told_the_label_of_each_row():
         assert not torch.allclose(found[1:2], network(x[1:2], t[:1], label[:1]), atol=1e-3)
 
 
+def test_logits_of_low_rank_are_told_the_label_too():
+    """Kills: a table of logits that asks its network without its condition."""
+    choices = small_recipe(**CLASSES, **{"network.rank": 3})
+    network = recipes.build(choices, (1, 8, 8), 17).network.eval()
+    inside, label = network.network, torch.tensor([7, 0])
+    with torch.no_grad():
+        inside.leave[-1].weight.fill_(0.1)
+        inside.label.weight.normal_()
+        x, told = torch.ones(2, 1, 8, 8), torch.zeros(2)
+        wanted = torch.einsum("brhw,rk->bkhw", inside(x, told, label), network.table)
+        assert torch.allclose(network(x, told, label), wanted, atol=1e-5)
+        assert not torch.allclose(*network(x, told, label), atol=1e-2)
+
+
 @pytest.mark.parametrize("classes", [None, 3])
 @pytest.mark.parametrize("kind", ["resnet", "unet"])
 def test_a_network_refuses_to_guess_a_label(kind, classes):
