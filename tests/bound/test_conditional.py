@@ -135,20 +135,19 @@ def test_continuous_time_is_given_its_condition_too(decoder):
             assert torch.equal(together, each_class_alone(value_of, x_0, place, NOISE))
 
 
-def test_the_derivation_holds_given_a_condition_and_is_that_of_each_class():
+@pytest.mark.parametrize("rows", [24, 512], ids=["few rows", "all t at once"])
+def test_the_derivation_holds_given_a_condition_and_is_that_of_each_class(rows):
     """Two images of two classes: each line is the mean of the two classes' own.
 
     Kills: paths of one image asked with the label of another, all t of a batch with the labels of
     the first paths.
     """
-    x_0, rows = GRID.values(POINTS, torch.float64)[:2], torch.tensor([0, 1])
+    x_0, one = GRID.values(POINTS, torch.float64)[:2], torch.arange(2).split(1)
     chain = gaussian(ByLabel(*NETWORKS)).given(LABELS[:2])
-    both = sampled(chain, x_0, NOISE.rows(rows), paths=16, rows=24)
+    both = sampled(chain, x_0, NOISE.rows(torch.arange(2)), paths=16, rows=rows)
     alone = [
-        sampled(
-            gaussian(NETWORKS[LABELS[i]]), x_0[i : i + 1], NOISE.rows(rows[i : i + 1]), paths=16
-        )
-        for i in rows.tolist()
+        sampled(gaussian(NETWORKS[LABELS[i]]), x_0[i], NOISE.rows(i), paths=16, rows=rows)
+        for i in one
     ]
     exact = ("(4)", *(f"D{n}" for n in range(1, 12)))
     for place, row in enumerate(both.rows):

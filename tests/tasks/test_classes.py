@@ -181,6 +181,10 @@ def test_the_loss_asks_the_network_with_the_labels_of_the_batch(tmp_path, monkey
     )
     with pytest.raises(BadInput, match=r"p\(x \| class\) and digits has no labels"):
         train(recipe(**CLASSES), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    monkeypatch.undo()
+    with pytest.raises(BadInput, match=r"has the classes 0\.\.4, and digits the label [5-9]"):
+        train(recipe(**{"network.classes": 5}), tmp_path / "none")
 
 
 class Killed(BaseException):

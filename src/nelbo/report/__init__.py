@@ -2,7 +2,7 @@
 
 from nelbo.report.comparison import Comparison, Side
 from nelbo.report.derivation import ChainDerivation, Derivation, markdown
-from nelbo.report.evaluation import Curve, Evaluation, Look, Step, environment
+from nelbo.report.evaluation import Curve, Evaluation, Look, Step, environment, likelihood_of
 from nelbo.report.improvement import BeforeAfter
 from nelbo.report.page import page
 from nelbo.report.per_image import PerImage
@@ -24,6 +24,7 @@ __all__ = [
     "Unit",
     "bits_per_dim",
     "environment",
+    "likelihood_of",
     "markdown",
     "page",
     "picture_grid",

@@ -13,7 +13,7 @@ import numpy as np
 from nelbo import files, pretrained, recipe
 from nelbo.data import Images, load
 from nelbo.recipe import Recipe
-from nelbo.report import Evaluation, page, picture_grid
+from nelbo.report import Evaluation, likelihood_of, page, picture_grid
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.sample import sample
 from nelbo.tasks.train import LOG, SPEED, train
@@ -58,7 +58,8 @@ def demo(
     if control:
         plain = _run(recipe.read("digits-ddpm"), folder / "control", test, command, progress)
         rows.append(("plain eps DDPM, T = 1000", _figure(plain)))
-    rows.append((f"{result.model['name']}, T = {result.model['T']}", _figure(result)))
+    told = f"{result.model['name']}, T = {result.model['T']}{likelihood_of(result.model)}"
+    rows.append((told, _figure(result)))
     model = pretrained.load(folder)
     levels = sample(model, SAMPLES, progress=progress("sample", "steps"))
     log = [json.loads(line) for line in (folder / LOG).read_text("utf-8").splitlines()]

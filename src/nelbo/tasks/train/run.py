@@ -64,6 +64,7 @@ def train(
     images = load(recipe.data.train, levels=recipe.data.levels, labels=conditional)
     training, held_out = apart(images, recipe.training.held_out)
     model = recipes.build(recipe, tuple(images.levels.shape[1:]), images.n)
+    model.condition(images.labels, images.name)  # refused before there is a folder
     objective = recipes.objective(recipe, model)
     model.network.to(device)
     about: dict[str, Any] = {
