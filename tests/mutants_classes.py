@@ -104,7 +104,7 @@ CLASSES = [
         "measure/asking.py",
         "whole.rows(image)\n                if",
         "whole.rows(row % len(self.images))\n                if",
-        (f"{MEASURED}batch_sizes_and_processes_do_not_change_the_table",),
+        (f"{MEASURED}rows_in_any_order_have_the_classes_of_their_images",),
     ),
     (
         "classes: not in a record",

@@ -10,6 +10,7 @@ import labelled
 from conftest import VDM, changed
 from nelbo import data
 from nelbo import recipe as recipes
+from nelbo.bound.estimators import Rows
 from nelbo.errors import BadInput
 from nelbo.measure import Asking, Processes, asking, measuring
 from nelbo.measure.errors import measured_errors
@@ -121,3 +122,18 @@ def test_the_errors_of_each_image_are_those_of_its_own_class():
     own = [folds(model) for model in alone]
     for number, fold in enumerate(folds(whole)):
         assert torch.equal(fold.mean, own[number % 2][number].mean)
+
+
+def test_rows_in_any_order_have_the_classes_of_their_images():
+    """Kills: labels by the number of a row, where a few t of each image are drawn."""
+    whole, alone = labelled.conditional()
+    images, generator = labelled.images(9), torch.Generator().manual_seed(4)
+    image, t = (torch.randint(a, b, (40,), generator=generator) for a, b in ((0, 9), (2, 7)))
+    rows = Rows(image, t, torch.zeros_like(t), t.double())
+
+    def terms(model):
+        with measuring([model]):
+            return Asking([model], images, batch_size=6).later(0, rows, [[]])[0][:, 0]
+
+    own = torch.stack([terms(model) for model in alone])
+    assert torch.equal(terms(whole), own[images.labels[image], torch.arange(40)])
