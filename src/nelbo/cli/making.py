@@ -190,7 +190,7 @@ def sample(
     n = found.grid.n  # before hours of work
     say_assumed(found)
     if found.classes is not None and of_class is None:
-        print(f"classes 0..{found.classes - 1} in turn, row by row", file=sys.stderr)
+        note(f"classes 0..{found.classes - 1} in turn, row by row")
     with bars() as start:
         moved = start(f"sample {found.name}", "steps")
         levels = run(found, count, seed=seed, label=of_class, progress=moved)
