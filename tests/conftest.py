@@ -135,3 +135,13 @@ def browser():
     """The system's Chromium, one for the tests of a module."""
     with started() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def class_run(tmp_path_factory):
+    """A run folder of the small digits model of p(x | class), to which the class matters."""
+    from nelbo.tasks.train import train
+
+    changes = {"training.learning_rate": 0.02, "training.warmup": 0, "training.steps": 6}
+    choices = small_recipe(**changes, **{"network.classes": 10})
+    return train(choices, tmp_path_factory.mktemp("runs") / "digits-classes")

@@ -29,6 +29,7 @@ import pytest
 import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
+from mutants_classes import CLASSES
 from mutants_comparison import COMPARISON
 from mutants_density import DENSITY
 from mutants_folders import FOLDERS
@@ -511,8 +512,8 @@ MUTANTS = [
     Mutant(
         "recipe: the hybrid's weight is not passed on",
         "recipe/objective.py",
-        "partial(gaussian.hybrid_loss, p, weight=weight)",
-        "partial(gaussian.hybrid_loss, p)",
+        "partial(gaussian.hybrid_loss, weight=weight)",
+        "gaussian.hybrid_loss",
         (f"{IDDPM}::test_the_bound_does_not_reach_the_channel_of_the_mean",),
     ),
     Mutant(
@@ -555,6 +556,7 @@ MUTANTS = [
             *TRAINERS,
             *PAGES,
             *COMPARISON,
+            *CLASSES,
         )
     ),
 ]

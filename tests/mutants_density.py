@@ -79,8 +79,8 @@ DENSITY = [
     (
         "an encoder lost with the steps that are left out",
         "model/model.py",
-        "return replace(self.respace(steps), weights=self.weights, encode=self.encode)",
-        "return replace(self.respace(steps), weights=self.weights)",
+        "weights=self.weights, encode=self.encode, classes=self.classes)",
+        "weights=self.weights, classes=self.classes)",
         (f"{LATENTS}a_sub_chain_encodes_as_the_chain_does",),
     ),
     (

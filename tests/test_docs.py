@@ -89,12 +89,13 @@ def python(page):
 
 
 @pytest.fixture
-def elsewhere(run, vdm_run, tmp_path, monkeypatch):
-    """A folder with what the pages take for granted: two runs, a pipeline, pictures."""
+def elsewhere(run, vdm_run, class_run, tmp_path, monkeypatch):
+    """A folder with what the pages take for granted: three runs, a pipeline, pictures."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     shutil.copytree(run, tmp_path / "runs" / "demo")
     shutil.copytree(vdm_run, tmp_path / "runs" / "digits-vdm")
+    shutil.copytree(class_run, tmp_path / "runs" / "digits-classes")
     blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
     network = UNet2DModel(4, 1, 1, block_out_channels=(8,), norm_num_groups=4, **blocks)
     DDPMPipeline(network, DDPMScheduler(20, beta_end=0.3)).save_pretrained(tmp_path / "my-ddpm")

@@ -80,7 +80,7 @@ def test_value_and_gradient_are_those_of_the_chain(name, decoder, clip, variance
     want = one_time(Chain(p.q, p), x_0, t, noise)
     gradient = torch.autograd.grad((weights * want).sum(), p.network.weight)[0]
     p.network.calls = 0
-    got = OneTime(p)(x_0, t, noise)
+    got = OneTime(p)(p, x_0, t, noise)
     assert p.network.calls == 1
     assert_close(got.detach(), want.detach(), rel=1e-12)
     assert_close(torch.autograd.grad((weights * got).sum(), p.network.weight)[0], gradient, 1e-11)

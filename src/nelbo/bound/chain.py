@@ -4,20 +4,24 @@ Nothing here knows a family. A family gives the conditionals; the joint laws alo
 follow from them (memo, section "Two Markov chains"; Ho et al. 2020, eqs. 1 and 2).
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar, final
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from nelbo.bound.distribution import Distribution, StepDistribution
 from nelbo.bound.noise import Noise
 from nelbo.types import Batch, Nats, Time
 
-__all__ = ["Chain", "ForwardProcess", "ReverseProcess", "constant_time"]
+__all__ = ["Chain", "Conditional", "ForwardProcess", "ReverseProcess", "constant_time"]
 
 D = TypeVar("D", bound=StepDistribution)
+C = TypeVar("C", bound="Conditional")
 
 
 def constant_time(t: int, x: Batch) -> Time:
@@ -60,7 +64,39 @@ class ForwardProcess(ABC, Generic[D]):
         return torch.stack(scores).sum(0, dtype=torch.float64)
 
 
-class ReverseProcess(ABC, Generic[D]):
+class Conditional:
+    """What may be given c, one for each example: p_theta( . | c).
+
+    Every line of the bound holds given c as without it, so nothing in this room says what c is.
+    """
+
+    condition: Sequence[Tensor] = ()
+
+    def given(self: C, *condition: Tensor) -> C:
+        """The same with these, a row of each for each example; itself where there are none."""
+        if not condition:
+            return self
+        other = copy.copy(self)
+        other.condition = condition
+        return other
+
+    def rows(self: C, index: Int64[Tensor, " R"]) -> C:
+        """That of the given examples, in the way of `Noise.rows`."""
+        return self.given(*(c[index] for c in self.condition))
+
+    def condition_at(self, x: Batch) -> list[Tensor]:
+        """The condition of each row of x, where x is.
+
+        Raises:
+            ValueError: it is that of other examples.
+        """
+        for c in self.condition:
+            if len(c) != len(x):
+                raise ValueError(f"a condition of {len(c)} examples for a batch of {len(x)}")
+        return [c.to(x.device, non_blocking=True) for c in self.condition]
+
+
+class ReverseProcess(Conditional, ABC, Generic[D]):
     """p_theta: the chain that makes data."""
 
     @abstractmethod
@@ -91,3 +127,11 @@ class Chain(Generic[D]):
 
     q: ForwardProcess[D]
     p: ReverseProcess[D]
+
+    def given(self, *condition: Tensor) -> "Chain[D]":
+        """The chain whose p_theta is given these; q is what it is."""
+        return replace(self, p=self.p.given(*condition))
+
+    def rows(self, index: Int64[Tensor, " R"]) -> "Chain[D]":
+        """The chain of the given examples."""
+        return replace(self, p=self.p.rows(index))

@@ -46,8 +46,8 @@ def term(chain: Chain[D], x_0: Batch, t: Time, noise: Noise) -> Nats:
         return reconstruction_term(chain, x_0, noise)
     start, later = first.nonzero()[:, 0], (~first).nonzero()[:, 0]
     parts = [
-        reconstruction_term(chain, x_0[start], noise.rows(start)),
-        transition_term(chain, x_0[later], t[later], noise.rows(later)),
+        reconstruction_term(chain.rows(start), x_0[start], noise.rows(start)),
+        transition_term(chain.rows(later), x_0[later], t[later], noise.rows(later)),
     ]
     order = torch.cat([start, later]).argsort()
     return torch.cat(parts)[order]
@@ -104,7 +104,8 @@ def importance_weighted(chain: Chain[D], x_0: Batch, noise: Noise, paths: int) -
     A bound for every K, tighter in expectation as K grows (Burda et al. 2016); float64.
     It stays above -log p_theta(x_0) where q gives no mass to paths that p_theta uses.
     """
-    values = trajectory(chain, x_0.repeat_interleave(paths, dim=0), noise.draws(paths))
+    row = torch.arange(len(x_0)).repeat_interleave(paths)
+    values = trajectory(chain.rows(row), x_0[row], noise.draws(paths))
     return math.log(paths) - torch.logsumexp(-values.reshape(len(x_0), paths), dim=1)
 
 

@@ -63,9 +63,10 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
     parametrisation of Austin et al. 2021, section 3.3, with the averaging made exact.
 
     The network maps (x_t as K float channels of 0 and 1 for each channel of the data, what
-    `time_input` says of t) to logits, `levels` channels for each: (B, C K, ...) to
-    (B, C levels, ...). `levels` is K where it is not given; data with fewer levels than the
-    chain has states are the states 0..levels-1, and the others, such as the mask, are never data.
+    `time_input` says of t, the condition if any) to logits, `levels` channels for each:
+    (B, C K, ...) to (B, C levels, ...). `levels` is K where it is not given; data with fewer
+    levels than the chain has states are the states 0..levels-1, and the others, such as the mask,
+    are never data.
 
     Raises:
         BadInput: levels outside 1..K; a prior that is no distribution over K states, or that has no
@@ -112,7 +113,7 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         if told.is_floating_point():
             told = told.to(transition.dtype)
         states = one_hot(x_t, transition.K).movedim(-1, 2).flatten(1, 2).to(transition.dtype)
-        logits = self.network(states, told).to(transition.dtype)
+        logits = self.network(states, told, *self.condition_at(x_t)).to(transition.dtype)
         if logits.shape != (len(x_t), self.levels * x_t.shape[1], *x_t.shape[2:]):
             raise BadInput(
                 f"the network must give {self.levels * x_t.shape[1]} channels, {self.levels} "

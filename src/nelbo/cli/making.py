@@ -167,6 +167,9 @@ def sample(
         "samples.png"
     ),
     count: Annotated[int, typer.Option("-n", "--count", help="How many.")] = 64,
+    of_class: Annotated[
+        int | None, typer.Option("--class", help="All of this class; default each in turn.")
+    ] = None,
     steps: Steps = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -176,6 +179,7 @@ def sample(
     \b
     nelbo sample runs/digits -n 64 -o samples.png
     nelbo sample runs/digits -n 1000 -o samples.npy
+    nelbo sample runs/digits-classes --class 3
     """
     from nelbo import files
     from nelbo.tasks.sample import encoder
@@ -185,8 +189,11 @@ def sample(
     found = find_model(model, reading, device, steps)
     n = found.grid.n  # before hours of work
     say_assumed(found)
+    if found.classes is not None and of_class is None:
+        note(f"classes 0..{found.classes - 1} in turn, row by row")
     with bars() as start:
-        levels = run(found, count, seed=seed, progress=start(f"sample {found.name}", "steps"))
+        moved = start(f"sample {found.name}", "steps")
+        levels = run(found, count, seed=seed, label=of_class, progress=moved)
     name_made([files.write(output, encode(levels, n))])
 
 

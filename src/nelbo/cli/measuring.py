@@ -172,7 +172,7 @@ def compare(
     processes = Processes.started()
     second = dataclasses.replace(reading, weights=weights_b or reading.weights)
     of_a, of_b = find_models((a, b), (reading, second), device, steps, spacing, dtype)
-    images = _first(find_data(a, of_a, data, split), max_images)
+    images = _first(find_data(a, of_a, data, split, of_b), max_images)
     if processes.first:
         say_assumed(of_a, of_b)
     with bars(processes.first) as start:

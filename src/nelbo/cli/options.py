@@ -162,7 +162,6 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
     Raises:
         BadInput: a model of another library, which names no data.
     """
-    from nelbo.data import load
     from nelbo.pretrained import recipe_of
     from nelbo.tasks.improve import optimal_steps
 
@@ -172,14 +171,18 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
             "nelbo improve, which makes a model of the best steps"
         )
 
-    images = load(recipe_of(path).data.train, levels=model.grid.n, grid=model.grid)
+    images = _images(model, recipe_of(path).data.train, None, model.classes is not None)
     with bars() as start:
         kept = optimal_steps(model, images, steps, progress=start("find steps"))
     return model.keeping(kept)
 
 
-def find_data(path: str, model: "Model", spec: str | None, split: str | None) -> "Images | Points":
+def find_data(
+    path: str, model: "Model", spec: str | None, split: str | None, *others: "Model"
+) -> "Images | Points":
     """The data asked for, or else those that the model's recipe tests on.
+
+    Their labels too where this model, or one of the others, has classes.
 
     Raises:
         BadInput: no data, or data that are not of the model's shape and levels.
@@ -192,7 +195,8 @@ def find_data(path: str, model: "Model", spec: str | None, split: str | None) ->
         raise BadInput("--split needs --data: say of which data it is the split")
     spec = spec or recipe_of(path).data.test
     if isinstance(model.support, Grid):
-        return _images(model, spec, split)
+        labels = any(each.classes is not None for each in (model, *others))
+        return _images(model, spec, split, labels)
     return load_for(model.support, spec, split=split)
 
 
@@ -209,23 +213,25 @@ def find_training_data(
     from nelbo.pretrained import recipe_of
     from nelbo.tasks.improve import held_out
 
-    images = _images(model, spec or recipe_of(path).data.train, None)
+    labels = model.classes is not None
+    images = _images(model, spec or recipe_of(path).data.train, None, labels)
     if test is None and "sources" not in model.facts:
         test = recipe_of(path).data.test
     if test is None:
         return held_out(images, share, seed)
-    others = _images(model, test, None)
+    others = _images(model, test, None, labels)
     if others.sha256 == images.sha256:
         raise BadInput(f"{test} is what the model would be fitted to: measure on other images")
     return images, others
 
 
-def _images(model: "Model", spec: str, split: str | None) -> "Images":
+def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Images":
     """The images of a spec as the model takes them."""
     from nelbo.data import load
 
     try:
-        images = load(spec, split=split, levels=model.grid.n, grid=model.grid)
+        n, grid = model.grid.n, model.grid
+        images = load(spec, split=split, levels=n, grid=grid, labels=labels)
     except BadInput as error:
         told = model.facts.get("sources", {}).get("levels", {})
         if told.get("source") != "default" or "levels" not in str(error):

@@ -75,14 +75,26 @@ def declared(name: str, n: int | None, grid: Grid | None) -> int | None:
     return grid.n
 
 
-def array_file(path: Path, n: int | None, grid: Grid | None) -> Images:
+def array_file(path: Path, n: int | None, grid: Grid | None, *, labels: bool = False) -> Images:
     """Images of a .npy file, or of a .npz with one array or one named images.
+
+    labels: also those of a .npz, the array of that name, where there is one.
 
     Raises:
         BadInput: damaged, pickled, several arrays, or what `as_images` refuses.
     """
     images = _images(opened(path), n, grid, shown(path))
-    return Images(path.name, None, images.levels, images.n)
+    told = _labels(path) if labels and path.suffix == ".npz" else None
+    return Images(path.name, None, images.levels, images.n, labels=told)
+
+
+def _labels(path: Path) -> Tensor | None:
+    """The labels of a .npz that can be opened."""
+    with np.load(path, allow_pickle=False) as loaded:
+        found = loaded["labels"] if "labels" in loaded.files else None
+    if found is None or found.dtype.kind in "iu":
+        return None if found is None else torch.from_numpy(found.astype(np.int64))
+    raise BadInput(f"{shown(path)}: its labels are {found.dtype}; a class is an integer from 0")
 
 
 def opened(path: Path) -> Array:

@@ -1,11 +1,12 @@
 """What a bound is measured on: numbered examples, named in messages, and with a digest."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Int64
 from torch import Tensor
 
 from nelbo.errors import BadInput
@@ -17,13 +18,15 @@ class Examples(ABC):
     """N examples of one shape; each keeps the id that it has in the set that it was taken from.
 
     `sources` has a file name per example, or is empty when they came as one array; `kept` is None
-    where the ids are 0..N-1.
+    where the ids are 0..N-1; `labels` are their classes, None where those are not known or were not
+    asked for.
     """
 
     name: str
     split: str | None
     sources: tuple[str, ...]
     kept: Int[Tensor, " N"] | None
+    labels: Int64[Tensor, " N"] | None = None
 
     @property
     @abstractmethod
@@ -46,6 +49,16 @@ class Examples(ABC):
     def ids(self) -> Int[Tensor, " N"]:
         """The number of each example in the full set; noise is a function of it."""
         return torch.arange(len(self)) if self.kept is None else self.kept
+
+    @property
+    def labels_sha256(self) -> str | None:
+        """Hex digest of the labels, in the order of the examples."""
+        if self.labels is None:
+            return None
+        array = self.labels.numpy()
+        digest = hashlib.sha256(f"nelbo.labels/1 {array.shape}\n".encode())
+        digest.update(array.astype("<i8", copy=False).data)
+        return digest.hexdigest()
 
     @property
     def dims(self) -> int:

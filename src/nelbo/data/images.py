@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Int, Integer
+from jaxtyping import Int, Int64, Integer
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -47,9 +47,11 @@ class Images(Examples):
         n: how many levels there are, used or not.
         sources: a file name per image, or empty when they came as one array.
         kept: the ids of these images in the set they were taken from; None for 0..N-1.
+        labels: the class of each, counted from 0, None where it is not known; stored as int64.
 
     Raises:
-        BadInput: not integers, not 4 dimensions, no image, or a value outside 0..n-1.
+        BadInput: not integers, not 4 dimensions, no image, or a value outside 0..n-1; labels that
+            are not one for each image, or no classes.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Images(Examples):
     n: int
     sources: tuple[str, ...] = field(default=(), repr=False)
     kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
+    labels: Int64[Tensor, " N"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not 2 <= self.n <= MOST_LEVELS:
@@ -81,6 +84,18 @@ class Images(Examples):
         self._refuse_outside(array)
         storage = np.uint8 if self.n <= 256 else np.int32
         object.__setattr__(self, "levels", torch.from_numpy(np.ascontiguousarray(array, storage)))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", self._classes(self.labels))
+
+    def _classes(self, labels: Tensor) -> Int64[Tensor, " N"]:
+        whole = not (labels.is_floating_point() or labels.is_complex())
+        if not whole or tuple(labels.shape) != (len(self),) or int(labels.min()) < 0:
+            raise BadInput(
+                f"{self.name}: labels are one class for each of {len(self)} images, counted from "
+                f"0; got {labels.dtype} {tuple(labels.shape)}"
+                + (f" from {int(labels.min())}" if whole and labels.numel() else "")
+            )
+        return labels.detach().to("cpu", torch.int64)
 
     def _refuse_outside(self, array: NDArray[Any]) -> None:
         if int(array.min()) >= 0 and int(array.max()) < self.n:
@@ -99,11 +114,17 @@ class Images(Examples):
 
     @cached_property
     def sha256(self) -> str:
-        """Hex digest of shape, n and pixels; names, ids and split do not enter."""
+        """Hex digest of shape, n and pixels; names, ids, split and labels do not enter."""
         array = self.levels.numpy()
         digest = hashlib.sha256(f"nelbo.images/1 {array.shape} {self.n}\n".encode())
         digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
         return digest.hexdigest()
 
     def _taken(self, where: Tensor, sources: tuple[str, ...]) -> "Images":
-        return replace(self, levels=self.levels[where], sources=sources, kept=self.ids[where])
+        return replace(
+            self,
+            levels=self.levels[where],
+            sources=sources,
+            kept=self.ids[where],
+            labels=None if self.labels is None else self.labels[where],
+        )

@@ -1,6 +1,7 @@
 """Data sets known by name: the digits of the package, MNIST and CIFAR-10 from their own files."""
 
 import gzip
+import math
 import struct
 import zlib
 from importlib.resources import files
@@ -19,8 +20,9 @@ __all__ = ["cifar10", "digits", "mnist"]
 Array: TypeAlias = NDArray[Any]
 
 TRAIN_DIGITS = 1297  # of 1797; the other 500 are the test set
-MNIST_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+MNIST_FILES = {"train": "train", "test": "t10k"}
 IDX_IMAGES = 0x00000803  # magic number: unsigned bytes, three axes
+IDX_LABELS = 0x00000801
 CIFAR10_FILES = {
     "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
     "test": ("test_batch.bin",),
@@ -35,27 +37,46 @@ def digits(split: str | None) -> Images:
     follow `numpy.random.default_rng(0).permutation(1797)`.
     """
     with (files("nelbo") / "digits.npz").open("rb") as file, np.load(file) as archive:
-        array = archive["images"]
+        array, labels = archive["images"], archive["labels"].astype(np.int64)
     if split is not None:
         order = np.random.default_rng(0).permutation(len(array))
-        array = array[order[:TRAIN_DIGITS] if split == "train" else order[TRAIN_DIGITS:]]
-    return Images("digits", split, torch.from_numpy(array[:, None]), 17)
+        kept = order[:TRAIN_DIGITS] if split == "train" else order[TRAIN_DIGITS:]
+        array, labels = array[kept], labels[kept]
+    levels = torch.from_numpy(array[:, None])
+    return Images("digits", split, levels, 17, labels=torch.from_numpy(labels))
 
 
-def mnist(directory: Path, split: str | None) -> Images:
+def mnist(directory: Path, split: str | None, *, labels: bool = False) -> Images:
     """28 x 28 grey images of the idx files in a folder; train, then test, where no split is asked.
+
+    labels: read their files too; they are asked for where a model has classes.
 
     Raises:
         BadInput: the folder or a file is missing, or a file is not whole.
     """
     if not directory.is_dir():
         raise BadInput(f"{shown(directory)}: no such folder; mnist:DIR is the folder of idx files")
-    parts = [
-        _idx(_found(directory, MNIST_FILES[part])) for part in ([split] if split else MNIST_FILES)
-    ]
+    names = [MNIST_FILES[part] for part in ([split] if split else MNIST_FILES)]
+    parts = [_idx(_found(directory, f"{name}-images-idx3-ubyte"), IDX_IMAGES) for name in names]
     if len({part.shape[1:] for part in parts}) > 1:
         raise BadInput(f"{shown(directory)}: train and test images differ in size")
-    return Images("mnist", split, torch.from_numpy(np.concatenate(parts)[:, None]), 256)
+    levels, classes = torch.from_numpy(np.concatenate(parts)[:, None]), None
+    if labels:
+        counts = zip(names, map(len, parts), strict=True)
+        told = np.concatenate([_labels(directory, name, count) for name, count in counts])
+        classes = torch.from_numpy(told.astype(np.int64))
+    return Images("mnist", split, levels, 256, labels=classes)
+
+
+def _labels(directory: Path, name: str, count: int) -> Array:
+    """The label of each of so many images."""
+    path = _found(directory, f"{name}-labels-idx1-ubyte")
+    labels = _idx(path, IDX_LABELS)
+    if len(labels) != count:
+        raise BadInput(
+            f"{shown(path)}: holds {len(labels)} labels of {count} images; download both again"
+        )
+    return labels
 
 
 def _found(directory: Path, name: str) -> Path:
@@ -65,19 +86,21 @@ def _found(directory: Path, name: str) -> Path:
     raise BadInput(f"{shown(directory)}: holds neither {name} nor {name}.gz; put one of them there")
 
 
-def _idx(path: Path) -> Array:
-    """(N, H, W) bytes of an idx file, plain or gz."""
-    where = shown(path)
+def _idx(path: Path, kind: int) -> Array:
+    """(N, H, W) bytes of an idx file of images, or (N,) of labels, plain or gz."""
+    where, axes = shown(path), kind & 0xFF
+    what, cells = ("images", "pixels") if kind == IDX_IMAGES else ("labels", "labels")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            head = file.read(16)
-            magic, *shape = struct.unpack(">4I", head) if len(head) == 16 else (None,)
-            if magic != IDX_IMAGES:
+            head = file.read(4 + 4 * axes)
+            whole = len(head) == 4 + 4 * axes
+            magic, *shape = struct.unpack(f">{1 + axes}I", head) if whole else (None,)
+            if magic != kind:
                 raise BadInput(
-                    f"{where}: is not an idx file of images (magic {head[:4].hex() or 'missing'}, "
-                    f"not {IDX_IMAGES:08x}); download it again"
+                    f"{where}: is not an idx file of {what} (magic {head[:4].hex() or 'missing'}, "
+                    f"not {kind:08x}); download it again"
                 )
-            size = shape[0] * shape[1] * shape[2]
+            size = math.prod(shape)
             body = file.read(size + 1)  # one more than promised, to notice what is behind
     except BadInput:
         raise
@@ -86,13 +109,15 @@ def _idx(path: Path) -> Array:
     if len(body) != size:
         amount = "more" if len(body) > size else f"{len(body)} bytes"
         raise BadInput(
-            f"{where}: promises {size} bytes of pixels and holds {amount}; download it again"
+            f"{where}: promises {size} bytes of {cells} and holds {amount}; download it again"
         )
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def cifar10(directory: Path, split: str | None) -> Images:
+def cifar10(directory: Path, split: str | None, *, labels: bool = False) -> Images:
     """32 x 32 colour images of CIFAR-10's binary version; both parts where no split is asked.
+
+    labels: keep the class that comes before each image.
 
     Raises:
         BadInput: the folder or a file is missing, or a file is not whole records.
@@ -104,7 +129,8 @@ def cifar10(directory: Path, split: str | None) -> Images:
     names = [name for part in ([split] if split else CIFAR10_FILES) for name in CIFAR10_FILES[part]]
     records = np.concatenate([_cifar10_records(directory, name) for name in names])
     pixels = np.ascontiguousarray(records[:, 1:]).reshape(-1, 3, 32, 32)
-    return Images("cifar10", split, torch.from_numpy(pixels), 256)
+    classes = torch.from_numpy(records[:, 0].astype(np.int64)) if labels else None
+    return Images("cifar10", split, torch.from_numpy(pixels), 256, labels=classes)
 
 
 def _cifar10_records(directory: Path, name: str) -> Array:

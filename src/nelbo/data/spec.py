@@ -31,11 +31,13 @@ def load(
     split: str | None = None,
     levels: int | None = None,
     grid: Grid | None = None,
+    labels: bool = False,
 ) -> Images:
     """Images of digits, mnist:DIR or cifar10:DIR [:SPLIT], a folder of images, a .npy or .npz file.
 
     split says the same as the suffix; levels is by default what the source has, 256 for a folder;
-    grid, the real numbers that a float array is on, also declares the levels.
+    grid, the real numbers that a float array is on, also declares the levels. labels: read the
+    class of each image too, where the source is one that may have them.
 
     Raises:
         BadInput: nothing there, a split that is not there, or data that break a rule.
@@ -50,11 +52,11 @@ def load(
     if not os.path.exists(body) and head in NOT_YET:
         raise BadInput(f"{shown(spec)}: {head}: is not built yet; the known forms are {FORMS}")
     if body == "digits" or head in FOLDERS:
-        images = _named(head, place, split)
+        images = _named(head, place, split, labels)
         if n not in (None, images.n):
             raise BadInput(f"{shown(spec)}: has {images.n} levels; {n} were declared")
         return images
-    return _at(spec, body, split, n, grid)
+    return _at(spec, body, split, n, grid, labels)
 
 
 def load_for(support: Support, spec: str, *, split: str | None = None) -> Images | Points:
@@ -89,7 +91,7 @@ def _split(spec: str, split: str | None) -> tuple[str, str | None]:
     return body, suffix
 
 
-def _named(head: str, place: str, split: str | None) -> Images:
+def _named(head: str, place: str, split: str | None, labels: bool) -> Images:
     if split not in (None, *SPLITS):
         raise BadInput(f"{head}: has no split {shown(split)}; there are {' and '.join(SPLITS)}")
     if head == "digits":
@@ -97,10 +99,12 @@ def _named(head: str, place: str, split: str | None) -> Images:
     read, content = FOLDERS[head]
     if not place:
         raise BadInput(f"{head}: needs the folder of {content}: {head}:DIR")
-    return read(Path(os.path.expanduser(place)), split)
+    return read(Path(os.path.expanduser(place)), split, labels=labels)
 
 
-def _at(spec: str, body: str, split: str | None, n: int | None, grid: Grid | None) -> Images:
+def _at(
+    spec: str, body: str, split: str | None, n: int | None, grid: Grid | None, labels: bool
+) -> Images:
     """What lies at a path."""
     path = Path(os.path.expanduser(body))
     if not body or not os.path.exists(path):
@@ -119,7 +123,7 @@ def _at(spec: str, body: str, split: str | None, n: int | None, grid: Grid | Non
         raise BadInput(
             f"{shown(body)}: is neither a folder nor a .npy or .npz file; known: {FORMS}"
         )
-    return array_file(path, n, grid)
+    return array_file(path, n, grid, labels=labels)
 
 
 def _parts(path: Path) -> str:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from nelbo.bound.chain import Chain, ReverseProcess, constant_time
+from nelbo.bound.chain import Chain, Conditional, ReverseProcess, constant_time
 from nelbo.bound.distribution import Distribution
 from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
@@ -218,7 +218,11 @@ class LikelihoodDecoded(nn.Module, ReverseProcess[Gaussian]):
         return self.reverse.prior(x_0)
 
     def step(self, x_t: Batch, t: Time) -> Gaussian:
-        return self.reverse.step(x_t, t)
+        return self.reverse.given(*self.condition).step(x_t, t)
+
+    def x_0_hat(self, x_t: Batch, t: Time) -> Batch:
+        """What the network expects of x_0."""
+        return self.reverse.given(*self.condition).x_0_hat(x_t, t)
 
     def decoder(self, x_1: Batch) -> LevelMasses:
         schedule, t = self.reverse.q.schedule, constant_time(1, x_1)
@@ -227,13 +231,14 @@ class LikelihoodDecoded(nn.Module, ReverseProcess[Gaussian]):
 
 
 @final
-class ContinuousGaussian(nn.Module):
+class ContinuousGaussian(nn.Module, Conditional):
     """L = L_T + L_inf + L_0, a network along a log SNR (Kingma et al. 2021, sections 3.5 and 5).
 
-    The network maps (x_u, lambda(u)) to `parametrization.outputs` channels for each channel of
-    the data: told lambda and not u, it is one model for every curve between the same ends. A
-    `Decoder` gets the network's prediction at u = 0, with variance exp(-lambda_0), that of
-    x_0 as x_u / sqrt(alpha_bar) measures it. x0-hat is clipped to `clip` where given.
+    The network maps (x_u, lambda(u), the condition if any) to `parametrization.outputs` channels
+    for each channel of the data: told lambda and not u, it is one model for every curve between
+    the same ends. A `Decoder` gets the network's prediction at u = 0, with variance
+    exp(-lambda_0), that of x_0 as x_u / sqrt(alpha_bar) measures it. x0-hat is clipped to `clip`
+    where given.
     """
 
     def __init__(
@@ -278,7 +283,8 @@ class ContinuousGaussian(nn.Module):
         dtypes = (weight.dtype for weight in self.network.parameters())
         dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), x_u.dtype)
         told = log_snr.to(x_u.device, dtype)
-        output: Tensor = self.network(x_u.to(dtype), told).to(x_u.dtype)
+        condition = self.condition_at(x_u)
+        output: Tensor = self.network(x_u.to(dtype), told, *condition).to(x_u.dtype)
         wanted = (len(x_u), self.parametrization.outputs * x_u.shape[1], *x_u.shape[2:])
         if output.shape != wanted:
             raise BadInput(

@@ -36,15 +36,15 @@ class OneTime:
         if not by_t(p.variance):
             raise BadInput(f"the variance {p.variance.name} is not a number for each t")
         schedule, V = p.q.schedule, p.variance.table[2:]
-        self.p = p
         self.weight = _from_2(schedule.posterior_x_0[2:].square() / (2 * V))
         self.rest = _from_2(_equal_means(schedule.posterior_variance[2:], V))
         self.prior_weight = 0.5 * float(schedule.alpha_bar[-1])
         last = schedule.one_minus_alpha_bar[-1:]
         self.prior_rest = float(_equal_means(last, torch.ones_like(last)))
 
-    def __call__(self, x_0: Batch, t: Time, noise: Noise) -> Nats:
-        p, schedule, dims = self.p, self.p.q.schedule, x_0[0].numel()
+    def __call__(self, p: GaussianReverse, x_0: Batch, t: Time, noise: Noise) -> Nats:
+        """p: what it was made of, given the condition of the batch where there is one."""
+        schedule, dims = p.q.schedule, x_0[0].numel()
         alpha_bar = at(schedule.alpha_bar, t, x_0)
         one_minus_alpha_bar = at(schedule.one_minus_alpha_bar, t, x_0)
         x_t = alpha_bar.sqrt() * x_0 + one_minus_alpha_bar.sqrt() * noise.at(t).normal(x_0)

@@ -45,8 +45,9 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
     """p_theta(x_{t-1} | x_t) = N(posterior mean at x0-hat, V_t); p(x_T) = N(0, 1).
 
     x0-hat is clipped to `clip` where given: a part of the model, in its bound as in its samples.
-    The network maps (x_t, what `time_input` says of t) to `parametrization.outputs +
-    variance.outputs` channels for each channel of the data, the prediction's first.
+    The network maps (x_t, what `time_input` says of t, the condition if any) to
+    `parametrization.outputs + variance.outputs` channels for each channel of the data, the
+    prediction's first.
 
     Raises:
         BadInput: a parametrisation that divides by alpha_bar_T = 0; the levels decoder
@@ -121,7 +122,8 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         Raises:
             BadInput: as `output`.
         """
-        output: Tensor = self.network(x_t.to(dtype), told).to(x_t.dtype)
+        condition = self.condition_at(x_t)
+        output: Tensor = self.network(x_t.to(dtype), told, *condition).to(x_t.dtype)
         channels = (self.parametrization.outputs + self.variance.outputs) * x_t.shape[1]
         if output.shape != (len(x_t), channels, *x_t.shape[2:]):
             raise BadInput(

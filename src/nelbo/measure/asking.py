@@ -51,7 +51,7 @@ class Asking:
     one for each model, image and t, also those that a record remembers.
 
     Raises:
-        BadInput: a batch size below 1.
+        BadInput: a batch size below 1, or no labels where a model has classes.
     """
 
     models: Sequence[Model]
@@ -74,6 +74,8 @@ class Asking:
         self.chunk = max(1, most // self.batch) * self.batch  # that anything else is done on
         self.limit = self.chunk  # halved where memory does not suffice
         self.key = KeyedNoise.of(self.seed, self.images.ids)
+        name, labels = self.images.name, self.images.labels
+        self.chains = [m.chain.given(*m.condition(labels, name)) for m in self.models]
 
     @property
     def unit(self) -> Unit:
@@ -90,6 +92,7 @@ class Asking:
         plan = {
             "nelbo": version("nelbo"),
             **_of_data(self.images),
+            **self._of_labels(),
             "seed": self.seed,
             "batch_size": self.batch,
             "device": self.models[0].device.type,
@@ -117,10 +120,10 @@ class Asking:
             noise = self.key.rows(image).draw(torch.full_like(image, draw))
             values, contexts = [], []
             t = torch.ones_like(image)
-            for model, context in zip(self.models, wanted, strict=True):
-                x_0 = model.x_0(self.images.values[image])
-                x_1 = model.chain.q.marginal(x_0, t).sample(noise.at(t))
-                decoder = model.chain.p.decoder(x_1)
+            for model, whole, context in zip(self.models, self.chains, wanted, strict=True):
+                x_0, chain = model.x_0(self.images.values[image]), whole.rows(image)
+                x_1 = chain.q.marginal(x_0, t).sample(noise.at(t))
+                decoder = chain.p.decoder(x_1)
                 values.append(-decoder.log_prob(x_0))
                 if context and model.context is not None:
                     contexts.append(model.context(decoder, x_1).cpu())
@@ -150,13 +153,13 @@ class Asking:
             image, t = rows.image[row], rows.t[row]
             noise = key.rows(image).draw(rows.draw[row]).at(t)
             values, predictors, errors = [], [], []
-            for model, own in zip(self.models, controls, strict=True):
-                x_0 = model.x_0(self.images.values[image])
+            for model, whole, own in zip(self.models, self.chains, controls, strict=True):
+                x_0, chain = model.x_0(self.images.values[image]), whole.rows(image)
                 if model.transition is not None:
-                    values.append(model.transition(x_0, t, noise))
+                    values.append(model.transition(chain, x_0, t, noise))
                     continue
-                x_t = model.chain.q.marginal(x_0, t).sample(noise)
-                q, p = model.chain.q.posterior(x_t, x_0, t), model.chain.p.step(x_t, t)
+                x_t = chain.q.marginal(x_0, t).sample(noise)
+                q, p = chain.q.posterior(x_t, x_0, t), chain.p.step(x_t, t)
                 values.append(q.kl(p))
                 predictors += [control.value(x_0, x_t, t, image) for control in own]
                 if distortion and model.squared_error is not None:
@@ -231,6 +234,10 @@ class Asking:
         if self.processes.first and self.done > done:
             shown = self.done if self.expected is None else min(self.done, self.expected)
             self.progress(shown, self.expected, self.text)
+
+    def _of_labels(self) -> dict[str, Any]:
+        conditional = any(model.classes is not None for model in self.models)
+        return {"labels": self.images.labels_sha256} if conditional else {}
 
     def finite(self, values: Tensor, t: Tensor, image: Tensor, what: str) -> Tensor:
         """The values in float64 on the CPU, a row for each (t, image).

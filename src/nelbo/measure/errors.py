@@ -69,7 +69,7 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
         NonFinite: the network gave NaN or infinity; the message names t, the images and the rank.
     """
     model, count = asking.models[0], len(asking.images)
-    p = gaussian_reverse(model)
+    p = gaussian_reverse(model).given(*asking.chains[0].p.condition)
     if not isinstance(p.emission, Discretized | LevelPosterior):
         raise BadInput(f"{model.name} has a decoder of densities, whose V_1 is not chosen here")
     if count < FOLDS:
@@ -83,7 +83,7 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
         image, t = rows.image[row], rows.t[row]
         x_0 = model.x_0(asking.images.values[image])
         x_t = model.chain.q.marginal(x_0, t).sample(key.rows(image).at(t))
-        prediction = p.predict(x_t, t)
+        prediction = p.rows(image).predict(x_t, t)
         difference = asking.finite((prediction.x_0 - x_0).flatten(1), t, image, "x0-hat")
         nats = difference.new_zeros(len(row))
         if isinstance(p.emission, LevelPosterior):

@@ -72,6 +72,6 @@ def categorical_model(
         support=grid,
         embed=lambda levels, dtype: levels.long(),
         levels=lambda x_0: x_0,
-        x_0_hat=p.x_0_hat,
+        x_0_hat=CategoricalReverse.x_0_hat,
         facts={**described, **facts},
     )

@@ -9,14 +9,17 @@ from typing import Any, final
 
 from torch import nn
 
+from nelbo.bound.chain import Chain
+from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
 from nelbo.gaussian.continuous import ContinuousGaussian, LearnedLogSNR
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import Discretized, LevelPosterior
+from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
 from nelbo.gaussian.schedule import Schedule
 from nelbo.model.model import Model
-from nelbo.types import Grid
+from nelbo.types import Batch, Grid, Nats, Time
 
 __all__ = ["continuous_model"]
 
@@ -86,7 +89,7 @@ class _Family:
             context=partial(frozen_logits, schedule, grid) if few else None,
             controls=partial(controls, schedule, grid),
             squared_error=GaussianForward(schedule).squared_error,
-            x_0_hat=self.fixed.reverse(schedule).x_0_hat,
+            x_0_hat=lambda p, x_t, t: p.x_0_hat(x_t, t),
             apart=_apart(self.trained),
             inner=self.trained.network,
         )
@@ -100,7 +103,7 @@ class _Family:
             context=None,
             controls=lambda levels, context: [],
             squared_error=None,
-            transition=partial(self.fixed.transition_term, T=model.T),
+            transition=partial(_in_the_limit, self.fixed, model.T),
             discretize=lambda T: self.limit(self.steps(T)),
         )
 
@@ -125,6 +128,12 @@ def _apart(trained: ContinuousGaussian) -> tuple[tuple[nn.Parameter, ...], ...]:
     if not isinstance(curve, LearnedLogSNR):
         return ()
     return (curve.above, curve.below), (curve.a, curve.b, curve.c)
+
+
+def _in_the_limit(
+    model: ContinuousGaussian, T: int, chain: Chain[Gaussian], x_0: Batch, t: Time, noise: Noise
+) -> Nats:
+    return model.given(*chain.p.condition).transition_term(x_0, t, noise, T)
 
 
 def _no_steps(steps: Sequence[int]) -> Model:

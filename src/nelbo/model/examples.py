@@ -16,10 +16,11 @@ def examples_of(model: Model, data: object, seed: int = 0) -> Examples:
 
     Raises:
         BadInput: data of another kind, number of levels or shape: levels have no density, and real
-            numbers no bits.
+            numbers no bits; no labels, where the model has classes.
     """
     found = _levels(model, data) if isinstance(model.support, Grid) else _reals(model, data, seed)
     model.x_0(found.values[:1])
+    model.condition(found.labels, found.name)
     return found
 
 

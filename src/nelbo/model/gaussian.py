@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -98,7 +99,7 @@ def gaussian_model(
         context=_context(schedule, grid, decoder),
         controls=partial(controls, schedule, grid),
         squared_error=q.squared_error,
-        x_0_hat=p.x_0_hat,
+        x_0_hat=GaussianReverse.x_0_hat,
         log_snr=schedule.log_snr,
         **_in_fewer_operations(p),
     )
@@ -109,7 +110,7 @@ def _in_fewer_operations(p: GaussianReverse) -> dict[str, Any]:
     if not by_t(p.variance):
         return {}
     linear = isinstance(p.parametrization, Linear)
-    return {"objective": OneTime(p), "ancestral": partial(Ancestral, p) if linear else None}
+    return {"objective": OneTime(p), "ancestral": Ancestral if linear else None}
 
 
 def _check(support: Support, decoder: Decoder) -> None:
@@ -162,7 +163,7 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
     facts = {key: x for key, x in model.facts.items() if key not in ("variance", "V_1", "spacing")}
     if "sources" in facts:
         facts["sources"] = _sources(facts["sources"], plan, schedule, variance)
-    return gaussian_model(
+    made = gaussian_model(
         p.network,
         schedule,
         parametrization=p.parametrization,
@@ -176,6 +177,7 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
         facts={**facts, "improved": dict(plan)},
         weights=model.weights,
     )
+    return replace(made, classes=model.classes)
 
 
 def _sources(

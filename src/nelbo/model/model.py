@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
-from nelbo.bound.chain import Chain, constant_time
+from nelbo.bound.chain import Chain, ReverseProcess, constant_time
 from nelbo.bound.control import Control
 from nelbo.bound.estimators import low_discrepancy_times, one_time
 from nelbo.bound.noise import KeyedNoise, Noise
@@ -65,18 +65,21 @@ class Model:
     with the help of `context(decoder, x_1)`, what the network says of the images at t = 1;
     `squared_error(q, p, t)` is |x_0 - x0-hat|^2, read off the two conditionals of x_{t-1}.
 
-    To look at: `x_0_hat(x_t, t)` is what the network expects of x_0, as the chain sees data, or of
-    its level where the chain's states are levels.
+    To look at: `x_0_hat(p, x_t, t)` is what the network expects of x_0, as the chain sees data, or
+    of its level where the chain's states are levels.
 
     In continuous time: `discretize` makes the chain of any number of steps, `limit` the model of
-    infinitely many in their place, whose L_{t-1} is what `transition(x_0, t, noise)` gives and not
-    its chain's. `apart` are groups of the network's weights whose gradients are of a kind of their
-    own, such as those of a learned schedule; `inner` is the part of the network that is asked at
-    (x_t, t), where that is not the whole.
+    infinitely many in their place, whose L_{t-1} is what `transition(chain, x_0, t, noise)` gives
+    and not its chain's. `apart` are groups of the network's weights whose gradients are of a kind
+    of their own, such as those of a learned schedule; `inner` is the part of the network that is
+    asked at (x_t, t), where that is not the whole.
 
-    In fewer operations, where the family has such forms: `objective(x_0, t, noise)` is `one_time`,
-    to train by; `ancestral(like)` makes what draws x_{t-1} from (x_t, t, noise), t a number and
-    batches like the given one.
+    In fewer operations, where the family has such forms: `objective(p, x_0, t, noise)` is
+    `one_time`, to train by; `ancestral(p, like)` makes what draws x_{t-1} from (x_t, t, noise), t a
+    number and batches like the given one.
+
+    `classes` is how many classes there are where p_theta is that of an image given its class:
+    then the chain is asked with a `condition`.
     """
 
     name: str
@@ -95,15 +98,16 @@ class Model:
     context: Callable[[Any, Batch], Tensor] | None = None
     controls: Callable[[Tensor, Tensor | None], list[Control]] = lambda levels, context: []
     squared_error: Callable[[Any, Any, Time], Nats] | None = None
-    x_0_hat: Callable[[Batch, Time], Batch] | None = None
+    x_0_hat: Callable[[Any, Batch, Time], Batch] | None = None
     discretize: Callable[[int], "Model"] | None = None
     limit: Callable[[], "Model"] | None = None
-    transition: Callable[[Batch, Time, Noise], Nats] | None = None
+    transition: Callable[[Chain[Any], Batch, Time, Noise], Nats] | None = None
     apart: tuple[tuple[nn.Parameter, ...], ...] = ()
     inner: nn.Module | None = None
     encode: Callable[[Images, int, torch.device], Points] | None = None
-    objective: Callable[[Batch, Time, Noise], Nats] | None = None
-    ancestral: Callable[[Batch], Step] | None = None
+    objective: Callable[[Any, Batch, Time, Noise], Nats] | None = None
+    ancestral: Callable[[Any, Batch], Step] | None = None
+    classes: int | None = None
 
     @property
     def grid(self) -> Grid:
@@ -154,6 +158,7 @@ class Model:
             "weights": self.weights,
             "T": self.facts["schedule"].get("T", self.T),
             "steps": self.T,
+            **({} if self.classes is None else {"likelihood": "p(x | class)"}),
             **self.facts,
         }
 
@@ -173,18 +178,45 @@ class Model:
             )
         return self.embed(levels.to(self.device), dtype)
 
-    def one_time(self, x_0: Batch, t: Time, noise: Noise) -> Nats:
-        """L_T + T * (the term of t): unbiased for L when t is uniform on 1..T."""
-        if self.objective is None:
-            return one_time(self.chain, x_0, t, noise)
-        return self.objective(x_0, t, noise)
+    def one_time(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
+        """L_T + T * (the term of t): unbiased for L when t is uniform on 1..T.
 
-    def step(self, like: Batch) -> Step:
-        """x_{t-1} ~ p_theta(x_{t-1} | x_t) of (x_t, t >= 2, noise at t), for batches like this."""
+        chain: this model's, given the condition of the batch where there is one.
+        """
+        if self.objective is None:
+            return one_time(chain, x_0, t, noise)
+        return self.objective(chain.p, x_0, t, noise)
+
+    def step(self, p: ReverseProcess[Any], like: Batch) -> Step:
+        """x_{t-1} ~ p(x_{t-1} | x_t) of (x_t, t >= 2, noise at t), for batches like this one.
+
+        p: this model's p_theta, given the condition of the batch where there is one.
+        """
         if self.ancestral is not None:
-            return self.ancestral(like)
-        step = self.chain.p.step
+            return self.ancestral(p, like)
+        step = p.step
         return lambda x_t, t, noise: step(x_t, constant_time(t, x_t)).sample(noise)
+
+    def condition(self, labels: Tensor | None, name: str) -> tuple[Tensor, ...]:
+        """What p_theta is given with these labels, of the images of that name; of p(x) nothing.
+
+        Raises:
+            BadInput: there are classes and no labels, or a label that is none of them.
+        """
+        if self.classes is None:
+            return ()
+        if labels is None:
+            raise BadInput(
+                f"{self.name} is a model of p(x | class) and {name} has no labels: give data that "
+                "have them (digits, mnist:DIR, cifar10:DIR, a .npz with labels beside images; in "
+                "Python nelbo.data.load(spec, labels=True))"
+            )
+        if not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+            label = int(labels[(labels < 0) | (labels >= self.classes)][0])
+            raise BadInput(
+                f"{self.name} has the classes 0..{self.classes - 1}, and {name} the label {label}"
+            )
+        return (labels,)
 
     def every(self, steps: int, spacing: str | None = None) -> "Model":
         """The chain of `steps` of this one's steps, or of any number in continuous time.
@@ -197,7 +229,7 @@ class Model:
                 steps below 2 in continuous time.
         """
         if self.discretize is not None and spacing is None:
-            return replace(self.discretize(steps), weights=self.weights)
+            return self._like_this(self.discretize(steps))
         if not 1 <= steps <= self.T:
             raise BadInput(f"steps must lie in 1..{self.T} for this model; got {steps}")
         if steps == self.T:
@@ -212,11 +244,14 @@ class Model:
         """
         if self.limit is None:
             raise BadInput(f"{self.name} is no model in continuous time: its bound is its chain's")
-        return replace(self.limit(), weights=self.weights)
+        return self._like_this(self.limit())
 
     def keeping(self, steps: Sequence[int]) -> "Model":
         """The chain of these of this one's steps."""
-        return replace(self.respace(steps), weights=self.weights, encode=self.encode)
+        return self._like_this(self.respace(steps))
+
+    def _like_this(self, chain: "Model") -> "Model":
+        return replace(chain, weights=self.weights, encode=self.encode, classes=self.classes)
 
     def _kept(self, steps: int, spacing: str | None) -> Sequence[int]:
         if spacing is None:
@@ -239,14 +274,25 @@ def digest(network: nn.Module) -> str:
     return found.hexdigest()
 
 
-def loss(model: Model, levels: Tensor, generator: torch.Generator | None = None) -> Nats:
+def loss(
+    model: Model,
+    levels: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    labels: Int64[Tensor, " B"] | None = None,
+) -> Nats:
     """An unbiased estimate of L for each image, one network evaluation each, to train by.
 
     levels: (B, C, H, W) integers, or points (B, *dims); nats per image, with a gradient. Times are
-    spread evenly over the batch; randomness comes from the generator, or torch's own.
+    spread evenly over the batch; randomness comes from the generator, or torch's own. labels: of a
+    model of p(x | class), which are its images'.
+
+    Raises:
+        BadInput: images of another shape; no labels of a model of classes, or others than it has.
     """
     x_0 = model.x_0(levels)
     seed = int(torch.randint(2**62, (), generator=generator))
     offset = float(torch.rand((), generator=generator, dtype=torch.float64))
     t = low_discrepancy_times(model.T, len(x_0), offset)
-    return model.one_time(x_0, t, KeyedNoise.of(seed, torch.arange(len(x_0))))
+    chain = model.chain.given(*model.condition(labels, "the batch"))
+    return model.one_time(chain, x_0, t, KeyedNoise.of(seed, torch.arange(len(x_0))))

@@ -11,7 +11,7 @@ __all__ = ["in_batches"]
 
 @contextmanager
 def in_batches(network: nn.Module, size: int) -> Iterator[None]:
-    """network(x_t, time) asked for at most `size` rows at a time, and put together again.
+    """network(x_t, time, ...) asked for at most `size` rows at a time, and put together again.
 
     Tables, noise and divergences cost the same for any number of rows, nearly, and so are better
     done on many at once than a network may be asked for. The module's own forward is back
@@ -19,12 +19,11 @@ def in_batches(network: nn.Module, size: int) -> Iterator[None]:
     """
     own, forward = vars(network).get("forward"), network.forward
 
-    def split(x_t: Tensor, time: Tensor) -> Tensor:
-        if len(x_t) <= size:
-            return forward(x_t, time)  # type: ignore[no-any-return]
-        return torch.cat(
-            [forward(*part) for part in zip(x_t.split(size), time.split(size), strict=True)]
-        )
+    def split(*rows: Tensor) -> Tensor:
+        if len(rows[0]) <= size:
+            return forward(*rows)  # type: ignore[no-any-return]
+        parts = zip(*(x.split(size) for x in rows), strict=True)
+        return torch.cat([forward(*part) for part in parts])
 
     network.forward = split
     try:

@@ -13,10 +13,11 @@ __all__ = ["LowRankLogits"]
 class LowRankLogits(nn.Module):
     """logit_k = sum over r of c_r table[r, k], where the network gives c: `rank` numbers a pixel.
 
-    The network maps (x_t, time) to (B, C rank, ...); the result is (B, C n, ...), as the levels
-    parametrisation and D3PM read it. The table is learned and one for all pixels, so the rows are
-    the sufficient statistics of the distributions that a pixel can have. It begins with those of
-    a bump anywhere (cosines along the levels) and of the two end levels, where images clip.
+    The network maps (x_t, time, labels if any) to (B, C rank, ...); the result is (B, C n, ...), as
+    the levels parametrisation and D3PM read it. The table is learned and one for all pixels, so
+    the rows are the sufficient statistics of the distributions that a pixel can have. It begins
+    with those of a bump anywhere (cosines along the levels) and of the two end levels, where
+    images clip.
     """
 
     def __init__(self, network: nn.Module, rank: int, n: int) -> None:
@@ -25,9 +26,9 @@ class LowRankLogits(nn.Module):
         self.table = nn.Parameter(_statistics(rank, n))
 
     def forward(
-        self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"]
+        self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"], *label: Shaped[Tensor, " B"]
     ) -> Float[Tensor, "B ..."]:
-        c: Tensor = self.network(x_t, time)
+        c: Tensor = self.network(x_t, time, *label)
         # one product of matrices, whose result is laid out as the logits of a plain network are
         logits = self.table.T @ c.reshape(-1, len(self.table), c[0, 0].numel())
         return logits.reshape(len(c), -1, *c.shape[2:])

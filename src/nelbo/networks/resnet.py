@@ -4,8 +4,10 @@ import math
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+from nelbo.networks.labels import check_label
 
 __all__ = ["ResNet"]
 
@@ -14,8 +16,11 @@ __all__ = ["ResNet"]
 class ResNet(nn.Module):
     """(x_t, log SNR) -> output: 3x3 convolutions at full resolution, no down-sampling.
 
-    x_t: (B, in_channels, H, W); log SNR or any other scalar: (B,); output (B, out_channels, H, W),
-    zero at initialisation.
+    x_t: (B, in_channels, H, W); log SNR or any other scalar: (B,); with classes (B,) labels too;
+    output (B, out_channels, H, W), zero at initialisation.
+
+    Raises:
+        BadInput: labels without classes, or classes without labels.
     """
 
     def __init__(
@@ -25,6 +30,7 @@ class ResNet(nn.Module):
         width: int = 32,
         blocks: int = 3,
         dropout: float = 0.1,
+        classes: int | None = None,
     ) -> None:
         super().__init__()
         embedding = 2 * width
@@ -36,11 +42,21 @@ class ResNet(nn.Module):
         )
         nn.init.zeros_(self.leave[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.leave[-1].bias)  # type: ignore[arg-type]
+        self.classes = classes
+        if classes is not None:  # last and zero, so that it begins as the network without classes
+            self.label = nn.Embedding(classes, embedding)
+            nn.init.zeros_(self.label.weight)
 
     def forward(
-        self, x_t: Float[Tensor, "B C H W"], log_snr: Float[Tensor, " B"]
+        self,
+        x_t: Float[Tensor, "B C H W"],
+        log_snr: Float[Tensor, " B"],
+        label: Int64[Tensor, " B"] | None = None,
     ) -> Float[Tensor, "B out H W"]:
+        check_label(self.classes, label)
         condition = self.embed(log_snr)
+        if label is not None:
+            condition = condition + self.label(label)
         h = self.enter(x_t)
         for block in self.blocks:
             h = block(h, condition)

@@ -1,7 +1,7 @@
 """A recipe's choices as objects: the one place where a string becomes one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, final
 
@@ -55,7 +55,13 @@ def build(
         BadInput: choices that do not go together.
     """
     builder = _Builder(recipe, shape, Grid(n, *recipe.data.range), weights)
-    choice = recipe.chain
+    return replace(_built(builder, recipe.chain, n), classes=recipe.network.classes)
+
+
+def _built(
+    builder: "_Builder", choice: GaussianChoice | ContinuousChoice | CategoricalChoice, n: int
+) -> Model:
+    """The model of the chosen family."""
     if isinstance(choice, ContinuousChoice):
         return builder.continuous(choice)
     schedule = choice.schedule.make()
@@ -212,7 +218,7 @@ def _network(
 ) -> nn.Module:
     _, height, width = shape
     if isinstance(choice, ResNetChoice):
-        return ResNet(inputs, outputs, choice.width, choice.blocks, choice.dropout)
+        return ResNet(inputs, outputs, choice.width, choice.blocks, choice.dropout, choice.classes)
     factor = choice.patch * 2 ** (len(choice.widths) - 1)
     if height != width or height % factor:
         patches = "" if choice.patch == 1 else f" in patches of {choice.patch} pixels a side"
@@ -226,4 +232,4 @@ def _network(
             f"got {list(choice.attention)}"
         )
     arguments = (choice.widths, choice.layers, choice.dropout, choice.patch, choice.attention)
-    return UNet(inputs, outputs, height, *arguments)
+    return UNet(inputs, outputs, height, *arguments, choice.classes)

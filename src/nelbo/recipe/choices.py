@@ -135,6 +135,7 @@ class ResNetChoice(Growing):
     """A compact residual net at full resolution, for small images.
 
     rank: where the output is logits over levels, so many channels of it and a table.
+    classes: how many an image may be of; then the model is of p(x | class).
     """
 
     name: Literal["resnet"]
@@ -143,7 +144,8 @@ class ResNetChoice(Growing):
     blocks: int = Field(3, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     rank: int | None = Field(None, ge=3)
-    later: ClassVar[Sequence[str]] = ("rank",)
+    classes: int | None = Field(None, ge=2)
+    later: ClassVar[Sequence[str]] = ("rank", "classes")
 
 
 class UNetChoice(Growing):
@@ -152,6 +154,7 @@ class UNetChoice(Growing):
     patch: a square of so many pixels a side is one pixel of more channels inside.
     attention: the levels of `widths` with self-attention, 0 the finest; the middle always has it.
     rank: where the output is logits over levels, so many channels of it and a table.
+    classes: how many an image may be of; then the model is of p(x | class).
     """
 
     name: Literal["unet"]
@@ -162,7 +165,8 @@ class UNetChoice(Growing):
     patch: int = Field(1, ge=1)
     attention: tuple[int, ...] = ()
     rank: int | None = Field(None, ge=3)
-    later: ClassVar[Sequence[str]] = ("patch", "attention", "rank")
+    classes: int | None = Field(None, ge=2)
+    later: ClassVar[Sequence[str]] = ("patch", "attention", "rank", "classes")
 
 
 KINDS = {

@@ -1,13 +1,14 @@
 """A recipe's training loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import torch
+from torch import Tensor
 
-from nelbo.bound.chain import constant_time
+from nelbo.bound.chain import Chain, Conditional, constant_time
 from nelbo.bound.noise import Noise
 from nelbo.categorical import objective as categorical
 from nelbo.categorical.reverse import CategoricalReverse
@@ -22,7 +23,7 @@ from nelbo.types import Batch, Nats, Time
 
 __all__ = ["Objective", "objective"]
 
-Losses = Callable[[Batch, Time, Noise], Nats]
+Losses = Callable[[Any, Batch, Time, Noise], Nats]
 
 
 @final
@@ -30,15 +31,17 @@ Losses = Callable[[Batch, Time, Noise], Nats]
 class Objective:
     """A loss per example as a function of (x_0, t, noise), t uniform on 1..T.
 
+    of: whose losses they are, which is given the condition where there is one.
     unit: what a log calls its mean over examples and dimensions; in nats, unless no part of it is.
     """
 
     losses: Losses
+    of: Chain[Any] | Conditional
     unit: str
     nats: bool = True
 
-    def __call__(self, x_0: Batch, t: Time, noise: Noise) -> Nats:
-        return self.losses(x_0, t, noise)
+    def __call__(self, x_0: Batch, t: Time, noise: Noise, condition: Sequence[Tensor] = ()) -> Nats:
+        return self.losses(self.of.given(*condition), x_0, t, noise)
 
 
 def objective(recipe: Recipe, model: Model) -> Objective:
@@ -50,13 +53,13 @@ def objective(recipe: Recipe, model: Model) -> Objective:
     p, kind, weight = model.chain.p, recipe.training.objective, recipe.training.auxiliary
     if kind == "bound":
         if isinstance(model.network, ContinuousGaussian):
-            return Objective(partial(_in_continuous_time, model.network, model.T), "bits/dim")
-        return Objective(model.one_time, "bits/dim")
+            return Objective(partial(_in_continuous_time, T=model.T), model.network, "bits/dim")
+        return Objective(model.one_time, model.chain, "bits/dim")
     if recipe.chain.family == "gaussian" and isinstance(p, GaussianReverse):
         return _gaussian(p, kind, weight)
     if kind == "hybrid" and isinstance(p, CategoricalReverse):
-        loss = partial(categorical.hybrid_loss, p, weight=weight)
-        return Objective(loss, "bits/dim with auxiliary")
+        loss = partial(categorical.hybrid_loss, weight=weight)
+        return Objective(loss, p, "bits/dim with auxiliary")
     raise BadInput(f"training.objective {kind} is not for {recipe.chain.family} chains")
 
 
@@ -64,18 +67,18 @@ def _gaussian(p: GaussianReverse, kind: str, weight: float) -> Objective:
     if not isinstance(p.parametrization, Linear):
         raise BadInput(f"L_simple has no target for {p.parametrization.name}: train by the bound")
     if kind == "simple":
-        return Objective(partial(gaussian.simple_loss, p), "L_simple", nats=False)
+        return Objective(gaussian.simple_loss, p, "L_simple", nats=False)
     if not p.variance.outputs:
         raise BadInput(
             f"training.objective hybrid trains a learned variance: {p.variance.name} is none, "
             "use learned-range"
         )
-    loss = partial(gaussian.hybrid_loss, p, weight=weight)
-    return Objective(loss, "L_simple with variance", nats=False)
+    loss = partial(gaussian.hybrid_loss, weight=weight)
+    return Objective(loss, p, "L_simple with variance", nats=False)
 
 
 def _in_continuous_time(
-    model: ContinuousGaussian, T: int, x_0: Batch, t: Time, noise: Noise
+    model: ContinuousGaussian, x_0: Batch, t: Time, noise: Noise, T: int
 ) -> Nats:
     """`training_loss` at u uniform on the t-th of T parts of [0, 1].
 

@@ -2,7 +2,7 @@
 
 from nelbo.report.comparison import Comparison, Side
 from nelbo.report.derivation import ChainDerivation, Derivation, markdown
-from nelbo.report.evaluation import Curve, Evaluation, Look, Step, environment
+from nelbo.report.evaluation import Curve, Evaluation, Look, Step, environment, likelihood_of
 from nelbo.report.improvement import BeforeAfter
 from nelbo.report.page import Picture, Pictures, Reported, comparison_page, page
 from nelbo.report.per_image import PerImage
@@ -30,6 +30,7 @@ __all__ = [
     "bits_per_dim",
     "comparison_page",
     "environment",
+    "likelihood_of",
     "markdown",
     "page",
     "picture_grid",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.bound.statistics import Mean
+from nelbo.report.evaluation import likelihood_of
 from nelbo.report.unit import BITS, Unit
 
 __all__ = ["Comparison", "Side"]
@@ -118,7 +119,7 @@ class Comparison:
 
     def _bound(self, side: Side) -> str:
         value = self.unit.per_dim(side.total.mean, self.dims)
-        return f"{value:.4f} {self._half(side.total)}"
+        return f"{value:.4f} {self._half(side.total)}{likelihood_of(side.model)}"
 
     def _half(self, mean: Mean) -> str:
         half = mean.half_width()

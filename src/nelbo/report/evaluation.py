@@ -16,7 +16,7 @@ from nelbo.bound.statistics import Mean
 from nelbo.report.per_image import PerImage
 from nelbo.report.unit import BITS, Unit
 
-__all__ = ["Curve", "Evaluation", "Look", "Step", "environment"]
+__all__ = ["Curve", "Evaluation", "Look", "Step", "environment", "likelihood_of"]
 
 SCHEMA = "nelbo.evaluation/1"
 
@@ -39,6 +39,11 @@ def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -
         "threads": torch.get_num_threads(),
         "world_size": world_size,
     }
+
+
+def likelihood_of(model: Mapping[str, Any]) -> str:
+    """What a figure of the model is of, where that is not p(x), as the end of a line."""
+    return f" of {model['likelihood']}" if "likelihood" in model else ""
 
 
 @final
@@ -174,7 +179,7 @@ class Evaluation:
         """The figure with both intervals, then its three terms and what it took."""
         images, evaluations = f"{self.images:,}", f"{self.network_evaluations:,}"
         lines = [
-            f"{self.per_dim:.4f} {self.unit}",
+            f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}",
             f"  images like these  {self._plus_minus(self.total)} (95 %, {images} images)",
             f"  exactly these      {self._plus_minus(self.monte_carlo)} (95 %, Monte Carlo)",
         ]

@@ -12,7 +12,7 @@ import numpy as np
 from nelbo import files, pretrained, recipe
 from nelbo.data import Images, load
 from nelbo.recipe import Recipe
-from nelbo.report import Evaluation, per_image, picture_grid
+from nelbo.report import Evaluation, likelihood_of, per_image, picture_grid
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import IMAGES, RESULT, report
 from nelbo.tasks.sample import sample
@@ -58,7 +58,8 @@ def demo(
     if control:
         plain = _run(recipe.read("digits-ddpm"), folder / "control", test, command, progress)
         rows.append(("plain eps DDPM, T = 1000", _figure(plain)))
-    rows.append((f"{result.model['name']}, T = {result.model['T']}", _figure(result)))
+    told = f"{result.model['name']}, T = {result.model['T']}{likelihood_of(result.model)}"
+    rows.append((told, _figure(result)))
     model = pretrained.load(folder)
     levels = sample(model, SAMPLES, progress=progress("sample", "steps"))
     html = report(folder, table=rows, progress=progress("report", "steps"))
@@ -75,8 +76,12 @@ def demo(
 
 
 def _splits(choices: Recipe) -> tuple[Images, Images]:
-    data = choices.data
-    return load(data.train, levels=data.levels), load(data.test, levels=data.levels)
+    labels = choices.network.classes is not None
+    training, test = (
+        load(spec, levels=choices.data.levels, labels=labels)
+        for spec in (choices.data.train, choices.data.test)
+    )
+    return training, test
 
 
 def _run(

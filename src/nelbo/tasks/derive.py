@@ -117,9 +117,11 @@ def _about(model: Model, images: Images) -> dict[str, Any]:
 def _on_model(
     model: Model, images: Images, paths: int, seed: int, dtype: torch.dtype, progress: Progress
 ) -> ChainDerivation:
+    condition = model.condition(images.labels, images.name)
+    chain = _in_dtype(model.chain, dtype).given(*condition)
     with evaluating(model.network):
         valuation = sampled(
-            _in_dtype(model.chain, dtype),
+            chain,
             model.x_0(images.levels, dtype),
             KeyedNoise.of(seed, images.ids),
             paths,
@@ -158,10 +160,10 @@ class _InItsDtype(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, told: Tensor, *condition: Tensor) -> Tensor:
         dtype = next((w.dtype for w in self.network.parameters()), x.dtype)
         told = told.to(dtype) if told.is_floating_point() else told
-        output: Tensor = self.network(x.to(dtype), told)
+        output: Tensor = self.network(x.to(dtype), told, *condition)
         return output
 
 

@@ -102,6 +102,7 @@ def _described(model: Model, data: Examples) -> dict[str, Any]:
         "sha256": data.sha256,
         "split": data.split,
         "images": len(data),
+        **({} if model.classes is None else {"labels": data.labels_sha256}),
         **model.support.facts,
         **({} if made_of is None else {"encoded": dict(made_of)}),
     }

@@ -28,44 +28,49 @@ def sample(
     count: int,
     *,
     seed: int = 0,
+    label: int | None = None,
     progress: Progress = lambda done, expected, text: None,
 ) -> Int64[Tensor, "N C H W"]:
     """`count` draws from p_theta(x_0), as levels; T network evaluations each.
 
     Image i depends on (seed, i) alone, not on how many are drawn with it (up to the network's
-    own arithmetic in other batch shapes).
+    own arithmetic in other batch shapes). A model of p(x | class) draws the class `label`, or
+    without one each class in turn: image i is of class i modulo their number.
 
     Raises:
-        BadInput: count < 1.
+        BadInput: count < 1; a label of a model without classes, or one that it has not.
         NonFinite: the network gave NaN or infinity; the message names t and the samples.
     """
     last = torch.empty(0)
-    for t, x_t in ancestral(model, count, seed=seed):
+    for t, x_t in ancestral(model, count, seed=seed, label=label):
         progress(model.T - t, model.T, "")
         last = x_t
     return model.levels(last).cpu()
 
 
-def ancestral(model: Model, count: int, *, seed: int = 0) -> Iterator[tuple[int, Batch]]:
+def ancestral(
+    model: Model, count: int, *, seed: int = 0, label: int | None = None
+) -> Iterator[tuple[int, Batch]]:
     """(t, x_t) of `count` draws along the reverse chain, t = T..0, as `sample` takes them.
 
     Raises:
-        BadInput: count < 1.
+        BadInput: count < 1; a label of a model without classes, or one that it has not.
         NonFinite: the network gave NaN or infinity; the message names t and the samples.
     """
     if count < 1:
         raise BadInput(f"the number of samples must be at least 1; got {count}")
+    p = model.chain.p.given(*_condition(model, count, label))
     noise = KeyedNoise.of(seed, torch.arange(count))
     like = torch.empty(count, *model.shape, device=model.device)
-    x = model.chain.p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
+    x = p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
     yield model.T, x
-    step, length = model.step(x), Block.length(x.numel())
+    step, length = model.step(p, x), Block.length(x.numel())
     for last in range(model.T, 0, -length):
         times = range(last, max(last - length, 0), -1)
         states = []
         with evaluating(model.network), torch.inference_mode():
             for t, at_t in zip(times, _noises(noise, times), strict=True):
-                x = step(x, t, at_t) if t > 1 else model.chain.p.decoder(x).sample(at_t)
+                x = step(x, t, at_t) if t > 1 else p.decoder(x).sample(at_t)
                 states.append(x)
         _require_finite(states, times)
         yield from ((t - 1, state) for t, state in zip(times, states, strict=True))
@@ -89,6 +94,15 @@ def _require_finite(states: Sequence[Batch], times: Sequence[int]) -> None:
         place = int((~finite).any(1).nonzero()[0])
         bad = (~finite[place]).nonzero()[:, 0].tolist()
         raise NonFinite(f"samples {bad[:5]} are not finite at t = {times[place]} (rank 0)")
+
+
+def _condition(model: Model, count: int, label: int | None) -> tuple[Tensor, ...]:
+    if label is None:
+        turns = torch.arange(count) % (model.classes or 1)
+        return model.condition(turns, "the samples")
+    if model.classes is None:
+        raise BadInput(f"{model.name} has no classes, so none can be chosen: it is a model of p(x)")
+    return model.condition(torch.full((count,), label), "the samples")
 
 
 def encoder(path: Path) -> Callable[[Tensor, int], bytes]:

@@ -182,11 +182,11 @@ def _first(
 def _later(chain: Chain[D], path: Sequence[Batch], times: Tensor, data: Points) -> dict[str, Table]:
     """The tables' rows at these t >= 2, all paths in one batch."""
     q, count = chain.q, len(path[0])
-    t = times.repeat_interleave(count)
+    t, row = times.repeat_interleave(count), torch.arange(count).repeat(len(times))
     x_0 = _wide(path[0]).repeat(len(times), *(1,) * (path[0].ndim - 1))
     first, last = int(times[0]), int(times[-1])
     x_prev, x_t = torch.cat(list(path[first - 1 : last])), torch.cat(list(path[first : last + 1]))
-    step = chain.p.step(x_t, t)
+    step = chain.p.rows(row).step(x_t, t)
     reverse = step.log_prob(x_prev)
     x_prev, x_t = _wide(x_prev), _wide(x_t)
     posterior = q.posterior(x_t, x_0, t)

@@ -105,8 +105,9 @@ class _Run:
         """The lines along these paths, and as many independent draws of the terms."""
         example, number = batch // self.paths, batch % self.paths
         x_0, noise = self.x_0[example.to(self.x_0.device)], self.noise.rows(example)
-        path = self.chain.q.path(x_0, noise.draw(number))
-        f = factors(self.chain, path, self.x_0, self.mistakes, self.rows)
+        chain = self.chain.rows(example)
+        path = chain.q.path(x_0, noise.draw(number))
+        f = factors(chain, path, self.x_0, self.mistakes, self.rows)
         for line in (*LINES, *self.false_lines(f)):
             if line.inside is not None:
                 self.values.setdefault(line.label, []).append(line.inside(f))
@@ -116,7 +117,7 @@ class _Run:
         own = (number < self.draws).nonzero()[:, 0]
         if len(own):
             apart = noise.rows(own).draw(self.paths + number[own])
-            self.terms.append(self._independent(x_0[own.to(x_0.device)], apart))
+            self.terms.append(self._independent(chain.rows(own), x_0[own.to(x_0.device)], apart))
         self.done += (len(batch) + len(own)) * self.chain.q.T
         expected = len(self.x_0) * (self.paths + self.draws) * self.chain.q.T
         self.progress(self.done, expected, f"{float(self.values['D10'][-1].mean()):.4g} nats")
@@ -129,13 +130,18 @@ class _Run:
         if not values.isfinite().all():
             raise NonFinite("L is not finite on a path of q: the network gave NaN or infinity")
 
-    def _independent(self, x_0: Batch, noise: KeyedNoise) -> Float64[Tensor, "T P"]:
+    def _independent(
+        self,
+        chain: Chain,  # type: ignore[type-arg]
+        x_0: Batch,
+        noise: KeyedNoise,
+    ) -> Float64[Tensor, "T P"]:
         """The terms of t = 1..T, each from noise of its own."""
         count, parts = len(x_0), []
-        for times in torch.arange(1, self.chain.q.T + 1).split(max(1, self.rows // count)):
+        for times in torch.arange(1, chain.q.T + 1).split(max(1, self.rows // count)):
             row = torch.arange(count).repeat(len(times))
             t = times.repeat_interleave(count)
-            part = term(self.chain, x_0[row.to(x_0.device)], t, noise.rows(row))
+            part = term(chain.rows(row), x_0[row.to(x_0.device)], t, noise.rows(row))
             parts.append(part.double().cpu().reshape(len(times), count))
         return torch.cat(parts)
 

@@ -58,12 +58,13 @@ def reconstructions(model: Model, images: Images, result: Result, seed: int) -> 
         return []
     some = images.first(min(ROWS, len(images)))
     x_0, noise = model.x_0(some.levels), KeyedNoise.of(seed, some.ids)
+    p = model.chain.p.given(*model.condition(some.labels, some.name))
     found = []
     with evaluating(model.network), torch.inference_mode():
         for t in reversed(_times(model)):
             time = constant_time(t, x_0)
             x_t = model.chain.q.marginal(x_0, time).sample(noise.at(time))
-            guess = _levels(model, model.x_0_hat(x_t, time))
+            guess = _levels(model, model.x_0_hat(p, x_t, time))
             alt = f"best guesses of {len(some)} images at t = {t}"
             png = picture_sheet(guess, model.grid.n, 1)
             found.append(Picture(png, alt, (f"t = {t:,}", *_rate(result, t))))

@@ -161,7 +161,8 @@ def _data(folder: Path, model: Model, result: Result, why_not: dict[str, str]) -
     spec = pretrained.recipe_of(folder).data.test
     told = result.data
     try:
-        images = load(spec, levels=model.grid.n, grid=model.grid)
+        labels = model.classes is not None
+        images = load(spec, levels=model.grid.n, grid=model.grid, labels=labels)
         images = images.first(min(result.images, len(images)))
         if images.sha256 == told.get("sha256"):
             return images

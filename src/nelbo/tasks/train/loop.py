@@ -57,6 +57,7 @@ class Loop:
         processes, size = self.state.processes, self.choice.batch_size
         self.ids, steps = self.images.ids, torch.arange(self.choice.steps)
         self.all_rows = torch.ones(size, dtype=torch.bool)
+        self.condition = self.model.condition(self.images.labels, self.images.name)
         self.mine = torch.arange(size).tensor_split(processes.size)[processes.rank]
         self.draws = Draws(
             self.state.batches,
@@ -129,8 +130,11 @@ class Loop:
 
     def _part(self, draw: Draw, rows: slice, noise: Part) -> Nats:
         """Adds the gradient of these rows' share of the loss; their losses."""
-        x_0 = self.model.x_0(self.images.levels[draw.index[rows]])
-        losses = self.objective(x_0, noise.t, noise)
+        index = draw.index[rows]
+        condition = [c[index] for c in self.condition]
+        losses = self.objective(
+            self.model.x_0(self.images.levels[index]), noise.t, noise, condition
+        )
         weighted = losses if draw.weight is None else losses * draw.weight[rows].to(losses)
         (weighted.sum() / self.choice.batch_size / self.model.dims).backward()
         return losses.detach()

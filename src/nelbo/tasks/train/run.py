@@ -60,17 +60,21 @@ def train(
     """
     check_trackers(track)
     processes, device = processes or Processes(), device or torch.device("cpu")
-    images = load(recipe.data.train, levels=recipe.data.levels)
+    conditional = recipe.network.classes is not None
+    images = load(recipe.data.train, levels=recipe.data.levels, labels=conditional)
     training, held_out = apart(images, recipe.training.held_out)
     model = recipes.build(recipe, tuple(images.levels.shape[1:]), images.n)
+    model.condition(images.labels, images.name)  # refused before there is a folder
     objective = recipes.objective(recipe, model)
     model.network.to(device)
-    about = {
+    about: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "shape": list(model.shape),
         "levels": images.n,
         "data": {"name": images.name, "split": images.split, "sha256": images.sha256},
     }
+    if conditional:
+        about["data"]["labels"] = images.labels_sha256
     _agree(about, recipe.training, device, processes)
     every = recipe.training.samples_every
     drawn = Pictures(recipe, model.shape, images.n, device) if every else None
