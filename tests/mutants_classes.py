@@ -159,8 +159,8 @@ CLASSES = [
     (
         "classes: a run that does not know its labels",
         "tasks/train/run.py",
-        'about["data"]["labels"] = images.labels_sha256',
-        'about["data"]["labels"] = ""',
+        'data["labels"] = images.labels_sha256',
+        'data["labels"] = ""',
         (f"{TASKS}a_run_does_not_go_on_with_other_labels",),
     ),
     (

@@ -1,6 +1,7 @@
 """p(x | class) through the tasks: each image is measured, and trained on, with its own label."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -268,6 +269,23 @@ def test_an_improved_run_of_classes_is_read_as_one(class_run, tmp_path):
     again = pretrained.load(tmp_path / "better")
     assert better.model.classes == again.classes == 10
     assert evaluate(again, data.load("digits:test").first(8), budget=64).images == 8
+
+
+def test_the_page_of_a_run_guesses_each_image_with_its_own_label(nelbo, class_run, tmp_path):
+    """Kills: reconstructions of a model of classes without them."""
+    whole, alone = labelled.conditional()
+    images, t = labelled.images(6), torch.full((6,), 3)
+    x_t = whole.x_0(images.levels)
+    own = torch.stack([model.x_0_hat(model.chain.p, x_t, t) for model in alone])
+    p = whole.chain.p.given(*whole.condition(images.labels, "toys"))
+    found = whole.x_0_hat(p, x_t, t)
+    assert torch.equal(found, own[images.labels, torch.arange(6)])
+    folder = tmp_path / "run"
+    shutil.copytree(class_run, folder)
+    measured = ("--budget", "100", "--max-images", "10", "--json", folder / "result.json")
+    assert nelbo("evaluate", folder, *measured)[0] == 0
+    code, _, err = nelbo("report", folder, "--samples", "4", "-o", tmp_path / "report.html")
+    assert code == 0, err
 
 
 def test_a_users_own_loop_gives_the_labels_to_the_loss():

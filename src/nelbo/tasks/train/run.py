@@ -12,7 +12,7 @@ import torch
 from nelbo import checkpoint
 from nelbo import recipe as recipes
 from nelbo.checkpoint import Checkpoint
-from nelbo.data import load
+from nelbo.data import Images, load
 from nelbo.errors import BadInput
 from nelbo.measure import Processes
 from nelbo.model import Model
@@ -60,21 +60,14 @@ def train(
     """
     check_trackers(track)
     processes, device = processes or Processes(), device or torch.device("cpu")
-    conditional = recipe.network.classes is not None
-    images = load(recipe.data.train, levels=recipe.data.levels, labels=conditional)
+    labels = recipe.network.classes is not None
+    images = load(recipe.data.train, levels=recipe.data.levels, labels=labels)
     training, held_out = apart(images, recipe.training.held_out)
     model = recipes.build(recipe, tuple(images.levels.shape[1:]), images.n)
     model.condition(images.labels, images.name)  # refused before there is a folder
     objective = recipes.objective(recipe, model)
     model.network.to(device)
-    about: dict[str, Any] = {
-        "recipe": recipe.model_dump(mode="json"),
-        "shape": list(model.shape),
-        "levels": images.n,
-        "data": {"name": images.name, "split": images.split, "sha256": images.sha256},
-    }
-    if conditional:
-        about["data"]["labels"] = images.labels_sha256
+    about = _about(recipe, images)
     _agree(about, recipe.training, device, processes)
     every = recipe.training.samples_every
     drawn = Pictures(recipe, model.shape, images.n, device) if every else None
@@ -125,6 +118,19 @@ def begun(folder: str | Path) -> Recipe:
             f"nelbo train RECIPE -o {folder} --resume"
         )
     return Recipe.model_validate(checkpoint.load(path).description["recipe"])
+
+
+def _about(recipe: Recipe, images: Images) -> dict[str, Any]:
+    """What a run is of, as JSON."""
+    data = {"name": images.name, "split": images.split, "sha256": images.sha256}
+    if recipe.network.classes is not None:
+        data["labels"] = images.labels_sha256
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "shape": list(images.levels.shape[1:]),
+        "levels": images.n,
+        "data": data,
+    }
 
 
 def _agree(
