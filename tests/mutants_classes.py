@@ -79,8 +79,8 @@ CLASSES = [
     (
         "classes: a level likelihood over a chain of p(x)",
         "gaussian/continuous.py",
-        "self.reverse.given(*self.condition)",
-        "self.reverse",
+        "self.reverse.given(*self.condition).step",
+        "self.reverse.step",
         (f"{ROW}[likelihood-decoded-term]",),
     ),
     (

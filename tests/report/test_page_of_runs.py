@@ -99,7 +99,7 @@ def test_the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say(kind, test_i
         with torch.inference_mode():
             q, p = model.chain.q.posterior(x_t, x_0, time), model.chain.p.step(x_t, time)
             wanted = model.squared_error(q, p, time)
-            found = (model.x_0_hat(x_t, time) - x_0).square().flatten(1).sum(1)
+            found = (model.x_0_hat(model.chain.p, x_t, time) - x_0).square().flatten(1).sum(1)
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
 
 
@@ -108,7 +108,7 @@ def test_the_guess_of_a_categorical_chain_is_the_mean_of_its_decoder(categorical
     x_1 = test_images.levels.long()
     with torch.inference_mode():
         masses = model.chain.p.decoder(x_1).log_probs.exp().double()
-        guess = model.x_0_hat(x_1, constant_time(1, x_1))
+        guess = model.x_0_hat(model.chain.p, x_1, constant_time(1, x_1))
     wanted = sum(level * masses[..., level] for level in range(17))
     torch.testing.assert_close(guess.double(), wanted, rtol=1e-5, atol=1e-5)
 

@@ -235,10 +235,9 @@ class ContinuousGaussian(nn.Module, Conditional):
     """L = L_T + L_inf + L_0, a network along a log SNR (Kingma et al. 2021, sections 3.5 and 5).
 
     The network maps (x_u, lambda(u), the condition if any) to `parametrization.outputs` channels
-    for each channel of the data: told lambda and not u, it is one model for every curve between
-    the same ends. A `Decoder` gets the network's prediction at u = 0, with variance
-    exp(-lambda_0), that of x_0 as x_u / sqrt(alpha_bar) measures it. x0-hat is clipped to `clip`
-    where given.
+    for each channel: told lambda and not u, it is one model for every curve between the same ends.
+    A `Decoder` gets the network's prediction at u = 0, with variance exp(-lambda_0), that of x_0
+    as x_u / sqrt(alpha_bar) measures it. x0-hat is clipped to `clip` where given.
     """
 
     def __init__(
