@@ -120,7 +120,7 @@ def test_a_density_is_named_so_wherever_it_is_told(nelbo_, tmp_path):
         text = path.read_text()
         assert "nats" in text
         assert not re.search(r"\bbits?\b", text, re.IGNORECASE)
-    assert len(list(plots.glob("*.svg"))) == 4
+    assert len(list(plots.glob("*.svg"))) == 5
     code, out, _ = nelbo_("compare", zero, zero, *told, "--json", "-")
     tree = json.loads(out)
     assert (tree["bits_per_dim"], tree["nats_per_dim"]) == (None, 0.0)

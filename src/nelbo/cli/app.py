@@ -59,6 +59,7 @@ def root(
     nelbo sample runs/digits -o samples.png
     nelbo report runs/digits -o report.html       the result as a page to look at
     nelbo derive runs/digits                      every line of the derivation, with its value
+    nelbo cite runs/digits                        BibTeX of what was used
     """
     set_manner(Manner(quiet, verbose, not no_color))
     if context.invoked_subcommand is None:

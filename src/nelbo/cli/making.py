@@ -221,14 +221,15 @@ def report(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Write a result as one page to look at, or several beside each other: a file, no network.
-
-    Several are paired by image where each has its table of images beside it.
+    """Write a result, or several to compare, as one page.
 
     \b
     nelbo report runs/digits -o report.html
     nelbo report result.json --per-image images.csv -o report.html
     nelbo report runs/digits runs/digits-ddpm -o comparison.html
+
+    The page asks for nothing from the network. Several results are paired by image where each has
+    its table of images beside it.
     """
     from nelbo import files
     from nelbo.tasks.report import comparison

@@ -292,11 +292,13 @@ def inspect(
 def cite(
     result: Annotated[str, typer.Argument(help="What --json wrote, or a run folder.")],
 ) -> None:
-    """Print BibTeX of what a result or a run is made of, each entry with the reason for it.
+    """Print BibTeX of what a result or a run is made of.
 
     \b
     nelbo cite result.json
-    nelbo cite runs/digits > references.bib
+    nelbo cite runs/digits
+
+    Each entry has the reason for it in a comment.
     """
     from nelbo.pretrained import recipe_of
     from nelbo.report.citation import bibtex, read_result

@@ -115,7 +115,7 @@ class Loop:
             raise NonFinite(self._where(self._gradient(), step, t, index, bad))
         if times.learns:
             times.update(t, losses.cpu())
-        if (step + 1) % LOOK_EVERY == 0:
+        if step % LOOK_EVERY == 0:
             self._quarters(t, losses)
         return bits_per_dim(value, 1) if self.objective.nats else value, norm, stop
 
