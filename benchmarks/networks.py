@@ -90,6 +90,6 @@ class Case:
 def cases() -> list[Case]:
     return [
         Case("perceptron 0.36M, 8x8", Perceptron, 8, 64, 100, 1000),
-        Case("U-Net 0.39M, 8x8", lambda: UNet(1, 1, 8, (32, 32), 2), 8, 64, 10, 20),
-        Case("U-Net 2.7M, 28x28", lambda: UNet(1, 1, 28, (32, 64, 104), 2), 28, 16, 3, 5),
+        Case("U-Net 0.39M, 8x8", lambda: UNet(1, 1, 8, (32, 32), 2), 8, 64, 10, 100),
+        Case("U-Net 2.7M, 28x28", lambda: UNet(1, 1, 28, (32, 64, 104), 2), 28, 16, 3, 20),
     ]
