@@ -191,8 +191,8 @@ def compare(
         )
     if not processes.first:
         return
-    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
     made = [] if json in (None, "-") else [files.write(str(json), result.to_json().encode())]
+    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
     name_made([*made, *([] if record is None else [record])], stdout=json != "-")
 
 
@@ -322,11 +322,10 @@ def _write(
     plots: Path | None,
     record: Path | None,
 ) -> None:
-    """Prints the result and writes what else was asked for, naming each file."""
+    """Writes what was asked for, then prints: `| head` closes stdout and loses no file."""
     from nelbo import files
     from nelbo.report import per_image as table
 
-    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
     made = [] if json in (None, "-") else [files.write(str(json), result.to_json().encode())]
     if per_image is not None:
         made.append(table.write(result.per_image, per_image))
@@ -337,6 +336,7 @@ def _write(
 
         drawn = plots_of(parse(result.to_dict()), result.per_image.columns())
         made += write_plots(drawn, plots)
+    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
     name_made([*made, *([] if record is None else [record])], stdout=json != "-")
 
 
