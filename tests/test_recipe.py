@@ -77,7 +77,7 @@ def test_other_data_stand_in_both_places_and_need_a_test_split_or_test_data():
     assert (mnist.train, mnist.test) == ("mnist:/somewhere:train", "mnist:/somewhere:test")
     own = recipe.on_data(recipe.read("mnist"), "a-folder", "another").data
     assert (own.train, own.test) == ("a-folder", "another")
-    for spec in ("a-folder", "mnist:/somewhere:train", "x.npy"):
+    for spec in ("a-folder", "mnist:/somewhere:train", "x.npy", "digits-of-mine", "digits:test"):
         with pytest.raises(BadInput, match="--test-data"):
             recipe.on_data(recipe.read("mnist"), spec)
 

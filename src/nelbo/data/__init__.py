@@ -9,6 +9,15 @@ from nelbo.data.arrays import as_images
 from nelbo.data.examples import Examples
 from nelbo.data.images import Images
 from nelbo.data.points import Points, as_points
-from nelbo.data.spec import load, load_for
+from nelbo.data.spec import has_splits, load, load_for
 
-__all__ = ["Examples", "Images", "Points", "as_images", "as_points", "load", "load_for"]
+__all__ = [
+    "Examples",
+    "Images",
+    "Points",
+    "as_images",
+    "as_points",
+    "has_splits",
+    "load",
+    "load_for",
+]

@@ -13,7 +13,7 @@ from nelbo.errors import BadInput, closest
 from nelbo.files import near
 from nelbo.types import Grid, Support
 
-__all__ = ["load", "load_for"]
+__all__ = ["has_splits", "load", "load_for"]
 
 SPLITS = ("train", "test")
 FORMS = (
@@ -77,6 +77,12 @@ def load_for(support: Support, spec: str, *, split: str | None = None) -> Images
                 raise BadInput(f"{shown(spec)}: has no split {shown(split)}; leave the split out")
             return as_points(array, name=path.name)
     return load(spec, split=split)
+
+
+def has_splits(spec: str) -> bool:
+    """Whether the spec names a whole set that has a train and a test split of its own."""
+    head, colon, place = spec.partition(":")
+    return spec == "digits" or (head in FOLDERS and bool(colon) and _split(place, None)[1] is None)
 
 
 def _split(spec: str, split: str | None) -> tuple[str, str | None]:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from nelbo.data import has_splits
 from nelbo.errors import BadInput
 from nelbo.recipe.choices import Recipe
 
 __all__ = ["on_data", "smoke"]
 
-SPLIT_SETS = ("digits", "mnist:", "cifar10:")
 SMOKE: dict[str, Any] = {
     "steps": 4,
     "batch_size": 8,
@@ -26,7 +26,7 @@ def on_data(recipe: Recipe, train: str, test: str | None = None) -> Recipe:
         BadInput: no test data, and `train` is not a whole set that has a test split.
     """
     if test is None:
-        if not train.startswith(SPLIT_SETS) or train.endswith((":train", ":test")):
+        if not has_splits(train):
             raise BadInput(
                 f"{train} has no test split of its own: say what to measure on with --test-data"
             )
