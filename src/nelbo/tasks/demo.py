@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
+from torch import Tensor
 
 from nelbo import files, pretrained, recipe
 from nelbo.data import Images, load
@@ -15,7 +16,6 @@ from nelbo.recipe import Recipe
 from nelbo.report import Evaluation, likelihood_of, per_image, picture_grid
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import IMAGES, RESULT, report
-from nelbo.tasks.sample import sample
 from nelbo.tasks.train import LOG, SPEED, train
 
 __all__ = ["Demo", "Progress", "baselines", "demo"]
@@ -60,16 +60,16 @@ def demo(
         rows.append(("plain eps DDPM, T = 1000", _figure(plain)))
     told = f"{result.model['name']}, T = {result.model['T']}{likelihood_of(result.model)}"
     rows.append((told, _figure(result)))
-    model = pretrained.load(folder)
-    levels = sample(model, SAMPLES, progress=progress("sample", "steps"))
-    html = report(folder, table=rows, progress=progress("report", "steps"))
+    drawn: list[Tensor] = []
+    draw = progress("sample", "steps")
+    html = report(folder, table=rows, samples=SAMPLES, drawn=drawn.append, progress=draw)
     made = [
         folder / "model.safetensors",
         folder / LOG,
         folder / SPEED,
         folder / RESULT,
         folder / IMAGES,
-        files.write(folder / "samples.png", picture_grid(levels, model.grid.n, scale=8)),
+        files.write(folder / "samples.png", picture_grid(drawn[0], test.n, scale=8)),
         files.write(folder / "report.html", html.encode()),
     ]
     return Demo(result, rows, made)

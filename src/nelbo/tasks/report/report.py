@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Int64
 from torch import Tensor
 
 from nelbo import checkpoint, pretrained
@@ -34,6 +35,7 @@ def report(
     seed: int = 0,
     device: str | None = None,
     table: Sequence[Sequence[str]] = (),
+    drawn: Callable[[Int64[Tensor, "N C H W"]], None] = lambda levels: None,
     progress: Progress = lambda done, expected, text: None,
 ) -> str:
     """The HTML page of a run folder with its result.json, or of a result file alone.
@@ -41,6 +43,7 @@ def report(
     images: the per-image table of the result; in a run folder its images.csv by default.
     samples: how many to draw with the run's model, 64 or fewer by default, none for 0. seed: of all
     that is drawn. table: rows of (what, bits/dim) beside other codes, the first one the heading.
+    drawn: called with the samples, as levels, for whoever wants them elsewhere too.
 
     Raises:
         BadInput: no run and no result, a run that was not measured, a result or a table of
@@ -57,7 +60,7 @@ def report(
     why_not = _in_run(source, result)
     columns = _own_columns(source, images, result, why_not)
     found = _data(source, model, result, why_not)
-    pictures = _drawn(model, found, columns, result, samples, seed, why_not, progress)
+    pictures = _drawn(model, found, columns, result, samples, seed, why_not, drawn, progress)
     recipe = pretrained.recipe_of(source).model_dump(mode="json")
     log = _log(source / LOG)
     return page(Reported(result, columns, log, pictures, recipe, table, why_not))
@@ -181,6 +184,7 @@ def _drawn(
     samples: int | None,
     seed: int,
     why_not: dict[str, str],
+    drawn: Callable[[Tensor], None],
     progress: Progress,
 ) -> Pictures:
     if not isinstance(model.support, Grid) or model.shape[0] not in (1, 3):
@@ -192,6 +196,7 @@ def _drawn(
     strip: list[Picture] = []
     if count:
         levels, strip = drawing.samples(model, count, seed, progress)
+        drawn(levels)
         side = max(1, round(len(levels) ** 0.5))
         alt = f"{count} samples from the model, in rows of {side}"
         grid = Picture(picture_sheet(levels, model.grid.n, side), alt)
