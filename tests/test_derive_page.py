@@ -1,6 +1,5 @@
 """The page of `nelbo derive --html` and docs/derivation.md, both written from the lines."""
 
-import html.parser
 import itertools
 import re
 from io import BytesIO
@@ -19,6 +18,7 @@ from nelbo.pretrained import load as load_model
 from nelbo.report import markdown
 from nelbo.report.derivation_page import BLUE, GREEN, ORANGE, mathml, typeset
 from nelbo.tasks.derive import derive
+from nested import Nested
 
 torch.set_num_threads(1)
 
@@ -29,33 +29,19 @@ REGENERATE = (
     'Path("docs/derivation.md").write_text(markdown(derive()))\''
 )
 LABELS = [line.label for line in (*LINES, *FALSE_LINES)]
-VOID = {"meta", "col", "link", "br", "img"}
 
 
-class Page(html.parser.HTMLParser):
+class Page(Nested):
     """The elements of a page, nested as they should be."""
 
     def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open, self.found, self.labels, self.references = [], [], [], []
-        self.feed(text)
-        self.close()
+        self.found, self.labels, self.references = [], [], []
+        super().__init__(text)
 
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
+    def started(self, tag, attrs):
         self.found.append(tag)
         self.labels += [attrs["data-label"]] if "data-label" in attrs else []
         self.references += [attrs[k] for k in ("src", "href", "xlink:href") if k in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The page of a result: its numbers are the result's, it is whole, and it asks for nothing."""
 
 import copy
-import html.parser
 import json
 import math
 import re
@@ -19,8 +18,8 @@ from nelbo.report.result import parse
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import report
 from nelbo.tasks.train import train
+from nested import Nested
 
-VOID = {"meta", "link", "br", "img", "input", "hr"}
 SECTIONS = ["terms", "steps", "distortion", "images", "samples", "training", "provenance"]
 WHY = dict.fromkeys(
     (
@@ -31,20 +30,16 @@ WHY = dict.fromkeys(
 )
 
 
-class Page(html.parser.HTMLParser):
+class Page(Nested):
     """The elements of a page, nested as they should be, with what they say."""
 
     def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.ids, self.links, self.images = [], [], [], [], []
+        self.tags, self.ids, self.links, self.images = [], [], [], []
         self.headings, self.charts, self.rows, self.text = [], [], {}, []
         self.chart = None
-        self.feed(text)
-        self.close()
-        assert self.open == []
+        super().__init__(text)
 
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
+    def started(self, tag, attrs):
         self.tags.append(tag)
         self.ids += [attrs["id"]] if "id" in attrs else []
         self.links += [attrs[name] for name in ("href", "src", "xlink:href") if name in attrs]
@@ -59,16 +54,6 @@ class Page(html.parser.HTMLParser):
             self.charts.append((self.chart, attrs))
         if tag == "tr" and "tbody" in self.open and self.chart and "details" in self.open:
             self.rows[self.chart].append([])
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, tag
 
     def handle_data(self, text):
         if self.open and self.open[-1] not in ("script", "style"):
