@@ -44,8 +44,8 @@ $(READY): pyproject.toml constraints/ci.txt
 
 # What judges the accessibility of pages comes from the npm registry; without it those tests are skipped.
 $(AXE): constraints/package-lock.json | $(READY)
-	cp constraints/package.json constraints/package-lock.json .venv/
-	npm ci --prefix .venv --ignore-scripts --no-audit --no-fund --silent && touch $@ \
+	@cp constraints/package.json constraints/package-lock.json .venv/
+	@npm ci --prefix .venv --ignore-scripts --no-audit --no-fund --silent && touch $@ \
 	  || echo "no axe-core: npm is missing or failed; the tests that need it will be skipped" >&2
 
 clean:
