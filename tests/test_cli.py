@@ -276,7 +276,7 @@ def test_a_signal_ends_training_with_its_code(recipe_file, tmp_path, number, exp
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("command", ["evaluate", "compare"])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "derive", "inspect"])
 def test_a_reader_that_goes_away_takes_no_file_with_it(nelbo, run, tmp_path, monkeypatch, command):
     """Kills: a result that is printed before it is written, and lost where `| head` has read it."""
 
@@ -285,9 +285,14 @@ def test_a_reader_that_goes_away_takes_no_file_with_it(nelbo, run, tmp_path, mon
             raise BrokenPipeError
 
     path = tmp_path / "result.json"
-    monkeypatch.setattr("nelbo.cli.measuring.print", gone, raising=False)
-    monkeypatch.setattr("nelbo.__main__.os.dup2", lambda *descriptors: None)
-    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1)
-    models = [run] * (2 if command == "compare" else 1)
-    assert nelbo(command, *models, "--budget", 4000, "--json", path)[0] == 1
-    assert json.loads(path.read_text())["bits_per_dim"] is not None
+    monkeypatch.setattr("nelbo.cli.manner.print", gone, raising=False)
+    monkeypatch.setattr("nelbo.report.derivation_table.Console.print", gone, raising=False)
+    monkeypatch.setattr("nelbo.cli.streams.silence", lambda: None)
+    arguments = {
+        "evaluate": [run, "--budget", 4000],
+        "compare": [run, run, "--budget", 4000],
+        "derive": ["--html", tmp_path / "d.html"],
+        "inspect": [run],
+    }[command]
+    assert nelbo(command, *arguments, "--json", path)[0] == 1
+    assert json.loads(path.read_text())["schema"].startswith("nelbo.")

@@ -1,6 +1,5 @@
 """`python -m nelbo` and the `nelbo` command: what becomes of an error and a signal."""
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,8 +8,8 @@ from typing import Any, NoReturn
 
 import typer
 
-from nelbo.cli import EVERYWHERE, app
-from nelbo.errors import BadInput, NonFinite, Stopped
+from nelbo.cli import EVERYWHERE, app, streams
+from nelbo.errors import BadInput, NonFinite, NotWritten, Stopped, printable
 
 __all__ = ["main"]
 
@@ -23,7 +22,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _say(message: object) -> None:
-    print(f"nelbo: {message}", file=sys.stderr)
+    print(f"nelbo: {printable(message)}", file=sys.stderr)
 
 
 def main() -> int:
@@ -31,13 +30,20 @@ def main() -> int:
     debug = "--debug" in sys.argv
     arguments = _general_first(sys.argv[1:])
     signal.signal(signal.SIGTERM, _terminate)
+    streams.prepare()
     try:
         # typer turns Ctrl-C into the value 130, and --help and --version into 0
         code = app(arguments, prog_name="nelbo", standalone_mode=False) or 0
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of stdout has gone, `| head` for one
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.silence()
         return FAILED
     except Exception as error:
+        why = streams.why_stdout_fails(error)
+        if why is not None:
+            streams.silence()
+            _say(f"cannot write to stdout: {why}")
+            return FAILED
         if debug:
             raise
         return _answer(error)
@@ -75,7 +81,7 @@ def _answer(error: Exception) -> int:
         return NON_FINITE
     if isinstance(error, Stopped):
         return 128 + error.signal
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, NotWritten) or (isinstance(error, OSError) and error.filename is not None):
         return FAILED  # the disk's, and it names the file
     _say("this is a failure, not a wrong input; --debug shows where")
     return FAILED

@@ -1,9 +1,10 @@
 """What a command answers when it cannot go on: one line for the user and an exit code."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["BadInput", "NonFinite", "Stopped", "closest"]
+__all__ = ["BadInput", "NonFinite", "NotWritten", "Stopped", "closest", "printable"]
 
 
 class BadInput(ValueError):
@@ -20,6 +21,29 @@ class Stopped(Exception):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+class NotWritten(Exception):
+    """A file could not be written, after the result was printed; the message names it. Exit 1."""
+
+
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats (the bidirectional), surrogates, breaks
+
+
+def printable(text: object, *, lines: bool = False) -> str:
+    """The text with what a terminal obeys or hides in place of showing it as \\x1b or \\u202e.
+
+    lines: newlines stay as they are; else they are shown as \\n.
+    """
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(
+        c
+        if (c == "\n" and lines) or unicodedata.category(c) not in HIDDEN
+        else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in shown
+    )
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

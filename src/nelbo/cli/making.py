@@ -9,7 +9,7 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import app
-from nelbo.cli.manner import artefacts, console, name_made, note
+from nelbo.cli.manner import artefacts, console, name_made, note, print_result
 from nelbo.cli.options import (
     Budget,
     Device,
@@ -19,7 +19,6 @@ from nelbo.cli.options import (
     Precision,
     Seed,
     Steps,
-    check_folders,
     check_new,
     command,
     find_device,
@@ -27,6 +26,7 @@ from nelbo.cli.options import (
     find_training_data,
     say_assumed,
 )
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import BadInput
@@ -173,6 +173,7 @@ def sample(
     steps: Steps = None,
     seed: Seed = 0,
     device: Device = "auto",
+    force: Force = False,
 ) -> None:
     """Draw exact ancestral samples: a picture, or an array.
 
@@ -181,10 +182,10 @@ def sample(
     nelbo sample runs/digits -n 1000 -o samples.npy
     nelbo sample runs/digits-classes --class 3
     """
-    from nelbo import files
     from nelbo.tasks.sample import encoder
     from nelbo.tasks.sample import sample as run
 
+    check_outputs(Output("-o", output, "picture", (".png", ".npy")), force=force)
     encode = encoder(output)
     found = find_model(model, reading, device, steps)
     n = found.grid.n  # before hours of work
@@ -194,7 +195,7 @@ def sample(
     with bars() as start:
         moved = start(f"sample {found.name}", "steps")
         levels = run(found, count, seed=seed, label=of_class, progress=moved)
-    name_made([files.write(output, encode(levels, n))])
+    deliver(lambda: None, (output, lambda: encode(levels, n)))
 
 
 @app.command()
@@ -220,6 +221,7 @@ def report(
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    force: Force = False,
 ) -> None:
     """Write a result, or several to compare, as one page.
 
@@ -231,22 +233,20 @@ def report(
     The page asks for nothing from the network. Several results are paired by image where each has
     its table of images beside it.
     """
-    from nelbo import files
     from nelbo.tasks.report import comparison
     from nelbo.tasks.report import report as run
 
     several = len(sources) > 1
     output = output or Path("comparison.html" if several else "report.html")
-    check_folders(("--output", output))
-    if output.is_dir():
-        raise BadInput(f"{output} is a folder: name a file in it")
+    check_outputs(Output("-o", output, "page", (".html", ".htm")), force=force)
     if several:
         if per_image is not None or samples:
             raise BadInput(
                 "--per-image and --samples are of one result: of several, put each table beside "
                 "its result, as result.csv beside result.json"
             )
-        print(files.write(output, comparison(sources).encode()))
+        page = comparison(sources)
+        deliver(lambda: None, (output, page.encode))
         return
     with bars() as start:
         page = run(
@@ -257,7 +257,7 @@ def report(
             device=str(find_device(device)),
             progress=start("samples", "steps"),
         )
-    print(files.write(output, page.encode()))
+    deliver(lambda: None, (output, page.encode))
 
 
 @app.command()
@@ -295,6 +295,7 @@ def improve(
     seed: Seed = 0,
     device: Device = "auto",
     json: JsonOption = None,
+    force: Force = False,
 ) -> None:
     """Find a better bound in the same weights, without training.
 
@@ -305,14 +306,13 @@ def improve(
     Optimal variances, decoder and steps; then measures what they are worth, before and after, on
     images that were not used for them.
     """
-    from nelbo import files
     from nelbo.report import BeforeAfter
     from nelbo.tasks.compare import compare
     from nelbo.tasks.improve import improve as run
     from nelbo.tasks.improve import save
 
     check_new(output)
-    check_folders(("--json", json))
+    check_outputs(Output("--json", json, "improvement", stdout=True), force=force)
     found = find_model(model, reading, device)
     fitted, others = find_training_data(model, found, data, test, held_out, seed)
     if max_images is not None:
@@ -339,11 +339,12 @@ def improve(
             progress=start("before and after"),
         )
     result = BeforeAfter(better.plan, better.predicted, better.network_evaluations, comparison)
-    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
-    made = artefacts(folder)
-    if json not in (None, "-"):
-        made.append(str(files.write(str(json), result.to_json().encode())))
-    name_made(made, stdout=json != "-")
+    deliver(
+        lambda: print_result(result, json),
+        (json, result.to_json().encode),
+        also=artefacts(folder),
+        stdout=json != "-",
+    )
 
 
 def _print_table(heading: tuple[str, str], rows: list[tuple[str, str]]) -> None:

@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Manner", "artefacts", "console", "detail", "manner", "name_made", "note", "set_manner"]
+__all__ = [
+    "Manner",
+    "artefacts",
+    "console",
+    "detail",
+    "manner",
+    "name_made",
+    "note",
+    "print_result",
+    "set_manner",
+]
 
 
 @final
@@ -59,13 +69,13 @@ def console(*, stderr: bool = False) -> "Console":
 def note(text: str) -> None:
     """A line on stderr, which -q leaves out."""
     if not manner().quiet:
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
 
 
 def detail(text: str) -> None:
     """A line on stderr, for those who gave -v."""
     if manner().verbose:
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
 
 
 def artefacts(folder: Path) -> list[str]:
@@ -74,7 +84,15 @@ def artefacts(folder: Path) -> list[str]:
     return [str(folder), *(f"{path}{'/' * path.is_dir()}" for path in inside)]
 
 
+def print_result(result: object, json: str | None) -> None:
+    """The result for a person, or its JSON where `json` is "-"."""
+    if json == "-":
+        print(result.to_json(), end="")  # type: ignore[attr-defined]
+    else:
+        print(printable(result, lines=True))
+
+
 def name_made(made: Iterable[str | Path], *, stdout: bool = True) -> None:
     """What was written, a path a line; on stderr where stdout holds the result alone."""
     for path in made:
-        print(path, file=sys.stdout if stdout else sys.stderr)
+        print(printable(path), file=sys.stdout if stdout else sys.stderr)

@@ -1,8 +1,11 @@
 """Commands that measure models: evaluate, compare, derive, inspect; and cite."""
 
 import dataclasses
+import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +13,7 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import app
-from nelbo.cli.manner import console, name_made
+from nelbo.cli.manner import console, print_result
 from nelbo.cli.options import (
     Budget,
     DataOption,
@@ -23,22 +26,31 @@ from nelbo.cli.options import (
     SpacingOption,
     SplitOption,
     Steps,
-    check_folders,
     command,
     find_data,
     find_model,
     find_models,
     say_assumed,
 )
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, Weights, reads_models
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 
 if TYPE_CHECKING:
     from nelbo.data import Images, Points
     from nelbo.report import Evaluation
 
 __all__ = ["cite", "compare", "derive", "evaluate", "inspect"]
+
+
+PLOTS = (
+    "bits_per_step",
+    "cumulative_rate",
+    "rate_distortion",
+    "per_image_histogram",
+    "running_estimate",
+)
 
 
 class Dtype(StrEnum):
@@ -85,6 +97,7 @@ def evaluate(
     plots: Annotated[
         Path | None, typer.Option(help="Write plots into this folder, .png and .svg.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Measure the bound: bits/dim, by term, with two intervals.
 
@@ -105,7 +118,12 @@ def evaluate(
         raise BadInput(
             "--continuous and --spacing exclude each other: there are no steps to spread"
         )
-    check_folders(("--json", json), ("--per-image", per_image), ("--plots", plots))
+    check_outputs(
+        Output("--json", json, "evaluation", stdout=True),
+        Output("--per-image", per_image, "table", (".csv", ".parquet")),
+        *_plot_files(plots),
+        force=force,
+    )
     if per_image is not None:
         table.check_path(per_image)
     processes = Processes.started()  # before what may fail in one of them alone
@@ -131,7 +149,14 @@ def evaluate(
         )
     if not processes.first:
         return
-    _write(result, json, per_image, plots, record)
+    deliver(
+        lambda: print_result(result, json),
+        (json, result.to_json().encode),
+        (per_image, lambda: table.content(result.per_image, str(per_image))),
+        *([] if plots is None else _plots_of(result, plots)),
+        also=[] if record is None else [record],
+        stdout=json != "-",
+    )
 
 
 @app.command()
@@ -154,6 +179,7 @@ def compare(
     dtype: DtypeOption = Dtype.float32,
     device: Device = "auto",
     json: JsonOption = None,
+    force: Force = False,
 ) -> None:
     """Measure which of two models is better, paired.
 
@@ -164,11 +190,10 @@ def compare(
 
     Both are asked on the same images, times and noise, so that little error is left.
     """
-    from nelbo import files
     from nelbo.measure import Processes
     from nelbo.tasks.compare import compare as run
 
-    check_folders(("--json", json))
+    check_outputs(Output("--json", json, "comparison", stdout=True), force=force)
     processes = Processes.started()
     second = dataclasses.replace(reading, weights=weights_b or reading.weights)
     of_a, of_b = find_models((a, b), (reading, second), device, steps, spacing, dtype)
@@ -191,9 +216,12 @@ def compare(
         )
     if not processes.first:
         return
-    made = [] if json in (None, "-") else [files.write(str(json), result.to_json().encode())]
-    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
-    name_made([*made, *([] if record is None else [record])], stdout=json != "-")
+    deliver(
+        lambda: print_result(result, json),
+        (json, result.to_json().encode),
+        also=[] if record is None else [record],
+        stdout=json != "-",
+    )
 
 
 @app.command()
@@ -214,6 +242,7 @@ def derive(
     device: Device = "auto",
     json: JsonOption = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
+    force: Force = False,
 ) -> None:
     """Run the derivation, line by line, true ones and false ones.
 
@@ -224,11 +253,14 @@ def derive(
     From log p(x_0) to the three terms; without a model, exactly, on three small chains. Exits with
     3 if a line that must hold does not.
     """
-    from nelbo import files
     from nelbo.report.derivation_table import print_derivation
     from nelbo.tasks.derive import derive as run
 
-    check_folders(("--json", json), ("--html", html))
+    check_outputs(
+        Output("--json", json, "derivation", stdout=True),
+        Output("--html", html, "page", (".html", ".htm")),
+        force=force,
+    )
     if model is None and ((data, split, steps) != (None, None, None) or reading != Reading()):
         raise BadInput("--data, --split, --steps and how it is read are of a model: name one")
     found, chosen = None, None
@@ -247,14 +279,19 @@ def derive(
             command=command(),
             progress=start("derive"),
         )
-    if json == "-":
-        print(result.to_json(), end="")
-    else:
-        print_derivation(result, console())
-        if json is not None:
-            name_made([files.write(json, result.to_json().encode())])
-    if html is not None:
-        name_made([files.write(html, result.page().encode())], stdout=json != "-")
+
+    def show() -> None:
+        if json == "-":
+            print(result.to_json(), end="")
+        else:
+            print_derivation(result, console())
+
+    deliver(
+        show,
+        (json, result.to_json().encode),
+        (html, lambda: result.page().encode()),
+        stdout=json != "-",
+    )
     if not result.holds:
         print(f"nelbo: {result.failures()[0]}", file=sys.stderr)
         raise typer.Exit(3)  # a check that was asked for
@@ -263,7 +300,11 @@ def derive(
 @app.command()
 @reads_models
 def inspect(
-    model: ModelArgument, reading: Reading, steps: Steps = None, json: JsonOption = None
+    model: ModelArgument,
+    reading: Reading,
+    steps: Steps = None,
+    json: JsonOption = None,
+    force: Force = False,
 ) -> None:
     """Say what a model is: every setting, and where it is from.
 
@@ -271,21 +312,22 @@ def inspect(
     nelbo inspect runs/digits
     nelbo inspect ./ddpm-cifar10 --json -
     """
-    from nelbo import files
     from nelbo.tasks.inspect import inspect as run
 
-    check_folders(("--json", json))
+    check_outputs(Output("--json", json, "inspection", stdout=True), force=force)
     found = run(find_model(model, reading, "cpu", steps))
-    if json == "-":
-        print(found.to_json(), end="")
-        return
-    screen = console()
-    screen.print(found.heading, markup=False, soft_wrap=True)
-    screen.print(found.table())
-    for warning in found.warnings:
-        screen.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    if json is not None:
-        name_made([files.write(json, found.to_json().encode())])
+
+    def show() -> None:
+        if json == "-":
+            print(found.to_json(), end="")
+            return
+        screen = console()
+        screen.print(printable(found.heading), markup=False, soft_wrap=True)
+        screen.print(found.table())
+        for warning in found.warnings:
+            screen.print(printable(f"warning: {warning}"), markup=False, soft_wrap=True)
+
+    deliver(show, (json, found.to_json().encode), stdout=json != "-")
 
 
 @app.command()
@@ -315,29 +357,39 @@ def cite(
     print(bibtex(about), end="")
 
 
-def _write(
-    result: "Evaluation",
-    json: str | None,
-    per_image: Path | None,
-    plots: Path | None,
-    record: Path | None,
-) -> None:
-    """Writes what was asked for, then prints: `| head` closes stdout and loses no file."""
-    from nelbo import files
-    from nelbo.report import per_image as table
+def _plot_files(folder: Path | None) -> list[Output]:
+    """The files that --plots may write.
 
-    made = [] if json in (None, "-") else [files.write(str(json), result.to_json().encode())]
-    if per_image is not None:
-        made.append(table.write(result.per_image, per_image))
-    if plots is not None:
-        from nelbo.report.evaluation_plots import plots_of
-        from nelbo.report.plots import write_plots
-        from nelbo.report.result import parse
+    Raises:
+        BadInput: the name is that of a file, or a file is there.
+    """
+    if folder is None:
+        return []
+    if folder.suffix.lower() in (".pdf", ".png", ".svg", ".html") and not folder.is_dir():
+        raise BadInput(
+            f"--plots {folder}: plots go into a folder, as .png and .svg; name one without "
+            f"{folder.suffix}"
+        )
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise BadInput(f"--plots {folder} is no folder: name one, plots are several files")
+    if not folder.exists():
+        return [Output("--plots", folder, "folder")]
+    return [
+        Output("--plots", folder / f"{name}{kind}", "picture")
+        for name in PLOTS
+        for kind in (".png", ".svg")
+    ]
 
-        drawn = plots_of(parse(result.to_dict()), result.per_image.columns())
-        made += write_plots(drawn, plots)
-    print(result.to_json() if json == "-" else result, end="" if json == "-" else "\n")
-    name_made([*made, *([] if record is None else [record])], stdout=json != "-")
+
+def _plots_of(result: "Evaluation", folder: Path) -> list[tuple[Path, Callable[[], bytes]]]:
+    """(path, content) of each plot; the folder is there then."""
+    from nelbo.report.evaluation_plots import plots_of
+    from nelbo.report.plots import drawn, make_folder
+    from nelbo.report.result import parse
+
+    plots = plots_of(parse(result.to_dict()), result.per_image.columns())
+    place = make_folder(folder)
+    return [(place / name, partial(bytes, content)) for name, content in drawn(plots)]
 
 
 def _first(data: "Images | Points", count: int | None) -> "Images | Points":

@@ -35,7 +35,6 @@ __all__ = [
     "SpacingOption",
     "SplitOption",
     "Steps",
-    "check_folders",
     "check_new",
     "command",
     "find_data",
@@ -96,16 +95,11 @@ Steps = Annotated[
 ]
 
 
-def check_folders(*outputs: tuple[str, str | Path | None]) -> None:
-    """Before hours of work: each output's folder is there."""
-    for option, path in outputs:
-        if path not in (None, "-") and not Path(path).absolute().parent.is_dir():
-            raise BadInput(f"{option} {path}: its folder does not exist; make it first")
-
-
 def check_new(folder: Path) -> None:
     """Before any work: nothing is there that would be in the way."""
-    if folder.exists():
+    if str(folder) == "-":
+        raise BadInput("-o - is no folder: name a new one")
+    if os.path.lexists(folder):
         raise BadInput(f"{folder} exists already: choose another folder, nothing is overwritten")
 
 

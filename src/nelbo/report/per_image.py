@@ -19,7 +19,7 @@ from nelbo import files
 from nelbo.errors import BadInput, NonFinite
 from nelbo.report.unit import BITS, NATS, Unit
 
-__all__ = ["COLUMNS", "PerImage", "check_path", "read", "write"]
+__all__ = ["COLUMNS", "PerImage", "check_path", "content", "is_table", "read", "write"]
 
 COLUMNS = ("id", "bits_per_dim", "se", "L_T", "L_mid", "L_0")
 OF_DENSITY = tuple(NATS.key if name == BITS.key else name for name in COLUMNS)
@@ -97,8 +97,17 @@ def write(table: PerImage, path: str | Path) -> Path:
         NonFinite: a value is infinite, or NaN elsewhere than in se.
         OSError: the disk refuses.
     """
-    path = Path(path)
     check_path(path)
+    return files.write(path, content(table, path))
+
+
+def content(table: PerImage, path: str | Path) -> bytes:
+    """What `write` writes into a file of that name.
+
+    Raises:
+        BadInput: a suffix other than .csv and .parquet, or .parquet without pyarrow.
+        NonFinite: a value is infinite, or NaN elsewhere than in se.
+    """
     columns = table.columns()
     for name in tuple(columns)[1:]:
         bad = columns[name].isinf() if name == UNKNOWN else ~columns[name].isfinite()
@@ -107,7 +116,17 @@ def write(table: PerImage, path: str | Path) -> Path:
     values = {
         name: [None if x != x else x for x in column.tolist()] for name, column in columns.items()
     }
-    return files.write(path, _csv(values) if _suffix(path) == ".csv" else _parquet(values))
+    return _csv(values) if _suffix(Path(path)) == ".csv" else _parquet(values)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a Parquet file has the columns of a per-image table."""
+    arrow, parquet = _pyarrow()
+    try:
+        names = parquet.read_schema(path).names
+    except (arrow.ArrowException, OSError):
+        return False
+    return tuple(names) in (COLUMNS, OF_DENSITY)
 
 
 def read(path: str | Path) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from io import BytesIO
 import torch
 from jaxtyping import Int
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 __all__ = ["picture_grid", "picture_sheet"]
@@ -30,7 +31,10 @@ def picture_grid(levels: Int[Tensor, "N C H W"], n: int, scale: int = 1) -> byte
     picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
     size = (picture.width * scale, picture.height * scale)
     buffer = BytesIO()
-    picture.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG", optimize=True)
+    mark = PngInfo()
+    mark.add_text("Software", "nelbo")
+    large = picture.resize(size, Image.Resampling.NEAREST)
+    large.save(buffer, "PNG", optimize=True, pnginfo=mark)
     return buffer.getvalue()
 
 

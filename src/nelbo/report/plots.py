@@ -41,8 +41,10 @@ __all__ = [
     "band",
     "bits_per_step",
     "cumulative_rate",
+    "drawn",
     "histogram_edges",
     "house_style",
+    "make_folder",
     "per_image_histogram",
     "plain_figure",
     "power",
@@ -86,7 +88,25 @@ def write_plots(plots: Plots, folder: str | Path, *, over: Axis = "t") -> list[P
         BadInput: the folder cannot be made.
         OSError: the disk refuses.
     """
-    folder = Path(folder)
+    made = make_folder(folder)
+    return [files.write(made / name, content) for name, content in drawn(plots, over=over)]
+
+
+def make_folder(folder: str | Path) -> Path:
+    """The folder of plots, made if need be.
+
+    Raises:
+        BadInput: it cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make the folder {folder}: {error.strerror}") from None
+    return Path(folder)
+
+
+def drawn(plots: Plots, *, over: Axis = "t") -> Iterator[tuple[str, bytes]]:
+    """(file name, content) of each plot that is there, NAME.png and NAME.svg."""
     figures: dict[str, Figure] = {}
     unit = plots.unit
     if plots.bits_per_step is not None:
@@ -99,15 +119,9 @@ def write_plots(plots: Plots, folder: str | Path, *, over: Axis = "t") -> list[P
         figures["per_image_histogram"] = per_image_histogram(plots.per_image_histogram, unit)
     if plots.running_estimate is not None:
         figures["running_estimate"] = running_estimate(plots.running_estimate, unit)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"cannot make the folder {folder}: {error.strerror}") from None
-    return [
-        files.write(folder / f"{name}.{kind}", _drawn(figure, kind))
-        for name, figure in figures.items()
-        for kind in ("png", "svg")
-    ]
+    for name, figure in figures.items():
+        for kind in ("png", "svg"):
+            yield f"{name}.{kind}", _drawn(figure, kind)
 
 
 @contextmanager
@@ -313,9 +327,9 @@ def _caption(figure: Figure, notes: Sequence[str]) -> None:
 
 @house_style()
 def _drawn(figure: Figure, kind: str) -> bytes:
-    """The file's bytes: no date, no version, the alternative text as its title."""
-    dropped = {"svg": ("Date", "Creator"), "png": ("Software",)}[kind]
-    metadata = {"Title": figure.get_label(), **dict.fromkeys(dropped)}
+    """The file's bytes: no date, no version, the alternative text as its title, and who made it."""
+    by = {"svg": {"Date": None, "Creator": "nelbo"}, "png": {"Software": "nelbo"}}[kind]
+    metadata = {"Title": figure.get_label(), **by}
     buffer = BytesIO()
     figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()

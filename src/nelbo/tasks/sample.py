@@ -109,7 +109,7 @@ def encoder(path: Path) -> Callable[[Tensor, int], bytes]:
     """What makes a file's bytes of (levels, n): .png one picture of all, .npy the array of levels.
 
     Raises:
-        BadInput: another suffix, no such folder, or something is there already.
+        BadInput: another suffix, or no such folder.
     """
     encoders = {
         ".png": lambda levels, n: picture_grid(levels, n, scale=_scale(levels)),
@@ -119,8 +119,6 @@ def encoder(path: Path) -> Callable[[Tensor, int], bytes]:
         raise BadInput(f"{path}: samples are written as .png or .npy; got {path.suffix or 'none'}")
     if not path.absolute().parent.is_dir():
         raise BadInput(f"{path}: its folder does not exist; make it first")
-    if path.exists():
-        raise BadInput(f"{path} exists already and is left as it is: choose another name")
     return encoders[path.suffix]
 
 
