@@ -17,13 +17,14 @@ def told(name, values, *, seed=0, half_monte_carlo=0.01, steps=1000, **changes):
     mean, n = float(values.mean()), len(values)
     half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5)
     term = {"bits_per_dim": mean, "se": 0.0, "se_monte_carlo": 0.0}
+    none = {"bits_per_dim": 0.0}
     tree = {
         "schema": "nelbo.evaluation/1",
         "bits_per_dim": mean,
         "ci95": [mean - half, mean + half],
         "ci95_monte_carlo": [mean - half_monte_carlo, mean + half_monte_carlo],
         "nats_per_image": mean * 64 * math.log(2),
-        "terms": {"L_T": term, "L_mid": term, "L_0": term},
+        "terms": {"L_T": term | none, "L_mid": term, "L_0": term | none},
         "per_step": [],
         "images": n,
         "dims": 64,

@@ -245,7 +245,7 @@ def report(
                 "--per-image and --samples are of one result: of several, put each table beside "
                 "its result, as result.csv beside result.json"
             )
-        page = comparison(sources)
+        page = comparison(sources, note)
         deliver(lambda: None, (output, page.encode))
         return
     with bars() as start:
@@ -256,6 +256,7 @@ def report(
             seed=seed,
             device=str(find_device(device)),
             progress=start("samples", "steps"),
+            say=note,
         )
     deliver(lambda: None, (output, page.encode))
 

@@ -93,9 +93,9 @@ def check_outputs(*outputs: Output, force: bool = False) -> None:
 
 def _check_place(output: Output, path: Path) -> str | None:
     """Where it will be, links followed; None for what is written through."""
-    _check_name(output, path)
-    if path.is_dir():
+    if "\0" not in str(path) and path.is_dir() and str(path) != "-":
         raise BadInput(f"{output.name} is a folder: name a file in it")
+    _check_name(output, path)
     if files.handle_of(path) is not None:
         return None
     if path.exists() and not path.is_file():

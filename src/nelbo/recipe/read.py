@@ -11,9 +11,12 @@ from pydantic import ValidationError
 
 from nelbo.errors import BadInput, closest
 from nelbo.files import near
+from nelbo.files import read as read_file
 from nelbo.recipe.choices import KINDS, Recipe
 
 __all__ = ["names", "read"]
+
+MOST = 2**20  # bytes
 
 
 def names() -> list[str]:
@@ -31,16 +34,24 @@ def read(source: str | Path) -> Recipe:
     if str(source) in names():
         text = (resources.files("nelbo") / "recipes" / f"{source}.toml").read_text("utf-8")
     else:
-        try:
-            text = Path(source).read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise BadInput(_missing(source)) from None
+        if not Path(source).exists():
+            raise BadInput(_missing(source))
+        text = _text(source)
     try:
         return Recipe.model_validate(tomllib.loads(text))
+    except RecursionError:
+        raise BadInput(f"{source} is no TOML: it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{source} is no TOML: {error}") from None
     except ValidationError as error:
         raise BadInput(f"{source}: {_first_problem(error)}") from None
+
+
+def _text(source: str | Path) -> str:
+    try:
+        return read_file(source, MOST, "recipe").decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"{source} is no TOML: it is no text") from None
 
 
 def _missing(source: str | Path) -> str:

@@ -4,7 +4,6 @@ The references are in references.bib, in the order of their keys; what a result 
 estimator, data and training decides which of them are due.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -12,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
+from nelbo.report.result import load
 
 __all__ = ["bibtex", "read_result", "reasons"]
 
@@ -45,12 +45,7 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: no file, no JSON, or no result.
     """
-    try:
-        found = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise BadInput(f"{path} is no JSON: {error}") from None
+    found = load(path)
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema not in [f"nelbo.{name}/1" for name in RESULTS]:
         raise BadInput(
@@ -72,6 +67,8 @@ def bibtex(result: Mapping[str, Any]) -> str:
     named = re.finditer(r"^@\w+\{(\w+),\n.*?^\}$", _references(), re.M | re.S)
     entries = [f"% {'; '.join(due[e[1]])}\n{e[0]}" for e in named if e[1] in due]
     used = _comparison(result).get("environment", {}).get("nelbo", version("nelbo"))
+    if not re.fullmatch(r"[\w.+!-]{1,64}", str(used), re.ASCII):
+        raise BadInput(f"the result names no version of nelbo: got {printable(used)!r:.80}")
     return "\n\n".join([_own(used), *entries]) + "\n"
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.statistics import Mean
-from nelbo.report.per_image import PerImage
+from nelbo.report.per_image import PerImage, digest
 from nelbo.report.unit import BITS, Unit
 
 __all__ = ["Curve", "Evaluation", "Look", "Step", "environment", "likelihood_of"]
@@ -160,6 +160,7 @@ class Evaluation:
                 }
                 for look in self.looks
             ],
+            "per_image_sha256": digest(self.per_image.columns()),
             "images": self.images,
             "dims": self.dims,
             "network_evaluations": self.network_evaluations,

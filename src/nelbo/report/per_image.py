@@ -1,10 +1,11 @@
 """The bound image by image, and the file that holds it."""
 
 import csv
+import hashlib
 import importlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -19,11 +20,24 @@ from nelbo import files
 from nelbo.errors import BadInput, NonFinite
 from nelbo.report.unit import BITS, NATS, Unit
 
-__all__ = ["COLUMNS", "PerImage", "check_path", "content", "is_table", "read", "write"]
+__all__ = [
+    "COLUMNS",
+    "PerImage",
+    "check",
+    "check_path",
+    "content",
+    "digest",
+    "is_table",
+    "read",
+    "write",
+]
 
 COLUMNS = ("id", "bits_per_dim", "se", "L_T", "L_mid", "L_0")
 OF_DENSITY = tuple(NATS.key if name == BITS.key else name for name in COLUMNS)
 UNKNOWN = "se"  # the one column that may have holes
+TERMS = ("L_T", "L_mid", "L_0")
+SAME = 1e-9  # of one sum in another order, both rounded by the unit's division
+MOST = 2**31  # bytes of a table: some 20 million images
 
 
 @final
@@ -66,6 +80,16 @@ class PerImage:
         for name, column in zip(names[1:], nats, strict=True):
             found[name] = column[order].double() / (self.dims * self.unit.nats)
         return found
+
+
+def digest(columns: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of the names and values of `PerImage.columns`, whatever file they come from."""
+    found = hashlib.sha256()
+    for name, column in columns.items():
+        values = column if name == "id" else torch.where(column.isnan(), math.nan, column)
+        found.update(f"{name} {len(column)}\n".encode())
+        found.update(values.contiguous().numpy().astype(f"<{values.numpy().dtype.str[1:]}").data)
+    return found.hexdigest()
 
 
 def check_path(path: str | Path) -> None:
@@ -140,15 +164,37 @@ def read(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     suffix = _suffix(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from None
+    content = files.read(path, MOST, "table")
     values = _from_csv(path, content) if suffix == ".csv" else _from_parquet(path, content)
-    return {
+    columns = {
         name: torch.tensor(column, dtype=torch.int64 if name == "id" else torch.float64)
         for name, column in values.items()
     }
+    return columns
+
+
+def check(path: Path, columns: Mapping[str, Tensor]) -> None:
+    """Refuses columns that no evaluation gives, as damage or a hand may leave them.
+
+    Raises:
+        BadInput: an id twice, a value that is not finite, terms that do not add up.
+    """
+    ids, counts = torch.unique(columns["id"], return_counts=True)
+    if bool((counts > 1).any()):
+        twice = _some(ids[counts > 1].tolist())
+        raise BadInput(f"{path} is damaged: it holds images twice, with the ids {twice}")
+    for name, column in columns.items():
+        finite = column.isfinite() & ~(column < 0) if name == UNKNOWN else column.isfinite()
+        bad = ~(finite | column.isnan()) if name == UNKNOWN else ~finite
+        if bool(bad.any()):
+            rows = _some(columns["id"][bad].tolist())
+            raise BadInput(f"{path} is damaged: {name} is no number of ours for the images {rows}")
+    total = columns[tuple(columns)[1]]
+    parts = torch.stack([columns[name] for name in TERMS])
+    off = (total - parts.sum(0)).abs() > SAME * (1 + parts.abs().amax(0))
+    if bool(off.any()):
+        rows = _some(columns["id"][off].tolist())
+        raise BadInput(f"{path} is damaged: the terms do not add up to the bound of images {rows}")
 
 
 def _suffix(path: Path) -> str:
@@ -183,7 +229,7 @@ def _from_csv(path: Path, content: bytes) -> dict[str, list[Any]]:
         try:
             for name, field in zip(names, row, strict=True):
                 values[name].append(_number(name, field))
-        except ValueError:
+        except (ValueError, OverflowError, csv.Error):
             raise BadInput(
                 f"{path}, line {rows.line_num}: not an id and {len(names) - 1} numbers"
             ) from None
@@ -192,7 +238,10 @@ def _from_csv(path: Path, content: bytes) -> dict[str, list[Any]]:
 
 def _number(name: str, field: str) -> float:
     if name == "id":
-        return int(field)
+        number = int(field)
+        if not -(2**63) <= number < 2**63:
+            raise ValueError(field)
+        return number
     return math.nan if name == UNKNOWN and not field else float(field)
 
 
@@ -218,18 +267,27 @@ def _schema(arrow: ModuleType, names: Iterable[str]) -> object:
 def _parquet(values: dict[str, list[Any]]) -> bytes:
     arrow, parquet = _pyarrow()
     buffer = BytesIO()
-    parquet.write_table(arrow.table(values, schema=_schema(arrow, values)), buffer)
+    table = arrow.table(values, schema=_schema(arrow, values))
+    parquet.write_table(table, buffer, write_page_checksum=True)
     return buffer.getvalue()
 
 
 def _from_parquet(path: Path, content: bytes) -> dict[str, list[Any]]:
     arrow, parquet = _pyarrow()
     try:
-        found = parquet.read_table(BytesIO(content))
-    except arrow.ArrowInvalid:
-        raise BadInput(f"{path} is not a Parquet file") from None
+        found = parquet.read_table(BytesIO(content), page_checksum_verification=True)
+    except (arrow.ArrowException, OSError, ValueError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{path} is not a Parquet file, or a damaged one: {reason}") from None
     if not any(found.schema.equals(_schema(arrow, names)) for names in (COLUMNS, OF_DENSITY)):
         raise BadInput(f"{path}: the columns of a per-image table are {', '.join(COLUMNS)}")
-    values: dict[str, list[Any]] = found.to_pydict()
+    try:
+        found.validate(full=True)
+        values: dict[str, list[Any]] = found.to_pydict()
+    except (arrow.ArrowException, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{path} is not a Parquet file, or a damaged one: {reason}") from None
+    if any(x is None for name in values for x in values[name] if name != UNKNOWN):
+        raise BadInput(f"{path} is damaged: it has holes in other columns than {UNKNOWN}")
     values[UNKNOWN] = [math.nan if se is None else se for se in values[UNKNOWN]]
     return values

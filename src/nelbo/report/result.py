@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, final
@@ -10,11 +10,14 @@ from typing import Any, NoReturn, final
 from scipy.special import stdtrit
 
 from nelbo.errors import BadInput
+from nelbo.files import read as read_file
 from nelbo.report.evaluation import SCHEMA
 from nelbo.report.unit import BITS, NATS, Unit
 
-__all__ = ["Point", "Result", "Term", "parse", "read"]
+__all__ = ["Point", "Result", "Term", "load", "parse", "read"]
 
+MOST = 2**28  # bytes
+SAME = 1e-9  # relative, of one figure in another order of sums
 WRITTEN_BY = "nelbo evaluate MODEL --json FILE writes one"
 
 
@@ -117,18 +120,31 @@ def read(path: str | Path) -> Result:
     """The result in a file that `nelbo evaluate --json` wrote.
 
     Raises:
-        BadInput: no such file, no JSON, another schema, or a part is missing or of another kind.
+        BadInput: no such file, no JSON, another schema, a part that is missing or of another kind,
+            or figures that contradict each other.
     """
+    found = parse(load(path), str(path))
+    wrong = next(_contradictions(found), None)
+    if wrong is not None:
+        raise BadInput(f"{path} is damaged or was edited: {wrong}; {WRITTEN_BY}")
+    return found
+
+
+def load(path: str | Path) -> object:
+    """What a JSON file of at most 256 MiB holds, without NaN, infinities and broken characters.
+
+    Raises:
+        BadInput: no such file, no plain file, no text, no JSON, or too deep.
+    """
+    content = read_file(path, MOST, "result")
     try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise BadInput(f"cannot read the result {path}: {why}; {WRITTEN_BY}") from None
-    try:
-        tree = json.loads(text, parse_constant=_refuse_constant)
+        tree = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        json.dumps(tree, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    except RecursionError:
+        raise BadInput(f"{path} is nested too deeply for a result; {WRITTEN_BY}") from None
     except ValueError as error:
         raise BadInput(f"{path} is no JSON ({error}); {WRITTEN_BY}") from None
-    return parse(tree, str(path))
+    return tree
 
 
 def parse(tree: object, source: str = "the result") -> Result:
@@ -146,8 +162,42 @@ def parse(tree: object, source: str = "the result") -> Result:
         return _parsed(tree)
     except KeyError as error:
         raise BadInput(f"{source} lacks {error} of {SCHEMA}; {WRITTEN_BY}") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(f"{source} does not keep to {SCHEMA}: {error}; {WRITTEN_BY}") from None
+
+
+def _contradictions(result: Result) -> Iterator[str]:
+    """What the result says against itself."""
+    tree, value, key = result.tree, result.value, result.unit.key
+    if result.images < 1 or result.images != tree["images"] or tree["dims"] < 1:
+        yield "images and dims are whole numbers from 1"
+    if not _same(value, sum(term.value for term in result.terms), *result.terms):
+        yield f"its terms do not add up to {key}"
+    nats = value * tree["dims"] * result.unit.nats
+    if not _same(tree.get("nats_per_image", nats), nats):
+        yield f"nats_per_image and {key} contradict each other"
+    for name in ("ci95", "ci95_monte_carlo"):
+        if tree[name] is not None and not _same(value, sum(tree[name]) / 2, *tree[name]):
+            yield f"{name} is not round {key}"
+    if any(half is not None and half < 0 for half in _halves(result)):
+        yield "an error is negative"
+    if result.data.get("images", result.images) != result.images:
+        yield "images and data.images contradict each other"
+
+
+def _halves(result: Result) -> Iterator[float | None]:
+    yield from (result.half, result.half_monte_carlo)
+    yield from (term.half for term in result.terms)
+    yield from (step.se for step in result.steps)
+    yield from (look.half for look in result.looks)
+
+
+def _same(a: object, b: float, *sizes: "float | Term") -> bool:
+    """Up to rounding, whose size is that of what was added up."""
+    if not isinstance(a, int | float):
+        return False
+    others = [abs(x.value if isinstance(x, Term) else x) for x in sizes]
+    return abs(a - b) <= SAME * max(1e-3, abs(a), abs(b), *others)
 
 
 def _parsed(tree: Mapping[str, Any]) -> Result:

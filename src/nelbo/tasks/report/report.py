@@ -22,9 +22,15 @@ __all__ = ["IMAGES", "RESULT", "measured", "report"]
 RESULT, IMAGES, LOG = "result.json", "images.csv", "log.jsonl"
 """What a run folder may hold beside its model; the names that a page looks for."""
 
+DIGEST = "per_image_sha256"
 SAME = 1e-9  # relative, of two means of one evaluation
 
 Progress = Callable[[int, int | None, str], None]
+Say = Callable[[str], None]
+
+
+class Another(BadInput):
+    """A whole table, and not that of the result."""
 
 
 def report(
@@ -37,13 +43,15 @@ def report(
     table: Sequence[Sequence[str]] = (),
     drawn: Callable[[Int64[Tensor, "N C H W"]], None] = lambda levels: None,
     progress: Progress = lambda done, expected, text: None,
+    say: Say = lambda text: None,
 ) -> str:
     """The HTML page of a run folder with its result.json, or of a result file alone.
 
     images: the per-image table of the result; in a run folder its images.csv by default.
     samples: how many to draw with the run's model, 64 or fewer by default, none for 0. seed: of all
     that is drawn. table: rows of (what, bits/dim) beside other codes, the first one the heading.
-    drawn: called with the samples, as levels, for whoever wants them elsewhere too.
+    drawn: called with the samples, as levels, for whoever wants them elsewhere too. say: called
+    with what should be known of the table.
 
     Raises:
         BadInput: no run and no result, a run that was not measured, a result or a table of
@@ -53,23 +61,32 @@ def report(
     source = Path(source)
     if not source.is_dir():
         result = read(source)
-        columns = None if images is None else _columns(Path(images), result)
+        columns = None if images is None else _columns(Path(images), result, say)
         return page(Reported(result, columns, table=table, why_not=_alone(result)))
     result = _of_run(source)
     model = _model(source, result, device)
     why_not = _in_run(source, result)
-    columns = _own_columns(source, images, result, why_not)
+    columns = _own_columns(source, images, result, why_not, say)
     found = _data(source, model, result, why_not)
+    if (
+        found is not None
+        and columns is not None
+        and set(found.ids.tolist()) != set(columns["id"].tolist())
+    ):
+        raise BadInput(f"{images or source / IMAGES} has other ids than the images of the result")
     pictures = _drawn(model, found, columns, result, samples, seed, why_not, drawn, progress)
     recipe = pretrained.recipe_of(source).model_dump(mode="json")
     log = _log(source / LOG)
     return page(Reported(result, columns, log, pictures, recipe, table, why_not))
 
 
-def measured(source: str | Path) -> tuple[Result, dict[str, Tensor] | None]:
+def measured(
+    source: str | Path, say: Say = lambda text: None
+) -> tuple[Result, dict[str, Tensor] | None]:
     """The result of a run folder or a file, and its per-image table where that is beside it.
 
-    It is a run's images.csv; beside FILE.json FILE.csv or FILE.parquet, or images.csv.
+    It is a run's images.csv; beside FILE.json FILE.csv or FILE.parquet, or images.csv. say: called
+    with what should be known of the table.
 
     Raises:
         BadInput: as `report`.
@@ -78,17 +95,17 @@ def measured(source: str | Path) -> tuple[Result, dict[str, Tensor] | None]:
     if source.is_dir():
         result, table = _of_run(source), source / IMAGES
         _model(source, result, None)  # says whether the result is of these weights
-        return result, _columns(table, result) if table.is_file() else None
+        return result, _columns(table, result, say) if table.is_file() else None
     result = read(source)
-    for path in (
-        source.with_suffix(".csv"),
-        source.with_suffix(".parquet"),
-        source.parent / IMAGES,
-    ):
+    for path in (source.with_suffix(".csv"), source.with_suffix(".parquet")):
+        if path.is_file():
+            return result, _columns(path, result, say)
+    path = source.parent / IMAGES
+    if path.is_file():
         try:
-            return result, _columns(path, result)
-        except BadInput:  # another table, or none
-            continue
+            return result, _columns(path, result, say)
+        except Another as error:  # it may be that of a result beside this one
+            say(f"{source.name} is not paired by image: {error}")
     return result, None
 
 
@@ -122,36 +139,47 @@ def _model(folder: Path, result: Result, device: str | None) -> Model:
     return model if steps == model.T else model.every(steps)
 
 
-def _columns(path: Path, result: Result) -> dict[str, Tensor]:
+def _columns(path: Path, result: Result, say: Say) -> dict[str, Tensor]:
     """The table of the very evaluation that the result is of.
 
     Raises:
         BadInput: it is not.
     """
     columns = per_image.read(path)
-    values = columns.get(result.unit.key)
-    same = values is not None and len(values) == result.images
-    if (
-        values is None
-        or not same
-        or abs(float(values.mean()) - result.value) > SAME * abs(result.value)
-    ):
-        raise BadInput(
-            f"{path} is of another evaluation than the result: nelbo evaluate MODEL --json FILE "
-            "--per-image FILE writes both"
+    per_image.check(path, columns)
+    if not _belongs(columns, result):
+        raise Another(
+            f"{path} is of another evaluation than the result, or changed since: nelbo evaluate "
+            "MODEL --json FILE --per-image FILE writes both"
         )
+    if DIGEST not in result.tree:
+        say(f"{path}: the result is of an older nelbo and has no digest of its table")
     return columns
 
 
+def _belongs(columns: Mapping[str, Tensor], result: Result) -> bool:
+    """Whether the table is that of the result: by its digest, in older results by its means."""
+    known = result.tree.get(DIGEST)
+    if known is not None:
+        return bool(known == per_image.digest(columns))
+    wanted = {result.unit.key: result.value, **{term.name: term.value for term in result.terms}}
+    return all(
+        name in columns
+        and len(columns[name]) == result.images
+        and abs(float(columns[name].mean()) - value) <= SAME * max(abs(value), abs(result.value))
+        for name, value in wanted.items()
+    )
+
+
 def _own_columns(
-    folder: Path, images: str | Path | None, result: Result, why_not: dict[str, str]
+    folder: Path, images: str | Path | None, result: Result, why_not: dict[str, str], say: Say
 ) -> dict[str, Tensor] | None:
     if images is not None:
-        return _columns(Path(images), result)
+        return _columns(Path(images), result, say)
     if not (folder / IMAGES).is_file():
         return None
     try:
-        return _columns(folder / IMAGES, result)
+        return _columns(folder / IMAGES, result, say)
     except BadInput as error:
         why_not["histogram"] = f"{error}."
         return None
