@@ -111,7 +111,10 @@ WRONG = {
     "no dims": ("dims", lambda x: 0),
     "images": ("images", lambda x: x + 1),
     "a part of an image": ("images", lambda x: x + 0.5),
-    "a term": ("terms", lambda x: x | {"L_0": x["L_0"] | {"bits_per_dim": x["L_0"]["bits_per_dim"] + 1e-6}}),
+    "a term": (
+        "terms",
+        lambda x: x | {"L_0": x["L_0"] | {"bits_per_dim": x["L_0"]["bits_per_dim"] + 1e-6}},
+    ),
     "a text": ("nats_per_image", str),
 }
 

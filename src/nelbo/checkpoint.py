@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import psutil
+from safetensors import SafetensorError
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor
@@ -19,11 +21,12 @@ from torch import Tensor
 from nelbo import files
 from nelbo.errors import BadInput
 
-__all__ = ["FORMAT", "NAME", "Checkpoint", "load", "save"]
+__all__ = ["FORMAT", "NAME", "Checkpoint", "described", "load", "save"]
 
 FORMAT = "nelbo.checkpoint/1"
 NAME = "model.safetensors"  # in a run folder
 BLANK = "0" * 64
+LONGEST = 100_000_000  # bytes of a head, as safetensors has it
 DIGEST = re.compile(rb'\\"file_sha256\\":\\"([0-9a-f]{64})\\"')  # JSON inside a JSON string
 
 
@@ -63,6 +66,7 @@ def load(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     try:
+        _require_room(path)
         content = path.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot read the checkpoint {path}: {error.strerror}") from None
@@ -76,7 +80,76 @@ def load(path: str | Path) -> Checkpoint:
         raise BadInput(
             f"{path} is damaged: its SHA-256 is not the one it was saved with; restore a copy"
         )
-    about = json.loads(json.loads(header)["__metadata__"]["nelbo"])
-    if about["format"] != FORMAT:
-        raise BadInput(f"{path} has format {about['format']}, this nelbo reads {FORMAT}: update it")
-    return Checkpoint(parse(content), about["description"])
+    description = _description(path, header)
+    try:
+        return Checkpoint(parse(content), description)
+    except SafetensorError as error:
+        raise BadInput(f"{path} is damaged or no nelbo checkpoint: {error}") from None
+
+
+def described(path: str | Path) -> Mapping[str, Any]:
+    """What a checkpoint says that it is, from its head alone; its digest is not looked at.
+
+    Raises:
+        BadInput: it cannot be read, or its head is none.
+    """
+    path = Path(path)
+    try:
+        _require_room(path)
+        with path.open("rb") as file:
+            header = file.read(int.from_bytes(file.read(8), "little"))
+    except OSError as error:
+        raise BadInput(f"cannot read the checkpoint {path}: {error.strerror}") from None
+    return _description(path, header)
+
+
+def _require_room(path: Path) -> None:
+    """Refuses, before it is read, a file that is not as long as its head says, or too long.
+
+    Raises:
+        BadInput: it is no plain file, damaged, or larger than the memory that is free.
+        OSError: it cannot be looked at.
+    """
+    size = files.require_plain(path)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= min(size - 8, LONGEST):
+            raise BadInput(
+                f"{path} is damaged or no nelbo checkpoint: it holds no digest of itself"
+            )
+        header = file.read(length)
+    try:
+        entries = json.loads(header)
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name[:2] != "__"]
+        whole = size == 8 + length + max(ends, default=0)
+    except (RecursionError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        whole = False
+    if not whole:
+        raise BadInput(
+            f"{path} is damaged: it is not as long as its head says, or has none; restore a copy"
+        )
+    if 2 * size > psutil.virtual_memory().available:
+        raise BadInput(
+            f"{path} takes {2 * size:,} bytes to read, more than is free of the memory"
+        )
+
+
+def _description(path: Path, header: bytes) -> Mapping[str, Any]:
+    """The JSON object in a header.
+
+    Raises:
+        BadInput: there is none, or it is of a newer format.
+    """
+    try:
+        about = json.loads(json.loads(header)["__metadata__"]["nelbo"])
+        kind, found = str(about["format"]), about["description"]
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    except (RecursionError, ValueError, TypeError, KeyError):
+        raise BadInput(
+            f"{path} is damaged or no nelbo checkpoint: its head says not what it is"
+        ) from None
+    if kind != FORMAT:
+        raise BadInput(f"{path} has format {kind}, this nelbo reads {FORMAT}: update it")
+    if not isinstance(found, dict):
+        raise BadInput(f"{path} is damaged or no nelbo checkpoint: its head says not what it is")
+    return found

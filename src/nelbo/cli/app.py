@@ -7,6 +7,7 @@ import typer
 
 from nelbo.cli.manner import Manner, set_manner
 from nelbo.cli.start import next_steps
+from nelbo.errors import printable
 
 __all__ = ["EVERYWHERE", "app"]
 
@@ -63,7 +64,7 @@ def root(
     """
     set_manner(Manner(quiet, verbose, not no_color))
     if context.invoked_subcommand is None:
-        print(next_steps(Path(), _commands()))
+        print(printable(next_steps(Path(), _commands()), lines=True))
 
 
 def _commands() -> set[str]:

@@ -19,6 +19,7 @@ from nelbo.cli.options import (
     Precision,
     Seed,
     Steps,
+    check_folder,
     check_new,
     command,
     find_device,
@@ -29,7 +30,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 
 __all__ = ["demo", "improve", "report", "sample", "train"]
 
@@ -65,6 +66,7 @@ def demo(
     from nelbo.recipe import read
     from nelbo.tasks.demo import demo as run
 
+    check_folder(output)
     with bars() as start:
         result = run(
             output,
@@ -142,7 +144,8 @@ def train(
             choices = recipes.on_data(choices, data, test_data)
         if smoke:
             choices = recipes.smoke(choices)
-    folder = output or Path("runs") / choices.name
+    folder = output or _own_folder(choices.name)
+    check_folder(folder)
     with bars(processes.first) as start:
         made = run(
             choices,
@@ -346,6 +349,19 @@ def improve(
         also=artefacts(folder),
         stdout=json != "-",
     )
+
+
+def _own_folder(name: str) -> Path:
+    """runs/NAME, which is in runs/.
+
+    Raises:
+        BadInput: the name leads elsewhere.
+    """
+    if name in ("", ".", "..") or Path(name).name != name or printable(name) != name:
+        raise BadInput(
+            f"the recipe's name {printable(name)!r} is none of a folder in runs/: say where by -o"
+        )
+    return Path("runs") / name
 
 
 def _print_table(heading: tuple[str, str], rows: list[tuple[str, str]]) -> None:

@@ -293,7 +293,7 @@ def derive(
         stdout=json != "-",
     )
     if not result.holds:
-        print(f"nelbo: {result.failures()[0]}", file=sys.stderr)
+        print(printable(f"nelbo: {result.failures()[0]}"), file=sys.stderr)
         raise typer.Exit(3)  # a check that was asked for
 
 

@@ -14,7 +14,7 @@ from nelbo.cli import completion
 from nelbo.cli.manner import detail, note
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,7 @@ __all__ = [
     "SpacingOption",
     "SplitOption",
     "Steps",
+    "check_folder",
     "check_new",
     "command",
     "find_data",
@@ -95,10 +96,15 @@ Steps = Annotated[
 ]
 
 
-def check_new(folder: Path) -> None:
-    """Before any work: nothing is there that would be in the way."""
+def check_folder(folder: Path) -> None:
+    """Refuses "-", which is stdout elsewhere and not a name that anybody means."""
     if str(folder) == "-":
         raise BadInput("-o - is no folder: name a new one")
+
+
+def check_new(folder: Path) -> None:
+    """Before any work: nothing is there that would be in the way."""
+    check_folder(folder)
     if os.path.lexists(folder):
         raise BadInput(f"{folder} exists already: choose another folder, nothing is overwritten")
 
@@ -249,11 +255,9 @@ def say_assumed(*models: "Model") -> None:
             folder = model.facts["network"]["folder"]
             note(f"{model.name}: weights {model.weights}, of {folder}/")
         if assumed:
-            print(
-                f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
-                "(nelbo inspect shows all, --help how to say otherwise)",
-                file=sys.stderr,
-            )
+            said = f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
+            hint = "(nelbo inspect shows all, --help how to say otherwise)"
+            print(printable(said + hint), file=sys.stderr)
 
 
 def find_device(name: str) -> "torch.device":

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from nelbo.cli.manner import console, manner
+from nelbo.errors import printable
 
 __all__ = ["Start", "Update", "bars"]
 
@@ -34,6 +35,7 @@ def bars(shown: bool = True) -> Iterator[Start]:
     if not sys.stderr.isatty():  # FORCE_COLOR makes a console of a pipe, which shows no bars
         yield _lines
         return
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeRemaining
 
@@ -42,7 +44,7 @@ def bars(shown: bool = True) -> Iterator[Start]:
     with Progress(*columns, TimeRemaining(), text, console=console(stderr=True)) as progress:
 
         def start(label: str, unit: str = "evaluations") -> Update:
-            bar = progress.add_task(label, total=None, text="")
+            bar = progress.add_task(escape(printable(label)), total=None, text="")
             rate = _Rate()
 
             def update(done: int, expected: int | None, text: str) -> None:
@@ -70,7 +72,7 @@ def _lines(label: str, unit: str = "evaluations") -> Update:
             left = f", {_duration(max(expected - done, 0) / max(rate, 1e-9))} left"
             of = f"/{expected:,}"
         line = f"{label}: {done:,}{of}, {_per_second(rate, unit)}{left}  {text}"
-        print(line.rstrip(), file=sys.stderr)
+        print(printable(line.rstrip()), file=sys.stderr)
 
     return update
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
+from nelbo.errors import printable
+
 __all__ = ["Run", "next_steps", "runs"]
 
 MODEL, CHECKPOINTS, RESULT = "model.safetensors", "checkpoints", "result.json"
@@ -45,7 +47,7 @@ class Run:
     @property
     def name(self) -> str:
         """As a shell takes it."""
-        return shlex.quote(str(self.path))
+        return shlex.quote(printable(self.path))
 
 
 def runs(folder: Path) -> list[Run]:
@@ -76,7 +78,7 @@ def next_steps(folder: Path, commands: Collection[str]) -> str:
 
 
 def _seen(found: Sequence[Run]) -> list[str]:
-    shown = [f"  {run.path}  {_state(run)}" for run in found[:3]]
+    shown = [f"  {printable(run.path)}  {_state(run)}" for run in found[:3]]
     more = [f"  and {len(found) - 3} more"] if len(found) > 3 else []
     return [f"Here {'is a run' if len(found) == 1 else f'are {len(found)} runs'}:", *shown, *more]
 
@@ -106,7 +108,7 @@ def _going_on(found: Sequence[Run]) -> list[Step]:
     if begun:
         steps.append((f"nelbo train --resume {begun.name}", "go on with the training"))
     if other:
-        result = shlex.quote(str(other.path / RESULT))
+        result = shlex.quote(printable(other.path / RESULT))
         steps.append((f"nelbo evaluate {other.name} --json {result}", "measure it: bits/dim"))
     if measured:
         steps.append((f"nelbo report {measured.name}", "its page"))

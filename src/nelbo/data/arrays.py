@@ -1,9 +1,11 @@
 """Arrays, tensors and torch datasets as `Images`: integers as they are, floats only on a grid."""
 
+import zipfile
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+import psutil
 import torch
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
@@ -122,6 +124,7 @@ def _opened(path: Path) -> Array:
             mapped.close()
             raise BadInput(f"{shown(path)}: is a zip of arrays; rename it to .npz")
         return np.asarray(mapped)
+    _require_room(path)
     with path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, NpzFile):
@@ -133,6 +136,20 @@ def _opened(path: Path) -> Array:
                 "none is named images; store the images under that name"
             )
         return np.asarray(loaded["images" if "images" in names else names[0]])
+
+
+def _require_room(path: Path) -> None:
+    """Refuses a .npz whose arrays unpack to more than the memory that is free.
+
+    Raises:
+        BadInput: they do.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > psutil.virtual_memory().available:
+        raise BadInput(f"{shown(path)}: unpacks to {size:,} bytes, more than is free of the memory")
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -101,6 +102,8 @@ def _idx(path: Path, kind: int) -> Array:
                     f"not {kind:08x}); download it again"
                 )
             size = math.prod(shape)
+            if size > psutil.virtual_memory().available:
+                raise BadInput(f"{where}: promises {size:,} bytes, more than is free of the memory")
             body = file.read(size + 1)  # one more than promised, to notice what is behind
     except BadInput:
         raise

@@ -7,6 +7,7 @@ checksum, so that one which was cut short by a kill is seen and asked for again.
 
 import fcntl
 import json
+import os
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from nelbo.measure.processes import Processes
 __all__ = ["Record"]
 
 PLAN = "plan.json"
+MOST = 2**26  # bytes of it
 HEAD = struct.Struct("<4sIIQI")  # magic, stage, batch, length and checksum of the content
 CHECK = struct.Struct("<I")  # of the head, so that a length is believed before it is used
 MAGIC = b"nlbo"
@@ -54,8 +56,7 @@ class Record:
         with ExitStack() as opened:
 
             def begin() -> tuple[int, list[tuple[int, int]]]:
-                _prepare(folder, plan)
-                opened.enter_context(_locked(folder))
+                opened.enter_context(_locked(folder, plan))
                 number = 1 + max(map(_start, _files(folder)), default=0)
                 return number, sorted(_entries(folder, number))
 
@@ -82,22 +83,51 @@ class Record:
         """Appends a batch, handing it to the operating system before it returns."""
         content = safetensors.torch.save({str(i): x.contiguous() for i, x in enumerate(entry)})
         head = HEAD.pack(MAGIC, stage, batch, len(content), zlib.crc32(content))
-        self._file.write(head + CHECK.pack(zlib.crc32(head)) + content)
-        self._file.flush()
+        with files.naming(self._file.name, len(content)):
+            self._file.write(head + CHECK.pack(zlib.crc32(head)) + content)
+            self._file.flush()
 
 
-def _prepare(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Makes the folder and its plan, or checks them."""
-    text = json.dumps(plan, indent=1)
+def _locked(folder: Path, plan: Mapping[str, Any]) -> IO[bytes]:
+    """The plan, which one evaluation at a time may hold open; made by whoever is the first.
+
+    It is written under its own lock, so that nobody replaces what another holds.
+    """
     if not folder.exists():
         files.new_folder(folder)
     if folder.is_dir() and all(path.name.startswith(f".{PLAN}.") for path in folder.iterdir()):
-        files.write(folder / PLAN, text.encode())  # empty, or a kill came before the plan
+        (folder / PLAN).touch()  # empty, or a kill came before the plan
     if not (folder / PLAN).is_file():
         raise BadInput(f"{folder} is no record of an evaluation: it has no {PLAN}; choose another")
+    lock = open(folder / PLAN, "r+b")  # noqa: SIM115
     try:
-        found = dict(json.loads((folder / PLAN).read_text(encoding="utf-8")))
-    except (TypeError, ValueError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _agree(folder, plan, lock)
+    except BlockingIOError:
+        lock.close()
+        raise BadInput(
+            f"another evaluation is writing to {folder}: wait, or choose another"
+        ) from None
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _agree(folder: Path, plan: Mapping[str, Any], lock: IO[bytes]) -> None:
+    """Writes the plan, where a kill left none or a part of it, or holds it against ours."""
+    text = json.dumps(plan, indent=1).encode()
+    held = lock.read(MOST)
+    if held != text and text.startswith(held):
+        with files.naming(folder / PLAN, len(text)):
+            lock.seek(0)
+            lock.write(text)
+            lock.flush()
+            os.fsync(lock.fileno())
+        return
+    try:
+        found = dict(json.loads(held))
+    except (RecursionError, TypeError, ValueError):
         raise BadInput(f"{folder / PLAN} is damaged: choose another folder") from None
     wanted = json.loads(text)
     for key in dict.fromkeys([*wanted, *found]):
@@ -106,19 +136,6 @@ def _prepare(folder: Path, plan: Mapping[str, Any]) -> None:
                 f"{folder} is the record of another evaluation: its {key} is {found.get(key)}, "
                 f"this one's is {wanted.get(key)}; choose another folder"
             )
-
-
-def _locked(folder: Path) -> IO[str]:
-    """The plan, which one evaluation at a time may hold open like this."""
-    lock = open(folder / PLAN, encoding="utf-8")  # noqa: SIM115
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise BadInput(
-            f"another evaluation is writing to {folder}: wait, or choose another"
-        ) from None
-    return lock
 
 
 def _files(folder: Path) -> list[Path]:

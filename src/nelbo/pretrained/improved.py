@@ -44,7 +44,9 @@ def keep_improved(
     if "sources" not in model.facts:
         found = checkpoint.load(file_of(place))
         made = Checkpoint({**found.tensors, **kept}, {**found.description, "improved": dict(plan)})
-        return checkpoint.save(files.new_folder(folder) / checkpoint.NAME, made).parent
+        with files.whole_folder(folder) as part:
+            checkpoint.save(part / checkpoint.NAME, made)
+        return Path(folder)
     if "options" not in model.facts:
         raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
     options = dict(model.facts["options"])
@@ -52,13 +54,13 @@ def keep_improved(
     weights = None if is_improved(place) else asked.get(model.weights)  # there, it has one set
     source = find(place, weights, options.pop("scheduler", None))
     about = {"options": options, "sha256": model.sha256(), "improved": dict(plan)}
-    folder = files.new_folder(folder)
-    # first, so that a copy cut short is no model instead of one that was not improved
-    checkpoint.save(folder / NAME, Checkpoint(kept, about))
-    for file in files_of(source.network):
-        shutil.copyfile(file, folder / file.name)
-    shutil.copyfile(source.scheduler, folder / CONFIG)
-    return folder
+    with files.whole_folder(folder) as part:
+        checkpoint.save(part / NAME, Checkpoint(kept, about))
+        for file in files_of(source.network):
+            with files.naming(part / file.name, file.stat().st_size):
+                shutil.copyfile(file, part / file.name)
+        shutil.copyfile(source.scheduler, part / CONFIG)
+    return Path(folder)
 
 
 def load_improved(place: Path, name: str, weights: Literal["ema", "raw"] | None) -> Model:

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,6 +180,7 @@ def load_module(kind: str, folder: Path) -> Any:  # noqa: ANN401
 
 def _refuse_code(file: Path) -> None:
     """Raises BadInput for a pickle that holds more than tensors; nothing of it is run."""
+    _require_stored(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of what is refused below anyway
@@ -191,6 +193,29 @@ def _refuse_code(file: Path) -> None:
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"{file} is damaged or no file of weights: {reason}") from None
+
+
+def _require_stored(file: Path) -> None:
+    """What torch.save writes is stored as it is: compressed, readers differ in what they read.
+
+    Raises:
+        BadInput: a member is compressed, or there is more of it than the file holds.
+    """
+    if not zipfile.is_zipfile(file):
+        return  # of torch before 1.6, whose storages are in the file one after another
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise BadInput(f"{file} is damaged or no file of weights: {error}") from None
+    size = sum(member.file_size for member in members)
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members) or (
+        size > file.stat().st_size
+    ):
+        raise BadInput(
+            f"{file} is compressed, as torch.save writes none: what it holds depends on who reads "
+            "it; save its weights again"
+        )
 
 
 @contextmanager

@@ -1,18 +1,21 @@
 """Models of this library: a run folder or a checkpoint file."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
 
 from nelbo import checkpoint, recipe
-from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
 from nelbo.files import near
 from nelbo.model import Model, improved
 from nelbo.pretrained.hub import is_hub_name
 from nelbo.recipe import Recipe
 
-__all__ = ["file_of", "load_ours", "recipe_of"]
+__all__ = ["described_by", "file_of", "load_ours", "recipe_of"]
 
 
 def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
@@ -22,19 +25,57 @@ def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
         BadInput: nothing is there, or it is damaged or of another kind.
     """
     found = checkpoint.load(file_of(path))
-    description = found.description
+    description = described_by(found.description, path)
     state = found.part({"ema": "ema", "raw": "network"}[weights])
-    shape, n = tuple(description["shape"]), description["levels"]
-    model = replace(recipe.build(_recipe(found), shape, n, state), weights=weights)
-    plan = description.get("improved")
+    shape, n = description.shape, description.levels
+    with _consistent(path):
+        model = replace(recipe.build(description.recipe, shape, n, state), weights=weights)
+    plan = description.improved
     if plan is None:
         return model
-    if plan["weights"] != weights:
+    if plan.get("weights") != weights:
         raise BadInput(
-            f"{path} was improved for its {plan['weights']} weights: its variances are not for "
+            f"{path} was improved for its {plan.get('weights')} weights: its variances are not for "
             f"{weights}; improve the original with those"
         )
-    return improved(model, plan, found.part("improved")["variance"])
+    with _consistent(path):
+        return improved(model, plan, found.part("improved")["variance"])
+
+
+class Described(BaseModel):
+    """What a checkpoint says of its model; what else it says is of no matter to it."""
+
+    recipe: Recipe
+    shape: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] = Field(min_length=1, max_length=4)
+    levels: int = Field(ge=2, le=2**16)
+    improved: dict[str, Any] | None = None
+
+
+def described_by(description: Mapping[str, Any], path: str | Path) -> Described:
+    """The description of a checkpoint, checked.
+
+    Raises:
+        BadInput: a part is missing or of another kind, or of a newer nelbo.
+    """
+    try:
+        Recipe.model_validate(description.get("recipe"))  # first, so that its keys are named
+        return Described.model_validate(description)
+    except ValidationError as error:
+        raise BadInput(
+            f"{path} is of a newer nelbo or was edited: {recipe.problem(error)}; update nelbo"
+        ) from None
+
+
+@contextmanager
+def _consistent(path: Path) -> Iterator[None]:
+    """Parts of a checkpoint that do not fit each other: whoever wrote them, it was not us."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+    except (RuntimeError, TypeError, ValueError, LookupError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{path} contradicts itself: {reason:.200}") from error
 
 
 def recipe_of(path: str | Path) -> Recipe:
@@ -47,7 +88,7 @@ def recipe_of(path: str | Path) -> Recipe:
     elsewhere = is_hub_name(name) and not path.exists()
     if elsewhere or (path.is_dir() and not (path / checkpoint.NAME).is_file()):
         raise BadInput(f"{path} names no data: it was trained elsewhere, so say --data SPEC")
-    return _recipe(checkpoint.load(file_of(path)))
+    return described_by(checkpoint.load(file_of(path)).description, path).recipe
 
 
 def file_of(path: Path) -> Path:
@@ -76,7 +117,3 @@ def _refuse_unfinished(path: Path) -> None:
             f"the training of {path} has not ended: go on with it by nelbo train --resume {path}, "
             f"or name one of its checkpoints, such as {made[-1]}"
         )
-
-
-def _recipe(found: Checkpoint) -> Recipe:
-    return Recipe.model_validate(found.description["recipe"])

@@ -4,7 +4,7 @@ from nelbo.recipe.build import build
 from nelbo.recipe.changed import on_data, smoke
 from nelbo.recipe.choices import Recipe, Training
 from nelbo.recipe.objective import Objective, objective
-from nelbo.recipe.read import names, read
+from nelbo.recipe.read import names, problem, read
 
 __all__ = [
     "Objective",
@@ -14,6 +14,7 @@ __all__ = [
     "names",
     "objective",
     "on_data",
+    "problem",
     "read",
     "smoke",
 ]

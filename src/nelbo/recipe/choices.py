@@ -106,7 +106,7 @@ class LogSNRChoice(Part):
     name: Literal["learned", "linear"]
     first: float = 9.2
     last: float = -9.0
-    width: int = Field(128, ge=1)
+    width: int = Field(128, ge=1, le=2**20)
 
 
 class ContinuousChoice(Part):
@@ -140,8 +140,8 @@ class ResNetChoice(Growing):
 
     name: Literal["resnet"]
     time_input: TimeInput = "log-snr"
-    width: int = Field(32, ge=8, multiple_of=8)
-    blocks: int = Field(3, ge=1)
+    width: int = Field(32, ge=8, le=2**14, multiple_of=8)
+    blocks: int = Field(3, ge=1, le=1000)
     dropout: float = Field(0.1, ge=0, lt=1)
     rank: int | None = Field(None, ge=3)
     classes: int | None = Field(None, ge=2)

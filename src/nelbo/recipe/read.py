@@ -14,7 +14,7 @@ from nelbo.files import near
 from nelbo.files import read as read_file
 from nelbo.recipe.choices import KINDS, Recipe
 
-__all__ = ["names", "read"]
+__all__ = ["names", "problem", "read"]
 
 MOST = 2**20  # bytes
 
@@ -44,7 +44,7 @@ def read(source: str | Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{source} is no TOML: {error}") from None
     except ValidationError as error:
-        raise BadInput(f"{source}: {_first_problem(error)}") from None
+        raise BadInput(f"{source}: {problem(error)}") from None
 
 
 def _text(source: str | Path) -> str:
@@ -61,24 +61,24 @@ def _missing(source: str | Path) -> str:
     return f"no recipe {source}: did you mean {meant}? The named ones are {', '.join(names())}"
 
 
-def _first_problem(error: ValidationError) -> str:
+def problem(error: ValidationError) -> str:
     """The first of pydantic's findings in one line, with a suggestion for a misspelt word."""
     problems = error.errors(include_url=False)
     # a misspelt key is also a missing one: its spelling is the better news
-    problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    where = [str(part) for part in problem["loc"] if part not in KINDS]
-    if problem["type"] == "extra_forbidden":
-        hint = _hint(where[-1], _keys(problem["loc"]), "the keys are")
+    first = min(problems, key=lambda each: each["type"] != "extra_forbidden")
+    where = [str(part) for part in first["loc"] if part not in KINDS]
+    if first["type"] == "extra_forbidden":
+        hint = _hint(where[-1], _keys(first["loc"]), "the keys are")
         return f"unknown key {'.'.join(where)}: {hint}"
-    if problem["type"] in ("union_tag_invalid", "literal_error"):
-        told = problem["ctx"]
+    if first["type"] in ("union_tag_invalid", "literal_error"):
+        told = first["ctx"]
         known = re.findall(r"'([^']*)'", told.get("expected_tags", told.get("expected", "")))
-        got = str(told.get("tag", problem["input"]))
+        got = str(told.get("tag", first["input"]))
         tag = [] if "tag" not in told else ["family" if where == ["chain"] else "name"]
         hint = _hint(got, known, "it is one of")
         return f"{'.'.join([*where, *tag])}: unknown value {got!r}: {hint}"
-    got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
-    return f"{'.'.join(where)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}{got}"
+    got = "" if first["type"] == "missing" else f"; got {first['input']!r}"
+    return f"{'.'.join(where)}: {first['msg'][:1].lower()}{first['msg'][1:]}{got}"
 
 
 def _keys(place: Sequence[str | int]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.bound.statistics import Mean
+from nelbo.errors import printable
 from nelbo.report.evaluation import likelihood_of
 from nelbo.report.unit import BITS, Unit
 
@@ -96,7 +97,10 @@ class Comparison:
 
     def __str__(self) -> str:
         """The difference with both intervals, the two bounds, and what pairing was worth."""
-        names = [f"{side.model['name']} ({side.model['sha256'][:8]})" for side in (self.a, self.b)]
+        names = [
+            f"{printable(side.model['name'])} ({side.model['sha256'][:8]})"
+            for side in (self.a, self.b)
+        ]
         saved = self.variance_saved
         lines = [
             f"{self.per_dim:+.4f} {self.unit}: A {names[0]} minus B {names[1]}",

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nelbo.errors import printable
 from nelbo.report.derivation import Derivation
 
 __all__ = ["print_derivation"]
@@ -19,7 +20,7 @@ def print_derivation(derivation: Derivation, console: Console) -> None:
     for number, chain in enumerate(derivation.chains):
         if number:
             console.print()
-        console.print(Text(f"{chain.name}: {chain.description}", style="bold"))
+        console.print(Text(printable(f"{chain.name}: {chain.description}"), style="bold"))
         console.print(_table(chain.rows()))
         console.print(Text("\nFalse lines, and how far they are from the truth", style="bold"))
         console.print(_table(chain.false_rows()))

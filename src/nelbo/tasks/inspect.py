@@ -7,9 +7,11 @@ from typing import Any, final
 
 import torch
 from rich.table import Table
+from rich.text import Text
 
 from nelbo import report
 from nelbo.bound.terms import prior_term
+from nelbo.errors import printable
 from nelbo.model import Model
 from nelbo.model.settings import Setting, as_facts
 from nelbo.types import Grid
@@ -61,7 +63,9 @@ class Inspection:
         table = Table("setting", "value", "source", "bound", box=None, header_style="bold")
         for name, setting in self.settings.items():
             value = "none" if setting.value is None else _text(setting.value)
-            table.add_row(name, value, setting.source, "yes" if setting.changes_bound else "no")
+            table.add_row(
+                _cell(name), _cell(value), setting.source, "yes" if setting.changes_bound else "no"
+            )
         return table
 
 
@@ -148,6 +152,11 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
 
 def _is_default(setting: Setting | None) -> bool:
     return setting is not None and setting.source == "default" and setting.changes_bound
+
+
+def _cell(text: str) -> Text:
+    """As it is, whatever it holds: no markup, nothing that a terminal obeys."""
+    return Text(printable(text))
 
 
 def _text(value: object) -> str:

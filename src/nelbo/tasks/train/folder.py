@@ -1,5 +1,6 @@
 """A run folder: its owner, its checkpoints, and which of them are kept."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from nelbo.tasks.train.state import State
 __all__ = ["RunFolder"]
 
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
+NAMED = re.compile(r"step-[0-9]{6,}\.safetensors")
 
 
 @final
@@ -63,6 +65,17 @@ class RunFolder:
         """The checkpoint to go on from."""
         return max(self._checkpoints(), key=_step, default=None)
 
+    def earlier(self, path: Path) -> str:
+        """What to do where the newest checkpoint is damaged: the whole one before it, named."""
+        for other in sorted(self._checkpoints(), key=_step, reverse=True):
+            if _step(other) < _step(path):
+                try:
+                    checkpoint.load(other)
+                except BadInput:
+                    continue
+                return f"; {other} is whole: move {path.name} away, and --resume goes on from there"
+        return ""
+
     def prune(self, keep: int) -> None:
         """Removes all but the last so many checkpoints; the best weights stay."""
         for path in sorted(self._checkpoints(), key=_step)[:-keep]:
@@ -78,7 +91,17 @@ class RunFolder:
         return self.path / folder / name
 
     def _checkpoints(self) -> list[Path]:
-        return list((self.path / CHECKPOINTS).glob("step-*.safetensors"))
+        """Those of the run: a copy under another name, or another step's, is the user's."""
+        found = (self.path / CHECKPOINTS).glob("step-*.safetensors")
+        return [path for path in found if NAMED.fullmatch(path.name) and _is_of(path)]
+
+
+def _is_of(path: Path) -> bool:
+    """Whether the checkpoint is not of another step; a damaged one says nothing against it."""
+    try:
+        return checkpoint.described(path).get("step", _step(path)) == _step(path)
+    except BadInput:
+        return True
 
 
 def _step(path: Path) -> int:

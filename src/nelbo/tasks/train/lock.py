@@ -9,13 +9,13 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nelbo.errors import BadInput
+from nelbo.files import partial
 
 __all__ = ["OWNER", "claimed", "made"]
 
@@ -32,11 +32,11 @@ def made(folder: Path) -> Iterator[None]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        temporary = partial(folder)
+        temporary.mkdir()
     except OSError as error:
         raise BadInput(f"cannot make the folder {folder}: {error.strerror}") from None
     try:
-        temporary.chmod(0o755)
         handle = _locked(temporary)
         try:
             if folder.exists():

@@ -16,6 +16,7 @@ from nelbo.data import Images, load
 from nelbo.errors import BadInput
 from nelbo.measure import Processes
 from nelbo.model import Model
+from nelbo.pretrained import described_by
 from nelbo.recipe import Recipe, Training
 from nelbo.tasks.train.batches import Batches, apart
 from nelbo.tasks.train.folder import RunFolder
@@ -88,7 +89,7 @@ def train(
         state = _state(about, recipe, model, len(training), place, processes)
         asked = opened.enter_context(listening())
         if start is not None:
-            state.restore(start)
+            _restore(state, start, place)
         elif processes.first:
             state.log.begin(0, None)
         held = None if held_out is None else HeldOut(recipe, held_out, device, processes)
@@ -117,7 +118,22 @@ def begun(folder: str | Path) -> Recipe:
             f"{folder} has no checkpoint that would say what it is a run of: "
             f"nelbo train RECIPE -o {folder} --resume"
         )
-    return Recipe.model_validate(checkpoint.load(path).description["recipe"])
+    try:
+        return described_by(checkpoint.load(path).description, path).recipe
+    except BadInput as error:
+        raise BadInput(f"{error}{place.earlier(path) if path != place.model else ''}") from None
+
+
+def _restore(state: State, start: Path, place: RunFolder) -> None:
+    """Puts the state back, or says which checkpoint is whole where this one is not."""
+    try:
+        state.restore(start)
+    except BadInput as error:
+        hint = place.earlier(start) if "damaged" in str(error) else ""
+        raise BadInput(f"{error}{hint}") from None
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"cannot go on from {start}: its state is none: {reason:.200}") from error
 
 
 def _about(recipe: Recipe, images: Images) -> dict[str, Any]:
