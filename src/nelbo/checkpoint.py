@@ -129,9 +129,7 @@ def _require_room(path: Path) -> None:
             f"{path} is damaged: it is not as long as its head says, or has none; restore a copy"
         )
     if 2 * size > psutil.virtual_memory().available:
-        raise BadInput(
-            f"{path} takes {2 * size:,} bytes to read, more than is free of the memory"
-        )
+        raise BadInput(f"{path} takes {2 * size:,} bytes to read, more than is free of the memory")
 
 
 def _description(path: Path, header: bytes) -> Mapping[str, Any]:

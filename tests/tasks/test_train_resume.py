@@ -298,7 +298,7 @@ def test_the_command_line_says_which_file_in_one_line(nelbo, recipe_file, tmp_pa
 
 def test_what_a_killed_writer_left_is_swept_at_the_next_start(tmp_path):
     folder = interrupted(tmp_path / "run", 5)
-    litter = folder / "checkpoints" / ".step-000008.safetensors.abc"
+    litter = files.partial(folder / "checkpoints" / "step-000008.safetensors")
     litter.write_bytes(b"half")
     train(recipe(**EVERYTHING), folder, resume=True)
     assert not litter.exists()

@@ -103,7 +103,10 @@ def _idx(path: Path, kind: int) -> Array:
                 )
             size = math.prod(shape)
             if size > psutil.virtual_memory().available:
-                raise BadInput(f"{where}: promises {size:,} bytes, more than is free of the memory")
+                raise BadInput(
+                    f"{where}: is damaged (promises {size:,} bytes, more than is free of the "
+                    "memory); download it again"
+                )
             body = file.read(size + 1)  # one more than promised, to notice what is behind
     except BadInput:
         raise

@@ -328,8 +328,8 @@ def _caption(figure: Figure, notes: Sequence[str]) -> None:
 @house_style()
 def _drawn(figure: Figure, kind: str) -> bytes:
     """The file's bytes: no date, no version, the alternative text as its title, and who made it."""
-    by = {"svg": {"Date": None, "Creator": "nelbo"}, "png": {"Software": "nelbo"}}[kind]
-    metadata = {"Title": figure.get_label(), **by}
+    metadata: dict[str, Any] = {"Title": figure.get_label()}
+    metadata |= {"Date": None, "Creator": "nelbo"} if kind == "svg" else {"Software": "nelbo"}
     buffer = BytesIO()
     figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()

@@ -130,7 +130,7 @@ def read(path: str | Path) -> Result:
     return found
 
 
-def load(path: str | Path) -> object:
+def load(path: str | Path) -> Any:  # noqa: ANN401
     """What a JSON file of at most 256 MiB holds, without NaN, infinities and broken characters.
 
     Raises:

@@ -99,7 +99,7 @@ class RunFolder:
 def _is_of(path: Path) -> bool:
     """Whether the checkpoint is not of another step; a damaged one says nothing against it."""
     try:
-        return checkpoint.described(path).get("step", _step(path)) == _step(path)
+        return bool(checkpoint.described(path).get("step", _step(path)) == _step(path))
     except BadInput:
         return True
 
