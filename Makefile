@@ -6,7 +6,7 @@ AXE := .venv/node_modules/axe-core/axe.min.js
 MNIST ?= data/mnist
 CIFAR10 ?= data/cifar10
 
-.PHONY: demo test check lint bench bench-gpu docs mutants clean
+.PHONY: demo test laws check lint bench bench-gpu docs mutants clean
 
 demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
 	$(BIN)/nelbo demo
@@ -15,7 +15,11 @@ test: $(READY) $(AXE) ## the whole test suite, and the examples of the docstring
 	$(BIN)/python -m pytest -n 2
 	$(BIN)/python -m pytest -q --doctest-modules src/nelbo
 
-check: lint test ## linters, types, import contracts and tests
+laws: $(READY) ## the laws of the bound without vector instructions: another processor's rounding
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n 2 tests/bound tests/gaussian \
+	  tests/categorical tests/measure/test_processes.py
+
+check: lint test laws ## linters, types, import contracts and tests
 
 lint: $(READY)
 	$(BIN)/ruff check .

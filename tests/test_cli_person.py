@@ -228,6 +228,36 @@ def test_what_is_not_work_imports_nothing_heavy(tmp_path):
     assert "complete -o default -F _nelbo_completion nelbo" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variable", "out", "err"),
+    [
+        (("--show-completion",), "/bin/bash", "_nelbo_completion", ""),
+        (("--show-completion", "zsh"), None, "#compdef nelbo", ""),
+        (("--show-completion",), None, "", "nelbo: --show-completion takes one of"),
+        (("--show-completion", "csh"), None, "", "nelbo: --show-completion takes one of"),
+        (("--install-completion", "csh"), None, "", "nelbo: --install-completion takes one of"),
+    ],
+)
+def test_a_job_runner_without_a_shell_can_name_one(arguments, variable, out, err, monkeypatch):
+    """setsid, nohup and cron leave no shell among the parents. Kills: a detected shell alone."""
+    script = (
+        "import shellingham, sys\n"
+        "def nothing(*_): raise shellingham.ShellDetectionFailure\n"
+        "shellingham.detect_shell = nothing\n"
+        "from nelbo.__main__ import main\n"
+        f"sys.argv = ['nelbo', *{arguments!r}]\n"
+        "sys.exit(main())"
+    )
+    monkeypatch.delenv("SHELL", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("SHELL", variable)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == (2 if err else 0)
+    assert out in done.stdout
+    assert done.stderr.startswith(err)
+    assert done.stderr.count("\n") == bool(err)
+
+
 # ---- colours and progress
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import typer
 
 from nelbo.cli import EVERYWHERE, app, streams
+from nelbo.cli.completion import with_shell
 from nelbo.errors import BadInput, NonFinite, NotWritten, Stopped, printable
 
 __all__ = ["main"]
@@ -28,11 +29,11 @@ def _say(message: object) -> None:
 def main() -> int:
     """Runs the command line; its exit code: 0, 1 failed, 2 bad input, 3 non-finite, 130, 143."""
     debug = "--debug" in sys.argv
-    arguments = _general_first(sys.argv[1:])
     signal.signal(signal.SIGTERM, _terminate)
     streams.prepare()
     try:
         # typer turns Ctrl-C into the value 130, and --help and --version into 0
+        arguments = with_shell(_general_first(sys.argv[1:]))
         code = app(arguments, prog_name="nelbo", standalone_mode=False) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of stdout has gone, `| head` for one

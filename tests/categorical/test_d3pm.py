@@ -382,13 +382,13 @@ def test_levels_are_states_of_the_chain(levels: int):
 
 @every_chain
 def test_the_hybrid_loss_without_its_weight_is_the_bound(name: str):
-    """To the bit, mixed times. Kills: the term of another t, x_t drawn twice."""
+    """Mixed times. Kills: the term of another t, x_t drawn twice."""
     q, levels, prior = EVERY[name]
     chain, x_0 = chain_of(q, levels, prior), data(levels, 8)
     for t in (torch.tensor([3, 1, 2, 4, 1, 2, 3, 1]), torch.ones(8).long(), torch.full((8,), 3)):
         got = hybrid_loss(chain.p, x_0, t, keyed(8), 0.0)
         want = one_time(chain, x_0, t, keyed(8))
-        assert torch.equal(got, want)
+        assert_close(got, want)  # two computations, which other processors round otherwise
         grads = [torch.autograd.grad(value.sum(), chain.p.network.out)[0] for value in (got, want)]
         assert_close(*grads)
 

@@ -15,7 +15,7 @@ def hybrid_loss(p: CategoricalReverse, x_0: Batch, t: Time, noise: Noise, weight
     Unbiased for L + weight (mean over t of E[-log p_theta(x_0 | x_t)]) when t is uniform on 1..T
     (Austin et al. 2021, eq. 5). Above the bound by the second part, in nats per example.
     The authors' code weighs each term of t by 1, not T: their lambda is weight / T here.
-    One call of the network gives both parts, and with weight 0 it is `one_time`, to the bit.
+    One call of the network gives both parts, and with weight 0 it is `one_time`.
     """
     q = p.q
     x_t = q.marginal(x_0, t).sample(noise.at(t))

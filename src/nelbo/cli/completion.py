@@ -3,13 +3,48 @@
 A word is completed while somebody waits: nothing heavy is imported here.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
 from nelbo.cli.start import runs
+from nelbo.errors import BadInput
 
-__all__ = ["data", "devices", "models", "recipes", "splits"]
+__all__ = ["SHELLS", "data", "devices", "models", "recipes", "splits", "with_shell"]
+
+SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")  # those that typer writes scripts for
+OPTIONS = frozenset({"--show-completion", "--install-completion"})
+
+
+def with_shell(arguments: Sequence[str]) -> list[str]:
+    """The same arguments, with the shell's name behind an option that writes a completion script.
+
+    typer looks for a shell among the parent processes and takes no name; under setsid, cron and
+    job runners there is none. Without a name the shell is the parent's, else that of $SHELL.
+
+    Raises:
+        BadInput: the shell is none of SHELLS, or none is named and none is found.
+    """
+    place = next((i for i, argument in enumerate(arguments) if argument in OPTIONS), None)
+    if place is None:
+        return list(arguments)
+    option, others = arguments[place], arguments[place + 1 :]
+    named = bool(others) and not others[0].startswith("-")
+    shell = others[0] if named else _shell()
+    if shell not in SHELLS:
+        raise BadInput(f"{option} takes one of {', '.join(SHELLS)}; got {shell or 'no shell'}")
+    os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"  # the option takes a name
+    return [*arguments[: place + 1], shell, *others[named:]]
+
+
+def _shell() -> str:
+    import shellingham
+
+    try:
+        return str(shellingham.detect_shell()[0])
+    except shellingham.ShellDetectionFailure:
+        return Path(os.environ.get("SHELL", "")).name
 
 
 def models(incomplete: str) -> list[str]:
