@@ -13,6 +13,13 @@ STEP = f"{GRID}the_reverse_step_is_that_of_ddpm_scheduler"
 MODELS = [
     # Any network by its own conventions.
     (
+        "a function of time called with the sub-chain's t",
+        "wrapping.py",
+        "return self.function(self.whole, place + 1)",
+        "return self.function(schedule, t)",
+        (f"{WRAP}a_function_of_time_gives_the_original_times_in_every_subchain[t-<lambda>-every]",),
+    ),
+    (
         "v read as x_0",
         "wrapping.py",
         '"v_prediction": "v"}',

@@ -336,6 +336,37 @@ def test_the_users_own_loop_trains_the_users_own_network():
     assert network.w.grad.abs() > 0
 
 
+SUBCHAINS = {
+    "from t = 2": (range(2, 13), lambda model: model),
+    "every": (None, lambda model: model.every(5)),
+    "of those that it knows": (range(2, 13), lambda model: model.every(4)),
+    "twice": (None, lambda model: model.every(6).keeping([2, 3, 6])),
+}
+
+
+@pytest.mark.parametrize("name", SUBCHAINS)
+@pytest.mark.parametrize(
+    ("named", "function"),
+    [
+        ("index", lambda schedule, t: t - 1),
+        ("t", lambda schedule, t: t),
+        ("fraction", lambda schedule, t: t.double() / schedule.T),
+        ("log-snr", lambda schedule, t: schedule.log_snr[t]),
+    ],
+)
+def test_a_function_of_time_gives_the_original_times_in_every_subchain(named, function, name):
+    """As the named form does. Kills: the sub-chain's own t, its schedule for the whole one."""
+    steps, shorter = SUBCHAINS[name]
+    received = []
+    for time_input in (named, function):
+        network = Affine()
+        choices = {"schedule": {"name": "linear", "T": 12, "beta_T": 0.3}, "steps": steps}
+        model = shorter(wrap(network, time_input=time_input, **choices))
+        nelbo.evaluate(model, LEVELS, exhaustive=True)
+        received.append(network.told)
+    assert received[1] == pytest.approx(received[0], rel=1e-12)
+
+
 def test_shape_and_levels_are_those_of_the_data():
     images = nelbo.data.load("digits:test").first(2)
     for data, levels in ((images, None), ("digits:test", None), (images.levels, 17)):

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +61,8 @@ def wrap(
     predicts: eps, x_0 or v (also epsilon, sample, v_prediction), or levels.
     variance: small (beta-tilde), large (beta), learned-range (the second half of the channels),
         learned (that half is V_t itself), or a function of a Schedule. A sub-chain asks it again.
-    time_input: what the network is told: index (0..T-1), t (1..T), fraction (t/T), log-snr, or a
-        function of (Schedule, t).
+    time_input: what the network receives: index (0..T-1), t (1..T), fraction (t/T), log-snr, or a
+        function of (Schedule, t): of the schedule given here and its t, in every sub-chain too.
     data: images, or a spec such as digits:test, that say shape and levels; else `shape` (C, H, W)
         and `levels`, the number of levels that a pixel has.
     range: the real numbers that level 0 and the last level stand for; default (-1, 1).
@@ -120,7 +121,7 @@ def wrap(
         parametrization=_parametrization(predicts, support),
         variance=_variance(variance, first),
         decoder=_decoder(ending, support),
-        time_input=_time_input(time_input),
+        time_input=_time_input(time_input, whole),
         clip=_clip(clip, support),
         grid=support,
         shape=shape,
@@ -283,9 +284,25 @@ def _decoder(name: str, support: Support) -> Decoder:
     return decoders[name](support)
 
 
-def _time_input(time_input: str | TimeInput) -> TimeInput:
+@final
+@dataclass(frozen=True, eq=False)
+class _OfTheWhole:
+    """A function of (Schedule, t), called with the whole schedule and its t in every sub-chain.
+
+    A sub-chain numbers its steps anew; the network knows the times that it was trained on.
+    """
+
+    function: TimeInput
+    whole: Schedule
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Tensor:
+        place = torch.searchsorted(self.whole.kept, schedule.kept[t - 1])
+        return self.function(self.whole, place + 1)
+
+
+def _time_input(time_input: str | TimeInput, whole: Schedule) -> TimeInput:
     if not isinstance(time_input, str):
-        return time_input
+        return _OfTheWhole(time_input, whole)
     if time_input not in TIMES:
         raise BadInput(
             f"time_input is one of {', '.join(TIMES)}, or a function of (Schedule, t); "
