@@ -32,6 +32,7 @@ from mutants_categorical import CATEGORICAL
 from mutants_classes import CLASSES
 from mutants_comparison import COMPARISON
 from mutants_density import DENSITY
+from mutants_doors import DOORS
 from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
@@ -552,6 +553,7 @@ MUTANTS = [
             *MODELS,
             *CATEGORICAL,
             *DENSITY,
+            *DOORS,
             *PERSON,
             *TRAINERS,
             *PAGES,

@@ -132,23 +132,23 @@ MODELS = [
     ),
     (
         "index and t mixed up (H15)",
-        "pretrained/scheduler.py",
+        "pretrained/scheduler_classes.py",
         "return [int(i) + 1 for i in index]",
         "return [max(int(i), 1) for i in index]",
         (f"{GRID}kept_steps_are_the_timesteps_of_diffusers",),
     ),
     (
         "steps_offset forgotten (H14)",
-        "pretrained/scheduler.py",
+        "pretrained/scheduler_classes.py",
         "* (T // steps) + offset",
         "* (T // steps)",
         (f"{GRID}kept_steps_are_the_timesteps_of_diffusers",),
     ),
     (
         "absent keys are DDPM's defaults for any class",
-        "pretrained/scheduler.py",
-        "own = {**_defaults(getattr(diffusers, name)), **raw}",
-        "own = dict(raw)",
+        "pretrained/scheduler_classes.py",
+        "own = defaults_of(name)",
+        'own = defaults_of("DDPMScheduler")',
         (f"{GRID}absent_keys_are_the_defaults_of_that_class",),
     ),
     (

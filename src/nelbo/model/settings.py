@@ -6,9 +6,9 @@ from typing import Any, Literal, TypeVar, final
 
 __all__ = ["Setting", "Source", "as_facts", "chosen"]
 
-Source = Literal["recipe", "config", "default", "option", "improve"]
-"""A recipe of ours, a file beside the weights, a convention of the field, the user's word, or
-what `nelbo improve` found."""
+Source = Literal["recipe", "config", "default", "class", "option", "improve"]
+"""A recipe of ours, a file beside the weights, a convention of the field, the behaviour of a
+class that has no such key, the user's word, or what `nelbo improve` found."""
 
 Value = TypeVar("Value")
 

@@ -5,12 +5,12 @@ weights. Training folder of accelerate: checkpoint-N/ with unet/ and unet_ema/. 
 config may be in the folder, in its scheduler/, or in that of the folder above.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
 from nelbo.errors import BadInput
+from nelbo.typed_json import read_object
 
 __all__ = ["Folder", "find", "is_diffusers", "read_json", "refuse_pointer"]
 
@@ -78,13 +78,7 @@ def read_json(path: Path) -> dict[str, Any]:
         BadInput: it is a git-lfs pointer, or no JSON object.
     """
     refuse_pointer(path)
-    try:
-        tree = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(tree, dict):
-        raise BadInput(f"{path} holds no JSON object")
-    return tree
+    return read_object(path)
 
 
 def refuse_pointer(path: Path) -> None:

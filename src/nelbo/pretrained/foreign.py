@@ -86,6 +86,7 @@ def load_foreign(
     )
     kind, kind_source = _variance_type(network, scheduler, options, folder.network)
     decoder, decoder_source = _decoder(network, options, folder)
+    scheduler = scheduler.unclipped() if decoder == "density" else scheduler
     support: Support
     if decoder == "density":
         support, encoder, settings = _reals(network, options, folder)
@@ -235,7 +236,7 @@ def _facts(
     kind: str,
     settings: dict[str, Setting],
 ) -> dict[str, Any]:
-    schedule, config = scheduler.schedule, scheduler.settings
+    schedule = scheduler.schedule
     about: dict[str, Any] = {"name": network.name, "folder": folder.network.name}
     for name in ("label", "condition"):
         if name in network.settings:
@@ -250,7 +251,7 @@ def _facts(
             "beta_T": float(schedule.beta[-1]),
         },
         "scheduler": scheduler.name,
-        "spacing": f"{config['timestep_spacing'].value}, offset {config['steps_offset'].value}",
+        "spacing": _spacing(scheduler),
         "time_input": "index",
         "network": about,
         "sources": as_facts(settings),
@@ -259,7 +260,19 @@ def _facts(
         facts["scheduler"] += ", its q with the reverse steps of DDPMScheduler"
     if folder.lacks_ema:
         facts["lacks_ema"] = True
+    if scheduler.ignored:
+        facts["ignored"] = list(scheduler.ignored)
     rule = scheduler.parametrization
     if isinstance(rule, Thresholded):
         facts["clip"] = f"dynamic threshold {rule.ratio:g}, at most {rule.most:g}"
     return facts
+
+
+def _spacing(scheduler: Scheduler) -> str:
+    """Whose steps a shorter chain keeps, and how they lie."""
+    said = [f"the whole times of {scheduler.name}"]
+    if "timestep_spacing" in scheduler.settings:
+        said.append(str(scheduler.settings["timestep_spacing"].value))
+    if "steps_offset" in scheduler.settings:
+        said.append(f"offset {scheduler.settings['steps_offset'].value}")
+    return ", ".join(said)

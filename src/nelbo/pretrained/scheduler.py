@@ -5,9 +5,8 @@ needs them: `_get_variance` gives a variance, a standard deviation or a logarith
 at 1e-20 at t = 1, and `step` is NaN for fixed_large_log (diffusers 0.42).
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
@@ -22,10 +21,11 @@ from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Output, Parametriza
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
 from nelbo.model.settings import Setting
+from nelbo.pretrained.scheduler_classes import class_steps, completed, ignored_keys
 from nelbo.pretrained.schedules import schedule_of
 from nelbo.types import Batch
 
-__all__ = ["VARIANCES", "Scheduler", "Thresholded", "kept_steps", "read_scheduler"]
+__all__ = ["VARIANCES", "Scheduler", "Thresholded", "read_scheduler"]
 
 SAME_Q = (
     "DDPMScheduler",
@@ -93,7 +93,8 @@ class Scheduler:
     """What a config says: q, how the network is read, and where each setting came from.
 
     `clip` is the range that x0-hat is clipped to, None for none; `settings` has the config's own
-    names; `spacing` picks the steps of a shorter chain.
+    names; `spacing` picks the steps of a shorter chain; `ignored` are keys that would clip, in a
+    class that does not read them.
     """
 
     name: str
@@ -103,6 +104,15 @@ class Scheduler:
     clip: tuple[float, float] | None
     spacing: Callable[[int, int], Sequence[int]]
     settings: Mapping[str, Setting]
+    ignored: tuple[str, ...] = ()
+
+    def unclipped(self) -> "Scheduler":
+        """The same without the clipping that is only its class's default, as for real numbers."""
+        clips = self.settings["clip_sample"]
+        if self.clip is None or clips.source != "default":
+            return self
+        kept = {key: x for key, x in self.settings.items() if key != "clip_sample_range"}
+        return replace(self, clip=None, settings=kept | {"clip_sample": Setting(False, "default")})
 
 
 @final
@@ -142,22 +152,20 @@ class Thresholded(Parametrization):
 def read_scheduler(raw: Mapping[str, Any], clip: bool | None = None) -> Scheduler:
     """The scheduler of a config file's JSON; absent keys are the defaults of its own class.
 
-    clip: what to do in place of clip_sample and thresholding.
+    A key that the class does not have is the class's behaviour, whatever the file says: it does
+    not clip, threshold or rescale. clip: what to do in place of clip_sample and thresholding.
 
     Raises:
-        BadInput: a chain without Gaussian steps of betas, or a setting that leaves no bound.
+        BadInput: a chain without Gaussian steps of betas, a value of another type than its key's,
+            or a setting that leaves no bound.
     """
     name = raw.get("_class_name")
     _refuse_class(name)
-    config = _complete(str(name), raw)
-    settings = {
-        key: Setting(_shown(config[key]), "config" if raw.get(key) is not None else "default")
-        for key in (*BOUND_KEYS, *SPACING_KEYS)
-    }
+    config, sources = completed(str(name), raw)
+    _refuse_other_paths(str(name), config)
     if clip is not None:
         config["clip_sample"], config["thresholding"] = clip, False
-        settings["clip_sample"] = Setting(clip, "option")
-        settings["thresholding"] = Setting(False, "option")
+        sources |= {"clip_sample": "option", "thresholding": "option"}
     schedule = schedule_of(config)
     parametrization = _parametrization(config, schedule)
     if config["variance_type"] not in VARIANCES:
@@ -166,37 +174,17 @@ def read_scheduler(raw: Mapping[str, Any], clip: bool | None = None) -> Schedule
         )
     clips = config["clip_sample"] and not config["thresholding"]
     reach = float(config["clip_sample_range"])
+    keys = [key for key in (*BOUND_KEYS, *SPACING_KEYS) if _matters(key, config)]
     return Scheduler(
         name=str(name),
         schedule=schedule,
         parametrization=parametrization,
         variance_type=config["variance_type"],
         clip=(-reach, reach) if clips else None,
-        spacing=partial(kept_steps, config["timestep_spacing"], config["steps_offset"]),
-        settings={key: settings[key] for key in settings if _matters(key, config)},
+        spacing=partial(class_steps, str(name), config),
+        settings={key: Setting(_shown(config[key]), sources[key]) for key in keys},
+        ignored=ignored_keys(raw, sources),
     )
-
-
-def kept_steps(spacing: str, offset: int, T: int, steps: int) -> list[int]:
-    """The t, 1..T, that diffusers' set_timesteps(steps) visits, which are its timesteps + 1.
-
-    Raises:
-        BadInput: an unknown spacing, or an offset that leads beyond T.
-    """
-    if spacing == "leading":
-        index = np.arange(float(steps)) * (T // steps) + offset
-    elif spacing == "linspace":
-        index = np.linspace(0, T - 1, steps).round()
-    elif spacing == "trailing":
-        index = np.round(np.arange(1, steps + 1) * (T / steps)) - 1
-    else:
-        raise BadInput(f"timestep_spacing {spacing!r} is not leading, linspace or trailing")
-    if index[-1] >= T:
-        raise BadInput(
-            f"steps_offset {offset} with {steps} {spacing} steps leads to t = {int(index[-1]) + 1} "
-            f"beyond T = {T}: ask for fewer steps"
-        )
-    return [int(i) + 1 for i in index]
 
 
 def _refuse_class(name: object) -> None:
@@ -212,28 +200,12 @@ def _refuse_class(name: object) -> None:
     )
 
 
-def _complete(name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Every key that matters: the file's, else its class's default, else DDPMScheduler's."""
-    import diffusers  # seconds, so only where such a model is read
-
-    own = {**_defaults(getattr(diffusers, name)), **raw}
-    if own.get("use_flow_sigmas") or own.get("prediction_type") == "flow_prediction":
+def _refuse_other_paths(name: str, config: Mapping[str, Any]) -> None:
+    """Raises BadInput where a sampler of DDPM's q is set to run along another path."""
+    if config.get("use_flow_sigmas") or config["prediction_type"] == "flow_prediction":
         raise BadInput(f"{name} with flow sigmas has no bound here: {REASONS['Flow']}")
-    if own.get("timestep_type") == "continuous":
+    if config.get("timestep_type") == "continuous":
         raise BadInput(f"{name} with timestep_type continuous has no bound here: {REASONS['EDM']}")
-    if "predict_epsilon" in raw and "prediction_type" not in raw:
-        raise BadInput(
-            "predict_epsilon is of diffusers before 0.10: put prediction_type in its place, "
-            "epsilon for true and sample for false"
-        )
-    common = _defaults(diffusers.DDPMScheduler)
-    return {**common, **{key: value for key, value in own.items() if value is not None}}
-
-
-def _defaults(scheduler: type) -> dict[str, Any]:
-    """The defaults of a scheduler class, of which nothing is run."""
-    parameters = inspect.signature(scheduler.__init__).parameters.values()  # type: ignore[misc]
-    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
 
 def _parametrization(config: Mapping[str, Any], schedule: Schedule) -> Parametrization:
@@ -258,6 +230,8 @@ def _matters(key: str, config: Mapping[str, Any]) -> bool:
         return bool(config["thresholding"])
     if key == "clip_sample_range":
         return bool(config["clip_sample"]) and not config["thresholding"]
+    if key in SPACING_KEYS:
+        return config[key] is not None
     if key in ("beta_schedule", "beta_start", "beta_end"):
         return config["trained_betas"] is None and _has_ends(key, config["beta_schedule"])
     return key != "trained_betas" or config["trained_betas"] is not None

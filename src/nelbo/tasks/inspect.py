@@ -137,8 +137,7 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
         )
     if getattr(getattr(model.chain.q, "schedule", None), "alpha_bar", torch.ones(1))[-1] == 0:
         yield "zero terminal SNR: alpha_bar_T = 0, so L_T is 0 exactly"
-    if facts.get("clip"):
-        yield "x0-hat is clipped: this is the bound of the clipped model, and not of the bare one"
+    yield from _of_clipping(facts)
     if facts.get("network", {}).get("variance_channels") == "dropped":
         yield "half of the network's channels, for a learned variance, are dropped"
     if facts.get("lacks_ema"):
@@ -148,6 +147,16 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
     guessed = [name for name in ("levels", "range", "V_1") if _is_default(settings.get(name))]
     if guessed:
         yield f"no file says {', '.join(guessed)}: the usual values are taken; give them to be sure"
+
+
+def _of_clipping(facts: Mapping[str, Any]) -> Iterator[str]:
+    if facts.get("clip"):
+        yield "x0-hat is clipped: this is the bound of the clipped model, and not of the bare one"
+    elif facts.get("ignored"):
+        yield (
+            f"the config says {' and '.join(facts['ignored'])}, which its scheduler's class does "
+            "not read: x0-hat is not clipped"
+        )
 
 
 def _is_default(setting: Setting | None) -> bool:
