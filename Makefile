@@ -6,7 +6,7 @@ AXE := .venv/node_modules/axe-core/axe.min.js
 MNIST ?= data/mnist
 CIFAR10 ?= data/cifar10
 
-.PHONY: demo test laws check lint bench bench-gpu docs mutants clean
+.PHONY: demo test laws check lint bench bench-gpu compat docs mutants clean
 
 demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
 	$(BIN)/nelbo demo
@@ -36,6 +36,15 @@ bench: $(READY) ## what the library adds to the network's time; writes benchmark
 bench-gpu: $(READY) ## the same on a GPU, and the recipes for real images; MNIST=DIR CIFAR10=DIR
 	$(BIN)/python benchmarks/gpu.py --mnist $(MNIST) --cifar10 $(CIFAR10) \
 	  --output benchmarks/results/$$(date -u +%F)-gpu.json
+
+compat: $(READY) ## sdist, its wheel, and the main commands in an environment at every lower bound; takes minutes
+	rm -rf .venv/compat && $(PYTHON) -m venv .venv/compat
+	$(BIN)/python -m hatchling build -t sdist -d .venv/compat/dist
+	tar -xzf .venv/compat/dist/*.tar.gz -C .venv/compat/dist
+	cd .venv/compat/dist/nelbo-*/ && $(CURDIR)/$(BIN)/python -m hatchling build -t wheel -d $(CURDIR)/.venv/compat/dist
+	.venv/compat/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/lowest.txt \
+	  "$$(echo .venv/compat/dist/*.whl)[parquet]"
+	.venv/compat/bin/python tests/smoke.py
 
 docs: $(READY) ## the documentation as pages in site/, which open from disk and fetch nothing
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
