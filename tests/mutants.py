@@ -31,6 +31,7 @@ import torch  # noqa: F401
 from mutants_categorical import CATEGORICAL
 from mutants_classes import CLASSES
 from mutants_comparison import COMPARISON
+from mutants_data import DATA
 from mutants_density import DENSITY
 from mutants_doors import DOORS
 from mutants_folders import FOLDERS
@@ -555,6 +556,7 @@ MUTANTS = [
             *DENSITY,
             *DOORS,
             *PERSON,
+            *DATA,
             *TRAINERS,
             *PAGES,
             *COMPARISON,

@@ -284,7 +284,6 @@ def test_idx_files_are_read_plain_and_zipped(tmp_path, end, pack):
         (NAMES[0], idx(TRAIN, 0x801), ["magic 00000801"]),
         (NAMES[0], struct.pack(">4I", 0x803, *[2**32 - 1] * 3), ["damaged"]),
         (f"{NAMES[0]}.gz", zipped(idx(TRAIN))[:-12], ["damaged"]),
-        (f"{NAMES[0]}.gz", idx(TRAIN), ["damaged", "gzip"]),
         (f"{NAMES[0]}.gz", zipped(idx(TRAIN))[:30] + b"\xff" * 60, ["damaged"]),
         (NAMES[1], idx(TEST), [f"neither {NAMES[0]} nor {NAMES[0]}.gz"]),
     ],
@@ -380,9 +379,8 @@ ACCEPTED = {
         256,
         GREY[None],
     ),
-    "1 on 256 levels": (encoded(Image.fromarray(BITS)), 256, 255 * BITS[None]),
     "1 on 2 levels": (encoded(Image.fromarray(BITS)), 2, BITS[None]),
-    "2-bit grey": (png(4, 1, 2, 0, b"\0\x1b"), 256, [[[0, 85, 170, 255]]]),
+    "2-bit grey": (png(4, 1, 2, 0, b"\0\x1b"), 4, [[[0, 1, 2, 3]]]),
     "L on 17 levels": (encoded(Image.fromarray(GREY % 17)), 17, GREY[None] % 17),
     "P of greys": (encoded(palette(FOUR_GREYS)), 256, np.array(FOUR_GREYS)[GREY % 4, 0][None]),
     "P of colours": (
@@ -589,7 +587,8 @@ def test_folders_two_levels_down_broken_links_and_pipes_are_refused_by_name(tmp_
 
     deep = tmp_path / "a" / "deep"
     deep.mkdir(parents=True)
-    refused(deep)
+    with refuses("deep", "two levels down", f"give {tmp_path}/a as the data"):
+        load(str(tmp_path))
     deep.rmdir()
     link = tmp_path / "link.png"
     link.symlink_to("nowhere")

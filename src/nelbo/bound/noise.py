@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from nelbo.errors import BadInput
 from nelbo.types import Batch, Time
 
 __all__ = ["Block", "KeyedNoise", "Noise", "Part"]
@@ -25,6 +26,7 @@ __all__ = ["Block", "KeyedNoise", "Noise", "Part"]
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
+MOST = 2**63  # a seed is a key of 64 bits with a sign
 TOGETHER = 65_536  # normals that fit into a cache while they are made
 
 
@@ -68,7 +70,13 @@ class KeyedNoise(Noise):
 
     @classmethod
     def of(cls, seed: int, ids: Int64[Tensor, " B"]) -> "KeyedNoise":
-        """The noise of the images with these ids under this seed."""
+        """The noise of the images with these ids under this seed.
+
+        Raises:
+            BadInput: the seed is no integer of 63 bits.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, int) or not -MOST <= seed < MOST:
+            raise BadInput(f"a seed is an integer from 0 to 2**63 - 1; got {seed!r:.40}")
         # Folded in one after the other: a symmetric mixture would give image 5 under seed 3 the
         # noise of image 3 under seed 5.
         return cls(torch.tensor(seed, dtype=torch.int64).expand(len(ids)))._fold(ids)

@@ -1,6 +1,7 @@
 """Commands that make things: demo, train, sample, report, improve."""
 
 import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -102,6 +103,14 @@ def train(
     test_data: Annotated[
         str | None, typer.Option(help="What to measure on, where --data has no test split.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another value of a key of the recipe: training.steps=100. Repeatable.",
+        ),
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="4 steps of 8 images: does everything run?")
     ] = False,
@@ -115,7 +124,7 @@ def train(
 
     \b
     nelbo train digits -o runs/digits
-    nelbo train my-recipe.toml
+    nelbo train my-recipe.toml --set network.width=64 --set training.steps=100
     nelbo train mnist --data mnist:my-folder -o runs/mnist
     nelbo train cifar10 --data cifar10:my-folder --smoke
     nelbo train digits --track tensorboard
@@ -133,11 +142,13 @@ def train(
         raise BadInput("nothing to train: give a recipe, or --resume and a run folder")
     processes = Processes.started()  # before what may fail in one of them alone
     if resume and output is None and Path(recipe).is_dir():
-        if data or test_data or smoke:
-            raise BadInput(f"{recipe} is a run with data of its own: leave out --data and --smoke")
+        if data or test_data or smoke or changes:
+            raise BadInput(
+                f"{recipe} is a run with a recipe of its own: leave out --data, --set and --smoke"
+            )
         output, choices = Path(recipe), begun(recipe)
     else:
-        choices = recipes.read(recipe)
+        choices = recipes.read(recipe, changes or ())
         if test_data is not None and data is None:
             raise BadInput("--test-data goes with --data")
         if data is not None:
@@ -154,6 +165,7 @@ def train(
             resume=resume,
             processes=processes,
             track=[one.value for one in track or ()],
+            warn=lambda text: print(printable(text), file=sys.stderr),
             progress=start(f"train {choices.name}", "steps"),
         )
     if processes.first:

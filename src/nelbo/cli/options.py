@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,7 +77,7 @@ SplitOption = Annotated[
 JsonOption = Annotated[
     str | None, typer.Option(help="Write the result to this file; - for stdout.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Decides every random number.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Decides every random number.")]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=completion.devices)
 ]
@@ -196,8 +197,19 @@ def find_data(
     spec = spec or recipe_of(path).data.test
     if isinstance(model.support, Grid):
         labels = any(each.classes is not None for each in (model, *others))
-        return _images(model, spec, split, labels)
+        return _told_apart(path, model, _images(model, spec, split, labels))
     return load_for(model.support, spec, split=split)
+
+
+def _told_apart(path: str, model: "Model", images: "Images") -> "Images":
+    """The images; with a warning, and a word in the result, where the model was trained on them."""
+    from nelbo.pretrained import trained_on
+
+    if "sources" in model.facts or trained_on(path) != images.sha256:
+        return images
+    said = f"{images.name}: {path} was trained on these very images: the bound on them is too good"
+    print(printable(said), file=sys.stderr)
+    return replace(images, origin={**images.origin, "trained_on": True})
 
 
 def find_training_data(
@@ -238,6 +250,9 @@ def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Imag
             raise
         raise BadInput(f"{error}; {told['value']} is the default: --levels says another") from None
     model.x_0(images.levels[:1])
+    if "decoded" in images.origin:
+        decoded = images.origin["decoded"]
+        note(f"{images.name}: pixels of {decoded}; another decoder may give others")
     detail(f"{images.name}: {len(images):,} images of {images.n} levels, sha256 {images.sha256}")
     return images
 

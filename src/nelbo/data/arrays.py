@@ -1,8 +1,10 @@
 """Arrays, tensors and torch datasets as `Images`: integers as they are, floats only on a grid."""
 
 import zipfile
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import psutil
@@ -91,9 +93,12 @@ def array_file(path: Path, n: int | None, grid: Grid | None, *, labels: bool = F
 
 
 def _labels(path: Path) -> Tensor | None:
-    """The labels of a .npz that can be opened."""
-    with np.load(path, allow_pickle=False) as loaded:
-        found = loaded["labels"] if "labels" in loaded.files else None
+    """The labels of a .npz that can be opened.
+
+    Raises:
+        BadInput: they cannot be read without pickles, or are no integers.
+    """
+    found = _guarded(path, lambda: _member(path, _label_names))
     if found is None or found.dtype.kind in "iu":
         return None if found is None else torch.from_numpy(found.astype(np.int64))
     raise BadInput(f"{shown(path)}: its labels are {found.dtype}; a class is an integer from 0")
@@ -103,10 +108,17 @@ def opened(path: Path) -> Array:
     """The array of a .npy file, or of a .npz with one array or one named images.
 
     Raises:
-        BadInput: damaged, pickled, or several arrays.
+        BadInput: damaged, pickled, several arrays, or two of one name.
     """
+    return _guarded(path, lambda: _opened(path))
+
+
+Read = TypeVar("Read")
+
+
+def _guarded(path: Path, read: Callable[[], Read]) -> Read:
     try:
-        return _opened(path)
+        return read()
     except BadInput:
         raise
     except Exception as error:  # zip, zlib, header and pickle errors have no common base
@@ -125,17 +137,37 @@ def _opened(path: Path) -> Array:
             raise BadInput(f"{shown(path)}: is a zip of arrays; rename it to .npz")
         return np.asarray(mapped)
     _require_room(path)
+    found = _member(path, _image_names)
+    return np.asarray(found)
+
+
+def _member(path: Path, choose: Callable[[Path, list[str]], str | None]) -> Array | None:
+    """The array of a .npz whose name is chosen of those there are; None where none is."""
     with path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, NpzFile):
             raise ValueError("it is one array, so its name must end in .npy")
-        names = loaded.files
-        if len(names) != 1 and "images" not in names:
+        twice = [name for name, count in Counter(loaded.files).items() if count > 1]
+        if twice:
             raise BadInput(
-                f"{shown(path)}: holds {len(names)} arrays ({shown(', '.join(names[:5]))}) and "
-                "none is named images; store the images under that name"
+                f"{shown(path)}: holds {shown(twice[0])} more than once, and readers differ in "
+                "which they take; write it again with numpy.savez"
             )
-        return np.asarray(loaded["images" if "images" in names else names[0]])
+        name = choose(path, loaded.files)
+        return None if name is None else np.asarray(loaded[name])
+
+
+def _label_names(path: Path, names: list[str]) -> str | None:
+    return "labels" if "labels" in names else None
+
+
+def _image_names(path: Path, names: list[str]) -> str:
+    if len(names) != 1 and "images" not in names:
+        raise BadInput(
+            f"{shown(path)}: holds {len(names)} arrays ({shown(', '.join(names[:5]))}) and "
+            "none is named images; store the images under that name"
+        )
+    return "images" if "images" in names else names[0]
 
 
 def _require_room(path: Path) -> None:
@@ -170,8 +202,7 @@ def _images(
                 f"{name}: {array.dtype} does not say how many levels there are; declare it, "
                 f"for example levels={max(2, int(array.max(initial=0)) + 1)} (--levels)"
             )
-        native = np.dtype(np.uint8) if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
-        levels = array.astype(native)  # a copy: the caller keeps the array
+        levels = array.astype(array.dtype.newbyteorder("="))  # a copy: the caller keeps the array
     elif array.dtype.kind == "f":
         if grid is None:
             raise BadInput(_undeclared(array, n, name))

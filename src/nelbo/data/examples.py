@@ -2,8 +2,9 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Self
 
 import torch
 from jaxtyping import Int, Int64
@@ -19,7 +20,8 @@ class Examples(ABC):
 
     `sources` has a file name per example, or is empty when they came as one array; `kept` is None
     where the ids are 0..N-1; `labels` are their classes, None where those are not known or were not
-    asked for.
+    asked for. `origin` is what a result says of where they are from, as JSON: `decoded`, the lossy
+    format and the libraries whose pixels they are; `trained_on`, where a model was.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Examples(ABC):
     sources: tuple[str, ...]
     kept: Int[Tensor, " N"] | None
     labels: Int64[Tensor, " N"] | None = None
+    origin: Mapping[str, Any] = MappingProxyType({})
 
     @property
     @abstractmethod

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, final
@@ -48,10 +49,12 @@ class Images(Examples):
         sources: a file name per image, or empty when they came as one array.
         kept: the ids of these images in the set they were taken from; None for 0..N-1.
         labels: the class of each, counted from 0, None where it is not known; stored as int64.
+        origin: as in `Examples`.
 
     Raises:
-        BadInput: not integers, not 4 dimensions, no image, or a value outside 0..n-1; labels that
-            are not one for each image, or no classes.
+        BadInput: not integers, integers that cannot count to n - 1, bools and n other than 2, not
+            4 dimensions, no image, or a value outside 0..n-1; labels that are not one for each
+            image, or no classes.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Images(Examples):
     sources: tuple[str, ...] = field(default=(), repr=False)
     kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
     labels: Int64[Tensor, " N"] | None = field(default=None, repr=False)
+    origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not 2 <= self.n <= MOST_LEVELS:
@@ -82,6 +86,7 @@ class Images(Examples):
             )
         array = self.levels.detach().cpu().numpy()
         self._refuse_outside(array)
+        self._refuse_narrow()
         storage = np.uint8 if self.n <= 256 else np.int32
         object.__setattr__(self, "levels", torch.from_numpy(np.ascontiguousarray(array, storage)))
         if self.labels is not None:
@@ -96,6 +101,17 @@ class Images(Examples):
                 + (f" from {int(labels.min())}" if whole and labels.numel() else "")
             )
         return labels.detach().to("cpu", torch.int64)
+
+    def _refuse_narrow(self) -> None:
+        dtype, bools = self.levels.dtype, self.levels.dtype == torch.bool
+        held = 2 if bools else torch.iinfo(dtype).max + 1
+        if held < self.n or (bools and self.n != 2):
+            name = str(dtype).removeprefix("torch.")
+            raise BadInput(
+                f"{self.name}: {name} values are at most {held} levels; {self.n} were declared: "
+                f"their scale is another; declare {held} (--levels {held}), or store the levels "
+                "as wider integers"
+            )
 
     def _refuse_outside(self, array: NDArray[Any]) -> None:
         if int(array.min()) >= 0 and int(array.max()) < self.n:

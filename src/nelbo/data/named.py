@@ -81,7 +81,8 @@ def _labels(directory: Path, name: str, count: int) -> Array:
 
 
 def _found(directory: Path, name: str) -> Path:
-    for path in (directory / name, directory / f"{name}.gz"):
+    dotted = name.replace("-idx", ".idx")  # as some mirrors have it
+    for path in (directory / each for each in (name, f"{name}.gz", dotted, f"{dotted}.gz")):
         if path.is_file():
             return path
     raise BadInput(f"{shown(directory)}: holds neither {name} nor {name}.gz; put one of them there")
@@ -92,7 +93,9 @@ def _idx(path: Path, kind: int) -> Array:
     where, axes = shown(path), kind & 0xFF
     what, cells = ("images", "pixels") if kind == IDX_IMAGES else ("labels", "labels")
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"  # whatever the file is called
+        with gzip.open(path) if packed else path.open("rb") as file:
             head = file.read(4 + 4 * axes)
             whole = len(head) == 4 + 4 * axes
             magic, *shape = struct.unpack(f">{1 + axes}I", head) if whole else (None,)

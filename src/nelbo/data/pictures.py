@@ -1,6 +1,7 @@
 """A folder of image files as exact pixel values; what cannot be read without change is refused.
 
-Colour profiles and gamma are left alone: a level is the number that the file stores.
+Colour profiles and gamma are left alone: a level is the number that the file stores, counted from
+black also where a format counts from white (PBM, TIFF).
 """
 
 import warnings
@@ -9,9 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
+from PIL import __version__ as pillow
 
 from nelbo.data.images import reason, shown
+from nelbo.data.stored import lossy, narrow, refuse_changed, whole
 from nelbo.errors import BadInput
 
 __all__ = ["folder", "pixels"]
@@ -23,8 +26,11 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 COLOURS = {"1": 1, "L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
 
 
-def folder(root: Path, n: int) -> tuple[Array, tuple[str, ...]]:
-    """(N, C, H, W) pixels and the N file names, sorted by path below root.
+def folder(root: Path, n: int) -> tuple[Array, tuple[str, ...], str | None]:
+    """(N, C, H, W) pixels, the N file names, sorted by path below root, and what decoded them.
+
+    The last is None where each pixel is a number of its file; else the lossy formats and the
+    libraries whose pixels these are.
 
     Files directly in root and in one level of class folders; names that begin with a dot are
     ignored, anything else that is not an image is refused.
@@ -39,24 +45,39 @@ def folder(root: Path, n: int) -> tuple[Array, tuple[str, ...]]:
         )
     paths = _files(root)
     names = tuple(path.relative_to(root).as_posix() for path in paths)
-    first = _picture(paths[0], n)
+    first, _ = _picture(paths[0], n)
     out = np.empty((len(paths), *first.shape), first.dtype)
+    decoded: set[str] = set()
     for i, path in enumerate(paths):
-        item = _picture(path, n)
+        item, form = _picture(path, n)
+        decoded |= {form} if form else set()
         if item.shape != first.shape:
             raise BadInput(
                 f"{shown(paths[0])}: {_size(first)}; {shown(path)}: {_size(item)}; all images must "
                 "have one size and one number of channels; sort them into folders by size"
             )
         out[i] = item
-    return out, names
+    return out, names, _decoders(sorted(decoded))
+
+
+def _decoders(forms: list[str]) -> str | None:
+    """Lossy formats, and the versions of what makes pixels of them."""
+    if not forms:
+        return None
+    versions = {"JPEG": ("libjpeg_turbo", "jpg"), "lossy WebP": ("webp",)}
+    told = [f"Pillow {pillow}"]
+    for form in forms:
+        name = next((name for name in versions[form] if features.version(name)), None)
+        if name:
+            told.append(f"{name.replace('_', '-')} {features.version(name)}")
+    return f"{' and '.join(forms)} by {', '.join(told)}"
 
 
 def pixels(image: Image.Image, n: int, where: str) -> Array:
     """(C, H, W) integers of one picture exactly as stored, C of 1 or 3.
 
     Grey, RGB and palettes are taken, alpha where it is 255 throughout, 16-bit grey where n > 256;
-    a 1-bit picture is 0 and 255, or 0 and 1 where n = 2.
+    grey of 1, 2 or 4 bits where n is 2, 4 or 16.
 
     Raises:
         BadInput: several frames, an orientation to apply, transparency, a depth or a mode that
@@ -64,7 +85,14 @@ def pixels(image: Image.Image, n: int, where: str) -> Array:
     """
     if getattr(image, "is_animated", False):
         raise BadInput(f"{where}: has more than one frame; save each frame as a file")
-    _refuse_rescaled(image, where)
+    refuse_changed(image, where)
+    bits = narrow(image)
+    if bits is not None and n != 2**bits:
+        raise BadInput(
+            f"{where}: stores {bits} bit{'s' * (bits > 1)} per pixel, {2**bits} levels, which a "
+            f"reader stretches to 0..255; {n} were declared; declare {2**bits} (--levels "
+            f"{2**bits}), or save it with 8 bits"
+        )
     turned = _orientation(image)
     image.load()
     # Asked twice: a TIFF is turned while it loads, a PNG may keep its EXIF behind the pixels.
@@ -81,7 +109,8 @@ def pixels(image: Image.Image, n: int, where: str) -> Array:
             f"{where}: mode {image.mode} has 8 bits per channel and {n} levels were declared; "
             "declare 256 (--levels 256)"
         )
-    return _shallow(image, n, where)
+    array = _shallow(image, n, where)
+    return array if bits is None or bits == 1 else array // (255 // (n - 1))
 
 
 def _files(root: Path) -> list[Path]:
@@ -92,6 +121,12 @@ def _files(root: Path) -> list[Path]:
         strange = next((path for path in sorted(found) if not path.is_file()), None)
     except OSError as error:
         raise BadInput(f"{shown(root)}: cannot be listed ({reason(error)})") from error
+    if strange is not None and strange.is_dir():
+        raise BadInput(
+            f"{shown(strange)}: is a folder two levels down; images are read from the folder "
+            f"itself and from class folders directly in it; give {shown(strange.parent)} as the "
+            "data"
+        )
     if strange is not None:
         raise BadInput(
             f"{shown(strange)}: is not a regular file; images are read from the folder itself "
@@ -106,7 +141,8 @@ def _visible(directory: Path) -> list[Path]:
     return [path for path in directory.iterdir() if not path.name.startswith(".")]
 
 
-def _picture(path: Path, n: int) -> Array:
+def _picture(path: Path, n: int) -> tuple[Array, str | None]:
+    """The pixels of a file, and the format whose decoder made them up, where one did."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of bombs, cut EXIF and cut tags, and goes on; here these are errors.
@@ -115,7 +151,13 @@ def _picture(path: Path, n: int) -> Array:
             with Image.open(path, formats=FORMATS) as image:
                 image.verify()  # PNG checksums, which decoding passes over
             with Image.open(path, formats=FORMATS) as image:
-                return pixels(image, n, shown(path))
+                array = pixels(image, n, shown(path))
+                if not whole(path, image, FORMATS):
+                    raise BadInput(
+                        f"{shown(path)}: is damaged: its data end early, and a reader fills the "
+                        "rest; replace it"
+                    )
+                return array, lossy(path, image.format)
     except BadInput:
         raise
     except UnidentifiedImageError as error:
@@ -141,20 +183,6 @@ def _size(item: Array) -> str:
 
 def _orientation(image: Image.Image) -> int:
     return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-
-
-def _refuse_rescaled(image: Image.Image, where: str) -> None:
-    """Refuse 16-bit colour, read as 8 bits, and PPM maxima that are stretched to 255 or 65535."""
-    deep = image.mode.startswith("I")
-    for codec, _, _, args in getattr(image, "tile", ()):
-        parts = args if isinstance(args, tuple) else (args,)
-        stretched = codec.startswith("ppm") and parts[1:] not in ((), (65535 if deep else 255,))
-        if stretched or (not deep and ";16" in str(parts[0])):
-            stored = " ".join(str(part) for part in parts[:2])
-            raise BadInput(
-                f"{where}: its pixels ({stored}) would be rescaled to mode {image.mode} on "
-                "reading; store them as an integer .npy array and declare its levels"
-            )
 
 
 def _deep(image: Image.Image, n: int, where: str) -> Array:
@@ -185,7 +213,7 @@ def _shallow(image: Image.Image, n: int, where: str) -> Array:
         return _painted(image, where)
     array = np.asarray(image)
     if image.mode == "1":
-        array = array.astype(np.uint8) * np.uint8(1 if n == 2 else 255)
+        array = array.astype(np.uint8)  # n is 2
     array = array.reshape(*array.shape[:2], -1)[..., : COLOURS[image.mode]]
     return np.moveaxis(array, 2, 0)
 

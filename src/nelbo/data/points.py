@@ -30,7 +30,7 @@ class Points(Examples):
         numbers: the values, stored on the CPU; half precision as float32.
         made_of: what they were computed from, where they were: then this is what has a digest,
             since the last bits of floats are the machine's.
-        sources, kept: as in `Images`.
+        sources, kept, origin: as in `Images`.
 
     Raises:
         BadInput: not floats, no point, fewer than 2 axes, or a value that is not finite.
@@ -42,6 +42,7 @@ class Points(Examples):
     made_of: Mapping[str, Any] | None = None
     sources: tuple[str, ...] = field(default=(), repr=False)
     kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
+    origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.numbers.is_floating_point():

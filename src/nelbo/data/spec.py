@@ -1,6 +1,7 @@
 """One string names a data set, the same everywhere: `load("digits:test")`."""
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from nelbo.types import Grid, Support
 __all__ = ["has_splits", "load", "load_for"]
 
 SPLITS = ("train", "test")
+PARTS = (*SPLITS, "training", "testing", "val", "valid", "validation", "dev", "eval")
 FORMS = (
-    "digits[:train|:test], mnist:DIR[:train|:test], cifar10:DIR[:train|:test], a folder of images, "
-    "a .npy or .npz file"
+    "digits[:train|:test], mnist:DIR[:train|:test], cifar10:DIR[:train|:test], a folder of images "
+    "(with train and test in it: FOLDER:train, FOLDER:test), a .npy or .npz file"
 )
 FOLDERS = {"mnist": (mnist, "its idx files"), "cifar10": (cifar10, "its .bin files")}
 NAMES = ("digits", *FOLDERS)
@@ -35,9 +37,10 @@ def load(
 ) -> Images:
     """Images of digits, mnist:DIR or cifar10:DIR [:SPLIT], a folder of images, a .npy or .npz file.
 
-    split says the same as the suffix; levels is by default what the source has, 256 for a folder;
-    grid, the real numbers that a float array is on, also declares the levels. labels: read the
-    class of each image too, where the source is one that may have them.
+    A folder that holds folders named train, test or val is a set with these splits, and is read
+    with one of them. split says the same as the suffix; levels is by default what the source has,
+    256 for a folder; grid, the real numbers that a float array is on, also declares the levels.
+    labels: read the class of each image too, where the source is one that may have them.
 
     Raises:
         BadInput: nothing there, a split that is not there, or data that break a rule.
@@ -82,13 +85,25 @@ def load_for(support: Support, spec: str, *, split: str | None = None) -> Images
 def has_splits(spec: str) -> bool:
     """Whether the spec names a whole set that has a train and a test split of its own."""
     head, colon, place = spec.partition(":")
-    return spec == "digits" or (head in FOLDERS and bool(colon) and _split(place, None)[1] is None)
+    if spec == "digits" or (head in FOLDERS and bool(colon) and _split(place, None)[1] is None):
+        return True
+    path = Path(os.path.expanduser(spec))
+    return path.is_dir() and set(SPLITS) <= set(_splits(path))
+
+
+def _splits(path: Path) -> list[str]:
+    """The folders in a folder that are named as a split of a set is."""
+    inside = sorted(next(os.walk(path, followlinks=True), ("", [], []))[1])
+    return [name for name in inside if name.lower() in PARTS]
 
 
 def _split(spec: str, split: str | None) -> tuple[str, str | None]:
     """The spec without its suffix, and the split that suffix or argument asks for."""
     body, colon, suffix = spec.rpartition(":")
-    if not colon or suffix not in SPLITS or os.path.exists(spec):
+    if not colon or os.path.exists(spec):
+        return spec, split
+    own = suffix.lower() in PARTS and Path(os.path.expanduser(body), suffix).is_dir()
+    if suffix not in SPLITS and not own:
         return spec, split
     if split not in (None, suffix):
         raise BadInput(
@@ -115,21 +130,37 @@ def _at(
     path = Path(os.path.expanduser(body))
     if not body or not os.path.exists(path):
         raise BadInput(_missing(spec))
+    if path.is_dir():
+        return _folder(path, body, split, n or 256)
     if split is not None:
         raise BadInput(f"{shown(body)}: has no split {shown(split)}; {_parts(path)}")
-    if path.is_dir():
-        from nelbo.data.pictures import folder  # here, so that other sources cost no Pillow
-
-        if any(path.glob("*-idx?-ubyte*")):
-            raise BadInput(f"{shown(body)}: holds idx files; give mnist:{shown(body)}")
-        array, sources = folder(path, n or 256)
-        name = path.resolve().name or str(path)
-        return Images(name, None, torch.from_numpy(array), n or 256, sources)
+    if "-ubyte" in path.name:
+        raise BadInput(f"{shown(body)}: is an idx file; give mnist:{shown(path.parent)}")
     if path.suffix not in (".npy", ".npz"):
         raise BadInput(
             f"{shown(body)}: is neither a folder nor a .npy or .npz file; known: {FORMS}"
         )
     return array_file(path, n, grid, labels=labels)
+
+
+def _folder(path: Path, body: str, split: str | None, n: int) -> Images:
+    """The images of a folder, or of the one in it that a split names."""
+    from nelbo.data.pictures import folder  # here, so that other sources cost no Pillow
+
+    if any(path.glob("*[-.]idx?-ubyte*")):
+        raise BadInput(f"{shown(body)}: holds idx files; give mnist:{shown(body)}")
+    splits = _splits(path)
+    if split is not None and split not in splits:
+        raise BadInput(f"{shown(body)}: has no split {shown(split)}; {_parts(path)}")
+    if split is None and len(splits) > 1:
+        raise BadInput(
+            f"{shown(body)}: holds {' and '.join(splits)}, which are splits of one set: give one "
+            f"of them, as {shown(body)}:{splits[0]} (--split {splits[0]}), or its path"
+        )
+    array, sources, decoded = folder(path if split is None else path / split, n)
+    name = path.resolve().name or str(path)
+    origin = {} if decoded is None else {"decoded": decoded}
+    return Images(name, split, torch.from_numpy(array), n, sources, origin=origin)
 
 
 def _parts(path: Path) -> str:
@@ -142,6 +173,10 @@ def _parts(path: Path) -> str:
 def _missing(spec: str) -> str:
     if not spec:
         return f"the data spec is empty; known: {FORMS}"
+    plain = [part for part in Path(spec).parts if not set(part) & set("*?[")]
+    if len(plain) < len(Path(spec).parts):
+        root = Path(*takewhile(plain.__contains__, Path(spec).parts))
+        return f"{shown(spec)}: is a pattern, and no data: give the folder of images, {shown(root)}"
     meant = _meant(spec)
     guess = "" if meant is None else f"; did you mean {shown(meant)}?"
     if os.sep in spec or spec.endswith((".npy", ".npz")):

@@ -11,9 +11,17 @@ from nelbo.pretrained.diffusers_folder import is_diffusers
 from nelbo.pretrained.foreign import Options, load_foreign
 from nelbo.pretrained.hub import is_hub_name, place_of
 from nelbo.pretrained.improved import is_improved, keep_improved, load_improved
-from nelbo.pretrained.ours import described_by, file_of, load_ours, recipe_of
+from nelbo.pretrained.ours import described_by, file_of, load_ours, recipe_of, trained_on
 
-__all__ = ["described_by", "file_of", "keep_improved", "load", "recipe_of", "says_all"]
+__all__ = [
+    "described_by",
+    "file_of",
+    "keep_improved",
+    "load",
+    "recipe_of",
+    "says_all",
+    "trained_on",
+]
 
 
 def load(

@@ -85,7 +85,7 @@ class Encoder:
         made_of |= {"seed": seed} if self.kind == "sample" else {}
         name = f"latents of {images.name}"
         return Points(
-            name, images.split, torch.cat(found), made_of, images.sources, kept=images.ids
+            name, images.split, torch.cat(found), made_of, images.sources, images.ids, images.origin
         )
 
 

@@ -15,7 +15,7 @@ from nelbo.model import Model, improved
 from nelbo.pretrained.hub import is_hub_name
 from nelbo.recipe import Recipe
 
-__all__ = ["described_by", "file_of", "load_ours", "recipe_of"]
+__all__ = ["described_by", "file_of", "load_ours", "recipe_of", "trained_on"]
 
 
 def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
@@ -89,6 +89,12 @@ def recipe_of(path: str | Path) -> Recipe:
     if elsewhere or (path.is_dir() and not (path / checkpoint.NAME).is_file()):
         raise BadInput(f"{path} names no data: it was trained elsewhere, so say --data SPEC")
     return described_by(checkpoint.load(file_of(path)).description, path).recipe
+
+
+def trained_on(path: str | Path) -> str | None:
+    """The digest of the images that a run or checkpoint was trained on, where it names one."""
+    data = checkpoint.load(file_of(Path(path))).description.get("data")
+    return data.get("sha256") if isinstance(data, dict) else None
 
 
 def file_of(path: Path) -> Path:

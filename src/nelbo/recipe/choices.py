@@ -1,8 +1,7 @@
 """The choices that make a run, as a tree of checked tables."""
 
-import inspect
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -10,7 +9,10 @@ from pydantic import (
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Strict,
     Tag,
+    TypeAdapter,
+    ValidationError,
     model_serializer,
 )
 
@@ -30,10 +32,17 @@ __all__ = [
 ]
 
 
-class Part(BaseModel):
-    """A table of a recipe: unknown keys are errors, nothing is converted silently."""
+TYPED = ConfigDict(strict=True, allow_inf_nan=False)
+LIST = Strict(False)  # a tuple, which TOML and JSON have as a list; its items stay strict
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+class Part(BaseModel):
+    """A table of a recipe: unknown keys are errors, and so are values of another type.
+
+    An integer is taken where a real number is asked for, and a list where a tuple is: no more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class Growing(Part):
@@ -60,13 +69,13 @@ class Data(Part):
     train: str
     test: str
     levels: int | None = None
-    range: tuple[float, float] = (-1.0, 1.0)
+    range: Annotated[tuple[float, float], LIST] = (-1.0, 1.0)
 
 
 class ScheduleChoice(Part):
     """A schedule by name and the arguments that its function takes."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
     name: Literal["linear", "scaled-linear", "cosine", "sigmoid", "log-snr-linear", "betas"]
 
     def make(self) -> Schedule:
@@ -76,12 +85,19 @@ class ScheduleChoice(Part):
             BadInput: an argument that the schedule does not take, or a value it refuses.
         """
         schedule, arguments = SCHEDULES[self.name], dict(self.model_extra or {})
-        known = inspect.signature(schedule).parameters
-        for key in arguments:
+        known = get_type_hints(schedule)
+        del known["return"]
+        for key, value in arguments.items():
             if key not in known:
                 meant = closest(key, known)
                 hint = f"did you mean {meant}?" if meant else f"it takes {', '.join(known)}"
                 raise BadInput(f"recipe: chain.schedule {self.name}: unknown key {key}: {hint}")
+            try:
+                TypeAdapter(known[key], config=TYPED).validate_python(value)
+            except ValidationError as error:
+                said = error.errors(include_url=False)[0]
+                why = f"{said['msg'][:1].lower()}{said['msg'][1:]}; got {said['input']!r:.60}"
+                raise BadInput(f"recipe: chain.schedule {self.name}: {key}: {why}") from None
         try:
             return schedule(**arguments)
         except TypeError as error:
@@ -159,11 +175,11 @@ class UNetChoice(Growing):
 
     name: Literal["unet"]
     time_input: TimeInput = "index"
-    widths: tuple[int, ...] = (32, 64, 64)
+    widths: Annotated[tuple[int, ...], LIST] = (32, 64, 64)
     layers: int = Field(1, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     patch: int = Field(1, ge=1)
-    attention: tuple[int, ...] = ()
+    attention: Annotated[tuple[int, ...], LIST] = ()
     rank: int | None = Field(None, ge=3)
     classes: int | None = Field(None, ge=2)
     later: ClassVar[Sequence[str]] = ("patch", "attention", "rank", "classes")
@@ -207,7 +223,7 @@ class Training(Growing):
     weight_decay: float = Field(0.01, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     accumulate: int = Field(1, ge=1)
     times: Literal["low-discrepancy", "uniform", "importance"] = "low-discrepancy"
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -1,5 +1,6 @@
 """TOML to a recipe, and what is wrong with it in one line."""
 
+import codecs
 import re
 import tomllib
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from nelbo.errors import BadInput, closest
 from nelbo.files import near
 from nelbo.files import read as read_file
-from nelbo.recipe.choices import KINDS, Recipe
+from nelbo.recipe.choices import KINDS, ContinuousChoice, Recipe
 
 __all__ = ["names", "problem", "read"]
 
@@ -25,11 +26,15 @@ def names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith("toml"))
 
 
-def read(source: str | Path) -> Recipe:
+def read(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """The recipe in a TOML file, or the one of that name that comes with the package.
 
+    changes: "table.key=value" each, in place of what the file says; a value is as in TOML, and a
+    word needs no quotes.
+
     Raises:
-        BadInput: no such recipe, no TOML, or a key or value that a recipe does not have.
+        BadInput: no such recipe, no TOML, a change that is none or is made twice, or a key, type or
+            value that a recipe does not have.
     """
     if str(source) in names():
         text = (resources.files("nelbo") / "recipes" / f"{source}.toml").read_text("utf-8")
@@ -37,21 +42,71 @@ def read(source: str | Path) -> Recipe:
         if not Path(source).exists():
             raise BadInput(_missing(source))
         text = _text(source)
+    told = " ".join([str(source), *(f"--set {change}" for change in changes)])
     try:
-        return Recipe.model_validate(tomllib.loads(text))
+        tree = tomllib.loads(text)
+        _change(tree, changes)
+        recipe = Recipe.model_validate(tree)
     except RecursionError:
         raise BadInput(f"{source} is no TOML: it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{source} is no TOML: {error}") from None
     except ValidationError as error:
-        raise BadInput(f"{source}: {problem(error)}") from None
+        raise BadInput(f"{told}: {problem(error)}") from None
+    if not isinstance(recipe.chain, ContinuousChoice):
+        try:
+            recipe.chain.schedule.make()
+        except BadInput as error:
+            raise BadInput(f"{told}: {str(error).removeprefix('recipe: ')}") from None
+    return recipe
 
 
 def _text(source: str | Path) -> str:
+    """The file's text; a byte order mark of UTF-8, which some editors write, is no part of it."""
+    content = read_file(source, MOST, "recipe")
     try:
-        return read_file(source, MOST, "recipe").decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadInput(f"{source} is no TOML: it is no text") from None
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        line = content[: error.start].count(b"\n") + 1
+        what = (
+            "UTF-16"
+            if wide
+            else f"another encoding (byte {content[error.start]:#04x}, line {line})"
+        )
+        raise BadInput(f"{source} is no TOML: it is {what}; save it as UTF-8") from None
+
+
+def _change(tree: dict[str, Any], changes: Sequence[str]) -> None:
+    """Puts each value in its place in the tree.
+
+    Raises:
+        BadInput: no key and value, a key twice, or a table that is none.
+    """
+    seen = set()
+    for change in changes:
+        key, equals, text = change.partition("=")
+        *tables, last = path = key.strip().split(".")
+        if not equals or not all(path):
+            raise BadInput(f"--set {change}: is TABLE.KEY=VALUE, as in training.steps=100")
+        if key.strip() in seen:
+            raise BadInput(f"--set {key.strip()}: is given twice; leave one out")
+        seen.add(key.strip())
+        table: Any = tree
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise BadInput(f"--set {change}: {name} is a value and no table of the recipe")
+        table[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    """What TOML reads it as; a text that is no TOML is a word."""
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    return read["value"] if len(read) == 1 else text
 
 
 def _missing(source: str | Path) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import importlib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -17,6 +17,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo import files
+from nelbo.data.images import shown
 from nelbo.errors import BadInput, NonFinite
 from nelbo.report.unit import BITS, NATS, Unit
 
@@ -34,6 +35,8 @@ __all__ = [
 
 COLUMNS = ("id", "bits_per_dim", "se", "L_T", "L_mid", "L_0")
 OF_DENSITY = tuple(NATS.key if name == BITS.key else name for name in COLUMNS)
+FILE = "file"  # the last column, of images that came as files
+TABLES = (COLUMNS, OF_DENSITY, (*COLUMNS, FILE), (*OF_DENSITY, FILE))
 UNKNOWN = "se"  # the one column that may have holes
 TERMS = ("L_T", "L_mid", "L_0")
 SAME = 1e-9  # of one sum in another order, both rounded by the unit's division
@@ -46,7 +49,8 @@ class PerImage:
     """An estimate of the bound and of its three terms for each of N images, in nats.
 
     se is the standard error of total, the Monte Carlo error of this image alone; NaN where it is
-    not known. dims is the number of dimensions of one image; unit is what a file tells them in.
+    not known. sources are the file names of images that came as files. dims is the number of
+    dimensions of one image; unit is what a file tells them in.
 
     Raises:
         BadInput: columns of different lengths, or an id twice.
@@ -60,12 +64,17 @@ class PerImage:
     L_0: Float64[Tensor, " N"]
     dims: int
     unit: Unit = BITS
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         columns = (self.ids, self.total, self.se, self.L_T, self.L_mid, self.L_0)
         shapes = [tuple(column.shape) for column in columns]
         if any(shape != (len(self.ids),) for shape in shapes):
             raise BadInput(f"a per-image table has one value per image and column; got {shapes}")
+        if len(self.sources) not in (0, len(self.ids)):
+            raise BadInput(
+                f"a per-image table has a file for each image or none; got {len(self.sources)}"
+            )
         ids, counts = torch.unique(self.ids, return_counts=True)
         if bool((counts > 1).any()):
             twice = ids[counts > 1].tolist()
@@ -80,6 +89,11 @@ class PerImage:
         for name, column in zip(names[1:], nats, strict=True):
             found[name] = column[order].double() / (self.dims * self.unit.nats)
         return found
+
+    def files(self) -> dict[str, list[str]]:
+        """The column of file names, in the order of id; none where the images were no files."""
+        order = self.ids.argsort().tolist()
+        return {FILE: [shown(self.sources[i]) for i in order]} if self.sources else {}
 
 
 def digest(columns: Mapping[str, Tensor]) -> str:
@@ -137,9 +151,10 @@ def content(table: PerImage, path: str | Path) -> bytes:
         bad = columns[name].isinf() if name == UNKNOWN else ~columns[name].isfinite()
         if bool(bad.any()):
             raise NonFinite(f"{name} is not finite for images {_some(columns['id'][bad].tolist())}")
-    values = {
+    values: dict[str, list[Any]] = {
         name: [None if x != x else x for x in column.tolist()] for name, column in columns.items()
     }
+    values |= table.files()
     return _csv(values) if _suffix(Path(path)) == ".csv" else _parquet(values)
 
 
@@ -150,14 +165,19 @@ def is_table(path: Path) -> bool:
         names = parquet.read_schema(path).names
     except (arrow.ArrowException, OSError):
         return False
-    return tuple(names) in (COLUMNS, OF_DENSITY)
+    return _known(names)
+
+
+def _known(names: Sequence[str]) -> bool:
+    """Whether these are the columns of a table, with or without that of the files."""
+    return tuple(names) in TABLES
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
     """The columns of a written table, equal to the last bit to what `PerImage.columns` gave.
 
     id: int64 (N,); the others float64 (N,), NaN where se is not known, in bits/dim; of a density
-    in nats/dim, with nats_per_dim in place of bits_per_dim.
+    in nats/dim, with nats_per_dim in place of bits_per_dim. File names are left out.
 
     Raises:
         BadInput: another suffix, no such file, .parquet without pyarrow, or not such a table.
@@ -169,6 +189,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     columns = {
         name: torch.tensor(column, dtype=torch.int64 if name == "id" else torch.float64)
         for name, column in values.items()
+        if name != FILE
     }
     return columns
 
@@ -222,13 +243,13 @@ def _csv(values: dict[str, list[Any]]) -> bytes:
 def _from_csv(path: Path, content: bytes) -> dict[str, list[Any]]:
     rows = csv.reader(StringIO(content.decode(errors="replace"), newline=""))
     names = tuple(next(rows, ()))
-    if names not in (COLUMNS, OF_DENSITY):
+    if not _known(names):
         raise BadInput(f"{path}: the first line of a per-image table is {','.join(COLUMNS)}")
     values: dict[str, list[Any]] = {name: [] for name in names}
     for row in rows:
         try:
             for name, field in zip(names, row, strict=True):
-                values[name].append(_number(name, field))
+                values[name].append(field if name == FILE else _number(name, field))
         except (ValueError, OverflowError, csv.Error):
             raise BadInput(
                 f"{path}, line {rows.line_num}: not an id and {len(names) - 1} numbers"
@@ -255,7 +276,7 @@ def _pyarrow() -> tuple[ModuleType, ModuleType]:
 
 
 def _schema(arrow: ModuleType, names: Iterable[str]) -> object:
-    kinds = {"id": arrow.int64()}
+    kinds = {"id": arrow.int64(), FILE: arrow.string()}
     return arrow.schema(
         [
             arrow.field(name, kinds.get(name, arrow.float64()), nullable=name == UNKNOWN)
@@ -279,7 +300,7 @@ def _from_parquet(path: Path, content: bytes) -> dict[str, list[Any]]:
     except (arrow.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"{path} is not a Parquet file, or a damaged one: {reason}") from None
-    if not any(found.schema.equals(_schema(arrow, names)) for names in (COLUMNS, OF_DENSITY)):
+    if not any(found.schema.equals(_schema(arrow, names)) for names in TABLES):
         raise BadInput(f"{path}: the columns of a per-image table are {', '.join(COLUMNS)}")
     try:
         found.validate(full=True)

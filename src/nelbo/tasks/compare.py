@@ -83,7 +83,7 @@ def compare(
             "paired": _paired(groups),
             "stopped_by": stopped,
         },
-        data={"name": images.name, "sha256": images.sha256, "split": images.split},
+        data={"name": images.name, "sha256": images.sha256, "split": images.split, **images.origin},
         environment=report.environment(a.device, a.dtype, processes.size),
         command=command,
         unit=askings[0].unit,

@@ -46,6 +46,7 @@ class Check:
 def checks(result: Result) -> list[Check]:
     """In the order of the bound: the chain, its end, the numbers, the estimate."""
     return [
+        *_images(result),
         _settings(result),
         _schedule(result),
         _end(result),
@@ -55,6 +56,18 @@ def checks(result: Result) -> list[Check]:
         _coverage(result),
         _precision(result),
     ]
+
+
+def _images(result: Result) -> list[Check]:
+    """What is said of the images where there is something to say."""
+    found = []
+    if result.data.get("trained_on"):
+        why = "The model was trained on these very images: the bound on them is too good."
+        found.append(Check("Test images", State.warning, "trained on", why))
+    if "decoded" in result.data:
+        why = f"{result.data['decoded']}: the files hold no pixels, and another decoder may differ."
+        found.append(Check("Pixels", State.warning, "a decoder's", why))
+    return found
 
 
 def _settings(result: Result) -> Check:

@@ -1,7 +1,8 @@
 """Training by the bound, from a recipe to a run folder, in one go or in several."""
 
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,7 @@ from nelbo.tasks.train.loop import Loop, Progress
 from nelbo.tasks.train.pictures import Pictures
 from nelbo.tasks.train.signals import listening
 from nelbo.tasks.train.state import Position, State, require_same
+from nelbo.tasks.train.test_data import looked_at
 from nelbo.tasks.train.times import TIMES
 from nelbo.tasks.train.tracking import Tracker, check_trackers, tracking
 
@@ -43,6 +45,7 @@ def train(
     resume: bool = False,
     processes: Processes | None = None,
     track: Sequence[str | Tracker] = (),
+    warn: Callable[[str], None] = warnings.warn,
     progress: Progress = lambda done, expected, text: None,
 ) -> Path:
     """Trains the recipe's model into a new folder: model.safetensors and log.jsonl; its path.
@@ -50,11 +53,13 @@ def train(
     The same recipe gives the same weights on the same machine: images, times, noise and dropout
     are functions of the recipe's seed. With `resume` a run that was stopped or killed goes on from
     its last checkpoint, and ends with the bytes that it would have had. track: "tensorboard",
-    "wandb", or trackers of accelerate that have been started, which show what the log holds.
+    "wandb", or trackers of accelerate that have been started, which show what the log holds. warn:
+    told, as is the log, where test images are trained on, or pixels are a decoder's.
 
     Raises:
         BadInput: the folder exists or, with resume, holds another run or a damaged one; another
-            process is training into it; the data cannot be read; the recipe's choices clash.
+            process is training into it; the data, those of the test too, cannot be read or differ
+            in shape or levels; the recipe's choices clash.
         NonFinite: a loss or gradient is NaN or infinite; the message names t and the images.
         Stopped: SIGTERM or SIGINT came, and what has been done is saved.
         OSError: the disk refuses; earlier checkpoints are as they were.
@@ -67,6 +72,7 @@ def train(
     model = recipes.build(recipe, tuple(images.levels.shape[1:]), images.n)
     model.condition(images.labels, images.name)  # refused before there is a folder
     objective = recipes.objective(recipe, model)
+    said = looked_at(recipe, images, model)
     model.network.to(device)
     about = _about(recipe, images)
     _agree(about, recipe.training, device, processes)
@@ -92,6 +98,9 @@ def train(
             _restore(state, start, place)
         elif processes.first:
             state.log.begin(0, None)
+            for text in said:
+                state.log.write({"step": 0, "warning": text})
+                warn(text)
         held = None if held_out is None else HeldOut(recipe, held_out, device, processes)
         if processes.first:
             config = recipe.model_dump(mode="json")
