@@ -19,7 +19,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from networks import LEVELS, Case, T
 from timing import write
@@ -93,9 +92,8 @@ def training(case: Case, device, dtype, compiled) -> dict:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.save(folder / "images.npy", case.levels(1024).numpy().astype(np.uint8))
         found = case.recipe(
-            str(folder / "images.npy"), objective="bound", steps=WARM + case.turn + 1,
+            *case.saved(folder, 1024), objective="bound", steps=WARM + case.turn + 1,
             precision=str(dtype).removeprefix("torch."), compile=compiled,
         )  # fmt: skip
         with case.in_recipes():

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -64,10 +66,18 @@ class Case:
         generator = torch.Generator().manual_seed(0)
         return torch.randint(LEVELS, (count, *self.shape), generator=generator)
 
-    def recipe(self, train: str = "noise", **training) -> Recipe:
+    def saved(self, folder: Path, count: int) -> tuple[str, str]:
+        """Files of images of noise: training images, and a test image that is none of them."""
+        levels = self.levels(count + 1).numpy().astype(np.uint8)
+        paths = str(folder / "images.npy"), str(folder / "test.npy")
+        for path, rows in zip(paths, (levels[:-1], levels[-1:]), strict=True):
+            np.save(path, rows)
+        return paths
+
+    def recipe(self, train: str = "noise", test: str = "noise", **training) -> Recipe:
         """Ho's DDPM around this network; what the recipe says of the network is not used."""
         tree = recipe.read("digits-ddpm").model_dump()
-        tree["data"] |= {"train": train, "levels": LEVELS}
+        tree["data"] |= {"train": train, "test": test, "levels": LEVELS}
         tree["network"] = {"name": "unet", "time_input": "index"}
         tree["training"] |= {"batch_size": self.batch, "learning_rate": 1e-4, **training}
         return Recipe.model_validate(tree)

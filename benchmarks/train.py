@@ -12,7 +12,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import peers
 import torch
 from networks import Case, T, cases
@@ -68,11 +67,10 @@ def ours(case: Case, objective: str, repeats: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.save(folder / "images.npy", case.levels(IMAGES).numpy().astype(np.uint8))
         # one step more than the turns have, so that what ends a run is in none of them
         steps = (repeats + 1) * case.turn + 1
         found = case.recipe(
-            str(folder / "images.npy"), objective=objective, steps=steps, checkpoint_every=steps
+            *case.saved(folder, IMAGES), objective=objective, steps=steps, checkpoint_every=steps
         )
         with case.in_recipes():
             train(found, folder / "run", progress=turn)
