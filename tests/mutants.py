@@ -30,6 +30,7 @@ import torch  # noqa: F401
 
 from mutants_categorical import CATEGORICAL
 from mutants_classes import CLASSES
+from mutants_company import COMPANY
 from mutants_comparison import COMPARISON
 from mutants_data import DATA
 from mutants_density import DENSITY
@@ -368,15 +369,15 @@ MUTANTS = [
     Mutant(
         "time index off by one (H15)",
         "gaussian/reverse.py",
-        '"index": lambda schedule, t: schedule.kept[t - 1] - 1,',
-        '"index": lambda schedule, t: schedule.kept[t - 1],',
+        "return schedule.kept[t - 1] - 1",
+        "return schedule.kept[t - 1] - 0",
         laws("the_network_is_told_each_time_exactly_once"),
     ),
     Mutant(
         "a skipped chain tells its own index (H14)",
         "gaussian/reverse.py",
-        '"index": lambda schedule, t: schedule.kept[t - 1] - 1,',
-        '"index": lambda schedule, t: t - 1,',
+        "return schedule.kept[t - 1] - 1",
+        "return t - 1",
         laws("the_network_of_a_sub_chain_is_told_the_original_times"),
     ),
     Mutant(
@@ -396,15 +397,15 @@ MUTANTS = [
     Mutant(
         "sign in v, estimate",
         "gaussian/parametrization.py",
-        "estimate=lambda x_t, output, a, s: a * x_t - s * output",
-        "estimate=lambda x_t, output, a, s: a * x_t + s * output",
+        "return a * x_t - s * output",
+        "return a * x_t + s * output",
         laws("the_target_of_a_parametrization_gives_the_data_back"),
     ),
     Mutant(
         "sign in v, target",
         "gaussian/parametrization.py",
-        "target=lambda x_0, eps, a, s: a * eps - s * x_0",
-        "target=lambda x_0, eps, a, s: a * eps + s * x_0",
+        "return a * eps - s * x_0",
+        "return a * eps + s * x_0",
         laws("the_simple_loss_is_the_squared_error_of_the_target"),
     ),
     Mutant(
@@ -553,6 +554,7 @@ MUTANTS = [
             *MEASURING,
             *MODELS,
             *CATEGORICAL,
+            *COMPANY,
             *DENSITY,
             *DOORS,
             *PERSON,

@@ -132,8 +132,8 @@ CATEGORICAL = [
     (
         "index off by one",
         "categorical/reverse.py",
-        '"index": lambda transition, t: transition.kept[t - 1] - 1',
-        '"index": lambda transition, t: transition.kept[t - 1]',
+        "return transition.kept[t - 1] - 1",
+        "return transition.kept[t - 1] - 0",
         ("tests/categorical/test_d3pm.py::test_the_network_is_told_the_time_of_the_whole_chain",),
     ),
     (

@@ -69,7 +69,7 @@ MODELS = [
     (
         "one label for the first image alone",
         "networks/adapter.py",
-        "return value.expand(count, *value.shape)",
+        "return value.expand(count, *value.shape).clone(memory_format=torch.contiguous_format)",
         "return value[None]",
         (f"{WRAP}arguments_are_repeated_over_the_batch_where_they_are_tensors",),
     ),

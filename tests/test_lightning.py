@@ -223,9 +223,11 @@ def test_the_model_is_measured_where_the_module_is():
     choices = {"schedule": "linear", "predicts": "eps", "variance": "small", "time_input": "t"}
     own = NELBOCallback(lambda it: nelbo.wrap(it.network, **choices, data=IMAGES, **labels), IMAGES)
     assert own._model(module).network.argument_labels.device.type == "meta"
-    other = NELBOCallback(
+    through = NELBOCallback(
         lambda it: nelbo.wrap(lambda x, t: it.network(x, t), **choices, data=IMAGES), IMAGES
     )
+    assert through._model(module).device.type == "meta"
+    other = NELBOCallback(lambda it: nelbo.wrap(lambda x, t: x, **choices, data=IMAGES), IMAGES)
     with pytest.raises(BadInput, match="is on meta and its model on cpu: wrap the network itself"):
         other._model(module)
 

@@ -39,7 +39,7 @@ class NELBOCallback(Callback):
             `lambda module: nelbo.wrap(module.network, ...)`.
         images: what `nelbo.evaluate` takes, or a spec such as digits:test.
         every_n_epochs: how often.
-        precision, budget, seed, batch_size: those of `nelbo.evaluate`.
+        precision, budget, seed, batch_size, check: those of `nelbo.evaluate`.
         prefix: of the names that are logged.
 
     Raises:
@@ -56,6 +56,7 @@ class NELBOCallback(Callback):
         budget: int | None = None,
         seed: int = 0,
         batch_size: int | None = None,
+        check: bool = True,
         prefix: str = "val",
     ) -> None:
         super().__init__()
@@ -66,6 +67,7 @@ class NELBOCallback(Callback):
         self.every_n_epochs = every_n_epochs
         self.precision, self.budget, self.seed = precision, budget, seed
         self.batch_size = batch_size
+        self.check = check
         self.prefix = prefix
         self.latest: Evaluation | None = None
         self.measured = False  # in this epoch
@@ -104,6 +106,7 @@ class NELBOCallback(Callback):
                 budget=self.budget,
                 seed=self.seed,
                 batch_size=self.batch_size,
+                check=self.check,
                 processes=_processes(trainer),
                 command="NELBOCallback",
             )

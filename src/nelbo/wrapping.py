@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from nelbo.data import as_images, as_points, load, load_for
 from nelbo.errors import BadInput
 from nelbo.gaussian.decoder import Decoder, Density, Discretized, LevelPosterior
-from nelbo.gaussian.learned import Learned
+from nelbo.gaussian.learned import learned
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
 from nelbo.gaussian.schedule import SCHEDULES, Schedule, from_betas
-from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
+from nelbo.gaussian.variance import Variance, large, learned_range, small
 from nelbo.model import Model, gaussian_model
 from nelbo.model.settings import Setting, as_facts, chosen
 from nelbo.networks.adapter import Adapter
@@ -28,8 +29,8 @@ TIMES: dict[str, TimeInput] = {**TIME_INPUTS, "fraction": fraction}
 VARIANCES: dict[str, Callable[[Schedule, float | str], Variance]] = {
     "small": small,
     "large": large,
-    "learned-range": lambda schedule, V_1: LearnedRange(schedule, first_variance(schedule, V_1)),
-    "learned": lambda schedule, V_1: Learned(),
+    "learned-range": learned_range,
+    "learned": learned,
 }
 Betas = Schedule | str | Mapping[str, Any] | Sequence[float] | Tensor
 
@@ -55,8 +56,9 @@ def wrap(
     """p_theta(x_{t-1} | x_t) = N(posterior mean at x0-hat, V_t), x0-hat by network(x_t, time).
 
     network: any callable (x_t, time, **arguments) -> tensor (or a tuple, or an object with
-        `.sample`), x_t (B, C, H, W), time (B,). Of an nn.Module the weights are known; another
-        callable's are not, so they are in no digest, and its mode is its own affair.
+        `.sample`), x_t (B, C, H, W), time (B,). Of an nn.Module, and of those that a function
+        evaluates (in its closure, arguments, attributes, the globals it names), the weights are in
+        the digest and the mode is evaluation; what is neither has no digest.
     schedule: a Schedule, a name ("linear"), a table {"name": "linear", "T": 500}, or the betas.
     predicts: eps, x_0 or v (also epsilon, sample, v_prediction), or levels.
     variance: small (beta-tilde), large (beta), learned-range (the second half of the channels),
@@ -115,8 +117,9 @@ def wrap(
     }
     if steps is not None:
         settings["steps"] = Setting(f"{len(steps)} of 1..{whole.T}", "option")
+    adapter = Adapter(network, arguments)
     return gaussian_model(
-        Adapter(network, arguments),
+        adapter,
         whole if steps is None else whole.subchain(list(steps)),
         parametrization=_parametrization(predicts, support),
         variance=_variance(variance, first),
@@ -129,7 +132,7 @@ def wrap(
         facts={
             "schedule": _schedule_facts(whole),
             "time_input": told,
-            "network": _network_facts(network, arguments or {}),
+            "network": _network_facts(network, arguments or {}, adapter.beside),
             "sources": as_facts(settings),
         },
     )
@@ -265,8 +268,7 @@ def _variance(
 ) -> Callable[[Schedule], Variance]:
     if not isinstance(variance, str):
         return variance
-    make = VARIANCES[variance]
-    return lambda schedule: make(schedule, V_1)
+    return partial(VARIANCES[variance], V_1=V_1)
 
 
 def _decoder(name: str, support: Support) -> Decoder:
@@ -321,14 +323,16 @@ def _schedule_facts(schedule: Schedule) -> dict[str, Any]:
 
 
 def _network_facts(
-    network: Callable[..., object], arguments: Mapping[str, object]
+    network: Callable[..., object], arguments: Mapping[str, object], beside: Sequence[nn.Module]
 ) -> dict[str, Any]:
     """What is known of the network, arguments in full where they are numbers or words."""
     facts: dict[str, Any] = {"name": _name(network)}
     if arguments:
         facts["arguments"] = {name: _shown(value) for name, value in arguments.items()}
     if not isinstance(network, nn.Module):
-        facts["weights_digest"] = "none, a plain callable"
+        names = ", ".join(_name(module) for module in beside)
+        known = f"of {names}, which the callable evaluates" if names else "none, a plain callable"
+        facts["weights_digest"] = known
     return facts
 
 

@@ -82,7 +82,8 @@ def tables(processes, count, modes, batch_sizes):
     for mode, options in modes.items():
         for size in batch_sizes:
             keys.clear()
-            result = evaluate(model, images(count), batch_size=size, processes=processes, **options)
+            shared = {"batch_size": size, "processes": processes, "check": False}
+            result = evaluate(model, images(count), **shared, **options)
             columns = {name: getattr(result.per_image, name) for name in COLUMNS}
             columns["ids"] = result.per_image.ids
             found[mode, size] = (columns, result.total.mean, dict(keys))
@@ -95,7 +96,7 @@ def broken(processes, folder, count):
     model = small_model(network)
 
     def run(record=None):
-        options = {"exhaustive": True, "batch_size": BATCH, "processes": processes}
+        options = {"exhaustive": True, "batch_size": BATCH, "processes": processes, "check": False}
         return evaluate(model, images(count), record=record, **options).per_image
 
     whole = run()

@@ -121,7 +121,7 @@ def _product(matrices: Float64[Tensor, "n K K"]) -> Float64[Tensor, "K K"]:
 
 def _check_rows(tables: Float64[Tensor, "T K K"], steps: Int64[Tensor, " T"]) -> None:
     """Every row is a distribution, to ROW_SUM for each of the steps that it is a product of."""
-    wrong = ~((tables.sum(2) - 1).abs() <= ROW_SUM * steps[:, None])
+    wrong = ~((tables.sum(2) - 1).abs() <= ROW_SUM * steps[:, None].double())
     wrong |= ~(tables >= 0).all(2)
     if wrong.any():
         t, i = wrong.nonzero()[0].tolist()

@@ -22,11 +22,20 @@ __all__ = ["PRIORS", "TIME_INPUTS", "CategoricalReverse", "Prior", "TabularRever
 
 TimeInput = Callable[[Transition, Time], Tensor]
 
-TIME_INPUTS: dict[str, TimeInput] = {
-    "index": lambda transition, t: transition.kept[t - 1] - 1,
-    "t": lambda transition, t: transition.kept[t - 1],
-    "fraction": lambda transition, t: 18 * transition.kept[t - 1] / transition.whole_T - 9,
-}
+
+def _index(transition: Transition, t: Time) -> Tensor:
+    return transition.kept[t - 1] - 1
+
+
+def _t(transition: Transition, t: Time) -> Tensor:
+    return transition.kept[t - 1]
+
+
+def _fraction(transition: Transition, t: Time) -> Tensor:
+    return 18 * transition.kept[t - 1].float() / transition.whole_T - 9
+
+
+TIME_INPUTS: dict[str, TimeInput] = {"index": _index, "t": _t, "fraction": _fraction}
 """What a network is told about t: the 0-based or 1-based step of the chain that it was trained on
 (also where steps are skipped), or that step as a fraction of the chain, spread over -9..9."""
 
@@ -42,12 +51,11 @@ def _target(transition: Transition) -> Prior:
     return transition.log_target
 
 
-PRIORS: dict[str, Callable[[Transition], Prior]] = {
-    "uniform": lambda transition: torch.full(
-        (transition.K,), -math.log(transition.K), dtype=torch.float64
-    ),
-    "target": _target,
-}
+def _uniform(transition: Transition) -> Prior:
+    return torch.full((transition.K,), -math.log(transition.K), dtype=torch.float64)
+
+
+PRIORS: dict[str, Callable[[Transition], Prior]] = {"uniform": _uniform, "target": _target}
 """The p(x_T) that chains end in: uniform for a doubly stochastic one, the target of a resampling
 one. For an absorbing chain that is the mask alone, right if beta_T is 1 and refused if not."""
 

@@ -13,6 +13,7 @@ from nelbo.cli.app import app
 from nelbo.cli.manner import artefacts, console, name_made, note, print_result
 from nelbo.cli.options import (
     Budget,
+    Check,
     Device,
     JsonOption,
     MaxImages,
@@ -187,6 +188,7 @@ def sample(
     ] = None,
     steps: Steps = None,
     seed: Seed = 0,
+    check: Check = True,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
@@ -209,7 +211,7 @@ def sample(
         note(f"classes 0..{found.classes - 1} in turn, row by row")
     with bars() as start:
         moved = start(f"sample {found.name}", "steps")
-        levels = run(found, count, seed=seed, label=of_class, progress=moved)
+        levels = run(found, count, seed=seed, label=of_class, check=check, progress=moved)
     deliver(lambda: None, (output, lambda: encode(levels, n)))
 
 
@@ -309,6 +311,7 @@ def improve(
     budget: Budget = None,
     max_images: MaxImages = None,
     seed: Seed = 0,
+    check: Check = True,
     device: Device = "auto",
     json: JsonOption = None,
     force: Force = False,
@@ -341,6 +344,7 @@ def improve(
             steps=steps,
             per_dimension=not per_time,
             seed=seed,
+            check=check,
             progress=start(f"improve {found.name}"),
         )
         folder = save(model, better, output)
@@ -351,6 +355,7 @@ def improve(
             precision=precision,
             budget=budget,
             seed=seed,
+            check=check,
             command=command(),
             progress=start("before and after"),
         )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Budget",
+    "Check",
     "DataOption",
     "Device",
     "JsonOption",
@@ -89,6 +90,13 @@ Precision = Annotated[
 ]
 Budget = Annotated[
     int | None, typer.Option(help="Spend at most this many network evaluations instead.")
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="First see that no image's output depends on other images or on chance.",
+    ),
 ]
 MaxImages = Annotated[int | None, typer.Option(help="Use the first so many images.")]
 Steps = Annotated[

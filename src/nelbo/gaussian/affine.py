@@ -150,7 +150,7 @@ def _read(conditional: Callable[[Tensor, Time], Gaussian], t: Time, like: Tensor
     ones = torch.ones_like(like)
     alternating = 1 - 2 * (torch.arange(like.shape[1]) % 2)
     # Not all along one line: there a mean that mixes the dimensions would pass for affine in each.
-    x = torch.cat([0 * ones, ones, -2 * ones, 0.75 * alternating * ones]).repeat_interleave(
+    x = torch.cat([0 * ones, ones, -2 * ones, 0.75 * (alternating * ones)]).repeat_interleave(
         len(t), dim=0
     )
     at = conditional(x, t.repeat(POINTS))

@@ -149,7 +149,7 @@ class LatticeControl(Control):
         shift = torch.rand(len(x), *size, generator=generator, dtype=torch.float64)
         total = torch.zeros(len(x), groups, dtype=torch.float64)
         for point in range(points):
-            u = (point * step / points + shift) % 1
+            u = ((point * step).float() / points + shift) % 1
             t = 2 + torch.searchsorted(chance.cumsum(0), u[:, 0].contiguous())
             t = t.clamp(max=self.schedule.T)
             eps = torch.special.ndtri(u[:, 1:].where(u[:, 1:] > 0, 0.5)).to(x)

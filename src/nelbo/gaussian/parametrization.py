@@ -90,22 +90,37 @@ class Linear(Parametrization):
         return self.estimate(x_t, output, alpha_bar.sqrt(), one_minus_alpha_bar.sqrt())
 
 
-EPS = Linear(
-    "eps",
-    target=lambda x_0, eps, a, s: eps,
-    estimate=lambda x_t, output, a, s: (x_t - s * output) / a,
-    divides=True,
-)
-X_0 = Linear(
-    "x_0",
-    target=lambda x_0, eps, a, s: x_0,
-    estimate=lambda x_t, output, a, s: output,
-)
-V = Linear(  # Salimans and Ho 2022
-    "v",
-    target=lambda x_0, eps, a, s: a * eps - s * x_0,
-    estimate=lambda x_t, output, a, s: a * x_t - s * output,
-)
+Number = Tensor | float
+
+
+# Functions by name, not lambdas: a model that holds them can be pickled.
+def _eps(x_0: Tensor, eps: Tensor, a: Number, s: Number) -> Tensor:
+    return eps
+
+
+def _of_eps(x_t: Tensor, output: Tensor, a: Number, s: Number) -> Tensor:
+    return (x_t - s * output) / a
+
+
+def _x_0(x_0: Tensor, eps: Tensor, a: Number, s: Number) -> Tensor:
+    return x_0
+
+
+def _of_x_0(x_t: Tensor, output: Tensor, a: Number, s: Number) -> Tensor:
+    return output
+
+
+def _v(x_0: Tensor, eps: Tensor, a: Number, s: Number) -> Tensor:
+    return a * eps - s * x_0
+
+
+def _of_v(x_t: Tensor, output: Tensor, a: Number, s: Number) -> Tensor:
+    return a * x_t - s * output
+
+
+EPS = Linear("eps", target=_eps, estimate=_of_eps, divides=True)
+X_0 = Linear("x_0", target=_x_0, estimate=_of_x_0)
+V = Linear("v", target=_v, estimate=_of_v)  # Salimans and Ho 2022
 PARAMETRIZATIONS = {p.name: p for p in (EPS, X_0, V)}
 
 

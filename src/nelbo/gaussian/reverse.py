@@ -23,11 +23,20 @@ __all__ = ["TIME_INPUTS", "GaussianReverse", "TimeInput", "fraction"]
 
 TimeInput = Callable[[Schedule, Time], Tensor]
 
-TIME_INPUTS: dict[str, TimeInput] = {
-    "index": lambda schedule, t: schedule.kept[t - 1] - 1,
-    "t": lambda schedule, t: schedule.kept[t - 1],
-    "log-snr": lambda schedule, t: schedule.log_snr[t],
-}
+
+def _index(schedule: Schedule, t: Time) -> Tensor:
+    return schedule.kept[t - 1] - 1
+
+
+def _t(schedule: Schedule, t: Time) -> Tensor:
+    return schedule.kept[t - 1]
+
+
+def _log_snr(schedule: Schedule, t: Time) -> Tensor:
+    return schedule.log_snr[t]
+
+
+TIME_INPUTS: dict[str, TimeInput] = {"index": _index, "t": _t, "log-snr": _log_snr}
 """What a network is told about t: the 0-based or 1-based step of the chain that it was trained on
 (also where steps are skipped), or log SNR_t."""
 

@@ -24,6 +24,7 @@ __all__ = [
     "by_t",
     "first_variance",
     "large",
+    "learned_range",
     "small",
 ]
 
@@ -119,3 +120,8 @@ class LearnedRange(Variance):
         fraction = (output + 1) / 2
         log_low = at(low, t, x_t).log()
         return fraction * at(self.schedule.beta, t, x_t).log() + (1 - fraction) * log_low
+
+
+def learned_range(schedule: Schedule, V_1: float | str) -> LearnedRange:
+    """V_t between beta-tilde_t and beta_t, as the network says it."""
+    return LearnedRange(schedule, first_variance(schedule, V_1))

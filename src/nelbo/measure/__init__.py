@@ -2,6 +2,7 @@
 
 from nelbo.measure.asking import Asking, Progress, measuring
 from nelbo.measure.census import Census
+from nelbo.measure.examination import examine
 from nelbo.measure.processes import Processes
 from nelbo.measure.record import Record
 from nelbo.measure.sampling import Sampling, Sum
@@ -14,5 +15,6 @@ __all__ = [
     "Record",
     "Sampling",
     "Sum",
+    "examine",
     "measuring",
 ]

@@ -21,7 +21,7 @@ from nelbo.measure.processes import Processes
 from nelbo.measure.record import Record
 from nelbo.model import Model
 from nelbo.networks.batches import in_batches
-from nelbo.networks.mode import evaluating
+from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report import Unit
 
 __all__ = ["Asking", "Progress", "measuring"]
@@ -36,8 +36,9 @@ TURNS = 8  # batches of each process between two meetings, where the end of one 
 
 @contextmanager
 def measuring(models: Sequence[Model]) -> Iterator[None]:
-    """No dropout, no gradients; the networks' modes are put back afterwards."""
-    with evaluating(*(model.network for model in models)), torch.inference_mode():
+    """No dropout, gradients or autocast; the networks' modes are put back afterwards."""
+    devices = [model.device for model in models]
+    with evaluating(*(model.network for model in models)), without_gradients(*devices):
         yield
 
 

@@ -2,9 +2,10 @@
 
 from nelbo.model.categorical import categorical_model
 from nelbo.model.continuous import continuous_model
+from nelbo.model.digest import digest
 from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import gaussian_model, improved
-from nelbo.model.model import Model, digest, evenly_in, loss
+from nelbo.model.model import Model, evenly_in, loss
 from nelbo.model.weights import clip_gradients, parameter_groups
 
 __all__ = [

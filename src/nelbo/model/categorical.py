@@ -1,10 +1,11 @@
 """A D3PM model of its parts, and of any of its sub-chains."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nelbo.bound.chain import Chain
 from nelbo.categorical.forward import CategoricalForward
@@ -40,18 +41,16 @@ def categorical_model(
         network, q, time_input=time_input, prior=prior(transition), levels=grid.n
     )
 
-    def respaced(steps: Sequence[int]) -> Model:
-        return categorical_model(
-            network,
-            transition.subchain(steps),
-            prior=prior,
-            time_input=time_input,
-            grid=grid,
-            shape=shape,
-            name=name,
-            facts=facts,
-        )
-
+    chain_of = partial(
+        categorical_model,
+        network,
+        prior=prior,
+        time_input=time_input,
+        grid=grid,
+        shape=shape,
+        name=name,
+        facts=facts,
+    )
     described = {
         "family": "categorical",
         "schedule": facts["schedule"],
@@ -66,12 +65,26 @@ def categorical_model(
         name=name,
         network=network,
         chain=Chain(q, p),
-        respace=respaced,
+        respace=partial(_respaced, chain_of, transition),
         importance=torch.ones(transition.T - 1, dtype=torch.float64),
         shape=shape,
         support=grid,
-        embed=lambda levels, dtype: levels.long(),
-        levels=lambda x_0: x_0,
+        embed=_states,
+        levels=_levels,
         x_0_hat=CategoricalReverse.x_0_hat,
         facts={**described, **facts},
     )
+
+
+def _respaced(
+    chain_of: Callable[[Transition], Model], transition: Transition, steps: Sequence[int]
+) -> Model:
+    return chain_of(transition.subchain(steps))
+
+
+def _states(levels: Tensor, dtype: torch.dtype) -> Tensor:
+    return levels.long()
+
+
+def _levels(x_0: Tensor) -> Tensor:
+    return x_0

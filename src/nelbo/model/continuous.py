@@ -18,7 +18,7 @@ from nelbo.gaussian.decoder import Discretized, LevelPosterior
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
 from nelbo.gaussian.schedule import Schedule
-from nelbo.model.model import Model
+from nelbo.model.model import Model, no_controls
 from nelbo.types import Batch, Grid, Nats, Time
 
 __all__ = ["continuous_model"]
@@ -68,7 +68,7 @@ class _Family:
     def steps(self, T: int) -> Model:
         """The chain of T steps, even along the curve."""
         model = self.along(self.fixed.log_snr.schedule(T), T)
-        return replace(model, discretize=self.steps, limit=lambda: self.limit(model))
+        return replace(model, discretize=self.steps, limit=partial(self.limit, model))
 
     def along(self, schedule: Schedule, T: int) -> Model:
         """The chain of T steps, or of those of them that the schedule keeps."""
@@ -78,7 +78,7 @@ class _Family:
             name=self.name,
             network=self.trained,
             chain=self.fixed.along(schedule),
-            respace=lambda steps: self.along(schedule.subchain(steps), T),
+            respace=partial(self.keeping, schedule, T),
             importance=schedule.importance,
             shape=self.shape,
             support=grid,
@@ -89,10 +89,18 @@ class _Family:
             context=partial(frozen_logits, schedule, grid) if few else None,
             controls=partial(controls, schedule, grid),
             squared_error=GaussianForward(schedule).squared_error,
-            x_0_hat=lambda p, x_t, t: p.x_0_hat(x_t, t),
+            x_0_hat=_x_0_hat,
             apart=_apart(self.trained),
             inner=self.trained.network,
         )
+
+    def keeping(self, schedule: Schedule, T: int, steps: Sequence[int]) -> Model:
+        """The chain of these of the schedule's steps."""
+        return self.along(schedule.subchain(steps), T)
+
+    def in_the_limit(self, T: int) -> Model:
+        """The limit of the chain of T steps."""
+        return self.limit(self.steps(T))
 
     def limit(self, model: Model) -> Model:
         """The model of infinitely many steps in place of each of the chain's."""
@@ -101,10 +109,10 @@ class _Family:
             respace=_no_steps,
             facts={**model.facts, "time": "continuous"},
             context=None,
-            controls=lambda levels, context: [],
+            controls=no_controls,
             squared_error=None,
             transition=partial(_in_the_limit, self.fixed, model.T),
-            discretize=lambda T: self.limit(self.steps(T)),
+            discretize=self.in_the_limit,
         )
 
     def described(self, T: int) -> dict[str, Any]:
@@ -121,6 +129,11 @@ class _Family:
             "decoder": fixed.emission.name,
             **self.facts,
         }
+
+
+def _x_0_hat(p: Any, x_t: Batch, t: Time) -> Batch:  # noqa: ANN401
+    found: Batch = p.x_0_hat(x_t, t)
+    return found
 
 
 def _apart(trained: ContinuousGaussian) -> tuple[tuple[nn.Parameter, ...], ...]:

@@ -66,28 +66,26 @@ def gaussian_model(
         clip=clip,
     )
 
-    def respaced(steps: Sequence[int]) -> Model:
-        return gaussian_model(
-            network,
-            schedule.subchain(steps),
-            parametrization=parametrization,
-            variance=variance,
-            decoder=decoder,
-            time_input=time_input,
-            clip=clip,
-            grid=grid,
-            shape=shape,
-            name=name,
-            facts=facts,
-            weights=weights,
-            spacing=spacing,
-        )
-
+    chain_of = partial(
+        gaussian_model,
+        network,
+        parametrization=parametrization,
+        variance=variance,
+        decoder=decoder,
+        time_input=time_input,
+        clip=clip,
+        grid=grid,
+        shape=shape,
+        name=name,
+        facts=facts,
+        weights=weights,
+        spacing=spacing,
+    )
     return Model(
         name=name,
         network=network,
         chain=Chain(q, p),
-        respace=respaced,
+        respace=partial(_respaced, chain_of, schedule),
         importance=schedule.importance,
         shape=shape,
         support=grid,
@@ -103,6 +101,12 @@ def gaussian_model(
         log_snr=schedule.log_snr,
         **_in_fewer_operations(p),
     )
+
+
+def _respaced(
+    chain_of: Callable[[Schedule], Model], schedule: Schedule, steps: Sequence[int]
+) -> Model:
+    return chain_of(schedule.subchain(steps))
 
 
 def _in_fewer_operations(p: GaussianReverse) -> dict[str, Any]:
@@ -152,14 +156,6 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
     schedule = p.q.schedule.subchain([kept[t] for t in plan["steps"]])
     variance = Tabulated(plan["variance"], table, p.variance.outputs)
 
-    def only(asked: Schedule) -> Variance:
-        if asked.T != schedule.T:
-            raise BadInput(
-                f"the variances of {model.name} were made for its {schedule.T} steps: improve the "
-                "original for another number of steps"
-            )
-        return variance
-
     facts = {key: x for key, x in model.facts.items() if key not in ("variance", "V_1", "spacing")}
     if "sources" in facts:
         facts["sources"] = _sources(facts["sources"], plan, schedule, variance)
@@ -167,7 +163,7 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
         p.network,
         schedule,
         parametrization=p.parametrization,
-        variance=only,
+        variance=partial(_only, variance, model.name),
         decoder=p.emission,
         time_input=p.time_input,
         clip=p.clip,
@@ -178,6 +174,17 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
         weights=model.weights,
     )
     return replace(made, classes=model.classes)
+
+
+def _only(variance: Tabulated, name: str, schedule: Schedule) -> Tabulated:
+    """The variance, for the chain that it was made for."""
+    T = variance.table.shape[0] - 1
+    if schedule.T != T:
+        raise BadInput(
+            f"the variances of {name} were made for its {T} steps: improve the "
+            "original for another number of steps"
+        )
+    return variance
 
 
 def _sources(

@@ -1,6 +1,5 @@
 """A model as the tasks see it: a chain, what its data are, and all that changes its bound."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -15,12 +14,19 @@ from nelbo.bound.estimators import low_discrepancy_times, one_time
 from nelbo.bound.noise import KeyedNoise, Noise
 from nelbo.data import Images, Points
 from nelbo.errors import BadInput
+from nelbo.model.digest import digest
 from nelbo.types import Batch, Grid, Nats, Support, Time
 
-__all__ = ["Model", "digest", "evenly", "loss"]
+__all__ = ["Model", "evenly", "loss"]
 
 
 Step = Callable[[Batch, int, Noise], Batch]
+
+
+def no_controls(levels: Tensor, context: Tensor | None) -> list[Control]:
+    """Of a family that knows none."""
+    return []
+
 
 LEAST_LOG_SNR = -20.0  # below it steps differ in nothing
 
@@ -96,7 +102,7 @@ class Model:
     spacing: Callable[[int, int], Sequence[int]] = evenly
     log_snr: Float64[Tensor, " steps"] | None = None
     context: Callable[[Any, Batch], Tensor] | None = None
-    controls: Callable[[Tensor, Tensor | None], list[Control]] = lambda levels, context: []
+    controls: Callable[[Tensor, Tensor | None], list[Control]] = no_controls
     squared_error: Callable[[Any, Any, Time], Nats] | None = None
     x_0_hat: Callable[[Any, Batch, Time], Batch] | None = None
     discretize: Callable[[int], "Model"] | None = None
@@ -146,9 +152,9 @@ class Model:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network computes in; sums are float64 whatever it is."""
-        parameter = next(self.network.parameters(), None)
-        return torch.float32 if parameter is None else parameter.dtype
+        """That of the network's first real weight; sums are float64 whatever it is."""
+        dtypes = (parameter.dtype for parameter in self.network.parameters())
+        return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
 
     def described(self) -> dict[str, Any]:
         """What a report says of it: every choice that changes the bound, as JSON."""
@@ -263,15 +269,6 @@ class Model:
         if self.log_snr is None:
             raise BadInput(f"{self.name} has no log SNR to spread its steps over: use even")
         return evenly_in(self.log_snr[1:], steps)
-
-
-def digest(network: nn.Module) -> str:
-    """SHA-256 of weights, names and bytes, in the order of their names."""
-    found = hashlib.sha256()
-    for name, x in sorted(network.state_dict().items()):
-        found.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
-        found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
 
 
 def loss(

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import final
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from nelbo.errors import BadInput
+from nelbo.networks.parts import modules_of
 
 __all__ = ["Adapter"]
 
@@ -19,6 +21,9 @@ class Adapter(nn.Module):
     over the batch; anything else is passed as it is. The result is a tensor, a tuple that begins
     with one, or an object that has one as `.sample`; of its channels the first `channels` are
     kept, all without it. x_t: (B, C, ...); time: (B,).
+
+    The modules that a call uses without being one, or without having them among its parts, are
+    parts of this one: in its digest, its device and its mode.
 
     Raises:
         BadInput: an argument that is no keyword, or a result that holds no tensor.
@@ -44,17 +49,30 @@ class Adapter(nn.Module):
             else:
                 self.constants[name] = value
         if isinstance(call, nn.Module):
-            self.training = call.training  # of this part alone: those of the call may differ
+            # of this part alone: those of the call may differ, and a frozen one has none
+            self.training = getattr(call, "training", False)
+        found = [module for module in modules_of(call) if module is not call]
+        if found:
+            self.named = nn.ModuleList(found)
+            self.named.training = self.training
 
     def forward(self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"]) -> Tensor:
         repeated = {name: self._repeated(name, len(x_t)) for name in self.tensors}
         # copies, since a network that works in place would change the chain's own state
         output = _tensor(self.call(x_t.clone(), time.clone(), **self.constants, **repeated))
+        if not torch.is_grad_enabled():
+            output = output.detach()  # of a network that takes a gradient inside
         return output if self.channels is None else output[:, : self.channels]
+
+    @property
+    def beside(self) -> list[nn.Module]:
+        """The modules that the call uses without being one of them."""
+        return list(getattr(self, "named", ()))
 
     def _repeated(self, name: str, count: int) -> Tensor:
         value: Tensor = getattr(self, f"argument_{name}")
-        return value.expand(count, *value.shape)
+        # a copy: neither .view nor work in place is for rows that share their memory
+        return value.expand(count, *value.shape).clone(memory_format=torch.contiguous_format)
 
 
 def _tensor(output: object) -> Tensor:

@@ -46,7 +46,7 @@ def read_condition(
             f"or .safetensors file with one tensor (tokens, {width}), or zero (--condition)"
         )
     if condition == ZERO:
-        return torch.zeros(1, width), Setting(ZERO, "option")
+        return torch.zeros(1, width, dtype=torch.float32), Setting(ZERO, "option")
     found = _tensor(Path(condition))
     found = found[0] if found.ndim == 3 and len(found) == 1 else found
     if found.ndim != 2 or found.shape[1] != width:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -225,8 +226,7 @@ def _kept_channels(network: Network, kind: str) -> int | None:
 
 
 def _variance(kind: str, first: float | str) -> Callable[[Schedule], Variance]:
-    make = VARIANCES[kind]
-    return lambda schedule: make(schedule, first)
+    return partial(VARIANCES[kind], V_1=first)
 
 
 def _facts(

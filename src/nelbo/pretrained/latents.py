@@ -13,6 +13,7 @@ from nelbo.errors import BadInput
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.model import digest
 from nelbo.model.settings import Setting, Source
+from nelbo.networks.mode import without_gradients
 from nelbo.pretrained.diffusers_folder import read_json
 from nelbo.pretrained.networks import load_module
 from nelbo.types import Grid
@@ -69,7 +70,7 @@ class Encoder:
         grid, found = Grid(images.n), []
         for rows in torch.arange(len(images)).split(max(1, PIXELS // images.dims)):
             x = grid.values(images.levels[rows].to(device), torch.float32)
-            with torch.inference_mode():
+            with without_gradients(device):
                 q = module.encode(x).latent_dist
                 # t = 0, which no term of the bound draws
                 noise = key.rows(rows).at(torch.zeros_like(rows))

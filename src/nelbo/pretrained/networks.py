@@ -14,6 +14,7 @@ from torch import nn
 
 from nelbo.errors import BadInput
 from nelbo.model.settings import Setting
+from nelbo.networks.mode import single_precision
 from nelbo.pretrained.condition import read_condition
 from nelbo.pretrained.diffusers_folder import read_json, refuse_pointer
 
@@ -157,7 +158,7 @@ def load_module(kind: str, folder: Path) -> Any:  # noqa: ANN401
         _refuse_code(file)
     variant = file.suffixes[0].lstrip(".") if len(file.suffixes) == 2 else None
     try:
-        with _quiet():
+        with _quiet(), single_precision():
             module, info = getattr(diffusers, kind).from_pretrained(
                 str(folder),
                 local_files_only=True,

@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nelbo.errors import BadInput
-from nelbo.gaussian.learned import Learned
+from nelbo.gaussian.learned import learned
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Output, Parametrization
 from nelbo.gaussian.schedule import Schedule
-from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
+from nelbo.gaussian.variance import Variance, large, learned_range, small
 from nelbo.model.settings import Setting
 from nelbo.pretrained.scheduler_classes import class_steps, completed, ignored_keys
 from nelbo.pretrained.schedules import schedule_of
@@ -64,8 +64,8 @@ VARIANCES: dict[str, Callable[[Schedule, float | str], Variance]] = {
     "fixed_small_log": small,
     "fixed_large": large,
     "fixed_large_log": large,
-    "learned": lambda schedule, V_1: Learned(),
-    "learned_range": lambda schedule, V_1: LearnedRange(schedule, first_variance(schedule, V_1)),
+    "learned": learned,
+    "learned_range": learned_range,
 }
 """variance_type: the names with _log mean the variances of those without."""
 

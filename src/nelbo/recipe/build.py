@@ -24,9 +24,10 @@ from nelbo.gaussian.continuous import (
 from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.schedule import Schedule
-from nelbo.gaussian.variance import LearnedRange, Variance, first_variance, large, small
+from nelbo.gaussian.variance import Variance, large, learned_range, small
 from nelbo.model import Model, categorical_model, continuous_model, gaussian_model
 from nelbo.networks.logits import LowRankLogits
+from nelbo.networks.mode import single_precision
 from nelbo.networks.resnet import ResNet
 from nelbo.networks.unet import UNet
 from nelbo.recipe.choices import (
@@ -46,7 +47,7 @@ __all__ = ["build"]
 def build(
     recipe: Recipe, shape: tuple[int, ...], n: int, weights: Mapping[str, Tensor] | None = None
 ) -> Model:
-    """The recipe's model for images of this shape with n levels.
+    """The recipe's model for images of this shape with n levels, its network in float32.
 
     weights: the state of the model's network, which may decide its schedule; fresh ones from the
     seed without it.
@@ -55,7 +56,9 @@ def build(
         BadInput: choices that do not go together.
     """
     builder = _Builder(recipe, shape, Grid(n, *recipe.data.range), weights)
-    return replace(_built(builder, recipe.chain, n), classes=recipe.network.classes)
+    with single_precision():
+        made = _built(builder, recipe.chain, n)
+    return replace(made, classes=recipe.network.classes)
 
 
 def _built(
@@ -195,7 +198,7 @@ def _parametrization(choice: GaussianChoice | ContinuousChoice, grid: Grid) -> P
 
 def _variance(choice: GaussianChoice, schedule: Schedule) -> Variance:
     if choice.variance == "learned-range":
-        return LearnedRange(schedule, first_variance(schedule, choice.V_1))
+        return learned_range(schedule, choice.V_1)
     return {"small": small, "large": large}[choice.variance](schedule, choice.V_1)
 
 

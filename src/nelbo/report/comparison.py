@@ -7,7 +7,7 @@ from typing import Any, final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
-from nelbo.report.evaluation import likelihood_of
+from nelbo.report.evaluation import likelihood_of, unchecked
 from nelbo.report.unit import BITS, Unit
 
 __all__ = ["Comparison", "Side"]
@@ -110,6 +110,7 @@ class Comparison:
             f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
             f"seed {self.estimator['seed']}"
             + ("" if saved is None else f"; pairing saved {saved:.1%} of the variance"),
+            *unchecked(self.estimator),
         ]
         return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from nelbo.bound.statistics import Mean
 from nelbo.report.per_image import PerImage, digest
 from nelbo.report.unit import BITS, Unit
 
-__all__ = ["Curve", "Evaluation", "Look", "Step", "environment", "likelihood_of"]
+__all__ = ["Curve", "Evaluation", "Look", "Step", "environment", "likelihood_of", "unchecked"]
 
 SCHEMA = "nelbo.evaluation/1"
 
@@ -39,6 +39,13 @@ def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -
         "threads": torch.get_num_threads(),
         "world_size": world_size,
     }
+
+
+def unchecked(estimator: Mapping[str, Any]) -> list[str]:
+    """A line where the network was not looked at before it was measured."""
+    if "check" not in estimator or estimator["check"] is not None:
+        return []
+    return ["  not checked: whether an image's output depends on other images or on chance"]
 
 
 def likelihood_of(model: Mapping[str, Any]) -> str:
@@ -201,6 +208,7 @@ class Evaluation:
         )
         if "stopped_by" in self.estimator:
             lines.append(f"  stopped: {self._why()}")
+        lines += unchecked(self.estimator)
         for control in self.estimator.get("controls", ()):
             if not control["passed"]:
                 lines.append(

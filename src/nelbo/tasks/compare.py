@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nelbo import report
 from nelbo.errors import BadInput
-from nelbo.measure import Asking, Processes, Progress, Sampling, Sum, measuring
+from nelbo.measure import Asking, Processes, Progress, Sampling, Sum, examine, measuring
 from nelbo.model import Model, examples_of
 from nelbo.report import Comparison, Side
 
@@ -23,6 +23,7 @@ def compare(
     budget: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    check: bool = True,
     record: str | Path | None = None,
     processes: Processes | None = None,
     command: str = "",
@@ -32,11 +33,12 @@ def compare(
 
     Where both chains have the same number of steps, both are asked at the same images, t and
     noise, and the difference is estimated as such; otherwise they share the images alone. The
-    precision is that of the difference. A model against itself gives exactly 0.
+    precision is that of the difference. A model against itself gives exactly 0. check: as for
+    `evaluate`, of both networks.
 
     Raises:
         BadInput: models of different shape, grid or latents, data of another, a precision or
-            budget that is too small.
+            budget that is too small; a network that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite.
     """
     started = time.perf_counter()
@@ -53,6 +55,8 @@ def compare(
     processes = processes or Processes()
     groups = [[a, b]] if a.T == b.T else [[a], [b]]
     askings = [Asking(g, images, seed, batch_size, processes, progress=progress) for g in groups]
+    with measuring([a, b]):
+        checked = examine([a, b], images, processes, check)
     found, stopped = [], []
     with ExitStack() as agreed, measuring([a, b]):
         for number, asking in enumerate(askings):
@@ -82,6 +86,7 @@ def compare(
             "seed": seed,
             "paired": _paired(groups),
             "stopped_by": stopped,
+            "check": checked,
         },
         data={"name": images.name, "sha256": images.sha256, "split": images.split, **images.origin},
         environment=report.environment(a.device, a.dtype, processes.size),

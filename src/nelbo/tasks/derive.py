@@ -29,7 +29,7 @@ from nelbo.gaussian.reverse import TIME_INPUTS, GaussianReverse
 from nelbo.gaussian.schedule import from_betas
 from nelbo.gaussian.variance import small
 from nelbo.model import Model
-from nelbo.networks.mode import evaluating
+from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report import ChainDerivation, Derivation
 
 __all__ = ["Progress", "derive"]
@@ -119,7 +119,7 @@ def _on_model(
 ) -> ChainDerivation:
     condition = model.condition(images.labels, images.name)
     chain = _in_dtype(model.chain, dtype).given(*condition)
-    with evaluating(model.network):
+    with evaluating(model.network), without_gradients(model.device):
         valuation = sampled(
             chain,
             model.x_0(images.levels, dtype),

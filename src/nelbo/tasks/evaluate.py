@@ -7,7 +7,7 @@ from typing import Any
 from nelbo import report
 from nelbo.data import Examples, Points
 from nelbo.errors import BadInput
-from nelbo.measure import Asking, Census, Processes, Progress, Sampling, measuring
+from nelbo.measure import Asking, Census, Processes, Progress, Sampling, examine, measuring
 from nelbo.model import Model, examples_of
 from nelbo.report import Evaluation
 from nelbo.report.per_image import PerImage
@@ -25,6 +25,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int | None = None,
     distortion: bool = False,
+    check: bool = True,
     record: str | Path | None = None,
     processes: Processes | None = None,
     command: str = "",
@@ -39,12 +40,14 @@ def evaluate(
     unit, of `precision` too, is nats/dim. data: Images, or a tensor, array or Dataset of levels
     (N, C, H, W), or of numbers on the model's grid; for a density Points or floats (N, *dims), or
     images where the model encodes them. distortion: the reconstruction error at each t too.
+    check: whether a few rows are first evaluated together, again and alone, and a network whose
+    answer for an image depends on other images or on chance is refused; `estimator` says so.
     record: a folder that keeps what came back, from which the same call goes on after a kill.
 
     Raises:
         BadInput: a precision, budget or batch size that is not positive, a budget below two
             evaluations of L_0 and two later ones for each image, data of another shape, grid or
-            kind, a record of something else.
+            kind, a record of something else; a network that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite; the message names t, the images and the rank.
     """
     started = time.perf_counter()
@@ -54,6 +57,8 @@ def evaluate(
     processes = processes or Processes()
     asking = Asking([model], images, seed, batch_size, processes, progress=progress)
     mode = {"exhaustive": True} if exhaustive else {"budget": budget, "precision": precision}
+    with measuring([model]):
+        checked = examine([model], images, processes, check)
     with asking.agreed({**mode, "distortion": distortion}, record), measuring([model]):
         if exhaustive:
             found: Census | Sampling = Census(asking, distortion=distortion)
@@ -61,7 +66,7 @@ def evaluate(
         else:
             found = Sampling(asking, distortion=distortion)
             estimator = _sample(found, budget, precision)
-    estimator |= {"seed": seed, "batch_size": asking.batch}
+    estimator |= {"seed": seed, "batch_size": asking.batch, "check": checked}
     total = found.total()
     on_average, exactly = total.means()
     parts = {"L_T": found.L_T(), "L_mid": found.later(), "L_0": found.first()}

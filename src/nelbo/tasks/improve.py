@@ -13,7 +13,7 @@ from nelbo.data import Images
 from nelbo.errors import BadInput
 from nelbo.gaussian.optimal_subchain import expected_prior_kl, optimal_jumps, optimal_subchains
 from nelbo.gaussian.optimal_variance import optimal, shrunk
-from nelbo.measure import Asking, Progress, measuring
+from nelbo.measure import Asking, Processes, Progress, examine, measuring
 from nelbo.measure.errors import Errors, gaussian_reverse, measured_errors
 from nelbo.model import Model, evenly_in, improved
 from nelbo.pretrained import keep_improved
@@ -49,18 +49,23 @@ def improve(
     per_dimension: bool = True,
     candidates: int = CANDIDATES,
     seed: int = 0,
+    check: bool = True,
     progress: Progress = lambda done, expected, text: None,
 ) -> Improvement:
     """The best sub-chain of so many steps, with the variances and V_1 that are best for it.
 
     images: training data, of which the seed draws 300. steps: None for the number whose bound is
     predicted to be least. per_dimension: a variance for each t and dimension, not for each t.
+    check: as for `evaluate`; the plan says where it was not made.
 
     Raises:
-        BadInput: no Gaussian chain, too few images or candidates, steps outside what was measured.
+        BadInput: no Gaussian chain, too few images or candidates, steps outside what was measured;
+            a network that fails, or that the check refuses.
         NonFinite: the network gave NaN or infinity; the message names t and the images.
     """
     images = _some(images, seed)
+    with measuring([model]):
+        examine([model], images, Processes(), check)
     errors, asking = _measure(model, images, candidates, seed, progress)
     kept, nats = _plan(model, images, errors, steps)
     schedule = gaussian_reverse(model).q.schedule.subchain(kept)
@@ -76,6 +81,7 @@ def improve(
         "weights": model.weights,
         "images": len(images),
         "data": images.name,
+        **({} if check else {"check": "none"}),
     }
     return Improvement(
         improved(model, plan, variance.table),

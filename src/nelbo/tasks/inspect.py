@@ -14,6 +14,7 @@ from nelbo.bound.terms import prior_term
 from nelbo.errors import printable
 from nelbo.model import Model
 from nelbo.model.settings import Setting, as_facts
+from nelbo.networks.mode import without_gradients
 from nelbo.types import Grid
 
 __all__ = ["Inspection", "inspect"]
@@ -120,7 +121,7 @@ def _largest_L_T(model: Model) -> float | None:
     gaussian = model.facts.get("family") == "gaussian"
     # that of a Gaussian chain grows with |x_0|, so one of the ends of the grid has it
     levels = (0, model.grid.n - 1) if gaussian else range(model.grid.n)
-    with torch.inference_mode():
+    with without_gradients():
         terms = [
             float(prior_term(model.chain, model.x_0(torch.full((1, *model.shape), level))))
             for level in levels
@@ -142,7 +143,7 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
         yield "half of the network's channels, for a learned variance, are dropped"
     if facts.get("lacks_ema"):
         yield "there is no moving average (EMA): these are the raw weights of training"
-    if "weights_digest" in facts.get("network", {}):
+    if facts.get("network", {}).get("weights_digest", "").startswith("none"):
         yield "the network is a plain callable: its weights are in no digest"
     guessed = [name for name in ("levels", "range", "V_1") if _is_default(settings.get(name))]
     if guessed:

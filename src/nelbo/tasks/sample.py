@@ -12,8 +12,9 @@ from torch import Tensor
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import Block, KeyedNoise, Noise
 from nelbo.errors import BadInput, NonFinite
+from nelbo.measure import Processes, examine, measuring
 from nelbo.model import Model
-from nelbo.networks.mode import evaluating
+from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report import picture_grid
 from nelbo.types import Batch
 
@@ -29,18 +30,23 @@ def sample(
     *,
     seed: int = 0,
     label: int | None = None,
+    check: bool = True,
     progress: Progress = lambda done, expected, text: None,
 ) -> Int64[Tensor, "N C H W"]:
     """`count` draws from p_theta(x_0), as levels; T network evaluations each.
 
     Image i depends on (seed, i) alone, not on how many are drawn with it (up to the network's
     own arithmetic in other batch shapes). A model of p(x | class) draws the class `label`, or
-    without one each class in turn: image i is of class i modulo their number.
+    without one each class in turn: image i is of class i modulo their number. check: as for
+    `evaluate`; a sample is of p_theta only where no other is in it.
 
     Raises:
-        BadInput: count < 1; a label of a model without classes, or one that it has not.
+        BadInput: count < 1; a label of a model without classes, or one that it has not; a network
+            that fails, or that the check refuses.
         NonFinite: the network gave NaN or infinity; the message names t and the samples.
     """
+    with measuring([model]):
+        examine([model], None, Processes(), check)
     last = torch.empty(0)
     for t, x_t in ancestral(model, count, seed=seed, label=label):
         progress(model.T - t, model.T, "")
@@ -61,14 +67,14 @@ def ancestral(
         raise BadInput(f"the number of samples must be at least 1; got {count}")
     p = model.chain.p.given(*_condition(model, count, label))
     noise = KeyedNoise.of(seed, torch.arange(count))
-    like = torch.empty(count, *model.shape, device=model.device)
+    like = torch.empty(count, *model.shape, dtype=torch.float32, device=model.device)
     x = p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
     yield model.T, x
     step, length = model.step(p, x), Block.length(x.numel())
     for last in range(model.T, 0, -length):
         times = range(last, max(last - length, 0), -1)
         states = []
-        with evaluating(model.network), torch.inference_mode():
+        with evaluating(model.network), without_gradients(model.device):
             for t, at_t in zip(times, _noises(noise, times), strict=True):
                 x = step(x, t, at_t) if t > 1 else p.decoder(x).sample(at_t)
                 states.append(x)

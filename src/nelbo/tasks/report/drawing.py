@@ -12,7 +12,7 @@ from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Images
 from nelbo.model import Model
 from nelbo.model.model import evenly, evenly_in
-from nelbo.networks.mode import evaluating
+from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report import Picture, picture_sheet
 from nelbo.report.evaluation_plots import plots_of
 from nelbo.report.result import Result
@@ -60,7 +60,7 @@ def reconstructions(model: Model, images: Images, result: Result, seed: int) -> 
     x_0, noise = model.x_0(some.levels), KeyedNoise.of(seed, some.ids)
     p = model.chain.p.given(*model.condition(some.labels, some.name))
     found = []
-    with evaluating(model.network), torch.inference_mode():
+    with evaluating(model.network), without_gradients(model.device):
         for t in reversed(_times(model)):
             time = constant_time(t, x_0)
             x_t = model.chain.q.marginal(x_0, time).sample(noise.at(time))
