@@ -28,6 +28,7 @@ import diffusers.pipelines.ddpm  # noqa: F401
 import pytest
 import torch  # noqa: F401
 
+from mutants_cancel import CANCEL
 from mutants_categorical import CATEGORICAL
 from mutants_classes import CLASSES
 from mutants_company import COMPANY
@@ -553,6 +554,7 @@ MUTANTS = [
             *FOLDERS,
             *MEASURING,
             *MODELS,
+            *CANCEL,
             *CATEGORICAL,
             *COMPANY,
             *DENSITY,

@@ -250,8 +250,8 @@ MEASURING = [
     (
         "the affine denoiser's gain on eps",
         "gaussian/controls.py",
-        "u - gain * root * eps",
-        "u - gain * root.square() * eps",
+        "left * u - variance * left * root * eps",
+        "left * u - variance * left * root.square() * eps",
         (f"{CONTROLS}the_affine_control_is_the_error_of_the_best_affine_denoiser",),
     ),
     (

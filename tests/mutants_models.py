@@ -98,8 +98,8 @@ MODELS = [
     (
         "q's variance is the model's (H10)",
         "gaussian/forward.py",
-        "self.schedule.posterior_variance",
-        "self.schedule.beta",
+        "log_var = at(self.schedule.posterior_variance,",
+        "log_var = at(self.schedule.beta,",
         (f"{WRAP}the_bound_of_a_linear_network_is_its_closed_form[eps-eps-large]",),
     ),
     (
@@ -271,8 +271,8 @@ MODELS = [
     (
         "the hybrid loss without the clip",
         "gaussian/objective.py",
-        "mean = p.clipped(p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule))",
-        "mean = p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule)",
+        "mean = p.clipped(p.parametrization.x_0(output, x_t, t, q.schedule))",
+        "mean = p.parametrization.x_0(output, x_t, t, q.schedule)",
         (f"{HYBRID}the_value_is_l_simple_plus_weight_times_t_times_the_term",),
     ),
     # Recipes of real images.

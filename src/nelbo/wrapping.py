@@ -16,7 +16,7 @@ from nelbo.gaussian.learned import learned
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
 from nelbo.gaussian.schedule import SCHEDULES, Schedule, from_betas
-from nelbo.gaussian.variance import Variance, large, learned_range, small
+from nelbo.gaussian.variance import Variance, default_V_1, large, learned_range, small
 from nelbo.model import Model, gaussian_model
 from nelbo.model.settings import Setting, as_facts, chosen
 from nelbo.networks.adapter import Adapter
@@ -69,8 +69,9 @@ def wrap(
         and `levels`, the number of levels that a pixel has.
     range: the real numbers that level 0 and the last level stand for; default (-1, 1).
     clip: whether x0-hat is clipped to the range, or another range; default not. Not with levels.
-    V_1: the decoder's variance, where small, large or learned-range leave it open: a number, beta_1
-        or beta_tilde_2; default beta_tilde_2.
+    V_1: the decoder's variance, where small, large or learned-range leave it open: a number,
+        beta_1, beta_tilde_2, the default of schedules of betas, or inverse_snr_1, the default where
+        log SNR is given.
     decoder: discretized-gaussian, the default, levels, or density: then the data are real numbers,
         points (N, *dims) of any shape, without levels and range, and the bound is in nats/dim.
     steps: the t, 1..T, that the network knows, where those are not all: a network trained on
@@ -99,10 +100,10 @@ def wrap(
         shape, support, kind = _grid(data, shape, levels, range)
     own = isinstance(variance, str) and variance != "learned" and ending != "levels"
     _no_vain_choice(predicts, clip, None if own else V_1)
-    rule: float | str = "beta_tilde_2"
+    whole = _schedule(schedule)
+    rule: float | str = default_V_1(whole)
     first, V_1_source = chosen(V_1, rule)
     clip, clip_source = chosen(clip, False)
-    whole = _schedule(schedule)
     told = time_input if isinstance(time_input, str) else _name(time_input)
     settings = {
         "schedule": Setting(whole.name, "option"),

@@ -73,6 +73,8 @@ def test_the_dtype_is_the_networks_alone(nelbo, zero_run, tmp_path):
         assert nelbo(*arguments, "--per-image", table, "--json", result)[0] == 0
         tree = json.loads(result.read_text())
         assert tree["environment"].pop("dtype") == dtype
+        assert ("x_t_rounded" in tree["model"]) == (dtype == "bfloat16")
+        tree["model"].pop("x_t_rounded", None)
         del tree["model"]["sha256"], tree["seconds"], tree["command"]
         found.append((tree, table.read_bytes()))
     assert found[0] == found[1]

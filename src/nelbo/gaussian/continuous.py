@@ -7,7 +7,6 @@ between may be chosen to make an estimate vary least. Kingma, Salimans, Poole, H
 "Variational Diffusion Models".
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
@@ -224,6 +223,10 @@ class LikelihoodDecoded(nn.Module, ReverseProcess[Gaussian]):
         """What the network expects of x_0."""
         return self.reverse.given(*self.condition).x_0_hat(x_t, t)
 
+    def precise_decoder(self, x_1: Batch) -> LevelMasses:
+        """p(x_0 | x_1) in float64."""
+        return self.decoder(x_1.double())
+
     def decoder(self, x_1: Batch) -> LevelMasses:
         schedule, t = self.reverse.q.schedule, constant_time(1, x_1)
         alpha_bar = at(schedule.alpha_bar, t, x_1)
@@ -261,14 +264,18 @@ class ContinuousGaussian(nn.Module, Conditional):
         level = _beside(log_snr, x_0)
         return Gaussian(torch.sigmoid(level).sqrt() * x_0, nn.functional.logsigmoid(-level))
 
-    def predict(self, x_u: Batch, log_snr: Points) -> Prediction:
+    def predict(self, x_u: Batch, log_snr: Points, dtype: torch.dtype | None = None) -> Prediction:
         """x0-hat and, if asked, log p(level | x_u) at (x_u, lambda(u)): one call of the network.
+
+        dtype: what x0-hat is formed in, where not in that of x_u, which the network gets.
 
         Raises:
             BadInput: the network's channels are not what the parametrisation needs, or its shape
                 is not that of x_u.
         """
-        output, level = self._output(x_u, log_snr), _beside(log_snr, x_u)
+        output, x_u = self._output(x_u, log_snr), x_u.to(dtype or x_u.dtype)
+        output = output if isinstance(self.parametrization, Levels) else output.to(x_u.dtype)
+        level = _beside(log_snr, x_u)
         alpha_bar, one_minus_alpha_bar = torch.sigmoid(level), torch.sigmoid(-level)
         given = (output, x_u, alpha_bar, one_minus_alpha_bar)
         x_0 = self.parametrization.x_0_given(*given)
@@ -314,19 +321,26 @@ class ContinuousGaussian(nn.Module, Conditional):
         """
         return self._diffusion(x_0, self.log_snr.at(u), noise.at(constant_time(2, x_0)))
 
-    def transition_term(self, x_0: Batch, t: Time, noise: Noise, T: int) -> Nats:
+    def transition_term(
+        self, x_0: Batch, t: Time, noise: Noise, T: int, state: torch.dtype | None = None
+    ) -> Nats:
         """What L_{t-1} of `chain(T)` becomes when its step is cut into ever more, t >= 2.
 
         The diffusion term at u uniform on the span of the step, over T - 1, with the step's own
-        noise. The means of t = 2..T add up to L_inf.
+        noise. The means of t = 2..T add up to L_inf. state: what x_u is rounded to for the
+        network, where that is less than x_0's dtype, in which all else is formed.
         """
         place = noise.at(constant_time(0, x_0)).uniform(torch.empty(len(x_0), 1))[:, 0]
-        return self._diffusion(x_0, self.log_snr.at((t - 2 + place) / (T - 1)), noise) / (T - 1)
+        curve = self.log_snr.at((t - 2 + place) / (T - 1))
+        return self._diffusion(x_0, curve, noise, state) / (T - 1)
 
-    def _diffusion(self, x_0: Batch, curve: Curve, noise: Noise) -> Nats:
+    def _diffusion(
+        self, x_0: Batch, curve: Curve, noise: Noise, state: torch.dtype | None = None
+    ) -> Nats:
         log_snr = curve.log_snr
         x_u = self.marginal(x_0, log_snr).sample(noise)
-        error = (x_0 - self.predict(x_u, log_snr).x_0).square().flatten(1).sum(1).double()
+        x_0_hat = self.predict(x_u.to(state or x_u.dtype), log_snr, x_u.dtype).x_0
+        error = (x_0 - x_0_hat).square().flatten(1).sum(1).double()
         return (-0.5 * curve.derivative * log_snr.exp()).to(error.device) * error
 
     def reconstruction_term(self, x_0: Batch, noise: Noise) -> Nats:
@@ -368,7 +382,7 @@ class ContinuousGaussian(nn.Module, Conditional):
             self.network,
             GaussianForward(schedule),
             parametrization=self.parametrization,
-            variance=small(schedule, math.exp(-float(schedule.log_snr[1]))),
+            variance=small(schedule, "inverse_snr_1"),
             decoder=emission if isinstance(emission, Decoder) else Density(),
             time_input=TIME_INPUTS["log-snr"],
             clip=self.clip,

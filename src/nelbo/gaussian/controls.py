@@ -72,21 +72,23 @@ class AffineControl(Control):
         return cls(schedule, x_0.mean(0), axes, variance.clamp(min=0))
 
     def value(self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"]) -> Nats:
-        x = x_0.flatten(1)
+        # In float64 where numbers of nearly the same size are subtracted: x_t and x_0 at high SNR,
+        # and where the data do not vary.
+        x, z = x_0.flatten(1).double(), scaled(self.schedule, x_t.double(), t)
         root = at(self.schedule.log_snr, t, x).mul(0.5).exp()
         axes, variance = self.axes.to(x), self.variance.to(x)
-        u, eps = (x - self.mean.to(x)) @ axes, (scaled(self.schedule, x_t, t) - root * x) @ axes
-        gain = variance / (1 + variance * root.square())  # g / SNR, which SNR = 0 does not hurt
-        error = (1 - gain * root.square()) * u - gain * root * eps
+        u, eps = (x - self.mean.to(x)) @ axes, (z - root * x).to(x_t.dtype) @ axes.to(x_t.dtype)
+        left = 1 / (1 + variance * root.square())  # 1 - g; SNR = 0 does not hurt g / sqrt(SNR)
+        error = left * u - variance * left * root * eps
         return at(weight(self.schedule), t, x)[:, 0] * error.square().sum(1)
 
     def totals(
         self, x_0: Batch, group: Int64[Tensor, " transitions"], groups: int
     ) -> Float64[Tensor, "2 N groups"]:
         snr, share = self.schedule.log_snr[2:, None].exp(), weight(self.schedule)[2:, None]
-        gain = self.variance / (1 + self.variance * snr)
-        sure = summed(share * (1 - gain * snr).square(), group, groups)
-        random = summed(share * gain.square() * snr, group, groups).sum(1)
+        left = 1 / (1 + self.variance * snr)
+        sure = summed(share * left.square(), group, groups)
+        random = summed(share * (self.variance * left).square() * snr, group, groups).sum(1)
         u = (x_0.flatten(1).double().cpu() - self.mean) @ self.axes
         return (u.square() @ sure.T + random).expand(2, -1, -1)
 
@@ -106,7 +108,7 @@ class LatticeControl(Control):
     name: str = "lattice denoiser"
 
     def value(self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"]) -> Nats:
-        x, z = x_0.flatten(1), scaled(self.schedule, x_t, t)
+        x, z = x_0.flatten(1).to(x_t.dtype), scaled(self.schedule, x_t, t)
         root = at(self.schedule.log_snr, t, x).mul(0.5).exp()
         share = at(weight(self.schedule), t, x)[:, 0]
         return share * torch.cat([self._error(*part) for part in self._parts(x, z, root, image)])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -52,7 +53,12 @@ class GaussianForward(ForwardProcess[Gaussian]):
         x_0_part = at(self.schedule.posterior_x_0, t, x_0) * x_0
         return x_0_part + at(self.schedule.posterior_x_t, t, x_t) * x_t
 
-    def squared_error(self, q: Gaussian, p: Gaussian, t: Time) -> Nats:
-        """|x_0 - x0-hat|^2 where q is the posterior at x_0 and p has its mean at x0-hat; t >= 2."""
-        difference = (q.mean - p.mean) / at(self.schedule.posterior_x_0, t, q.mean)
-        return difference.square().flatten(1).sum(1)
+    def kl_of_error(self, error: Batch, log_var: Float[Tensor, "..."], t: Time) -> Nats:
+        """KL(q(x_{t-1} | x_t, x_0) || N(posterior mean at x0-hat, exp(log_var))), t >= 2.
+
+        error is x_0 - x0-hat. The same as the KL of the two Gaussians, without the difference of
+        their means, in which the error is lost where it is small beside x_0.
+        """
+        log_posterior = at(self.schedule.posterior_variance, t, error).log()
+        shift = at(self.schedule.posterior_x_0, t, error) * error
+        return Gaussian(shift, log_posterior).kl(Gaussian(torch.zeros_like(shift), log_var))

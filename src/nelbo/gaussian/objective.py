@@ -47,10 +47,10 @@ class OneTime:
         schedule, dims = p.q.schedule, x_0[0].numel()
         alpha_bar = at(schedule.alpha_bar, t, x_0)
         one_minus_alpha_bar = at(schedule.one_minus_alpha_bar, t, x_0)
-        x_t = alpha_bar.sqrt() * x_0 + one_minus_alpha_bar.sqrt() * noise.at(t).normal(x_0)
+        eps = noise.at(t).normal(x_0)
+        x_t = alpha_bar.sqrt() * x_0 + one_minus_alpha_bar.sqrt() * eps
         output, variance = p.output(x_t, t)
-        mean = p.parametrization.x_0_given(output, x_t, alpha_bar, one_minus_alpha_bar)
-        error = (x_0 - p.clipped(mean)).flatten(1).square().sum(1)
+        error = p.error(x_0, eps, output, t).flatten(1).square().sum(1)
         terms = at(self.weight, t, error) * error + dims * at(self.rest, t, error)
         first = t == 1
         if first.any():
@@ -110,6 +110,7 @@ class _Answer:
     """The network's output at x_t ~ q(x_t | x_0), and its squared error."""
 
     x_t: Batch
+    eps: Batch
     output: Output
     variance: Output
     error: Nats
@@ -124,22 +125,22 @@ def _ask(p: GaussianReverse, x_0: Batch, t: Time, noise: Noise) -> _Answer:
     x_t = a * x_0 + s * eps
     output, variance = p.output(x_t, t)
     error = (parametrization.target(x_0, eps, a, s) - output).square().flatten(1).sum(1)
-    return _Answer(x_t, output, variance, error)
+    return _Answer(x_t, eps, output, variance, error)
 
 
 def _term_with_frozen_mean(p: GaussianReverse, x_0: Batch, t: Time, answer: _Answer) -> Nats:
     """The term of t, a function of the variance's output alone for the gradient."""
     x_t, q = answer.x_t, p.q
-    mean = p.clipped(p.parametrization.x_0(answer.output.detach(), x_t, t, q.schedule))
+    output = answer.output.detach()
+    mean = p.clipped(p.parametrization.x_0(output, x_t, t, q.schedule))
+    error = p.error(x_0, answer.eps, output, t)
     log_var = p.variance.log_var(answer.variance, t, x_t)
 
     def L_0(rows: Int64[Tensor, " R"]) -> Nats:
         return -p.emission(Prediction(mean[rows], log_var[rows])).log_prob(x_0[rows])
 
     def L_mid(rows: Int64[Tensor, " R"]) -> Nats:
-        x, time = x_t[rows], t[rows]
-        model = Gaussian(q.posterior_mean(x, mean[rows], time), log_var[rows])
-        return q.posterior(x, x_0[rows], time).kl(model)
+        return q.kl_of_error(error[rows], log_var[rows], t[rows])
 
     start, later = (t == 1).nonzero()[:, 0], (t > 1).nonzero()[:, 0]
     parts = [term(rows) for term, rows in ((L_0, start), (L_mid, later)) if len(rows)]

@@ -89,6 +89,15 @@ class Linear(Parametrization):
     ) -> Batch:
         return self.estimate(x_t, output, alpha_bar.sqrt(), one_minus_alpha_bar.sqrt())
 
+    def error(self, x_0: Batch, eps: Batch, output: Output, a: Tensor, s: Tensor) -> Batch:
+        """x_0 - x0-hat = r (target - output), r = d x0-hat / d output, at x_t = a x_0 + s eps.
+
+        So formed it keeps its digits where it is small beside x_0.
+        """
+        r = self.estimate(torch.zeros_like(a), torch.ones_like(a), a, s)
+        error: Batch = r * (self.target(x_0, eps, a, s) - output)
+        return error
+
 
 Number = Tensor | float
 
@@ -169,6 +178,10 @@ class Levels(Parametrization):
         one_minus_alpha_bar: Float[Tensor, "..."],
     ) -> Batch:
         logits = self._logits(output, x_t, alpha_bar, one_minus_alpha_bar)
+        if logits.dtype != x_t.dtype:  # from the level nearest to x_t, as far as others are likely
+            near, _ = self._nearest(x_t, alpha_bar, one_minus_alpha_bar)
+            beside = (torch.softmax(logits, dim=2) * self._apart(near, logits.dtype)).sum(2)
+            return self.grid.values(near, x_t.dtype) + self.grid.spacing * beside
         posterior = torch.softmax(logits, dim=2).reshape(*logits.shape[:3], -1)
         return (self._values(logits).flatten() @ posterior).reshape(x_t.shape)
 
@@ -179,12 +192,48 @@ class Levels(Parametrization):
         alpha_bar: Float[Tensor, "..."],
         one_minus_alpha_bar: Float[Tensor, "..."],
     ) -> Float[Tensor, "B C n *inner"]:
-        """Those of the posterior, in two passes over all levels: of 256 each pass counts."""
+        """Those of the posterior, in two passes over all levels: of 256 each pass counts.
+
+        In the output's dtype, in three passes where that is less than x_t's: see `_distance`.
+        """
         prior = output.reshape(len(x_t), x_t.shape[1], self.grid.n, *x_t.shape[2:])
+        if prior.dtype != x_t.dtype:
+            distance = self._distance(x_t, alpha_bar, one_minus_alpha_bar, prior.dtype)
+            return torch.addcmul(prior, distance, distance, value=-0.5)
         deviation = one_minus_alpha_bar.sqrt()
         place = (alpha_bar.sqrt() / deviation).unsqueeze(2) * self._values(prior)
         distance = (x_t / deviation).unsqueeze(2) - place
         return torch.addcmul(prior, distance, distance, value=-0.5)
+
+    def _distance(
+        self,
+        x_t: Batch,
+        alpha_bar: Float[Tensor, "..."],
+        one_minus_alpha_bar: Float[Tensor, "..."],
+        dtype: torch.dtype,
+    ) -> Float[Tensor, "B C n *inner"]:
+        """(x_t - sqrt(alpha_bar) v_k) / sqrt(1 - alpha_bar), counted from the level nearest to x_t.
+
+        What is left of x_t beside that level is small and exact, and the other levels are whole
+        spacings from it: float32 holds both to its last digit at any SNR.
+        """
+        near, left = self._nearest(x_t, alpha_bar, one_minus_alpha_bar)
+        spacing = (self.grid.spacing * (alpha_bar / one_minus_alpha_bar).sqrt()).to(dtype)
+        apart = self._apart(near, dtype)
+        return torch.addcmul(left.to(dtype).unsqueeze(2), apart, spacing.unsqueeze(2), value=-1)
+
+    def _nearest(
+        self, x_t: Batch, alpha_bar: Tensor, one_minus_alpha_bar: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The level nearest to x_t, and how many deviations x_t is from it."""
+        near = self.grid.levels(x_t / alpha_bar.sqrt())
+        centre = alpha_bar.sqrt() * self.grid.values(near, x_t.dtype)
+        return near, (x_t - centre) / one_minus_alpha_bar.sqrt()
+
+    def _apart(self, near: Tensor, dtype: torch.dtype) -> Float[Tensor, "B C n *inner"]:
+        """How many levels each is above the given one."""
+        number = torch.arange(self.grid.n, device=near.device, dtype=dtype)
+        return number.reshape(-1, *(1,) * (near.ndim - 2)) - near.to(dtype).unsqueeze(2)
 
     def _values(self, like: Tensor) -> Tensor:
         levels = torch.arange(self.grid.n, device=like.device)

@@ -15,7 +15,7 @@ from nelbo.gaussian.decoder import Decoder, LevelPosterior, Prediction
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
 from nelbo.gaussian.parametrization import Levels, Linear, Output, Parametrization
-from nelbo.gaussian.schedule import Schedule
+from nelbo.gaussian.schedule import Schedule, at
 from nelbo.gaussian.variance import Variance
 from nelbo.types import Batch, Time
 
@@ -100,6 +100,20 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         """What the network expects of x_0."""
         return self.predict(x_t, t).x_0
 
+    def precise_decoder(self, x_1: Batch) -> Distribution:
+        """p_theta(x_0 | x_1) in float64, x_1 in whatever the network gets."""
+        return self.emission(self.predict_precisely(x_1, constant_time(1, x_1)))
+
+    def predict_precisely(self, x_t: Batch, t: Time) -> Prediction:
+        """x0-hat and log V_t in float64, from the network's output at x_t in x_t's dtype.
+
+        Chances of levels are in the output's dtype: there are n times as many.
+        """
+        output, variance = self.output(x_t, t)
+        if not isinstance(self.parametrization, Levels):
+            output = output.double()
+        return self.read(output, variance.double(), x_t.double(), t)
+
     def output(self, x_t: Batch, t: Time) -> tuple[Output, Output]:
         """The network's output at (x_t, t), in x_t's dtype: (the prediction's, the variance's).
 
@@ -155,6 +169,21 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
             return Prediction(x_0, log_var)
         log_levels = partial(self.parametrization.log_posterior, output, x_t, t, schedule)
         return Prediction(x_0, log_var, log_levels)
+
+    def error(self, x_0: Batch, eps: Batch, output: Output, t: Time) -> Batch:
+        """x_0 - x0-hat at x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps.
+
+        From what the output should have been, in x_0's dtype, where the output is linear in x_0
+        and eps: the difference of x_0 and x0-hat has few digits at high SNR.
+        """
+        schedule = self.q.schedule
+        a = at(schedule.alpha_bar, t, x_0).sqrt()
+        s = at(schedule.one_minus_alpha_bar, t, x_0).sqrt()
+        if not isinstance(self.parametrization, Linear):
+            x_t = a * x_0 + s * eps
+            return x_0 - self.clipped(self.parametrization.x_0(output, x_t, t, schedule))
+        error = self.parametrization.error(x_0, eps, output, a, s)
+        return error if self.clip is None else error.clamp(x_0 - self.clip[1], x_0 - self.clip[0])
 
     def clipped(self, x_0: Batch) -> Batch:
         """x0-hat within the model's clip; a mean of levels is within their range as it is."""

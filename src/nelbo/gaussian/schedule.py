@@ -52,7 +52,8 @@ class Schedule:
 
     `log_alpha` holds log(1 - beta_t) for t = 1..T; `kept` holds, for a sub-chain, the step of
     the original chain that each step is, which is what its network is told (else 1..T), and
-    `whole_T` the number of steps of the original chain.
+    `whole_T` the number of steps of the original chain. `by_log_snr` says that log SNR was given
+    and not betas: then x_1 is as noisy however many steps there are.
     Source: Ho et al. 2020, section 2, eqs. 4 and 7.
 
     Raises:
@@ -64,6 +65,7 @@ class Schedule:
     log_alpha: Float64[Tensor, " T"]
     kept: Int64[Tensor, " T"] = field(default=None)  # type: ignore[assignment]
     whole_T: int = 0
+    by_log_snr: bool = False
 
     def __post_init__(self) -> None:
         if len(self.log_alpha) == 0:
@@ -166,7 +168,8 @@ class Schedule:
         spans = zip([0, *steps[:-1]], steps, strict=True)
         log_alpha = [math.fsum(self.log_alpha[s:t].tolist()) for s, t in spans]
         table = torch.tensor(log_alpha, dtype=torch.float64)
-        return Schedule(self.name, table, self.kept[torch.tensor(steps) - 1], self.whole_T)
+        kept = self.kept[torch.tensor(steps) - 1]
+        return Schedule(self.name, table, kept, self.whole_T, self.by_log_snr)
 
 
 def _running_sum(terms: list[float]) -> list[float]:
@@ -259,7 +262,8 @@ def log_snr_linear(T: int = 1000, first: float = 9.2, last: float = -9.0) -> Sch
             f"log SNR must fall from first to last within -300..300; got {first} and {last}"
         )
     gaps = [(first - last) / max(T - 1, 1)] * (T - 1)
-    return Schedule("log-snr-linear", _log_alpha(_spread(first, last, T), gaps))
+    log_alpha = _log_alpha(_spread(first, last, T), gaps)
+    return Schedule("log-snr-linear", log_alpha, by_log_snr=True)
 
 
 def from_log_snr(values: Sequence[float], name: str = "log-snr") -> Schedule:
@@ -275,7 +279,7 @@ def from_log_snr(values: Sequence[float], name: str = "log-snr") -> Schedule:
                 f"log SNR must fall within -300..300; got log_snr[{t}] = {value} in {name}"
             )
     gaps = [before - after for before, after in itertools.pairwise(values)]
-    return Schedule(name, _log_alpha(values, gaps))
+    return Schedule(name, _log_alpha(values, gaps), by_log_snr=True)
 
 
 def _log_alpha(log_snr: Sequence[float], gaps: Sequence[float]) -> Float64[Tensor, " T"]:

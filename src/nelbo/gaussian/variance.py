@@ -4,6 +4,7 @@ V_1 belongs to the decoder p_theta(x_0 | x_1). Beta-tilde is 0 there, so V_1 is 
 choice: the code bases of the field differ in it, and so do their numbers.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TypeGuard, final
@@ -22,17 +23,30 @@ __all__ = [
     "Tabulated",
     "Variance",
     "by_t",
+    "default_V_1",
     "first_variance",
     "large",
     "learned_range",
     "small",
 ]
 
-V_1_RULES = ("beta_1", "beta_tilde_2")
+V_1_RULES = ("beta_1", "beta_tilde_2", "inverse_snr_1")
+
+
+def default_V_1(schedule: Schedule) -> str:
+    """inverse_snr_1 where log SNR was given, beta_tilde_2 (Ho et al. 2020) where betas were.
+
+    Beta-tilde_2 goes to 0 as steps are put between the same two ends of log SNR, while what
+    x_1 leaves open of x_0 stays what it is.
+    """
+    return "inverse_snr_1" if schedule.by_log_snr else "beta_tilde_2"
 
 
 def first_variance(schedule: Schedule, V_1: float | str) -> float:
-    """V_1 as a number: itself, beta_1, or "beta_tilde_2", the posterior variance at t = 2 (Ho).
+    """V_1 as a number: itself or by a rule.
+
+    beta_1; beta_tilde_2, the posterior variance at t = 2 (Ho); inverse_snr_1, (1 - alpha_bar_1) /
+    alpha_bar_1, the variance of x_0 as x_1 / sqrt(alpha_bar_1) measures it.
 
     Raises:
         BadInput: not positive, an unknown rule, or beta_tilde_2 of a chain with T = 1.
@@ -42,8 +56,10 @@ def first_variance(schedule: Schedule, V_1: float | str) -> float:
             raise BadInput(f"V_1 is a number or one of {', '.join(V_1_RULES)}; got {V_1!r}")
         if V_1 == "beta_1":
             return float(schedule.beta[1])
+        if V_1 == "inverse_snr_1":
+            return math.exp(-float(schedule.log_snr[1]))
         if schedule.T == 1:
-            raise BadInput("V_1 = beta_tilde_2 needs T >= 2; use beta_1 or a number")
+            raise BadInput("V_1 = beta_tilde_2 needs T >= 2; use beta_1, inverse_snr_1 or a number")
         return float(schedule.posterior_variance[2])
     if not V_1 > 0:
         raise BadInput(f"V_1 must be positive; got {V_1}")

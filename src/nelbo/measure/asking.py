@@ -1,5 +1,6 @@
 """Rows become batches, batches go to processes, and what the networks say comes back in order."""
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from nelbo.model import Model
 from nelbo.networks.batches import in_batches
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report import Unit
+from nelbo.types import Batch
 
 __all__ = ["Asking", "Progress", "measuring"]
 
@@ -65,6 +67,7 @@ class Asking:
     expected: int | None = None
     text: str = ""
     record: Record | None = field(default=None, init=False)
+    misfits: list[Tensor] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
@@ -120,19 +123,34 @@ class Asking:
         def compute(image: Int64[Tensor, " B"]) -> list[Tensor]:
             noise = self.key.rows(image).draw(torch.full_like(image, draw))
             values, contexts = [], []
+            misfits: list[Tensor] = []
             t = torch.ones_like(image)
             for model, whole, context in zip(self.models, self.chains, wanted, strict=True):
-                x_0, chain = model.x_0(self.images.values[image]), whole.rows(image)
-                x_1 = chain.q.marginal(x_0, t).sample(noise.at(t))
-                decoder = chain.p.decoder(x_1)
+                x_0, chain = self._x_0(model, image), whole.rows(image)
+                x_1 = model.arithmetic.state(chain, x_0, t, noise.at(t))
+                decoder = model.arithmetic.decoder(chain, x_1)
                 values.append(-decoder.log_prob(x_0))
+                misfits += model.arithmetic.misfit(decoder, x_0)
                 if context and model.context is not None:
                     contexts.append(model.context(decoder, x_1).cpu())
-            return [self._finite(values, t, image), *contexts]
+            return [self._finite(values, t, image), _columns(misfits, len(image)), *contexts]
 
         found = self.ask(2 * draw, len(self.images), compute)
-        given = iter(found[1:])
+        self.misfits.append(found[1].mean(0).reshape(-1, 2))
+        given = iter(found[2:])
         return found[0], [next(given) if context else None for context in wanted]
+
+    def at_1(self, model: int = 0) -> dict[str, float] | None:
+        """The root mean square error of x0-hat at t = 1, and that in units of sqrt(V_1).
+
+        None where the model's decoder has no V_1. Over the images and draws of `first` so far.
+        """
+        squares = torch.stack(self.misfits)[:, model].mean(0) / self.models[model].dims
+        error, units = squares.sqrt().tolist()
+        return {"rms": error, "in_deviations": units} if math.isfinite(units) else None
+
+    def _x_0(self, model: Model, image: Int64[Tensor, " B"]) -> Batch:
+        return model.x_0(self.images.values[image], torch.float64)
 
     def _has_context(self, model: Model) -> bool:
         """Whether the model has something to keep of the images, and not too much."""
@@ -155,16 +173,16 @@ class Asking:
             noise = key.rows(image).draw(rows.draw[row]).at(t)
             values, predictors, errors = [], [], []
             for model, whole, own in zip(self.models, self.chains, controls, strict=True):
-                x_0, chain = model.x_0(self.images.values[image]), whole.rows(image)
+                x_0, chain = self._x_0(model, image), whole.rows(image)
                 if model.transition is not None:
                     values.append(model.transition(chain, x_0, t, noise))
                     continue
-                x_t = chain.q.marginal(x_0, t).sample(noise)
-                q, p = chain.q.posterior(x_t, x_0, t), chain.p.step(x_t, t)
-                values.append(q.kl(p))
+                x_t = model.arithmetic.state(chain, x_0, t, noise)
+                value, error = model.arithmetic.transition(chain, x_0, x_t, t)
+                values.append(value)
                 predictors += [control.value(x_0, x_t, t, image) for control in own]
-                if distortion and model.squared_error is not None:
-                    errors.append(model.squared_error(q, p, t))
+                if distortion and error is not None:
+                    errors.append(error)
             columns = [self._finite(values, t, image), _columns(predictors, len(row))]
             return [*columns, _columns(errors, len(row))] if distortion else columns
 

@@ -81,9 +81,9 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
 
     def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
         image, t = rows.image[row], rows.t[row]
-        x_0 = model.x_0(asking.images.values[image])
-        x_t = model.chain.q.marginal(x_0, t).sample(key.rows(image).at(t))
-        prediction = p.rows(image).predict(x_t, t)
+        x_0 = model.x_0(asking.images.values[image], torch.float64)
+        x_t = model.arithmetic.state(model.chain, x_0, t, key.rows(image).at(t))
+        prediction = p.rows(image).predict_precisely(x_t, t)
         difference = asking.finite((prediction.x_0 - x_0).flatten(1), t, image, "x0-hat")
         nats = difference.new_zeros(len(row))
         if isinstance(p.emission, LevelPosterior):

@@ -19,7 +19,9 @@ def prior_terms(asking: Asking) -> Float64[Tensor, "N models"]:
     """
     batches = []
     for values in torch.split(asking.images.values, asking.chunk):
-        parts = [prior_term(model.chain, model.x_0(values)) for model in asking.models]
+        parts = [
+            prior_term(model.chain, model.x_0(values, torch.float64)) for model in asking.models
+        ]
         batches.append(torch.stack([part.double().cpu() for part in parts], dim=1))
     prior = torch.cat(batches)
     bad = ~prior.isfinite().all(1)

@@ -16,7 +16,7 @@ from nelbo.gaussian.continuous import ContinuousGaussian, LearnedLogSNR
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import Discretized, LevelPosterior
 from nelbo.gaussian.distribution import Gaussian
-from nelbo.gaussian.forward import GaussianForward
+from nelbo.gaussian.precise import InFloat64, state_dtype
 from nelbo.gaussian.schedule import Schedule
 from nelbo.model.model import Model, no_controls
 from nelbo.types import Batch, Grid, Nats, Time
@@ -88,7 +88,7 @@ class _Family:
             log_snr=schedule.log_snr,
             context=partial(frozen_logits, schedule, grid) if few else None,
             controls=partial(controls, schedule, grid),
-            squared_error=GaussianForward(schedule).squared_error,
+            arithmetic=InFloat64(),
             x_0_hat=_x_0_hat,
             apart=_apart(self.trained),
             inner=self.trained.network,
@@ -110,7 +110,6 @@ class _Family:
             facts={**model.facts, "time": "continuous"},
             context=None,
             controls=no_controls,
-            squared_error=None,
             transition=partial(_in_the_limit, self.fixed, model.T),
             discretize=self.in_the_limit,
         )
@@ -146,7 +145,8 @@ def _apart(trained: ContinuousGaussian) -> tuple[tuple[nn.Parameter, ...], ...]:
 def _in_the_limit(
     model: ContinuousGaussian, T: int, chain: Chain[Gaussian], x_0: Batch, t: Time, noise: Noise
 ) -> Nats:
-    return model.given(*chain.p.condition).transition_term(x_0, t, noise, T)
+    given = model.given(*chain.p.condition)
+    return given.transition_term(x_0, t, noise, T, state_dtype(chain.p))
 
 
 def _no_steps(steps: Sequence[int]) -> Model:

@@ -16,6 +16,7 @@ from nelbo.gaussian.decoder import Decoder, Density, LevelPosterior
 from nelbo.gaussian.forward import GaussianForward
 from nelbo.gaussian.objective import OneTime
 from nelbo.gaussian.parametrization import Linear, Parametrization
+from nelbo.gaussian.precise import InFloat64
 from nelbo.gaussian.reverse import GaussianReverse, TimeInput
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Tabulated, Variance, by_t
@@ -96,7 +97,7 @@ def gaussian_model(
         spacing=spacing,
         context=_context(schedule, grid, decoder),
         controls=partial(controls, schedule, grid),
-        squared_error=q.squared_error,
+        arithmetic=InFloat64(),
         x_0_hat=GaussianReverse.x_0_hat,
         log_snr=schedule.log_snr,
         **_in_fewer_operations(p),

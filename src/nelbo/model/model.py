@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
+from nelbo.bound.arithmetic import Arithmetic, Plain
 from nelbo.bound.chain import Chain, ReverseProcess, constant_time
 from nelbo.bound.control import Control
 from nelbo.bound.estimators import low_discrepancy_times, one_time
@@ -69,7 +70,7 @@ class Model:
 
     For cheap evaluation: `controls(levels, context)` are control variates for these images, made
     with the help of `context(decoder, x_1)`, what the network says of the images at t = 1;
-    `squared_error(q, p, t)` is |x_0 - x0-hat|^2, read off the two conditionals of x_{t-1}.
+    `arithmetic` forms the terms from what the network says, with as many digits as they need.
 
     To look at: `x_0_hat(p, x_t, t)` is what the network expects of x_0, as the chain sees data, or
     of its level where the chain's states are levels.
@@ -103,7 +104,7 @@ class Model:
     log_snr: Float64[Tensor, " steps"] | None = None
     context: Callable[[Any, Batch], Tensor] | None = None
     controls: Callable[[Tensor, Tensor | None], list[Control]] = no_controls
-    squared_error: Callable[[Any, Any, Time], Nats] | None = None
+    arithmetic: Arithmetic = Plain()  # noqa: RUF009
     x_0_hat: Callable[[Any, Batch, Time], Batch] | None = None
     discretize: Callable[[int], "Model"] | None = None
     limit: Callable[[], "Model"] | None = None
@@ -158,6 +159,9 @@ class Model:
 
     def described(self) -> dict[str, Any]:
         """What a report says of it: every choice that changes the bound, as JSON."""
+        grid = self.support
+        reach = max(abs(grid.lo), abs(grid.hi)) if isinstance(grid, Grid) else 1.0
+        rounded = self.arithmetic.rounded(self.chain, self.dtype, reach)
         return {
             "name": self.name,
             "sha256": self.sha256(),
@@ -166,6 +170,7 @@ class Model:
             "steps": self.T,
             **({} if self.classes is None else {"likelihood": "p(x | class)"}),
             **self.facts,
+            **({"x_t_rounded": rounded} if rounded else {}),
         }
 
     def sha256(self) -> str:

@@ -111,7 +111,7 @@ class GaussianChoice(Part):
     schedule: ScheduleChoice
     parametrization: Literal["eps", "x_0", "v", "levels"]
     variance: Literal["small", "large", "learned-range"]
-    V_1: float | Literal["beta_1", "beta_tilde_2"]
+    V_1: float | Literal["beta_1", "beta_tilde_2", "inverse_snr_1"]
     decoder: Literal["discretized-gaussian", "levels"]
     clip: bool
 

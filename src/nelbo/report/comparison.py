@@ -7,7 +7,7 @@ from typing import Any, final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
-from nelbo.report.evaluation import likelihood_of, unchecked
+from nelbo.report.evaluation import likelihood_of, notes, unchecked
 from nelbo.report.unit import BITS, Unit
 
 __all__ = ["Comparison", "Side"]
@@ -112,6 +112,8 @@ class Comparison:
             + ("" if saved is None else f"; pairing saved {saved:.1%} of the variance"),
             *unchecked(self.estimator),
         ]
+        for name, side in (("A", self.a), ("B", self.b)):
+            lines += [f"  {name}: {note}" for note in notes(side.model, {})]
         return "\n".join(lines)
 
     def _side(self, side: Side) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def evaluate(
             found = Sampling(asking, distortion=distortion)
             estimator = _sample(found, budget, precision)
     estimator |= {"seed": seed, "batch_size": asking.batch, "check": checked}
+    if (error := asking.at_1()) is not None:
+        estimator["x_0_hat_at_1"] = error
     total = found.total()
     on_average, exactly = total.means()
     parts = {"L_T": found.L_T(), "L_mid": found.later(), "L_0": found.first()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
+from nelbo.report.evaluation import of_rounding, of_V_1
 from nelbo.report.result import Result
 
 __all__ = ["SMALL_L_T", "Check", "State", "checks"]
@@ -52,6 +53,7 @@ def checks(result: Result) -> list[Check]:
         _end(result),
         _finite(result),
         _arithmetic(result),
+        *_decoder(result),
         _controls(result),
         _coverage(result),
         _precision(result),
@@ -117,6 +119,8 @@ def _finite(result: Result) -> Check:
 
 
 def _arithmetic(result: Result) -> Check:
+    if (why := of_rounding(result.model)) is not None:
+        return Check("Arithmetic", State.warning, "x_t is rounded", f"{why[0].upper()}{why[1:]}.")
     dtype, tf32 = result.environment.get("dtype"), result.environment.get("tf32")
     if dtype is None:
         return Check("Arithmetic", State.unknown, "no dtype", "The result does not say.")
@@ -126,6 +130,16 @@ def _arithmetic(result: Result) -> Check:
     figure = f"{dtype}, TF32" if tf32 else str(dtype)
     why = "The network's own rounding is in the figure; compare with float32."
     return Check("Arithmetic", State.warning, figure, why)
+
+
+def _decoder(result: Result) -> list[Check]:
+    error = result.estimator.get("x_0_hat_at_1")
+    if error is None:  # no V_1
+        return []
+    figure = f"{float(error['in_deviations']):.2g} × sqrt(V_1)"
+    if (why := of_V_1(result.estimator)) is not None:
+        return [Check("V_1", State.warning, figure, f"{why}.")]
+    return [Check("V_1", State.passed, figure, "The error of x0-hat at t = 1 is not above it.")]
 
 
 def _controls(result: Result) -> Check:

@@ -1,0 +1,85 @@
+"""V_1 where nobody says it, and whether it is large enough for the network's error at t = 1."""
+
+import math
+
+import pytest
+import torch
+from truth import assert_close
+
+import nelbo
+from nelbo.data import Points
+from nelbo.gaussian.schedule import from_log_snr, linear, log_snr_linear
+from nelbo.report.page.checks import State, checks
+from nelbo.report.result import parse
+
+torch.set_num_threads(1)
+
+DEVIATION = 0.2  # of the data, which are normal: their entropy is -0.19 nats/dim
+
+
+def exact(x_t, log_snr):
+    """E[eps | x_t]."""
+    level = log_snr.to(x_t).reshape(-1, *(1,) * (x_t.ndim - 1))
+    alpha_bar, left = torch.sigmoid(level), torch.sigmoid(-level)
+    return left.sqrt() * x_t / (alpha_bar * DEVIATION**2 + left)
+
+
+def density(schedule, **choices):
+    return nelbo.wrap(exact, schedule=schedule, predicts="eps", variance="small",
+                      time_input="log-snr", shape=(2,), decoder="density", **choices)  # fmt: skip
+
+
+def points(count=100):
+    draws = torch.randn(count, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return Points("normal", None, DEVIATION * draws)
+
+
+@pytest.mark.parametrize("T", [1_000, 4_000])
+def test_an_exact_denoiser_along_a_log_snr_has_the_entropy_by_default(T):
+    """Kills: beta_tilde_2 there, which a fine grid takes to 0."""
+    data = points()
+    wanted = (data.values / DEVIATION).square().mean() / 2
+    wanted = float(wanted) + math.log(DEVIATION) + 0.5 * math.log(2 * math.pi)
+    schedule = from_log_snr(torch.linspace(9.2, -9, T).double().tolist())
+    result = nelbo.evaluate(density(schedule), data, budget=30 * len(data.values))
+    margin = 4 * result.unit.per_dim(result.monte_carlo.se, 2)
+    assert -margin < result.per_dim - wanted < 0.06 + margin
+
+
+def test_sub_chains_of_a_log_snr_have_the_1_over_snr_of_their_own_x_1():
+    """Kills: a sub-chain taken for a chain of betas, or with the V_1 of the whole chain."""
+    whole = density(log_snr_linear(1_000))
+    kept = density(log_snr_linear(1_000), steps=range(3, 1_001))
+    for model in (
+        whole,
+        whole.every(10),
+        whole.keeping([40, 500, 1_000]),
+        whole.keeping([7]),
+        kept,
+    ):
+        log_snr_1 = float(model.log_snr[1])
+        assert_close(model.described()["V_1"], math.exp(-log_snr_1), rel=1e-12)
+    assert whole.described()["sources"]["V_1"]["value"] == "inverse_snr_1"
+
+
+def test_schedules_of_betas_keep_beta_tilde_2():
+    """Kills: 1 / SNR_1 wherever nothing is said."""
+    schedule = linear(1_000)
+    for chosen in ("linear", schedule, schedule.beta[1:].tolist()):
+        V_1 = density(chosen).described()["V_1"]
+        assert_close(V_1, float(schedule.posterior_variance[2]), rel=1e-12)
+
+
+@pytest.mark.parametrize(("V_1", "said"), [("inverse_snr_1", False), (2e-5, True)])
+def test_an_error_above_sqrt_V_1_is_said(V_1, said):
+    """Kills: a mean square taken for its root; no word where L_0 is as large as it is."""
+    data, schedule = points(2_000), log_snr_linear(100)
+    result = nelbo.evaluate(density(schedule, V_1=V_1), data, budget=4 * len(data.values))
+    error = result.estimator["x_0_hat_at_1"]
+    known = DEVIATION**2 / (1 + DEVIATION**2 * math.exp(9.2))  # Var(x_0 | x_1)
+    assert_close(error["rms"], math.sqrt(known), rel=0.05)
+    scale = math.exp(-9.2) if V_1 == "inverse_snr_1" else V_1
+    assert_close(error["in_deviations"], math.sqrt(known / scale), rel=0.05)
+    assert ("V_1 is too small: x0-hat is off by 0.00" in str(result)) == said
+    states = {check.name: check.state for check in checks(parse(result.to_dict()))}
+    assert states["V_1"] is (State.warning if said else State.passed)
