@@ -36,6 +36,7 @@ from mutants_comparison import COMPARISON
 from mutants_data import DATA
 from mutants_density import DENSITY
 from mutants_doors import DOORS
+from mutants_estimator import ESTIMATOR
 from mutants_folders import FOLDERS
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
@@ -551,6 +552,7 @@ MUTANTS = [
     *(
         Mutant(*row)
         for row in (
+            *ESTIMATOR,
             *FOLDERS,
             *MEASURING,
             *MODELS,

@@ -56,16 +56,16 @@ MEASURING = [
     (
         "one offset for all strata of an image",
         "measure/sampling.py",
-        "(key.draw(torch.full_like(ids, stratum)) for stratum in range(strata))",
-        "(key for stratum in range(strata))",
+        "own = key.rows(place).draw(torch.full_like(place, stratum))",
+        "own = key.rows(place)",
         (f"{SAMPLING}every_stratum_of_an_image_has_an_offset_of_its_own",),
     ),
     # The survey.
     (
         "coefficients fitted to the rows they are used on",
         "bound/survey.py",
-        "b = fit.coefficients().flip(0)",
-        "b = fit.coefficients()",
+        "            b = fit.coefficients().flip(0)\n            fold",
+        "            b = fit.coefficients()\n            fold",
         (DRAWS, f"{SURVEY}an_image_is_estimated_with_coefficients_of_the_other_half"),
     ),
     (
@@ -85,32 +85,34 @@ MEASURING = [
     (
         "rows without their weights",
         "bound/survey.py",
-        "_by_image(phase, phase.rows.weight * left)",
-        "_by_image(phase, left)",
+        "            weighted = _by_image(phase, phase.rows.weight * _leftover(phase, b))\n"
+        "            spread",
+        "            weighted = _by_image(phase, _leftover(phase, b))\n            spread",
         (DRAWS,),
     ),
     (
         "halves that later phases do not swap",
         "bound/survey.py",
-        "(rows.image + number) % 2,",
-        "rows.image % 2,",
+        "(rows.image + number) % 2, LATER",
+        "rows.image % 2, LATER",
         (f"{SURVEY}a_second_phase_with_chances_that_were_found_is_unbiased_too",),
     ),
     (
         "one fit of all phases, those to come too",
         "bound/survey.py",
-        "            fit.update(phase)\n            b = fit",
+        "            fit.update(phase)\n"
+        "            b = fit.coefficients().flip(0)\n            fold",
         "            if not number:\n"
         "                for later in self.phases:\n"
         "                    fit.update(later)\n"
-        "            b = fit",
+        "            b = fit.coefficients().flip(0)\n            fold",
         (f"{SURVEY}what_a_later_phase_finds_changes_nothing_in_an_earlier_one",),
     ),
     (
         "the expected share is no predictor",
         "bound/survey.py",
-        "torch.cat([share, predictors], dim=1)",
-        "torch.cat([0 * share, predictors], dim=1)",
+        "torch.cat([self.layout.share[place][:, None], predictors], dim=1)",
+        "torch.cat([0 * self.layout.share[place][:, None], predictors], dim=1)",
         (f"{SURVEY}the_expected_share_is_a_predictor_with_known_totals",),
     ),
     (
@@ -165,36 +167,36 @@ MEASURING = [
     (
         "the doubt about the totals is no error",
         "bound/survey.py",
-        "return mean, variance + doubt.square()",
-        "return mean, variance",
+        "Spread(variance + doubt.square(), information, most)",
+        "Spread(variance, information, most)",
         (f"{SURVEY}what_the_two_estimates_of_the_totals_differ_by_is_in_the_variance",),
     ),
     (
         "what all images share is taken for noise",
-        "bound/survey.py",
-        "(values - values.mean(0)) * math.sqrt(count / (count - 1))",
+        "bound/spread.py",
+        "(values - values.mean(0)) / math.sqrt(free)",
         "values",
         (f"{SURVEY}noise_counts_once_in_the_variance",),
     ),
     (
         "N for N - 1 in the variance",
-        "bound/survey.py",
-        "(values - values.mean(0)) * math.sqrt(count / (count - 1))",
+        "bound/spread.py",
+        "(values - values.mean(0)) / math.sqrt(free)",
         "values - values.mean(0)",
         (f"{SURVEY}noise_counts_once_in_the_variance",),
     ),
     (
         "the last of an odd number of rows left out",
-        "bound/survey.py",
-        "variance + 3 * values[:, -3:].var(1) if odd",
-        "variance + 2 * values[:, -3:].var(1) if odd",
+        "bound/spread.py",
+        "3 * values[:, -3:].var(1) if odd",
+        "2 * values[:, -3:].var(1) if odd",
         (f"{SURVEY}noise_counts_once_in_the_variance",),
     ),
     (
         "half of each pair's noise",
-        "bound/survey.py",
-        "variance = pairs.square().sum((1, 2))",
-        "variance = 0.5 * pairs.square().sum((1, 2))",
+        "bound/spread.py",
+        "variance = pairs.sum(1) + last",
+        "variance = 0.5 * pairs.sum(1) + last",
         (f"{SURVEY}noise_counts_once_in_the_variance",),
     ),
     (
@@ -207,15 +209,15 @@ MEASURING = [
     (
         "chances by the variance of what is left",
         "bound/survey.py",
-        ".where(shares > 0, torch.inf)).sqrt()",
-        ".where(shares > 0, torch.inf))",
+        "/ (rows + UNSEEN)).sqrt()",
+        "/ (rows + UNSEEN))",
         (f"{SURVEY}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
     ),
     (
         "chances that a finding may take away",
         "bound/survey.py",
-        "found / found.sum() + DEFENSIVE * share",
-        "found / found.sum() + 0 * share",
+        "return (1 - DEFENSIVE - EVEN) * found + DEFENSIVE * share + EVEN * even",
+        "return found",
         (f"{SURVEY}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
     ),
     (
@@ -338,15 +340,15 @@ MEASURING = [
     (
         "draws forgotten in the error of L_0",
         "measure/sampling.py",
-        "draws.var(1) / count,",
-        "draws.var(1),",
+        "variance = draws.var(1) / count",
+        "variance = draws.var(1)",
         (f"{SAMPLING}the_standard_errors_are_those_of_the_closed_forms",),
     ),
     (
         "two draws of L_0 whatever its noise",
         "measure/sampling.py",
-        "return min(max(round(part * (draws + strata + left)) - draws, 0), left - 2)",
-        "return 0",
+        "max(round(plan.draws(left)), min(self.wanted, left // 2), DRAWS)",
+        "DRAWS",
         (f"{SAMPLING}a_budget_is_shared_by_noise_so_that_L_0_does_not_dominate",),
     ),
     (

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nelbo.bound import survey as rooms
 from nelbo.bound.estimators import Rows, spread_offsets, stratified
 from nelbo.bound.noise import KeyedNoise
-from nelbo.bound.survey import FEWEST, Layout, Survey
+from nelbo.bound.spread import FEWEST, variance_of_sum
+from nelbo.bound.survey import Layout, Survey
 
 torch.set_num_threads(1)
 
@@ -413,7 +414,7 @@ def test_collapsed_strata_are_never_too_narrow_on_average():
             weighted[rows.image, rows.draw] = rows.weight * terms[rows.image, rows.t - 2]
             total = float(weighted.sum())
             mean, square = mean + p * total, square + p * total**2
-            stated += p * float(rooms._variance_of_sum(weighted).sum())
+            stated += p * float(variance_of_sum(weighted).variance.sum())
         assert mean == pytest.approx(float(terms[:images].sum()), rel=1e-12)
         assert stated >= square - mean**2
 
@@ -431,7 +432,7 @@ def test_noise_counts_once_in_the_variance(strata):
         for _ in range(2000 if images == 2 else 300):
             noise = torch.randn(images, strata, generator=draw, dtype=torch.float64)
             common = torch.arange(strata).double() ** 2  # along t, of all images: no error
-            stated.append(float(rooms._variance_of_sum(common + scale * noise).mean()))
+            stated.append(float(variance_of_sum(common + scale * noise).variance.mean()))
         stated, truth = np.array(stated), float(scale.square().sum())
         if strata % 2:  # the three last share their noise evenly
             truth = float(scale[:-3].square().sum() + scale[-3:].square().sum())
@@ -467,8 +468,8 @@ def test_a_trend_of_each_image_along_t_is_in_its_interval():
 def test_one_row_per_image_takes_the_spread_between_images():
     """Kills: a variance of 0, or NaN, of images with one row."""
     values = torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64)
-    assert torch.allclose(rooms._variance_of_sum(values), values.var().expand(3))
-    assert rooms._variance_of_sum(values[:1]).isnan().all()
+    assert torch.allclose(variance_of_sum(values).variance, values.var().expand(3))
+    assert variance_of_sum(values[:1]).variance.isnan().all()
 
 
 # The layout.

@@ -200,13 +200,14 @@ def test_a_budget_is_shared_by_noise_so_that_L_0_does_not_dominate():
     images, _ = toy_images(IMAGES, 0)
     for controls in (None, without_controls):
         sampling = sampled(toy_model(controls), images, 0, lambda s: s.spend(60 * IMAGES))
-        assert sampling.asking.done == 60 * IMAGES
+        assert 59 * IMAGES < sampling.asking.done <= 60 * IMAGES
         first, later = (float(x.variance.sum()) for x in (sampling.first(), sampling.later()))
         draws, strata = len(sampling.draws), sampling.surveys[0].strata
-        assert draws + strata == 60
+        left = (sampling.asking.done - sampling.pilot) // IMAGES
+        assert draws + strata == left > 0.9 * 60
         # of all ways to share it, to a tenth of the best
-        best = (math.sqrt(first * draws) + math.sqrt(later * strata)) ** 2 / 60
-        assert first + later < 1.1 * best or strata < 17, "what the pilot took is spent"
+        best = (math.sqrt(first * draws) + math.sqrt(later * strata)) ** 2 / left
+        assert first + later < 1.1 * best
 
 
 def test_a_model_against_itself_differs_by_exactly_nothing():

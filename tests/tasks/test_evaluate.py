@@ -231,7 +231,8 @@ def test_the_json_has_every_key_and_its_terms_add_up(run, test_images):
         "V_1", "clip", "decoder",
     }  # fmt: skip
     assert set(tree["estimator"]) == {
-        "name", "budget", "L_0_draws", "phases", "controls", "seed", "batch_size"
+        "name", "budget", "pilot", "L_0_draws", "L_0_smallest_chance", "evaluated_t",
+        "chance_of_missing_a_t", "phases", "controls", "seed", "batch_size",
     }  # fmt: skip
     for term in tree["terms"].values():
         assert set(term) == {"bits_per_dim", "se", "se_monte_carlo"}

@@ -7,6 +7,7 @@ is the estimate from the exact bound of exactly these images (Monte Carlo), and 
 that of images like these (data).
 """
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -15,7 +16,17 @@ from jaxtyping import Float64, Int64
 from scipy.special import stdtrit
 from torch import Tensor
 
-__all__ = ["Interval", "Mean", "Moments", "clustered_means", "mean_over_images"]
+__all__ = [
+    "Interval",
+    "Mean",
+    "Moments",
+    "clustered_means",
+    "mean_over_images",
+    "satterthwaite",
+    "smallest_chance",
+]
+
+LEAST_DOF = 2.5  # below which tails bring none: half the width of such an interval says nothing
 
 Interval = tuple[float, float]
 
@@ -68,7 +79,7 @@ class Mean:
 
     mean: float
     se: float | None
-    dof: int
+    dof: int | float
 
     def interval(self, level: float = 0.95) -> Interval | None:
         """Student's t interval; None where se is."""
@@ -83,7 +94,7 @@ class Mean:
 
 
 def mean_over_images(
-    values: Float64[Tensor, " N"], noise_variance: Float64[Tensor, " N"], dof: int
+    values: Float64[Tensor, " N"], noise_variance: Float64[Tensor, " N"], dof: int | float
 ) -> tuple[Mean, Mean]:
     """(for images like these, for exactly these images), from an estimate for each of N images.
 
@@ -96,6 +107,33 @@ def mean_over_images(
     data_se = float(values.std() / count**0.5) if count > 1 else None
     error = float(noise_variance.sum().sqrt() / count)
     return Mean(mean, data_se, count - 1), Mean(mean, None if error != error else error, dof)
+
+
+def satterthwaite(
+    variance: Float64[Tensor, " N"],
+    each: int | float,
+    tails: int | float = 0,
+    square: int | float | None = None,
+) -> float:
+    """Degrees of freedom of the sum of variances that are known from `each` of them apiece.
+
+    (sum v)^2 / sum v^2 / (each + 2), the mean of an estimate's square being that of what it
+    estimates times 1 + 2 / each (Satterthwaite 1946). At most N times each / (1 + tails), where
+    tails is half the excess kurtosis of what the variances are of: few values do not show it.
+    square: the sum of v^2 / (each + 2), where the variances are sums themselves.
+    """
+    if square is None:
+        square = float(variance.square().sum()) / (each + 2)
+    most = len(variance) * each
+    most = max(most / (1 + tails), min(most, LEAST_DOF))
+    total = float(variance.sum()) ** 2
+    known = square > 0 and math.isfinite(total)
+    return float(max(min(total / square, most) if known else most, 1.0))
+
+
+def smallest_chance(draws: int) -> float:
+    """1 - 0.05^(1 / draws): the chance of an event that so many draws see with 95 % certainty."""
+    return float(1 - 0.05 ** (1 / draws))
 
 
 def clustered_means(

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.estimators import Rows
+from nelbo.bound.spread import FEWEST, TINY, Spread, variance_of_sum
 
 __all__ = ["ControlTest", "Layout", "Survey"]
 
@@ -24,12 +25,12 @@ BINS = 16  # of t with equal expected shares, each with coefficients of its own
 LEAN = 1.0  # rows by which a bin's coefficients lean on those of all bins
 POOLED = 1.0  # rows by which the latter lean on 0, where they explain nothing; less as they do
 FAINT = 0.05  # of the square that is left over: a smaller control counts as so large when fitted
-DEFENSIVE = 0.1  # the part of the chances that no finding may take away
+DEFENSIVE = 0.05  # the part of the chances that stays with the expected shares
+EVEN = 0.05  # the part of them that goes evenly over all t, whatever is expected
+GUESS = 4.0  # of a term over its expected share, the squared variation where nothing is known yet
+UNSEEN = 1.0  # rows by which the rms of a bin leans on that of all bins
 SUSPICIOUS = 5.0  # |z| beyond which what is stated of a control is not believed
-FEWEST = 8  # images below which that cannot be tested, and controls are not used
 ROUNDING = 1e-6  # the part of a control's total by which its sums may differ without suspicion
-LEAST = 0.85  # of the variance in pairs of neighbours, whatever else is said of it
-TINY = 1e-300
 LATER = 2.0  # the weight of an evaluation of a later phase, whose chances are better founded
 
 
@@ -124,6 +125,7 @@ class Survey:
         self.names = names
         shares = layout.totals().expand(2, images, -1)[..., None]
         self.totals = shares if totals is None else torch.cat([shares, totals], dim=3)
+        self.pilot: list[_Phase] = []
         self.phases: list[_Phase] = []
 
     @property
@@ -138,73 +140,128 @@ class Survey:
 
         values are the terms, predictors the controls at the same (x_t, t).
         """
-        place = rows.t - 2
-        share = self.layout.share[place][:, None]
         number = len(self.phases)
-        self.phases.append(
-            _Phase(
-                rows,
-                len(rows) // self.images,
-                values,
-                torch.cat([share, predictors], dim=1),
-                self.layout.bin[place],
-                (rows.image + number) % 2,
-                LATER if number else 1.0,
-            )
-        )
+        fold, weight = (rows.image + number) % 2, LATER if number else 1.0
+        strata = len(rows) // self.images
+        self.phases.append(self._phase(rows, strata, values, predictors, fold, weight))
+
+    def try_out(
+        self,
+        rows: Rows,
+        strata: int,
+        values: Float64[Tensor, " R"],
+        predictors: Float64[Tensor, "R k"],
+    ) -> None:
+        """Takes in rows of some images that decide chances and coefficients and nothing else."""
+        place = torch.unique(rows.image, return_inverse=True)[1]
+        self.pilot.append(self._phase(rows, strata, values, predictors, place % 2, 0.0))
+
+    def _phase(
+        self,
+        rows: Rows,
+        strata: int,
+        values: Float64[Tensor, " R"],
+        predictors: Float64[Tensor, "R k"],
+        fold: Int64[Tensor, " R"],
+        weight: float,
+    ) -> _Phase:
+        place = rows.t - 2
+        both = torch.cat([self.layout.share[place][:, None], predictors], dim=1)
+        return _Phase(rows, strata, values, both, self.layout.bin[place], fold, weight)
 
     def tests(self) -> list[ControlTest]:
         """A z-test of each control's stated totals, with the image as the unit.
 
-        None where the images are too few: controls are not used then.
+        Of the pilot where nothing else is there yet. None where the images are too few, or before
+        the first rows: controls are not used then.
         """
-        if not self.names or self.images < FEWEST:
+        phases = self.phases or self.pilot
+        if not self.names or self.images < FEWEST or not phases:
             return []
+        images = torch.unique(torch.cat([phase.rows.image for phase in phases]))
         mean = torch.zeros(self.images, self.totals.shape[3], dtype=torch.float64)
-        for phase in self.phases:
+        for phase in phases:
             weighted = phase.rows.weight[:, None] * phase.predictors
-            mean.index_add_(0, phase.rows.image, weighted / len(self.phases))
-        stated = self.totals.mean(0).sum(1)[:, 1:]
-        deviation = mean[:, 1:] - stated
+            mean.index_add_(0, phase.rows.image, weighted / len(phases))
+        stated = self.totals.mean(0).sum(1)[images, 1:]
+        deviation = mean[images, 1:] - stated
         least = (ROUNDING * stated.abs().mean(0)).clamp(min=TINY)
-        z = deviation.mean(0) / torch.maximum(deviation.std(0) / math.sqrt(self.images), least)
+        z = deviation.mean(0) / torch.maximum(deviation.std(0) / math.sqrt(len(images)), least)
         return [ControlTest(name, float(x)) for name, x in zip(self.names, z, strict=True)]
 
     def estimate(self) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"]]:
-        """(sum over t > 1 of L_{t-1}, the variance of its error) for each image.
+        """(sum over t > 1 of L_{t-1}, the variance of its error) for each image."""
+        mean, spread = self.estimate_and_spread()
+        return mean, spread.variance
+
+    def estimate_and_spread(self) -> tuple[Float64[Tensor, " N"], Spread]:
+        """(sum over t > 1 of L_{t-1} for each image, the variances of its error).
 
         A control that fails its test is left out. An image's variance is seen in the differences
         of neighbouring rows, which hold the noise and what varies along t on top of it; with few
         rows it is far from sure, but its mean over the images is not.
         """
-        fit = _Fit(self.layout, self._kept())
+        fit = self._tried()
         total = sum(phase.strata * phase.weight for phase in self.phases)
         mean = torch.zeros(self.images, dtype=torch.float64)
-        variance = torch.zeros_like(mean)
-        doubt = torch.zeros_like(mean)
+        variance, doubt = torch.zeros_like(mean), torch.zeros_like(mean)
+        information = most = 0.0
         for number, phase in enumerate(self.phases):
+            fit_before = bool(fit.rows.any())
             fit.update(phase)
             b = fit.coefficients().flip(0)
             fold = (torch.arange(self.images) + number) % 2
             known = torch.einsum("hnbk,nbk->hn", self.totals, b[fold])
-            left = phase.values - (phase.predictors * b[phase.fold, phase.bin]).sum(1)
-            weighted = _by_image(phase, phase.rows.weight * left)
+            weighted = _by_image(phase, phase.rows.weight * _leftover(phase, b))
             part = phase.strata * phase.weight / total
             mean += part * (known.mean(0) + weighted.sum(1))
             doubt += part * (known[0] - known[1]) / 2
-            variance += part**2 * _variance_of_sum(weighted)
-        return mean, variance + doubt.square()
+            spread = variance_of_sum(weighted)
+            if not fit_before and self.images < FEWEST:  # the shares alone chose the t
+                whole = float((known.mean(0) + weighted.sum(1)).mean())
+                spread = spread.at_least(GUESS * whole**2 / (phase.strata * self.images))
+            variance += part**2 * spread.variance
+            information += part**4 * spread.information
+            most += spread.most
+        return mean, Spread(variance + doubt.square(), information, most)
+
+    def rate(self) -> tuple[Float64[Tensor, " n"], Spread]:
+        """(sum over t > 1, the variance of one row of it) of each image of the pilot's last phase.
+
+        Its mean says what the rows of a phase to come will leave.
+        """
+        fit = self._tried()
+        b, phase = fit.coefficients().flip(0), self.pilot[-1]
+        images = torch.unique(phase.rows.image)
+        fold = torch.arange(len(images)) % 2
+        known = torch.einsum("nbk,nbk->n", self.totals.mean(0)[images], b[fold])
+        weighted = _by_image(phase, phase.rows.weight * _leftover(phase, b))
+        spread = variance_of_sum(weighted)
+        n = phase.strata
+        one = Spread(n * spread.variance, n**2 * spread.information, spread.most)
+        return known + weighted.sum(1), one
 
     def chances(self) -> Float64[Tensor, " transitions"]:
-        """Each bin's in proportion to the rms of what the controls leave, not below a tenth."""
-        fit = _Fit(self.layout, self._kept())
+        """Each bin's in proportion to the rms of what the controls leave.
+
+        A twentieth follows the expected shares and a twentieth is even over all t, whatever was
+        seen. Where nothing was seen, little data leave a bin the rms of all bins.
+        """
+        share = self.layout.share / self.layout.share.sum()
+        even = torch.full_like(share, 1 / len(share))
+        fit = self._tried()
         for phase in self.phases:
             fit.update(phase)
-        share = self.layout.share / self.layout.share.sum()
         found = share * fit.rms()[self.layout.bin]
-        if not found.sum() > 0:
-            return share
-        return (1 - DEFENSIVE) * found / found.sum() + DEFENSIVE * share
+        found = found / found.sum() if found.sum() > 0 else share
+        return (1 - DEFENSIVE - EVEN) * found + DEFENSIVE * share + EVEN * even
+
+    def _tried(self) -> "_Fit":
+        """A fit that knows the pilot."""
+        fit = _Fit(self.layout, self._kept())
+        for phase in self.pilot:
+            fit.update(phase)
+        return fit
 
     def _kept(self) -> Bool[Tensor, " k"]:
         """Which predictors are used: the share always."""
@@ -212,42 +269,15 @@ class Survey:
         return torch.tensor([True, *passed])
 
 
+def _leftover(phase: _Phase, b: Float64[Tensor, "2 bins k"]) -> Float64[Tensor, " R"]:
+    """What the coefficients leave of each row."""
+    return phase.values - (phase.predictors * b[phase.fold, phase.bin]).sum(1)
+
+
 def _by_image(phase: _Phase, values: Float64[Tensor, " R"]) -> Float64[Tensor, "N strata"]:
     """The rows of each image in the order of their t."""
     order = (phase.rows.image * (int(phase.rows.t.max()) + 1) + phase.rows.t).argsort(stable=True)
     return values[order].reshape(-1, phase.strata)
-
-
-def _variance_of_sum(values: Float64[Tensor, "N strata"]) -> Float64[Tensor, " N"]:
-    """Of the sum of each image's rows, by collapsed strata (Cochran 1977, section 5A.12).
-
-    Every row is in one pair of neighbours, or in the last three of an odd number, so its noise
-    counts once, wherever along t there is most of it. By how much neighbours differ in the mean
-    over the images is no error, and is taken off. Where an image has one row, the spread between
-    the images stands for it, and is too wide.
-
-    Pairs also count by how much the mean of an image changes from stratum to stratum. What rows of
-    one image have in common at distances of one and two strata says how much of their spread is
-    no noise at distance 0, by a parabola, which a stationary trend exceeds; where there are images
-    enough to tell, the pairs are scaled to what then is left.
-    """
-    count, strata = values.shape
-    if count > 1:
-        values = (values - values.mean(0)) * math.sqrt(count / (count - 1))
-    if strata == 1:
-        spread = values.square().mean() if count > 1 else values.new_tensor(math.nan)
-        return spread.expand(count)
-    odd = strata % 2
-    pairs = values[:, : strata - 3 * odd].reshape(count, -1, 2).diff(dim=2)
-    variance = pairs.square().sum((1, 2))
-    variance = variance + 3 * values[:, -3:].var(1) if odd else variance
-    if strata == 2 or count < FEWEST or not variance.any():
-        return variance
-    size = values.square().mean(0)
-    alike = values / size.sqrt().where(size > 0, 1.0)
-    near, far = ((alike[:, :-lag] * alike[:, lag:]).mean() for lag in (1, 2))
-    left = size.sum() * (1 - (4 * near - far) / 3)
-    return variance * (left / variance.mean()).clamp(min=LEAST)
 
 
 @final
@@ -285,11 +315,17 @@ class _Fit:
         return _leaning(self.products, self.rows, pooled, LEAN) * self.keep
 
     def rms(self) -> Float64[Tensor, " bins"]:
-        """The root mean square over each bin of what is left, per share."""
+        """The root mean square over each bin of what is left, per share.
+
+        It leans on that of all bins: a bin without rows is unknown, and not without noise.
+        """
         b = self.coefficients().flip(0)
         left = _left(self.products, b).sum(0)
         shares = self.products[..., 0, 0].sum(0)  # of the rows: the bin's total, times a count
-        return (left / shares.where(shares > 0, torch.inf)).sqrt()
+        square = left / shares.where(shares > 0, torch.inf)
+        pooled = left.sum() / shares.sum().clamp(min=TINY)
+        rows = self.rows.sum(0)
+        return ((rows * square + UNSEEN * pooled) / (rows + UNSEEN)).sqrt()
 
 
 def _left(products: Tensor, b: Tensor) -> Tensor:

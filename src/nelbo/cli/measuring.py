@@ -79,7 +79,9 @@ def evaluate(
     split: SplitOption = None,
     precision: Precision = 0.01,
     budget: Budget = None,
-    exhaustive: Annotated[bool, typer.Option(help="Evaluate every t of every image.")] = False,
+    exhaustive: Annotated[
+        bool, typer.Option(help="Evaluate every t of every image: nothing along t is missed.")
+    ] = False,
     steps: Steps = None,
     spacing: SpacingOption = None,
     continuous: Annotated[

@@ -86,10 +86,18 @@ SpacingOption = Annotated[
     Spacing | None, typer.Option(help="How --steps are spread; default the model's own way.")
 ]
 Precision = Annotated[
-    float, typer.Option(help="Stop at this 95 % Monte Carlo half-width, in bits/dim.")
+    float,
+    typer.Option(
+        help="A pilot plans for this 95 % Monte Carlo half-width, in bits/dim. "
+        "What sits in one t that was not evaluated is not seen."
+    ),
 ]
 Budget = Annotated[
-    int | None, typer.Option(help="Spend at most this many network evaluations instead.")
+    int | None,
+    typer.Option(
+        help="Spend at most this many network evaluations instead. "
+        "What sits in one t that was not evaluated is not seen."
+    ),
 ]
 Check = Annotated[
     bool,

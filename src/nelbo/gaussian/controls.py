@@ -128,7 +128,8 @@ class LatticeControl(Control):
         some = torch.randperm(len(x_0), generator=generator)[:PILOT]
         pilot = self._rule(x_0[some], some, even, regions, REGIONS, PRIMES[0], generator)
         found = even * pilot.square().mean(0).sqrt()[regions]
-        chance = 0.8 * found / found.sum() + 0.2 * even
+        found = found / found.sum() if found.sum() > 0 else even  # images without an error
+        chance = 0.8 * found + 0.2 * even
         image = torch.arange(len(x_0))
         rules = [
             self._rule(x_0, image, chance, group, groups, PRIMES[1], generator) for _ in range(2)

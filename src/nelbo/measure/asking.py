@@ -116,11 +116,15 @@ class Asking:
             self.record.close()
             self.record = None
 
-    def first(self, draw: int) -> tuple[Float64[Tensor, "N models"], list[Tensor | None]]:
-        """L_0 of every image by the given draw, and what each model gives its controls."""
+    def first(
+        self, draw: int, some: Int64[Tensor, " n"] | None = None
+    ) -> tuple[Float64[Tensor, "N models"], list[Tensor | None]]:
+        """L_0 of every image, or some, by the given draw; what each model gives its controls."""
+        chosen = torch.arange(len(self.images)) if some is None else some
         wanted = [draw == 0 and self._has_context(model) for model in self.models]
 
-        def compute(image: Int64[Tensor, " B"]) -> list[Tensor]:
+        def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
+            image = chosen[row]
             noise = self.key.rows(image).draw(torch.full_like(image, draw))
             values, contexts = [], []
             misfits: list[Tensor] = []
@@ -135,8 +139,9 @@ class Asking:
                     contexts.append(model.context(decoder, x_1).cpu())
             return [self._finite(values, t, image), _columns(misfits, len(image)), *contexts]
 
-        found = self.ask(2 * draw, len(self.images), compute)
-        self.misfits.append(found[1].mean(0).reshape(-1, 2))
+        found = self.ask(2 * draw, len(chosen), compute)
+        if some is None:
+            self.misfits.append(found[1].mean(0).reshape(-1, 2))
         given = iter(found[2:])
         return found[0], [next(given) if context else None for context in wanted]
 

@@ -1,19 +1,19 @@
 """The bound of images from every one of their terms."""
 
 import math
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.estimators import every_time
-from nelbo.bound.statistics import Moments
-from nelbo.bound.survey import FEWEST
+from nelbo.bound.spread import FEWEST
+from nelbo.bound.statistics import Moments, satterthwaite, smallest_chance
 from nelbo.measure.asking import Asking
 from nelbo.measure.distortion import Distortion
 from nelbo.measure.prior import prior_terms
-from nelbo.measure.sampling import DRAWS, Sum
+from nelbo.measure.sampling import TAILS, Sum, draws_wanted
 from nelbo.report import Curve, Look, Step
 
 __all__ = ["Census"]
@@ -24,7 +24,7 @@ ROUND = 2**20  # the most rows between two looks
 
 @final
 class Census:
-    """L of each image by one model, every t once, or twice where T is small; L_0 twice.
+    """L of each image by one model, every t once, or twice where T is small; L_0 at least twice.
 
     The noise is seen in the differences between neighbouring t. Half the square of one holds the
     mean of two noises, and on top how much more an image changes than all do; the ends, in one
@@ -35,13 +35,16 @@ class Census:
         self.T = asking.models[0].T
         self.images = len(asking.images)
         self.times = 2 if 1 < self.T < SHORT else 1
-        asking.expected = (DRAWS + (self.T - 1) * self.times) * self.images
+        self.tails = TAILS / asking.models[0].dims
+        draws = draws_wanted(self.images, asking.models[0].dims)
+        asking.expected = (draws + (self.T - 1) * self.times) * self.images
         self.prior = prior_terms(asking)[:, 0]
-        self.draws = torch.stack([asking.first(draw)[0][:, 0] for draw in range(DRAWS)], dim=1)
+        self.draws = torch.stack([asking.first(draw)[0][:, 0] for draw in range(draws)], dim=1)
         self.moments = Moments(self.T + 1)
         self.moments.update(torch.ones(self.images, dtype=torch.int64), self.draws.mean(1))
         self.sums: list[Tensor] = []
         self.variances: list[Tensor] = []
+        self.information = 0.0
         self.distortion, self.along = distortion, Distortion(self.T)
         size = max(1, ROUND // max(self.T - 1, 1))
         chunks = torch.split(torch.arange(self.images), size) if self.T > 1 else ()
@@ -69,12 +72,15 @@ class Census:
         self.sums.append(sums.mean(0))
         if self.times > 1:
             self.variances.append(sums.var(0) / self.times)
+            self.information += float(self.variances[-1].square().sum()) / 3
             return
         own, count = values[0], values.shape[2]
         if count >= FEWEST:  # what all images have in common along t is no noise
             own = (own - own.mean(1, keepdim=True)) * math.sqrt(count / (count - 1))
         squares = own.diff(dim=0).square()
         self.variances.append(0.5 * (squares.sum(0) + squares[0] + squares[-1]))
+        # each t is in two differences, which therefore count as half as many
+        self.information += 2 * float((0.5 * squares).square().sum()) / 3
 
     def L_T(self) -> Sum:
         """L_T of each image, which has no error."""
@@ -82,14 +88,29 @@ class Census:
 
     def first(self) -> Sum:
         """L_0 of each image."""
-        return Sum(self.draws.mean(1), self.draws.var(1) / DRAWS, self.images)
+        count = self.draws.shape[1]
+        variance = self.draws.var(1) / count
+        return Sum(self.draws.mean(1), variance, satterthwaite(variance, count - 1, self.tails))
+
+    def seen(self) -> dict[str, Any]:
+        """What the evaluations could see, for a result: all t, and of L_0 what is not too rare."""
+        draws = self.draws.shape[1]
+        return {
+            "L_0_draws": draws,
+            "L_0_smallest_chance": smallest_chance(draws * self.images),
+            "evaluated_t": self.T,
+            "chance_of_missing_a_t": 0.0,
+        }
 
     def later(self) -> Sum:
         """The sum over t > 1 of L_{t-1} of each image."""
         if not self.sums:
             zero = torch.zeros(self.images, dtype=torch.float64)
             return Sum(zero, zero, 0)
-        return Sum(torch.cat(self.sums), torch.cat(self.variances), self.images)
+        variance = torch.cat(self.variances)
+        each = 1 if self.times > 1 else (self.T - 1) / 2
+        dof = satterthwaite(variance, each, self.tails, self.information)
+        return Sum(torch.cat(self.sums), variance, dof)
 
     def total(self) -> Sum:
         """L of each image."""

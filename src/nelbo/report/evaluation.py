@@ -261,8 +261,11 @@ class Evaluation:
     def _why(self) -> str:
         """Why no more was asked, for a person."""
         why, wanted = self.estimator["stopped_by"], f"± {self.estimator['precision']:g} {self.unit}"
-        if why == "precision":
+        half = self.half_width(self.monte_carlo)
+        if why == "precision" and half is not None and half <= self.estimator["precision"]:
             return f"it is as precise as asked for, {wanted} for exactly these"
+        if why == "precision":
+            return f"a pilot planned this for {wanted}; the interval says what came of it"
         if why.startswith("a tenth of"):
             return "the Monte Carlo error is a tenth of what the spread between images leaves"
         return f"{wanted} is not reached after {why}, which is the most"

@@ -57,7 +57,7 @@ def compare(
     askings = [Asking(g, images, seed, batch_size, processes, progress=progress) for g in groups]
     with measuring([a, b]):
         checked = examine([a, b], images, processes, check)
-    found, stopped = [], []
+    found, stopped, seen = [], [], []
     with ExitStack() as agreed, measuring([a, b]):
         for number, asking in enumerate(askings):
             part = None if record is None else Path(record) / str(number)
@@ -66,11 +66,12 @@ def compare(
         for asking in askings:
             sampling = Sampling(asking)
             stopped.append(_run(sampling, precision, budget, len(groups)))
+            seen.append(sampling.seen())
             found += [sampling.total(column) for column in range(len(sampling.columns))]
     if len(found) == 2:  # the models were asked apart
         first, second = found
         variance = first.variance + second.variance
-        found.append(Sum(first.values - second.values, variance, first.dof + second.dof))
+        found.append(Sum(first.values - second.values, variance, (first + second).dof))
     total, monte_carlo = found[2].means()
     return Comparison(
         total=total,
@@ -87,6 +88,7 @@ def compare(
             "paired": _paired(groups),
             "stopped_by": stopped,
             "check": checked,
+            "seen": seen,
         },
         data={"name": images.name, "sha256": images.sha256, "split": images.split, **images.origin},
         environment=report.environment(a.device, a.dtype, processes.size),

@@ -33,11 +33,11 @@ def evaluate(
 ) -> Evaluation:
     """The bound of the images, with an interval for them and one for images like them.
 
-    By default phases of evaluations go on until the 95 % Monte Carlo half-width is `precision`
-    bits/dim or a tenth of what the spread between images leaves, or until each image has had 1,000
-    evaluations (T where T is more); `budget` is a number of network evaluations in all;
-    `exhaustive` asks for every t of every image. A model of real numbers has a density: then the
-    unit, of `precision` too, is nats/dim. data: Images, or a tensor, array or Dataset of levels
+    By default a pilot, whose values are thrown away, says how many evaluations bring the 95 % Monte
+    Carlo half-width to `precision` bits/dim or a tenth of what the spread between images leaves, at
+    most 1,000 of each image (T where T is more); `budget` is a number of network evaluations in
+    all; `exhaustive` asks for every t of every image. A model of real numbers has a density: then
+    the unit, of `precision` too, is nats/dim. data: Images, or a tensor, array or Dataset of levels
     (N, C, H, W), or of numbers on the model's grid; for a density Points or floats (N, *dims), or
     images where the model encodes them. distortion: the reconstruction error at each t too.
     check: whether a few rows are first evaluated together, again and alone, and a network whose
@@ -62,7 +62,7 @@ def evaluate(
     with asking.agreed({**mode, "distortion": distortion}, record), measuring([model]):
         if exhaustive:
             found: Census | Sampling = Census(asking, distortion=distortion)
-            estimator: dict[str, Any] = {"name": "exhaustive"}
+            estimator: dict[str, Any] = {"name": "exhaustive", **found.seen()}
         else:
             found = Sampling(asking, distortion=distortion)
             estimator = _sample(found, budget, precision)
@@ -127,7 +127,7 @@ def _sample(found: Sampling, budget: int | None, precision: float) -> dict[str, 
     else:
         estimator["precision"] = precision
         estimator["stopped_by"] = found.until(precision * asking.models[0].dims * asking.unit.nats)
-    estimator["L_0_draws"] = len(found.draws)
+    estimator |= found.seen()
     estimator["phases"] = [len(rows) // len(found.asking.images) for rows in found.rows]
     estimator["controls"] = [
         {"name": test.name, "z": test.z, "passed": test.passed} for test in found.tests()

@@ -23,7 +23,10 @@ __all__ = ["comparison_page"]
 
 MOST_IN_MATRIX = 6
 NOT_TOLD = "—"
-OUTCOMES = ("name", "sha256", "phases", "controls", "images")  # told elsewhere, or not chosen
+OUTCOMES = (
+    *("name", "sha256", "phases", "controls", "images", "pilot", "L_0_draws", "evaluated_t"),
+    *("L_0_smallest_chance", "chance_of_missing_a_t"),
+)  # told elsewhere, or not chosen
 
 Strip = tuple[float, float, float]
 """Where an interval begins, how wide it is, and where its middle is: percentages of a strip."""
