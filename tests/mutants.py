@@ -43,6 +43,7 @@ from mutants_models import MODELS
 from mutants_pages import PAGES
 from mutants_person import PERSON
 from mutants_trainers import TRAINERS
+from mutants_wrap import WRAP
 
 ROOT = Path(__file__).parent.parent
 LAWS = "tests/bound/test_laws.py"
@@ -538,8 +539,10 @@ MUTANTS = [
     Mutant(
         "the limit's parts of [0, 1] are T, not T - 1",
         "gaussian/continuous.py",
-        "(t - 2 + place) / (T - 1)), noise) / (T - 1)",
-        "(t - 2 + place) / T), noise) / T",
+        "curve = self.log_snr.at((t - 2 + place) / (T - 1))\n"
+        "        return self._diffusion(x_0, curve, noise, state) / (T - 1)",
+        "curve = self.log_snr.at((t - 2 + place) / T)\n"
+        "        return self._diffusion(x_0, curve, noise, state) / T",
         (f"{VDM}::test_the_limit_of_the_untrained_network_is_its_closed_form",),
     ),
     Mutant(
@@ -564,6 +567,7 @@ MUTANTS = [
             *PERSON,
             *DATA,
             *TRAINERS,
+            *WRAP,
             *PAGES,
             *COMPARISON,
             *CLASSES,

@@ -102,10 +102,11 @@ FOLDERS = [
     (
         "variances of the whole chain in a shorter one (H14)",
         "pretrained/foreign.py",
-        "return lambda schedule: make(schedule, first)",
+        "return partial(VARIANCES[kind], V_1=first)",
         "whole: list[Variance] = []\n"
+        "    make = partial(VARIANCES[kind], V_1=first)\n"
         "    return lambda schedule: whole[0] if whole else "
-        "(whole.append(make(schedule, first)) or whole[0])",
+        "(whole.append(make(schedule)) or whole[0])",
         (
             f"{FOLDER}the_bound_of_an_affine_network_is_its_closed_form"
             "[unet-epsilon-fixed_small-leading]",

@@ -86,8 +86,8 @@ MEASURING = [
         "rows without their weights",
         "bound/survey.py",
         "            weighted = _by_image(phase, phase.rows.weight * _leftover(phase, b))\n"
-        "            spread",
-        "            weighted = _by_image(phase, _leftover(phase, b))\n            spread",
+        "            part",
+        "            weighted = _by_image(phase, _leftover(phase, b))\n            part",
         (DRAWS,),
     ),
     (
@@ -125,14 +125,14 @@ MEASURING = [
     (
         "the test of a control is of one image",
         "bound/survey.py",
-        "deviation.std(0) / math.sqrt(self.images), least",
+        "deviation.std(0) / math.sqrt(len(images)), least",
         "deviation.std(0), least",
         (f"{SURVEY}the_test_of_a_right_control_is_a_standard_normal",),
     ),
     (
         "the test of a control adds up phases",
         "bound/survey.py",
-        "weighted / len(self.phases)",
+        "weighted / len(phases)",
         "weighted",
         (f"{SURVEY}the_test_of_a_right_control_is_a_standard_normal",),
     ),
@@ -146,8 +146,8 @@ MEASURING = [
     (
         "controls that too few images can test",
         "bound/survey.py",
-        "or self.images < FEWEST:",
-        "or self.images < 2:",
+        "or self.images < FEWEST or",
+        "or self.images < 2 or",
         (f"{SURVEY}few_images_use_no_control_and_say_so",),
     ),
     (
@@ -311,8 +311,8 @@ MEASURING = [
     (
         "a rule without its shifts",
         "gaussian/controls.py",
-        "u = (point * step / points + shift) % 1",
-        "u = (point * step / points + 0 * shift) % 1",
+        "u = ((point * step).float() / points + shift) % 1",
+        "u = ((point * step).float() / points + 0 * shift) % 1",
         (f"{CONTROLS}the_lattice_totals_are_unbiased_for_the_integrals[one step]",),
     ),
     (
@@ -396,8 +396,8 @@ MEASURING = [
     (
         "an exhaustive pass with one of two draws of L_0",
         "measure/census.py",
-        "Sum(self.draws.mean(1), self.draws.var(1) / DRAWS,",
-        "Sum(self.draws.mean(1), self.draws.var(1),",
+        "variance = self.draws.var(1) / count",
+        "variance = self.draws.var(1)",
         (f"{SAMPLING}the_exhaustive_errors_are_not_below_the_exact_ones",),
     ),
     (
@@ -424,8 +424,8 @@ MEASURING = [
     (
         "a network left in evaluation mode",
         "networks/mode.py",
-        "    finally:\n        for parts in modes:\n",
-        "    finally:\n        for parts in ():\n",
+        "for network, parts in zip(networks, modes, strict=True):",
+        "for network, parts in ():",
         ("tests/test_wrap.py::test_a_wrapped_network_is_given_back_as_it_was",),
     ),
     (

@@ -28,7 +28,7 @@ MODELS = [
     ),
     (
         "a learned range with a V_1 of its own (H05)",
-        "wrapping.py",
+        "gaussian/variance.py",
         "LearnedRange(schedule, first_variance(schedule, V_1))",
         "LearnedRange(schedule, 1e-20)",
         (f"{WRAP}the_bound_of_a_linear_network_is_its_closed_form[eps-eps-learned-range]",),
@@ -50,10 +50,8 @@ MODELS = [
     (
         "a sub-chain with the variances of the whole (H14)",
         "model/gaussian.py",
-        "schedule.subchain(steps),\n            parametrization=parametrization,\n"
-        "            variance=variance,",
-        "schedule.subchain(steps),\n            parametrization=parametrization,\n"
-        "            variance=lambda _: chosen,",
+        "parametrization=parametrization,\n        variance=variance,",
+        "parametrization=parametrization,\n        variance=lambda _: chosen,",
         (
             f"{WRAP}a_shorter_chain_is_the_closed_form_of_its_own_betas",
             f"{WRAP}a_variance_may_be_any_function_of_the_schedule",
@@ -133,8 +131,8 @@ MODELS = [
     (
         "index and t mixed up (H15)",
         "pretrained/scheduler_classes.py",
-        "return [int(i) + 1 for i in index]",
-        "return [max(int(i), 1) for i in index]",
+        "offset, steps, spacing, index, T))\n    return [int(i) + 1 for i in index]",
+        "offset, steps, spacing, index, T))\n    return [max(int(i), 1) for i in index]",
         (f"{GRID}kept_steps_are_the_timesteps_of_diffusers",),
     ),
     (

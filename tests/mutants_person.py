@@ -91,9 +91,8 @@ PERSON = [
     (
         "person: a record that is not named",
         "cli/measuring.py",
-        '    name_made([*made, *([] if record is None else [record])], stdout=json != "-")\n\n\n'
-        "def _first",
-        '    name_made(made, stdout=json != "-")\n\n\ndef _first',
+        "_plots_of(result, plots)),\n        also=[] if record is None else [record],",
+        "_plots_of(result, plots)),\n        also=[],",
         (CLI + "every_file_that_is_written_is_named_at_the_end",),
     ),
     (

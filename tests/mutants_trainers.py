@@ -104,8 +104,8 @@ TRAINERS = [
     (
         "wrapping changes the modes of a network's parts (H40)",
         "networks/adapter.py",
-        "self.training = call.training",
-        "self.train(call.training)",
+        'self.training = getattr(call, "training", False)',
+        'self.train(getattr(call, "training", False))',
         (WRAP + "a_wrapped_network_is_given_back_as_it_was",),
     ),
     (
@@ -132,8 +132,8 @@ TRAINERS = [
     (
         "a network measured with its dropout (H40)",
         "networks/mode.py",
-        "network.eval()",
-        "pass",
+        "        _train(network, False)\n    try:",
+        "        pass\n    try:",
         (WRAP + "dropout_is_off_while_a_network_in_training_is_measured",),
     ),
 ]

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from nelbo.tasks.compare import compare
     from nelbo.tasks.derive import derive
     from nelbo.tasks.evaluate import evaluate
+    from nelbo.tasks.improve import improve
+    from nelbo.tasks.inspect import inspect
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
     from nelbo.types import Grid
@@ -30,6 +32,8 @@ __all__ = [
     "data",
     "derive",
     "evaluate",
+    "improve",
+    "inspect",
     "load",
     "loss",
     "recipe",
@@ -49,6 +53,8 @@ _HOME = {
     "compare": "nelbo.tasks.compare",
     "derive": "nelbo.tasks.derive",
     "evaluate": "nelbo.tasks.evaluate",
+    "improve": "nelbo.tasks.improve",
+    "inspect": "nelbo.tasks.inspect",
     "load": "nelbo.pretrained",
     "loss": "nelbo.model",
     "sample": "nelbo.tasks.sample",

@@ -26,7 +26,8 @@ __all__ = ["wrap"]
 
 ALIASES = {"epsilon": "eps", "noise": "eps", "sample": "x_0", "v_prediction": "v"}
 TIMES: dict[str, TimeInput] = {**TIME_INPUTS, "fraction": fraction}
-VARIANCES: dict[str, Callable[[Schedule, float | str], Variance]] = {
+ENDS = ("linear", "scaled-linear", "sigmoid")  # whose betas go from one end to the other
+VARIANCES: dict[str, Callable[..., Variance]] = {
     "small": small,
     "large": large,
     "learned-range": learned_range,
@@ -59,7 +60,12 @@ def wrap(
         `.sample`), x_t (B, C, H, W), time (B,). Of an nn.Module, and of those that a function
         evaluates (in its closure, arguments, attributes, the globals it names), the weights are in
         the digest and the mode is evaluation; what is neither has no digest.
-    schedule: a Schedule, a name ("linear"), a table {"name": "linear", "T": 500}, or the betas.
+    schedule: a Schedule, a name, a table such as {"name": "linear", "T": 500, "beta_T": 0.04}, or
+        the betas. One word means several things: linear is that of Ho et al. and diffusers, from
+        1e-4 to 0.02 whatever T is, linear-by-T that of guided diffusion and lucidrains, whose ends
+        are scaled by 1000/T; sigmoid is a law of betas (diffusers), sigmoid-lucidrains one of
+        alpha_bar; cosine is Nichol and Dhariwal's everywhere but in D3PM: cosine-d3pm. Also
+        scaled-linear (Stable Diffusion) and log-snr-linear.
     predicts: eps, x_0 or v (also epsilon, sample, v_prediction), or levels.
     variance: small (beta-tilde), large (beta), learned-range (the second half of the channels),
         learned (that half is V_t itself), or a function of a Schedule. A sub-chain asks it again.
@@ -115,6 +121,7 @@ def wrap(
         "decoder": Setting(ending, decoder_source),
         "time_input": Setting(told, "option"),
         **kind,
+        **_ends(schedule, whole),
     }
     if steps is not None:
         settings["steps"] = Setting(f"{len(steps)} of 1..{whole.T}", "option")
@@ -262,6 +269,17 @@ def _schedule(schedule: Betas) -> Schedule:
         return SCHEDULES[name](**arguments)
     except TypeError as error:
         raise BadInput(f"schedule {name}: {error}") from None
+
+
+def _ends(schedule: Betas, whole: Schedule) -> dict[str, Setting]:
+    """That the ends of the betas are the usual ones, where they are for another number of steps."""
+    arguments = {"name": schedule} if isinstance(schedule, str) else schedule
+    if not isinstance(arguments, Mapping) or arguments["name"] not in ENDS or whole.T == 1000:
+        return {}
+    if {"beta_1", "beta_T"} <= set(arguments):
+        return {}
+    ends = [float(whole.beta[1]), float(whole.beta[-1])]
+    return {"beta_1, beta_T": Setting(ends, "default")}
 
 
 def _variance(

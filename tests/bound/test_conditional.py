@@ -18,8 +18,9 @@ from nelbo.categorical import objective as categorical_objective
 from nelbo.categorical.forward import CategoricalForward
 from nelbo.categorical.resampling import uniform
 from nelbo.gaussian import objective as gaussian_objective
-from nelbo.gaussian.continuous import FixedLogSNR, LevelLikelihood, training_loss
+from nelbo.gaussian.continuous import LevelLikelihood, training_loss
 from nelbo.gaussian.decoder import Discretized
+from nelbo.gaussian.log_snr import FixedLogSNR
 from nelbo.networks.batches import in_batches
 
 LABELS = torch.tensor([1, 0, 0, 2, 1, 2, 0, 1])

@@ -12,9 +12,10 @@ from nelbo.bound.estimators import Rows
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.terms import prior_term
 from nelbo.data import Images, Points
-from nelbo.gaussian.continuous import ContinuousGaussian, FixedLogSNR
+from nelbo.gaussian.continuous import ContinuousGaussian
 from nelbo.gaussian.controls import AffineControl
 from nelbo.gaussian.decoder import Discretized, log_mass
+from nelbo.gaussian.log_snr import FixedLogSNR
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS
 from nelbo.gaussian.schedule import log_snr_linear
 from nelbo.measure import Asking, measuring

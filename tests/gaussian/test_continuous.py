@@ -21,13 +21,12 @@ from nelbo.bound.terms import prior_term, reconstruction_term
 from nelbo.errors import BadInput
 from nelbo.gaussian.continuous import (
     ContinuousGaussian,
-    FixedLogSNR,
-    LearnedLogSNR,
     LevelLikelihood,
     low_discrepancy_u,
     training_loss,
 )
 from nelbo.gaussian.decoder import Density, Discretized, LevelPosterior
+from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR
 from nelbo.gaussian.parametrization import EPS, PARAMETRIZATIONS, X_0, Levels, V
 from nelbo.gaussian.schedule import from_log_snr, log_snr_linear
 from nelbo.testing import check_chain

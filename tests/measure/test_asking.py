@@ -9,6 +9,7 @@ import torch
 
 from nelbo import pretrained
 from nelbo.cli.options import find_device
+from nelbo.errors import BadInput
 from nelbo.report import environment
 from nelbo.tasks.evaluate import evaluate
 
@@ -36,7 +37,8 @@ class Narrow(several.Small):
 @pytest.mark.parametrize("kind", ERRORS)
 def test_what_does_not_fit_is_halved_until_it_does_and_stays_so(kind):
     """Kills: a row lost or asked twice in a halved batch, a batch tried whole again and again."""
-    images, options = several.images(20), {"exhaustive": True, "batch_size": 50}
+    images = several.images(20)
+    options = {"exhaustive": True, "batch_size": 50, "check": False}
     expected = evaluate(several.small_model(several.Small()), images, **options)
     network = Narrow(13, ERRORS[kind])
     result = evaluate(several.small_model(network), images, **options)
@@ -53,12 +55,23 @@ def test_one_row_that_does_not_fit_and_any_other_error_are_errors():
     """Kills: an endless loop, an error of the network taken for want of memory."""
     network = Narrow(0, ERRORS["CUDA"])
     with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
-        evaluate(several.small_model(network), several.images(5), exhaustive=True)
+        evaluate(several.small_model(network), several.images(5), exhaustive=True, check=False)
     assert network.given == [5, 3, 2, 1]
     network = Narrow(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        evaluate(several.small_model(network), several.images(5), exhaustive=True)
+        evaluate(several.small_model(network), several.images(5), exhaustive=True, check=False)
     assert network.given == [5]
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_the_check_takes_the_rows_that_fit(kind):
+    """Kills: a network that fits two images refused for want of memory for four."""
+    network = Narrow(2, ERRORS[kind])
+    found = evaluate(several.small_model(network), several.images(5), budget=60)
+    assert found.estimator["check"]["network_evaluations"] == 8
+    network = Narrow(1, ERRORS[kind])
+    with pytest.raises(BadInput, match=r"two images at once do not fit into memory.*--no-check"):
+        evaluate(several.small_model(network), several.images(5), budget=60)
 
 
 def test_the_dtype_is_the_networks_alone(nelbo, zero_run, tmp_path):
@@ -76,6 +89,8 @@ def test_the_dtype_is_the_networks_alone(nelbo, zero_run, tmp_path):
         assert ("x_t_rounded" in tree["model"]) == (dtype == "bfloat16")
         tree["model"].pop("x_t_rounded", None)
         del tree["model"]["sha256"], tree["seconds"], tree["command"]
+        limit = tree["estimator"]["check"].pop("limit")
+        assert limit == (2e-2 if dtype == "bfloat16" else 1e-3)
         found.append((tree, table.read_bytes()))
     assert found[0] == found[1]
 

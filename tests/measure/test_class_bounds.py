@@ -28,16 +28,15 @@ def test_each_image_has_the_bound_of_its_own_class(distortion, monkeypatch):
     """
     monkeypatch.setattr(asking, "CELLS", 1)  # so that a chunk is a batch
     whole, alone = labelled.conditional()
-    images, options = labelled.images(23), {"exhaustive": True, "distortion": distortion}
+    # so many that two draws of L_0 are enough for those of one class, too
+    images, options = labelled.images(60), {"exhaustive": True, "distortion": distortion}
     together = evaluate(whole, images, batch_size=7, **options).per_image
     for label, model in enumerate(alone):
         places, own = labelled.of_class(images, label)
         found = evaluate(model, own, **options).per_image
         for name in ("total", "L_T", "L_mid", "L_0"):
             columns = getattr(together, name)[places], getattr(found, name)
-            torch.testing.assert_close(
-                *columns, rtol=1e-12, atol=0
-            )
+            torch.testing.assert_close(*columns, rtol=1e-12, atol=0)
 
 
 def test_the_limit_of_many_steps_is_given_the_labels_too():

@@ -85,9 +85,11 @@ def artefacts(folder: Path) -> list[str]:
 
 
 def print_result(result: object, json: str | None) -> None:
-    """The result for a person, or its JSON where `json` is "-"."""
+    """The result for a person, or its JSON where `json` is "-", with warnings on stderr."""
     if json == "-":
         print(result.to_json(), end="")  # type: ignore[attr-defined]
+        for warning in getattr(result, "warnings", ()):
+            print(printable(f"warning: {warning}"), file=sys.stderr)
     else:
         print(printable(result, lines=True))
 

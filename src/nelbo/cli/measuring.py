@@ -4,7 +4,6 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,14 +14,18 @@ from nelbo.cli import completion
 from nelbo.cli.app import app
 from nelbo.cli.manner import console, print_result
 from nelbo.cli.options import (
+    BatchSize,
     Budget,
     Check,
     DataOption,
     Device,
+    Dtype,
+    DtypeOption,
     JsonOption,
     MaxImages,
     ModelArgument,
     Precision,
+    RecordOption,
     Seed,
     SpacingOption,
     SplitOption,
@@ -52,22 +55,6 @@ PLOTS = (
     "per_image_histogram",
     "running_estimate",
 )
-
-
-class Dtype(StrEnum):
-    """What the network computes in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-BatchSize = Annotated[int | None, typer.Option(help="Rows in a batch; default by size.")]
-RecordOption = Annotated[
-    Path | None,
-    typer.Option(help="Keep what comes back in this folder; the same command goes on from it."),
-]
-DtypeOption = Annotated[Dtype, typer.Option(help="Of the network alone; sums are float64.")]
 
 
 @app.command()

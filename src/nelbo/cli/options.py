@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from nelbo.model import Model
 
 __all__ = [
+    "BatchSize",
     "Budget",
     "Check",
     "DataOption",
     "Device",
+    "Dtype",
+    "DtypeOption",
     "JsonOption",
     "MaxImages",
     "ModelArgument",
     "Precision",
+    "RecordOption",
     "Seed",
     "Spacing",
     "SpacingOption",
@@ -47,6 +51,14 @@ __all__ = [
     "find_training_data",
     "say_assumed",
 ]
+
+
+class Dtype(StrEnum):
+    """What the network computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 class Spacing(StrEnum):
@@ -107,6 +119,12 @@ Check = Annotated[
     ),
 ]
 MaxImages = Annotated[int | None, typer.Option(help="Use the first so many images.")]
+BatchSize = Annotated[int | None, typer.Option(help="Rows in a batch; default by size.")]
+RecordOption = Annotated[
+    Path | None,
+    typer.Option(help="Keep what comes back in this folder; the same command goes on from it."),
+]
+DtypeOption = Annotated[Dtype, typer.Option(help="Of the network alone; sums are float64.")]
 Steps = Annotated[
     int | None,
     typer.Option(help="Use a chain of this many of the model's steps; any, in continuous time."),

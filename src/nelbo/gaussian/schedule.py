@@ -25,12 +25,15 @@ __all__ = [
     "Schedule",
     "at",
     "cosine",
+    "cosine_d3pm",
     "from_betas",
     "from_log_snr",
     "linear",
+    "linear_by_T",
     "log_snr_linear",
     "scaled_linear",
     "sigmoid",
+    "sigmoid_lucidrains",
 ]
 
 Table = Float64[Tensor, " steps"]  # indexed by t = 0..T
@@ -209,6 +212,19 @@ def linear(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedul
     return from_betas(_spread(beta_1, beta_T, T), "linear")
 
 
+def linear_by_T(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
+    """`linear` from 1000/T beta_1 to 1000/T beta_T, so that alpha_bar_T hardly depends on T.
+
+    What "linear" means in OpenAI's improved and guided diffusion and in lucidrains' code; `linear`
+    itself is that of Ho et al. and of diffusers. They differ wherever T is not 1000.
+
+    Raises:
+        BadInput: as `from_betas`; so, with the default ends, for T of 2..20.
+    """
+    scale = 1000 / max(T, 1)
+    return from_betas(_spread(scale * beta_1, scale * beta_T, T), "linear-by-T")
+
+
 def scaled_linear(T: int = 1000, beta_1: float = 0.00085, beta_T: float = 0.012) -> Schedule:
     """sqrt(beta_t) evenly spaced (Rombach et al. 2022, latent diffusion).
 
@@ -227,10 +243,42 @@ def sigmoid(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedu
     return from_betas([beta_1 + (beta_T - beta_1) * w for w in weights], "sigmoid")
 
 
+def sigmoid_lucidrains(
+    T: int = 1000,
+    start: float = -3.0,
+    end: float = 3.0,
+    tau: float = 1.0,
+    max_beta: float = 0.999,
+) -> Schedule:
+    """alpha_bar_t falls as logistic(end/tau) - logistic(y/tau), y even from start to end, t = 0..T.
+
+    beta_t is at most max_beta. Source: Jabri et al. 2022, figure 8, as lucidrains' code has it
+    under the name "sigmoid"; `sigmoid` itself is a law of betas, and another.
+
+    Raises:
+        BadInput: as `from_betas`; not -300 <= start/tau < end/tau <= 300 with tau positive.
+    """
+    if not (tau > 0 and -300 <= start / tau < end / tau <= 300):
+        raise BadInput(
+            "sigmoid-lucidrains rises from start/tau to end/tau within -300..300; "
+            f"got {start}, {end} and tau {tau}"
+        )
+    last = end / tau
+    step = (last - start / tau) / max(T, 1)
+    # By logistic(a) - logistic(b) = sinh((a - b)/2) / (2 cosh(a/2) cosh(b/2)), so that nothing
+    # is subtracted.
+    betas = []
+    for t in range(1, T + 1):
+        left = math.sinh((T - t + 1) * step / 2) * math.cosh((last - (T - t) * step) / 2)
+        betas.append(min(math.sinh(step / 2) * math.cosh(last / 2) / left, max_beta))
+    return from_betas(betas, "sigmoid-lucidrains")
+
+
 def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
     """beta_t = min(1 - f(t)/f(t-1), max_beta), f(t) = cos^2((t/T + s)/(1 + s) pi/2).
 
-    Source: Nichol and Dhariwal 2021, eq. 17.
+    Source: Nichol and Dhariwal 2021, eq. 17. The same in guided diffusion, in lucidrains' code and,
+    as squaredcos_cap_v2, in diffusers; D3PM's has no square, see `cosine_d3pm`.
 
     Raises:
         BadInput: as `from_betas`; s outside [0, 1].
@@ -246,6 +294,25 @@ def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule
         both = min(2 * (T - t) + 1, 2 * (t + T * s) - 1) * step  # u + u_prev, or pi less that
         betas.append(min(math.sin(step) * math.sin(both) / math.sin(u_prev) ** 2, max_beta))
     return from_betas(betas, "cosine")
+
+
+def cosine_d3pm(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
+    """beta_t = min(1 - f(t)/f(t-1), max_beta), f(t) = cos((t/T + s)/(1 + s) pi/2), no square.
+
+    What "cosine" means in the code of D3PM (Hoogeboom et al. 2021, Austin et al. 2021), whose
+    chance to keep a state is alpha_bar_t itself.
+
+    Raises:
+        BadInput: as `from_betas`; s outside [0, 1].
+    """
+    if not 0 <= s <= 1:
+        raise BadInput(f"the cosine schedule's s must lie in [0, 1]; got {s}")
+    step = math.pi / (2 * max(T, 1) * (1 + s))
+    betas = []
+    for t in range(1, T + 1):  # a difference of sines, as a product
+        gap = 2 * math.sin(step / 2) * math.sin((t - 0.5 + T * s) * step)
+        betas.append(min(gap / math.sin((T - t + 1) * step), max_beta))
+    return from_betas(betas, "cosine-d3pm")
 
 
 def log_snr_linear(T: int = 1000, first: float = 9.2, last: float = -9.0) -> Schedule:
@@ -294,9 +361,12 @@ def _log_alpha(log_snr: Sequence[float], gaps: Sequence[float]) -> Float64[Tenso
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "linear": linear,
+    "linear-by-T": linear_by_T,
     "scaled-linear": scaled_linear,
     "cosine": cosine,
+    "cosine-d3pm": cosine_d3pm,
     "sigmoid": sigmoid,
+    "sigmoid-lucidrains": sigmoid_lucidrains,
     "log-snr-linear": log_snr_linear,
     "betas": from_betas,
 }

@@ -18,6 +18,7 @@ from nelbo.bound.estimators import Rows
 from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Examples
 from nelbo.errors import BadInput, NonFinite
+from nelbo.measure.excess import Excess
 from nelbo.measure.processes import Processes
 from nelbo.measure.record import Record
 from nelbo.model import Model
@@ -79,6 +80,11 @@ class Asking:
         self.limit = self.chunk  # halved where memory does not suffice
         self.key = KeyedNoise.of(self.seed, self.images.ids)
         name, labels = self.images.name, self.images.labels
+        self.yardsticks = [m.yardstick(self.images.values) for m in self.models]
+        self.excess = [
+            None if yardstick is None else Excess(model.importance, len(self.images))
+            for model, yardstick in zip(self.models, self.yardsticks, strict=True)
+        ]
         self.chains = [m.chain.given(*m.condition(labels, name)) for m in self.models]
 
     @property
@@ -176,8 +182,9 @@ class Asking:
         def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
             image, t = rows.image[row], rows.t[row]
             noise = key.rows(image).draw(rows.draw[row]).at(t)
-            values, predictors, errors = [], [], []
-            for model, whole, own in zip(self.models, self.chains, controls, strict=True):
+            values, predictors, errors, excess = [], [], [], []
+            parts = zip(self.models, self.chains, controls, self.yardsticks, strict=True)
+            for model, whole, own, yardstick in parts:
                 x_0, chain = self._x_0(model, image), whole.rows(image)
                 if model.transition is not None:
                     values.append(model.transition(chain, x_0, t, noise))
@@ -188,10 +195,18 @@ class Asking:
                 predictors += [control.value(x_0, x_t, t, image) for control in own]
                 if distortion and error is not None:
                     errors.append(error)
-            columns = [self._finite(values, t, image), _columns(predictors, len(row))]
-            return [*columns, _columns(errors, len(row))] if distortion else columns
+                if yardstick is not None and error is not None:
+                    excess.append(yardstick.excess(x_0, x_t, t, image, error))
+            found = [values, predictors, errors, excess]
+            columns = [_columns(part, len(row)) for part in found[1:]]
+            return [self._finite(values, t, image), *columns]
 
-        return self.ask(2 * stage + 1, len(rows), compute)
+        values, predictors, errors, excess = self.ask(2 * stage + 1, len(rows), compute)
+        columns = iter(excess.unbind(1))
+        for found, own in zip(self.excess, values.unbind(1), strict=True):
+            if found is not None:
+                found.update(rows, own, next(columns))
+        return [values, predictors, errors] if distortion else [values, predictors]
 
     def ask(
         self, stage: int, count: int, compute: Callable[[Int64[Tensor, " B"]], list[Tensor]]
@@ -247,7 +262,7 @@ class Asking:
                     parts = [compute(part) for part in batch.split(size)]
                 return [torch.cat(columns) for columns in zip(*parts, strict=True)]
             except RuntimeError as error:
-                if size == 1 or not _out_of_memory(error):
+                if size == 1 or not out_of_memory(error):
                     raise
             self.limit = -(-size // 2)
             if torch.cuda.is_available():
@@ -303,7 +318,8 @@ def _columns(columns: Sequence[Tensor], rows: int) -> Float64[Tensor, "R columns
     return torch.stack([column.double() for column in columns], dim=1).cpu()
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether fewer rows at once may help, by the words of the allocators."""
     messages = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in messages)
 

@@ -7,6 +7,7 @@ other images of the batch, or on chance, has another figure for every batch size
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Examples
 from nelbo.errors import BadInput, NonFinite
+from nelbo.measure.asking import out_of_memory
 from nelbo.measure.processes import Processes
 from nelbo.model import Model
 
 __all__ = ["Examination", "examine"]
 
-ROWS = 4  # different images and t, the first and last among them
+ROWS = (4, 2)  # different images and t, the first and last among them; fewer where memory ends
 LIMIT = 1e-3  # of the output's rms: 1,000 times float32's rounding in networks that were tried
 COARSE_LIMIT = 2e-2  # where products are of 8 or 11 bits: bfloat16, float16, TF32
 COARSE = (torch.float16, torch.bfloat16)
@@ -77,19 +79,32 @@ def examine(
 
 
 def _examined(model: Model, images: Examples | None) -> Examination | None:
-    """None for a chain that does not call the network itself."""
+    """With as many rows as fit; None for a chain that does not call the network itself."""
+    for count in ROWS:
+        try:
+            return _examined_in(count, model, images)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+    raise BadInput(
+        f"{model.name}: two images at once do not fit into memory, which the check needs; go on "
+        "without it with --no-check, check=False in Python"
+    )
+
+
+def _examined_in(count: int, model: Model, images: Examples | None) -> Examination | None:
     network = model.asked
     devices = [] if model.device.type == "cpu" else [model.device]
     with torch.random.fork_rng(devices), _buffers_kept(network):
-        inputs = _inputs(model, images)
+        inputs = _inputs(count, model, images)
         if inputs is None:
             return None
         together = _called(model, inputs)
         again = _called(model, inputs)
-        rows = [tuple(x[i : i + 1] for x in inputs) for i in range(ROWS)]
+        rows = [tuple(x[i : i + 1] for x in inputs) for i in range(count)]
         alone = torch.cat([_called(model, row) for row in rows])
     limit = _limit(model, together)
-    found = Examination(_change(again, together), _change(alone, together), limit, ROWS * 3 + ROWS)
+    found = Examination(_change(again, together), _change(alone, together), limit, 4 * count)
     if found.again > limit:
         raise BadInput(
             f"{model.name}: the network's output changes by {found.again:.2g} of its rms when the "
@@ -108,16 +123,16 @@ def _examined(model: Model, images: Examples | None) -> Examination | None:
     return found
 
 
-def _inputs(model: Model, images: Examples | None) -> tuple[Tensor, ...] | None:
-    """What the chain calls the network with, for ROWS images at as many t."""
+def _inputs(count: int, model: Model, images: Examples | None) -> tuple[Tensor, ...] | None:
+    """What the chain calls the network with, for so many images at as many t."""
     last = model.T - 1
-    t = torch.tensor([1 + last * i // (ROWS - 1) for i in range(ROWS)])
-    index = torch.arange(ROWS) % (ROWS if images is None else len(images))
-    noise = KeyedNoise.of(0, torch.arange(ROWS))
+    t = torch.tensor([1 + last * i // (count - 1) for i in range(count)])
+    index = torch.arange(count) % (count if images is None else len(images))
+    noise = KeyedNoise.of(0, torch.arange(count))
     if images is None:
         condition = model.condition(index % (model.classes or 1), "the samples")
         chain = model.chain.given(*condition)
-        like = torch.empty(ROWS, *model.shape, dtype=torch.float32, device=model.device)
+        like = torch.empty(count, *model.shape, dtype=torch.float32, device=model.device)
         x_t = chain.p.prior(like).sample(noise)
     else:
         labels = None if images.labels is None else images.labels[index]
@@ -133,11 +148,9 @@ def _inputs(model: Model, images: Examples | None) -> tuple[Tensor, ...] | None:
         for rows in (t == 1).nonzero()[:, 0], (t > 1).nonzero()[:, 0]:
             p, x = chain.rows(rows).p, x_t[rows]
             if len(rows):
-                _or_refused(
-                    model,
-                    lambda p=p, x=x, at=t[rows]: p.decoder(x) if at[0] == 1 else p.step(x, at),
-                    calls,
-                )
+                last = int(t[rows][0]) == 1
+                step = partial(p.decoder, x) if last else partial(p.step, x, t[rows])
+                _or_refused(model, step, calls)
     finally:
         handle.remove()
     if not calls:
@@ -167,10 +180,10 @@ def _or_refused(
     """
     try:
         return call()
-    except (BadInput, NonFinite, MemoryError, torch.OutOfMemoryError):
+    except (BadInput, NonFinite, MemoryError):
         raise
     except Exception as error:
-        if not calls:  # nothing of the network
+        if not calls or out_of_memory(error):  # nothing of the network, or of fewer rows neither
             raise
         x_t, time, *rest = calls[-1]
         said = str(error).strip().splitlines() or [type(error).__name__]

@@ -317,7 +317,7 @@ class Sampling:
         images, times = len(self.asking.images), [rows.t for rows in self.rows]
         missed = torch.zeros(self.T - 1, dtype=torch.float64)
         for chance, rows in zip(self.chances, self.rows, strict=True):
-            missed += len(rows) * torch.log1p(-chance.clamp(max=1 - 1e-12))
+            missed += len(rows) * torch.log1p(-chance)
         return {
             "pilot": self.pilot,
             "L_0_draws": len(self.draws),

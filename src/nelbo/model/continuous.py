@@ -12,13 +12,15 @@ from torch import nn
 from nelbo.bound.chain import Chain
 from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
-from nelbo.gaussian.continuous import ContinuousGaussian, LearnedLogSNR
+from nelbo.gaussian.continuous import ContinuousGaussian
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import Discretized, LevelPosterior
 from nelbo.gaussian.distribution import Gaussian
+from nelbo.gaussian.log_snr import LearnedLogSNR
 from nelbo.gaussian.precise import InFloat64, state_dtype
 from nelbo.gaussian.schedule import Schedule
-from nelbo.model.model import Model, no_controls
+from nelbo.gaussian.yardstick import Yardstick
+from nelbo.model.model import Model, no_controls, no_yardstick
 from nelbo.types import Batch, Grid, Nats, Time
 
 __all__ = ["continuous_model"]
@@ -90,6 +92,7 @@ class _Family:
             controls=partial(controls, schedule, grid),
             arithmetic=InFloat64(),
             x_0_hat=_x_0_hat,
+            yardstick=partial(Yardstick.of, schedule, grid),
             apart=_apart(self.trained),
             inner=self.trained.network,
         )
@@ -110,6 +113,7 @@ class _Family:
             facts={**model.facts, "time": "continuous"},
             context=None,
             controls=no_controls,
+            yardstick=no_yardstick,
             transition=partial(_in_the_limit, self.fixed, model.T),
             discretize=self.in_the_limit,
         )

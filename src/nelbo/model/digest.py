@@ -19,7 +19,7 @@ def digest(network: nn.Module) -> str:
     for name, value in [*sorted(network.state_dict().items()), *_frozen(network)]:
         for part, x in _tensors(name, value):
             found.update(f"{part} {x.dtype} {tuple(x.shape)}\n".encode())
-            found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -53,6 +53,6 @@ def _frozen(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for path, part in network.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             graph = part.inlined_graph  # lives as long as its nodes are looked at
-            for place, node in enumerate(graph.findAllNodes("prim::Constant")):
+            for place, node in enumerate(graph.findAllNodes("prim::Constant")):  # type: ignore[attr-defined]
                 if node.hasAttribute("value") and node.kindOf("value") == "t":
                     yield f"{path} constant {place}", node.t("value")

@@ -20,6 +20,7 @@ from nelbo.gaussian.precise import InFloat64
 from nelbo.gaussian.reverse import GaussianReverse, TimeInput
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Tabulated, Variance, by_t
+from nelbo.gaussian.yardstick import Yardstick
 from nelbo.model.model import Model, evenly
 from nelbo.model.settings import Setting, as_facts
 from nelbo.types import Batch, Grid, Reals, Support
@@ -100,6 +101,7 @@ def gaussian_model(
         arithmetic=InFloat64(),
         x_0_hat=GaussianReverse.x_0_hat,
         log_snr=schedule.log_snr,
+        yardstick=partial(Yardstick.of, schedule, grid),
         **_in_fewer_operations(p),
     )
 

@@ -15,6 +15,7 @@ from nelbo.bound.estimators import low_discrepancy_times, one_time
 from nelbo.bound.noise import KeyedNoise, Noise
 from nelbo.data import Images, Points
 from nelbo.errors import BadInput
+from nelbo.gaussian.yardstick import Yardstick
 from nelbo.model.digest import digest
 from nelbo.types import Batch, Grid, Nats, Support, Time
 
@@ -27,6 +28,11 @@ Step = Callable[[Batch, int, Noise], Batch]
 def no_controls(levels: Tensor, context: Tensor | None) -> list[Control]:
     """Of a family that knows none."""
     return []
+
+
+def no_yardstick(data: Tensor) -> Yardstick | None:
+    """Of a family that knows none."""
+    return None
 
 
 LEAST_LOG_SNR = -20.0  # below it steps differ in nothing
@@ -85,6 +91,8 @@ class Model:
     `one_time`, to train by; `ancestral(p, like)` makes what draws x_{t-1} from (x_t, t, noise), t a
     number and batches like the given one.
 
+    To doubt: `yardstick(data)` is a denoiser that a network of these data should beat.
+
     `classes` is how many classes there are where p_theta is that of an image given its class:
     then the chain is asked with a `condition`.
     """
@@ -115,6 +123,7 @@ class Model:
     objective: Callable[[Any, Batch, Time, Noise], Nats] | None = None
     ancestral: Callable[[Any, Batch], Step] | None = None
     classes: int | None = None
+    yardstick: Callable[[Tensor], Yardstick | None] = no_yardstick
 
     @property
     def grid(self) -> Grid:

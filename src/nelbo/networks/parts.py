@@ -2,15 +2,18 @@
 
 import functools
 import inspect
+import site
+import sys
+import sysconfig
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 __all__ = ["modules_of"]
 
-LIBRARIES = frozenset({"builtins", "functools", "math", "numpy", "torch"})
-"""What is in them reaches no network of a person's, but for what it holds itself."""
+ATOMS = (bool, int, float, complex, str, bytes, Tensor, np.ndarray, np.generic, type(None))
 DYNAMIC = frozenset({"getattr", "vars", "__dict__", "__getattr__", "attrgetter"})
 MOST = 20_000  # things that are looked at; a network has far fewer
 
@@ -47,13 +50,14 @@ class _Search:
         while todo and len(self.seen) < MOST:
             thing, names = todo.pop()
             narrow = names if _has_attributes(thing) else None
-            if (id(thing), narrow) in self.seen or thing is None:
+            if (id(thing), narrow) in self.seen:
                 continue
             self.seen.add((id(thing), narrow))
             self.kept.append(thing)
             if isinstance(thing, nn.Module):
                 yield thing
-            todo += reversed(list(_reached(thing, names)))
+            reached = [pair for pair in _reached(thing, names) if not isinstance(pair[0], ATOMS)]
+            todo += reversed(reached)
 
 
 def _has_attributes(thing: object) -> bool:
@@ -112,24 +116,20 @@ def _of_module(module: nn.Module, names: frozenset[str]) -> Iterator[tuple[objec
 
 def _of_object(thing: object, names: frozenset[str]) -> Iterator[tuple[object, frozenset[str]]]:
     """Its attributes of these names, and the code of its own that bears one of them."""
-    if isinstance(thing, type) or (_of_library(type(thing).__module__) and not _known(thing)):
+    if isinstance(thing, type):
         return
     todo, done = {*names, "__call__"}, set[str]()
-    while todo - done:
+    while todo - done and not _of_library(type(thing).__module__):
         name = min(todo - done)
         done.add(name)
         for code in _definitions(type(thing), name):
             yield code, names
             inside = _names(code)
             todo |= inside
-    own = _attributes(thing)
+    own, done = _attributes(thing), done | names
     everything = bool(done & DYNAMIC)
     for name in own if everything else sorted(done & own.keys()):
         yield own[name], frozenset(done)
-
-
-def _known(thing: object) -> bool:
-    return isinstance(thing, nn.Module)
 
 
 def _definitions(kind: type, name: str) -> Iterator[types.FunctionType]:
@@ -172,4 +172,15 @@ def _names(function: Callable[..., object]) -> frozenset[str]:
 
 
 def _of_library(module: object) -> bool:
-    return isinstance(module, str) and module.split(".")[0] in LIBRARIES
+    """Whether a module is an installed package's: its globals hold no network of a person's."""
+    return isinstance(module, str) and _installed(module.partition(".")[0])
+
+
+@functools.cache
+def _installed(package: str) -> bool:
+    if package in sys.stdlib_module_names:
+        return True
+    places = [*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")]
+    loaded = sys.modules.get(package)
+    origin = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", ())), "")
+    return any(str(origin).startswith(place) for place in places)

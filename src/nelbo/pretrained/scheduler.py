@@ -59,7 +59,7 @@ REASONS = {
 
 PREDICTIONS = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
 
-VARIANCES: dict[str, Callable[[Schedule, float | str], Variance]] = {
+VARIANCES: dict[str, Callable[..., Variance]] = {
     "fixed_small": small,
     "fixed_small_log": small,
     "fixed_large": large,

@@ -14,14 +14,9 @@ from nelbo.categorical.resampling import absorbing, uniform
 from nelbo.categorical.transition import Transition
 from nelbo.errors import BadInput
 from nelbo.gaussian import reverse as gaussian
-from nelbo.gaussian.continuous import (
-    ContinuousGaussian,
-    FixedLogSNR,
-    LearnedLogSNR,
-    LevelLikelihood,
-    LogSNR,
-)
+from nelbo.gaussian.continuous import ContinuousGaussian, LevelLikelihood
 from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
+from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR, LogSNR
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, large, learned_range, small

@@ -76,7 +76,17 @@ class ScheduleChoice(Part):
     """A schedule by name and the arguments that its function takes."""
 
     model_config = ConfigDict(extra="allow")
-    name: Literal["linear", "scaled-linear", "cosine", "sigmoid", "log-snr-linear", "betas"]
+    name: Literal[
+        "linear",
+        "linear-by-T",
+        "scaled-linear",
+        "cosine",
+        "cosine-d3pm",
+        "sigmoid",
+        "sigmoid-lucidrains",
+        "log-snr-linear",
+        "betas",
+    ]
 
     def make(self) -> Schedule:
         """The schedule.

@@ -19,6 +19,8 @@ __all__ = ["bibtex", "read_result", "reasons"]
 RESULTS = ("evaluation", "comparison", "improvement", "derivation")
 SCHEDULES = {
     "cosine": ("nichol2021iddpm", "the cosine schedule"),
+    "cosine-d3pm": ("austin2021d3pm", "the cosine schedule without a square"),
+    "linear-by-T": ("nichol2021iddpm", "the linear schedule for any T"),
     "scaled-linear": ("rombach2022ldm", "the scaled-linear schedule"),
     "sigmoid": ("xu2022geodiff", "the sigmoid schedule"),
 }

@@ -1,7 +1,7 @@
 """The difference of two models on the same images, as people and programs read it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -30,7 +30,8 @@ class Side:
 class Comparison:
     """A - B in nats per image, paired by image and, where both have the same t, by t and noise.
 
-    `total` is for images like these, `monte_carlo` for exactly these.
+    `total` is for images like these, `monte_carlo` for exactly these; warnings name the model whose
+    figure may not be its own.
     """
 
     total: Mean
@@ -46,6 +47,7 @@ class Comparison:
     environment: Mapping[str, Any]
     command: str
     unit: Unit = BITS
+    warnings: Sequence[str] = ()
 
     @property
     def per_dim(self) -> float:
@@ -89,6 +91,7 @@ class Comparison:
             "data": dict(self.data),
             "environment": dict(self.environment),
             "command": self.command,
+            "warnings": list(self.warnings),
         }
 
     def to_json(self) -> str:
@@ -111,6 +114,7 @@ class Comparison:
             f"seed {self.estimator['seed']}"
             + ("" if saved is None else f"; pairing saved {saved:.1%} of the variance"),
             *unchecked(self.estimator),
+            *(f"  warning: {warning}" for warning in self.warnings),
         ]
         for name, side in (("A", self.a), ("B", self.b)):
             lines += [f"  {name}: {note}" for note in notes(side.model, {})]

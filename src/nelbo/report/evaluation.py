@@ -132,7 +132,8 @@ class Evaluation:
     """The bound of a data set under a model, by term, with two intervals.
 
     Means are nats per image. Of each pair the first is for images like these, the second for
-    exactly these. log_snr is that of t = 0..T, where the chain has one.
+    exactly these. log_snr is that of t = 0..T, where the chain has one; warnings say why the figure
+    may not be the model's.
     """
 
     total: Mean
@@ -153,6 +154,7 @@ class Evaluation:
     command: str
     unit: Unit = BITS
     log_snr: Float64[Tensor, " steps"] | None = None
+    warnings: Sequence[str] = ()
 
     @property
     def per_dim(self) -> float:
@@ -217,6 +219,7 @@ class Evaluation:
             "data": dict(self.data),
             "environment": dict(self.environment),
             "command": self.command,
+            "warnings": list(self.warnings),
         }
 
     def to_json(self) -> str:
@@ -256,6 +259,7 @@ class Evaluation:
                     f"  without the control {control['name']}, whose sum is {control['z']:+.1f} "
                     "standard errors from what is stated of it"
                 )
+        lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
     def _why(self) -> str:

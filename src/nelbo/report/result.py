@@ -209,6 +209,9 @@ def _parsed(tree: Mapping[str, Any]) -> Result:
     for part, name in (("model", "name"), ("data", "name"), ("estimator", "name")):
         if not isinstance(tree[part][name], str):
             raise ValueError(f"{part}.{name} is no text")
+    warnings = tree.get("warnings", [])
+    if not isinstance(warnings, list) or not all(isinstance(x, str) and x for x in warnings):
+        raise ValueError("warnings are no list of texts")
     images = int(_number(tree["images"]))
     for name in ("dims", "network_evaluations", "seconds"):
         _number(tree[name])

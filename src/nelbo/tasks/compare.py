@@ -9,7 +9,8 @@ from nelbo import report
 from nelbo.errors import BadInput
 from nelbo.measure import Asking, Processes, Progress, Sampling, Sum, examine, measuring
 from nelbo.model import Model, examples_of
-from nelbo.report import Comparison, Side
+from nelbo.report import Comparison, Side, Unit
+from nelbo.report.doubts import of_levels, of_schedule
 
 __all__ = ["compare"]
 
@@ -54,8 +55,10 @@ def compare(
         raise BadInput(f"{a.name} and {b.name} encode images as different latents: give them those")
     processes = processes or Processes()
     groups = [[a, b]] if a.T == b.T else [[a], [b]]
-    askings = [Asking(g, images, seed, batch_size, processes, progress=progress) for g in groups]
     with measuring([a, b]):
+        askings = [
+            Asking(g, images, seed, batch_size, processes, progress=progress) for g in groups
+        ]
         checked = examine([a, b], images, processes, check)
     found, stopped, seen = [], [], []
     with ExitStack() as agreed, measuring([a, b]):
@@ -94,7 +97,19 @@ def compare(
         environment=report.environment(a.device, a.dtype, processes.size),
         command=command,
         unit=askings[0].unit,
+        warnings=_warnings([(a, found[0]), (b, found[1])]),
     )
+
+
+def _warnings(models: list[tuple[Model, Sum]]) -> list[str]:
+    """Why the figure of either may not be its own."""
+    found = []
+    for place, (model, total) in zip("AB", models, strict=True):
+        levels = model.support.facts["levels"]
+        value = Unit.of(model.support).per_dim(total.means()[0].mean, model.dims)
+        told = [*of_levels(value, levels), *of_schedule(model.facts)]
+        found += [f"{place}: {warning}" for warning in told]
+    return found
 
 
 def _run(sampling: Sampling, precision: float, budget: int | None, groups: int) -> str:

@@ -10,6 +10,7 @@ from nelbo.errors import BadInput
 from nelbo.measure import Asking, Census, Processes, Progress, Sampling, examine, measuring
 from nelbo.model import Model, examples_of
 from nelbo.report import Evaluation
+from nelbo.report.doubts import doubts
 from nelbo.report.per_image import PerImage
 
 __all__ = ["evaluate"]
@@ -55,9 +56,9 @@ def evaluate(
         raise BadInput(f"precision must be positive; got {precision}")
     images = examples_of(model, data, seed)
     processes = processes or Processes()
-    asking = Asking([model], images, seed, batch_size, processes, progress=progress)
     mode = {"exhaustive": True} if exhaustive else {"budget": budget, "precision": precision}
     with measuring([model]):
+        asking = Asking([model], images, seed, batch_size, processes, progress=progress)
         checked = examine([model], images, processes, check)
     with asking.agreed({**mode, "distortion": distortion}, record), measuring([model]):
         if exhaustive:
@@ -71,6 +72,8 @@ def evaluate(
         estimator["x_0_hat_at_1"] = error
     total = found.total()
     on_average, exactly = total.means()
+    unit = asking.unit
+    described = model.described()
     parts = {"L_T": found.L_T(), "L_mid": found.later(), "L_0": found.first()}
     return Evaluation(
         total=on_average,
@@ -93,12 +96,20 @@ def evaluate(
         network_evaluations=asking.done,
         seconds=time.perf_counter() - started,
         estimator=estimator,
-        model=model.described(),
+        model=described,
         data=_described(model, images),
         environment=report.environment(model.device, model.dtype, processes.size),
         command=command,
-        unit=asking.unit,
+        unit=unit,
         log_snr=model.log_snr,
+        warnings=doubts(
+            unit.per_dim(on_average.mean, model.dims),
+            unit.per_dim(parts["L_T"].means()[0].mean, model.dims),
+            unit,
+            model.support.facts["levels"],
+            described,
+            _worst(asking, on_average.mean, parts["L_mid"].means()[0].mean),
+        ),
     )
 
 
@@ -115,6 +126,12 @@ def _described(model: Model, data: Examples) -> dict[str, Any]:
         **model.support.facts,
         **({} if made_of is None else {"encoded": dict(made_of)}),
     }
+
+
+def _worst(asking: Asking, total: float, later: float) -> dict[str, float] | None:
+    """Where x0-hat is most surely worse than an affine function of x_t, if that is known."""
+    found = asking.excess[0]
+    return None if found is None else found.worst(later / max(total, later))
 
 
 def _sample(found: Sampling, budget: int | None, precision: float) -> dict[str, Any]:

@@ -152,8 +152,8 @@ def _measure(
     schedule = gaussian_reverse(model).q.schedule
     count = min(candidates, model.T)
     chosen = torch.tensor(evenly_in(schedule.log_snr[1:], count))
-    asking = Asking([model], images, seed, progress=progress)
     with measuring([model]):
+        asking = Asking([model], images, seed, progress=progress)
         return measured_errors(asking, chosen), asking
 
 

@@ -15,6 +15,7 @@ from nelbo.errors import printable
 from nelbo.model import Model
 from nelbo.model.settings import Setting, as_facts
 from nelbo.networks.mode import without_gradients
+from nelbo.report.doubts import of_schedule
 from nelbo.types import Grid
 
 __all__ = ["Inspection", "inspect"]
@@ -145,6 +146,7 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
         yield "there is no moving average (EMA): these are the raw weights of training"
     if facts.get("network", {}).get("weights_digest", "").startswith("none"):
         yield "the network is a plain callable: its weights are in no digest"
+    yield from of_schedule(facts)
     guessed = [name for name in ("levels", "range", "V_1") if _is_default(settings.get(name))]
     if guessed:
         yield f"no file says {', '.join(guessed)}: the usual values are taken; give them to be sure"

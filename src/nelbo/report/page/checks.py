@@ -50,6 +50,7 @@ def checks(result: Result) -> list[Check]:
     return [
         *_images(result),
         _settings(result),
+        _conventions(result),
         _schedule(result),
         _end(result),
         _finite(result),
@@ -87,6 +88,20 @@ def _settings(result: Result) -> Check:
         return Check("Settings", State.passed, "all told", why)
     why = f"No file says {', '.join(assumed)}: the usual values were taken."
     return Check("Settings", State.warning, f"{len(assumed)} assumed", why)
+
+
+def _conventions(result: Result) -> Check:
+    """What the result itself warns of."""
+    warnings = result.tree.get("warnings")
+    if warnings is None:
+        why = "The result does not say: it was measured by an older version."
+        return Check("Conventions", State.unknown, "not tested", why)
+    if not warnings:
+        why = "The figure and the errors are those of a network that is read as it was trained."
+        return Check("Conventions", State.passed, "no doubt", why)
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    why = " ".join(f"{w[0].upper()}{w[1:]}." for w in warnings)
+    return Check("Conventions", State.warning, count, why)
 
 
 def _schedule(result: Result) -> Check:

@@ -1,0 +1,89 @@
+"""A denoiser that every network should beat: affine in x_t, fitted to other images.
+
+Where a network's x0-hat is worse than it over a part of the bound that counts, the network is
+read by conventions that are not its own.
+"""
+
+from typing import final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from nelbo.gaussian.controls import scaled, weight
+from nelbo.gaussian.schedule import Schedule, at
+from nelbo.types import Batch, Nats, Support, Time
+
+__all__ = ["FEWEST", "Yardstick"]
+
+FEWEST = 8  # images, of whom half fit the denoiser of the other half
+FITTED = 512  # images of a half that are used
+WIDEST = 2**16  # dimensions beyond which the axes cost too much
+
+
+@final
+class Yardstick:
+    """The error of E[x_0 | x_t] for Gaussian data with the moments of the other half of the images.
+
+    The covariance is S (1 - r) + r (tr S / D), r by Chen et al. 2010 (OAS), so it is one for few
+    images too. An image takes no part in the denoiser that it is measured by: such a denoiser has
+    no advantage over a network that has learned the data.
+    """
+
+    def __init__(self, schedule: Schedule, x_0: Float64[Tensor, "N *dims"]) -> None:
+        self.schedule = schedule
+        mixed = torch.randperm(len(x_0), generator=torch.Generator().manual_seed(0))
+        self.half = torch.zeros(len(x_0), dtype=torch.int64)
+        self.half[mixed[len(x_0) // 2 :]] = 1
+        flat = x_0.flatten(1)
+        self.fits = [_Fit(flat[self.half != side][:FITTED]) for side in (0, 1)]
+
+    @classmethod
+    def of(cls, schedule: Schedule, support: Support, data: Tensor) -> "Yardstick | None":
+        """That of these levels or points; None where they are too few, or too wide."""
+        flat = data.flatten(1).cpu()
+        if schedule.T < 2 or len(flat) < FEWEST or flat.shape[1] > WIDEST:
+            return None
+        return cls(schedule, support.values(flat, torch.float64))
+
+    def excess(
+        self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"], squared_error: Nats
+    ) -> Nats:
+        """(SNR_{t-1} - SNR_t)/2 times how much squared_error exceeds the denoiser's, in nats."""
+        root = at(self.schedule.log_snr, t, x_0.flatten(1)).mul(0.5).exp()
+        x, z = x_0.flatten(1), scaled(self.schedule, x_t, t)
+        error = torch.empty_like(squared_error)
+        for side, fit in enumerate(self.fits):
+            rows = (self.half[image] == side).nonzero()[:, 0].to(x.device)
+            if len(rows):
+                error[rows] = fit.error(x[rows], z[rows], root[rows]).to(error)
+        return at(weight(self.schedule), t, x)[:, 0].to(error) * (squared_error - error)
+
+
+@final
+class _Fit:
+    """Mean, the axes that the images span with their variances, and that of all other axes."""
+
+    def __init__(self, x_0: Float64[Tensor, "n dims"]) -> None:
+        count, dims = x_0.shape
+        self.mean = x_0.mean(0)
+        _, size, self.axes = torch.linalg.svd(x_0 - self.mean, full_matrices=False)
+        variance = size.square() / max(count - 1, 1)
+        trace, squares = float(variance.sum()), float(variance.square().sum())
+        above = (1 - 2 / dims) * squares + trace**2
+        below = (count + 1 - 2 / dims) * (squares - trace**2 / dims)
+        shrunk = min(1.0, above / below) if below > 0 else 1.0
+        self.rest = shrunk * trace / dims
+        self.variance = (1 - shrunk) * variance + self.rest
+
+    def error(self, x: Tensor, z: Tensor, root: Tensor) -> Nats:
+        """|x_0 - E[x_0 | z]|^2, z = root x_0 + eps."""
+        axes, variance, mean = self.axes.to(x), self.variance.to(x), self.mean.to(x)
+        snr = root.square()
+        gain = variance / (1 + variance * snr)
+        rest = self.rest / (1 + self.rest * snr)
+        u, v = x - mean, root * (z - root * mean)  # v = SNR (x_0 - mean) + sqrt(SNR) eps
+        left = u - rest * v
+        along = (gain - rest) * (v @ axes.T)
+        error: Nats = (left - along @ axes).square().sum(1)
+        return error

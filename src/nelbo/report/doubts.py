@@ -1,0 +1,71 @@
+"""Why a figure may not be the model's: what a network that is read rightly does not show."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nelbo.report.unit import Unit
+
+__all__ = ["LARGE_L_T", "doubts", "of_levels", "of_schedule"]
+
+LARGE_L_T = (0.01, 0.01)  # per dimension, and of the bound: above both it is worth a word
+SURE = 4.0  # standard errors
+LINEAR_T = 1000  # for which the default ends of betas were chosen
+
+
+def doubts(
+    per_dim: float,
+    L_T: float,
+    unit: Unit,
+    levels: int | None,
+    model: Mapping[str, Any],
+    worst: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Each in a line; none for a network that is read by its own conventions.
+
+    per_dim and L_T are in `unit`; levels: of the data, None of a density; model: its facts; worst:
+    where its x0-hat is most surely worse than an affine function of x_t, if that is known.
+    """
+    found = [*of_levels(per_dim, levels), *_of_affine(worst), *_of_L_T(per_dim, L_T, unit)]
+    return [*found, *of_schedule(model)]
+
+
+def of_levels(per_dim: float, levels: int | None) -> Iterator[str]:
+    """Where knowing nothing would cost less."""
+    if levels is not None and per_dim > math.log2(levels):
+        yield (
+            f"{per_dim:.4g} bits/dim is more than log2({levels}) = {math.log2(levels):.4g}, what "
+            "equal chances of all levels cost: the network knows nothing of these data, or is "
+            "read by conventions that are not its own (predicts, time_input, schedule, range)"
+        )
+
+
+def _of_affine(worst: Mapping[str, float] | None) -> Iterator[str]:
+    if worst is not None and worst["z"] > SURE:
+        yield (
+            f"at t = {worst['first']}..{worst['last']}, {worst['part']:.0%} of the bound, x0-hat "
+            f"is worse than an affine function of x_t (by a tenth, z = {worst['z']:.1f}): the "
+            "network is probably read by conventions that are not its own (predicts, time_input, "
+            "schedule, range)"
+        )
+
+
+def _of_L_T(per_dim: float, L_T: float, unit: Unit) -> Iterator[str]:
+    least, part = LARGE_L_T
+    if least < L_T and part * abs(per_dim) < L_T:
+        yield (
+            f"L_T is {L_T:.2g} {unit.name}, {L_T / abs(per_dim):.0%} of the bound: the chain ends "
+            "before the data are gone, or its schedule is not the network's"
+        )
+
+
+def of_schedule(model: Mapping[str, Any]) -> Iterator[str]:
+    """Where betas made for 1000 steps are those of another number by default."""
+    sources, schedule = model.get("sources", {}), model.get("schedule", {})
+    ends = sources.get("beta_1, beta_T", {})
+    if ends.get("source") == "default" and schedule.get("T") != LINEAR_T:
+        yield (
+            f"the default ends of the {schedule['name']} schedule are made for T = {LINEAR_T}, and "
+            f"T is {schedule['T']}: give beta_1 and beta_T, or the name linear-by-T where they are "
+            f"scaled by {LINEAR_T}/T"
+        )

@@ -1,0 +1,76 @@
+"""Deliberate errors in names of schedules, in warnings and in the doors of Python."""
+
+__all__ = ["WRAP"]
+
+SCHEDULE = "tests/gaussian/test_schedule.py::test_"
+DOUBTS = "tests/test_doubts.py::test_"
+
+WRAP = [
+    (
+        "linear-by-T not scaled by T",
+        "gaussian/schedule.py",
+        "scale = 1000 / max(T, 1)",
+        "scale = 1.0",
+        (
+            f"{SCHEDULE}parameters_mean_what_the_definition_says[linear-by-T-linear_by_T_betas-parameters3]",
+        ),
+    ),
+    (
+        "lucidrains' sigmoid without its tau",
+        "gaussian/schedule.py",
+        "last = end / tau",
+        "last = end",
+        (
+            f"{SCHEDULE}parameters_mean_what_the_definition_says[sigmoid-lucidrains-sigmoid_lucidrains_betas-parameters5]",
+        ),
+    ),
+    (
+        "D3PM's cosine half a step late",
+        "gaussian/schedule.py",
+        "(t - 0.5 + T * s)",
+        "(t + T * s)",
+        (f"{SCHEDULE}every_table_keeps_14_digits_at_every_t[cosine-d3pm-1000]",),
+    ),
+    (
+        "a denoiser judged on the images that fit it",
+        "gaussian/yardstick.py",
+        "flat[self.half != side]",
+        "flat[self.half == side]",
+        (f"{DOUBTS}the_yardstick_is_the_affine_denoiser_of_the_other_half",),
+    ),
+    (
+        "the sign of the excess",
+        "gaussian/yardstick.py",
+        "(squared_error - error)",
+        "(error - squared_error)",
+        (f"{DOUBTS}the_yardstick_is_the_affine_denoiser_of_the_other_half",),
+    ),
+    (
+        "rows of the excess put under other images",
+        "measure/excess.py",
+        "group * self.images + rows.image",
+        "group * self.images + rows.image.flip(0)",
+        (f"{DOUBTS}z_is_that_of_student_and_the_range_is_where_the_excess_is",),
+    ),
+    (
+        "a range of any size",
+        "measure/excess.py",
+        "if gathered >= PART:",
+        "if gathered > 0:",
+        (f"{DOUBTS}z_is_that_of_student_and_the_range_is_where_the_excess_is",),
+    ),
+    (
+        "L_T doubted by one threshold alone",
+        "report/doubts.py",
+        "if least < L_T and part * abs(per_dim) < L_T",
+        "if part * abs(per_dim) < L_T",
+        (f"{DOUBTS}the_three_thresholds",),
+    ),
+    (
+        "linear's ends for T = 1000 without a word",
+        "wrapping.py",
+        "or whole.T == 1000:",
+        "or whole.T > 0:",
+        (f"{DOUBTS}the_usual_ends_for_another_number_of_steps_are_doubted[schedule0-True]",),
+    ),
+]
