@@ -109,8 +109,8 @@ CLASSES = [
     (
         "classes: not in a record",
         "measure/asking.py",
-        'return {"labels": self.images.labels_sha256} if conditional else {}',
-        "return {}",
+        'found["labels"] = self.images.labels_sha256',
+        "pass",
         (f"{MEASURED}a_record_goes_on_with_the_same_labels_alone",),
     ),
     (
@@ -123,8 +123,8 @@ CLASSES = [
     (
         "classes: lost with the steps that are left out",
         "model/model.py",
-        "encode=self.encode, classes=self.classes)",
-        "encode=self.encode)",
+        "classes=self.classes,\n            conditions",
+        "conditions",
         (LIMIT,),
     ),
     (
@@ -173,8 +173,8 @@ CLASSES = [
     (
         "classes: lost by improving",
         "model/gaussian.py",
-        "return replace(made, classes=model.classes)",
-        "return made",
+        "return replace(made, classes=model.classes,",
+        "return replace(made,",
         (f"{TASKS}an_improved_model_of_classes_is_one",),
     ),
     (
@@ -208,7 +208,7 @@ CLASSES = [
     ),
     (
         "classes: a subset with the labels of the first images",
-        "data/images.py",
+        "data/examples.py",
         "self.labels[where]",
         "self.labels[: len(where)]",
         (f"{DATA}labels_stay_with_their_images",),

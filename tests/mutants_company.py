@@ -30,8 +30,8 @@ COMPANY = [
     (
         "rows are evaluated alone at one t",
         "measure/examination.py",
-        "[1 + last * i // (ROWS - 1) for i in range(ROWS)]",
-        "[model.T for i in range(ROWS)]",
+        "[1 + last * i // (count - 1) for i in range(count)]",
+        "[model.T for i in range(count)]",
         (f"{ALONE}[the first t for all]",),
     ),
     (

@@ -79,8 +79,8 @@ DENSITY = [
     (
         "an encoder lost with the steps that are left out",
         "model/model.py",
-        "weights=self.weights, encode=self.encode, classes=self.classes)",
-        "weights=self.weights, classes=self.classes)",
+        "encode=self.encode,\n            classes=self.classes,",
+        "classes=self.classes,",
         (f"{LATENTS}a_sub_chain_encodes_as_the_chain_does",),
     ),
     (

@@ -14,14 +14,14 @@ MODELS = [
     # Any network by its own conventions.
     (
         "a function of time called with the sub-chain's t",
-        "wrapping.py",
+        "wrapping/said.py",
         "return self.function(self.whole, place + 1)",
-        "return self.function(schedule, t)",
+        "return self.function(chain, t)",
         (f"{WRAP}a_function_of_time_gives_the_original_times_in_every_subchain[t-<lambda>-every]",),
     ),
     (
         "v read as x_0",
-        "wrapping.py",
+        "wrapping/gaussian.py",
         '"v_prediction": "v"}',
         '"v_prediction": "x_0"}',
         (f"{WRAP}the_bound_of_a_linear_network_is_its_closed_form[v_prediction-v-small]",),
@@ -35,15 +35,15 @@ MODELS = [
     ),
     (
         "a clip that is stored and not used (H17)",
-        "wrapping.py",
+        "wrapping/gaussian.py",
         "clip=_clip(clip, support),",
         "clip=None,",
         (f"{WRAP}clip_is_part_of_the_model",),
     ),
     (
         "the steps a network knows forgotten (H15)",
-        "wrapping.py",
-        "whole if steps is None else whole.subchain(list(steps))",
+        "wrapping/gaussian.py",
+        "whole if kept is None else whole.subchain(kept)",
         "whole",
         (f"{WRAP}a_network_of_t_below_T_is_the_sub_chain_of_these",),
     ),

@@ -124,7 +124,7 @@ TRAINERS = [
     ),
     (
         "a V_1 that is recorded and not used",
-        "wrapping.py",
+        "wrapping/gaussian.py",
         "if V_1 is not None:",
         "if False:",
         (WRAP + "a_wrong_choice_is_refused_in_one_line",),

@@ -68,7 +68,7 @@ WRAP = [
     ),
     (
         "linear's ends for T = 1000 without a word",
-        "wrapping.py",
+        "wrapping/schedules.py",
         "or whole.T == 1000:",
         "or whole.T > 0:",
         (f"{DOUBTS}the_usual_ends_for_another_number_of_steps_are_doubted[schedule0-True]",),

@@ -193,6 +193,7 @@ def test_a_chain_that_ends_early_is_doubted_and_the_shipped_ones_are_not(images)
         result = package.evaluate(model, some, budget=8)
         assert not warned(result, "L_T is")
         assert not warned(result, "default ends")
+        assert not warned(result, "rounded by")
 
 
 def test_the_three_thresholds():
@@ -204,6 +205,9 @@ def test_the_three_thresholds():
     assert not doubts(2.0, 0.019, BITS, 256, facts)  # less than a hundredth of the bound
     assert not doubts(0.5, 0.009, BITS, 256, facts)  # less than 0.01 bits/dim
     assert doubts(2.0, 0.021, BITS, 256, facts)
+    for error in (1.09, 1.11):
+        at_1 = {"rms": 0.1, "in_deviations": error}
+        assert bool(doubts(2.0, 0.0, BITS, 256, facts, None, at_1)) == (error > 1.1)
     for z in (3.9, 4.1):
         worst = {"first": 2, "last": 9, "part": 0.1, "z": z}
         assert bool(doubts(2.0, 0.0, BITS, 256, facts, worst)) == (z > 4)
@@ -243,13 +247,13 @@ def test_warnings_are_in_the_text_the_json_the_page_and_on_stderr(nelbo, run, tm
     for warning in tree["warnings"]:
         assert f"warning: {warning}" in err
     assert f"warning: {tree['warnings'][0]}" in nelbo(*arguments)[1]
-    (check,) = [check for check in checks(parse(tree)) if check.name == "Conventions"]
+    (check,) = [check for check in checks(parse(tree)) if check.name == "Warnings"]
     assert check.state is State.warning
     assert tree["warnings"][0][1:] in check.why
     for changed, state in (([], State.passed), (None, State.unknown)):
         other = {key: value for key, value in tree.items() if key != "warnings"}
         other |= {} if changed is None else {"warnings": changed}
-        (check,) = [check for check in checks(parse(other)) if check.name == "Conventions"]
+        (check,) = [check for check in checks(parse(other)) if check.name == "Warnings"]
         assert check.state is state
     for wrong in ([3], "text", 3, {"a": 1}):
         with pytest.raises(BadInput, match="warnings"):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
     from nelbo.types import Grid
-    from nelbo.wrapping import wrap
+    from nelbo.wrapping import wrap, wrap_categorical
 
     __version__: str
 
@@ -40,6 +40,7 @@ __all__ = [
     "sample",
     "train",
     "wrap",
+    "wrap_categorical",
 ]
 
 # Names are imported when they are first used, so that `nelbo --help` does not wait for torch.
@@ -60,6 +61,7 @@ _HOME = {
     "sample": "nelbo.tasks.sample",
     "train": "nelbo.tasks.train",
     "wrap": "nelbo.wrapping",
+    "wrap_categorical": "nelbo.wrapping",
 }
 _MODULES = ("data", "recipe")
 

@@ -1,11 +1,13 @@
 """The bound of a network while Lightning trains it; the extra `lightning`, nelbo[lightning]."""
 
+import os
 from collections.abc import Callable
 from typing import final
 
+from nelbo.arguments import function, shown, whole
 from nelbo.data import as_images, load
 from nelbo.errors import BadInput
-from nelbo.measure import Processes
+from nelbo.measure import Processes, Settings
 from nelbo.model import Model
 from nelbo.networks.mode import evaluating
 from nelbo.report import Evaluation, bits_per_dim
@@ -60,10 +62,15 @@ class NELBOCallback(Callback):
         prefix: str = "val",
     ) -> None:
         super().__init__()
+        every_n_epochs = whole("every_n_epochs", every_n_epochs)
         if every_n_epochs < 1:
             raise BadInput(f"every_n_epochs must be at least 1; got {every_n_epochs}")
-        self.model_of = model_of
-        self.images = load(images) if isinstance(images, str) else images
+        if not isinstance(prefix, str):
+            raise BadInput(f"prefix must be a text; got {shown(prefix)}")
+        # refused here, and not after an epoch of training
+        Settings.of(precision, budget, seed, batch_size, check, None, None, print)
+        self.model_of = function("model_of", model_of)
+        self.images = load(images) if isinstance(images, str | os.PathLike) else images
         self.every_n_epochs = every_n_epochs
         self.precision, self.budget, self.seed = precision, budget, seed
         self.batch_size = batch_size
@@ -81,6 +88,7 @@ class NELBOCallback(Callback):
         model = self._model(pl_module)
         self.images = as_images(self.images, n=model.grid.n, grid=model.grid)
         model.x_0(self.images.levels[:1])
+        model.condition_of(self.images)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.measured = False

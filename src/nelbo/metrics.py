@@ -7,6 +7,7 @@ It counts, means and merges; what it is given was measured elsewhere, by `nelbo.
 from collections.abc import Callable, Sequence
 from typing import Any, Self, final
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nelbo.arguments import shown, whole
 from nelbo.errors import BadInput, NonFinite
 from nelbo.report import Evaluation, PerImage, bits_per_dim
 
@@ -33,8 +35,9 @@ class BitsPerDim(Metric):
     """The mean over images of L and of its three terms, in bits per dimension.
 
     Give `update` an Evaluation, its `per_image`, or nats per image (B,), such as `nelbo.loss`
-    returns, with L_T, L_mid and L_0 of each where they are known. `compute` gives bits_per_dim, its
-    standard error `se` for images like these, and the terms where every update had them. se is NaN
+    returns, a tensor, array or list, with L_T, L_mid and L_0 of each where they are known.
+    `compute` gives bits_per_dim, its standard error `se` for images like these, and the terms
+    where every update had them. se is NaN
     of one image.
 
     Images count once each, whatever batch or process they come in, so no image may be given twice:
@@ -62,6 +65,7 @@ class BitsPerDim(Metric):
 
     def __init__(self, dims: int, **settings: object) -> None:
         super().__init__(**settings)
+        dims = whole("dims", dims)
         if dims < 1:
             raise BadInput(f"an image has at least 1 dimension; got dims = {dims}")
         self.dims = dims
@@ -69,11 +73,11 @@ class BitsPerDim(Metric):
 
     def update(
         self,
-        nats: Evaluation | PerImage | Tensor,
+        nats: Evaluation | PerImage | Tensor | NDArray[Any] | Sequence[float],
         *,
-        L_T: Tensor | None = None,
-        L_mid: Tensor | None = None,
-        L_0: Tensor | None = None,
+        L_T: Tensor | NDArray[Any] | Sequence[float] | None = None,
+        L_mid: Tensor | NDArray[Any] | Sequence[float] | None = None,
+        L_0: Tensor | NDArray[Any] | Sequence[float] | None = None,
     ) -> None:
         """Adds images: an Evaluation, its per_image, or nats per image with or without the terms.
 
@@ -85,7 +89,7 @@ class BitsPerDim(Metric):
         columns = self._columns(nats, (L_T, L_mid, L_0))
         found = torch.zeros_like(self.moments)
         for place, column in enumerate(columns):
-            values = column.detach().to(self.moments)
+            values = column.to(self.moments)
             mean = values.mean()
             found[:, place] = torch.stack(
                 [torch.full_like(mean, len(values)), mean, (values - mean).square().sum()]
@@ -122,9 +126,7 @@ class BitsPerDim(Metric):
         """Figure and axes with what `compute` gave, or with a sequence of it as curves."""
         return self._plot(val, ax)
 
-    def _columns(
-        self, nats: Evaluation | PerImage | Tensor, terms: Sequence[Tensor | None]
-    ) -> list[Tensor]:
+    def _columns(self, nats: object, terms: Sequence[object]) -> list[Tensor]:
         """The total, then the terms or nothing, each a value per image."""
         found = nats.per_image if isinstance(nats, Evaluation) else nats
         if isinstance(found, PerImage):
@@ -132,13 +134,13 @@ class BitsPerDim(Metric):
             if found.dims != self.dims:
                 raise BadInput(f"images of {found.dims} dimensions for a metric of {self.dims}")
             return [found.total, found.L_T, found.L_mid, found.L_0]
-        given = [term for term in terms if term is not None]
-        if len(given) not in (0, len(TERMS)):
-            raise BadInput(f"give all of {', '.join(TERMS)} or none; got {len(given)}")
-        shapes = {tuple(column.shape) for column in (found, *given)}
-        if found.ndim != 1 or len(found) == 0 or len(shapes) > 1:
+        columns = [_column(found), *(_column(term) for term in terms if term is not None)]
+        if len(columns) not in (1, 1 + len(TERMS)):
+            raise BadInput(f"give all of {', '.join(TERMS)} or none; got {len(columns) - 1}")
+        shapes = {tuple(column.shape) for column in columns}
+        if columns[0].ndim != 1 or len(columns[0]) == 0 or len(shapes) > 1:
             raise BadInput(f"nats are (B,), one per image; got {sorted(shapes)}")
-        return [found, *given]
+        return columns
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Self:
         """What `.to`, `.half` and the like do: the state moves to the device, uncast."""
@@ -146,6 +148,22 @@ class BitsPerDim(Metric):
         self.moments = self.moments.to(self.device)
         self._computed = None  # the cached result was cast
         return self
+
+
+def _column(values: object) -> Tensor:
+    """Nats per image as a float64 tensor without a gradient.
+
+    Raises:
+        BadInput: they are no real numbers.
+    """
+    plain = isinstance(values, list | tuple | np.ndarray)
+    try:
+        found = torch.tensor(np.asarray(values, np.float64)) if plain else values
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, Tensor) or found.is_complex() or found.dtype == torch.bool:
+        raise BadInput(f"nats are (B,), one per image; got {shown(values)}")
+    return found.detach().double()
 
 
 def merged(parts: Float64[Tensor, "P 3 4"]) -> Float64[Tensor, "3 4"]:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int, Integer, Shaped
 from torch import Tensor
 
+from nelbo import arguments
 from nelbo.errors import BadInput
 
 __all__ = ["Batch", "Grid", "Nats", "Reals", "Support", "Time"]
@@ -38,6 +39,11 @@ class Grid:
     hi: float = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "n", arguments.whole("the levels of a grid", self.n))
+        for end in ("lo", "hi"):
+            object.__setattr__(
+                self, end, arguments.number(f"the {end} of a grid", getattr(self, end))
+            )
         if self.n < 2:
             raise BadInput(f"a grid needs at least 2 levels; got {self.n}")
         if not self.lo < self.hi:

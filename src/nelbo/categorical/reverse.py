@@ -74,7 +74,8 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
     `time_input` says of t, the condition if any) to logits, `levels` channels for each:
     (B, C K, ...) to (B, C levels, ...). `levels` is K where it is not given; data with fewer
     levels than the chain has states are the states 0..levels-1, and the others, such as the mask,
-    are never data.
+    are never data. by_logits: p_theta(x_0 | x_1) is pi itself, without what x_1 says, as in D3PM's
+    published code.
 
     Raises:
         BadInput: levels outside 1..K; a prior that is no distribution over K states, or that has no
@@ -90,12 +91,14 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         time_input: TimeInput,
         prior: Prior,
         levels: int | None = None,
+        by_logits: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.q = forward
         self.time_input = time_input
         self.log_prior = prior
+        self.by_logits = by_logits
         self.levels = forward.transition.K if levels is None else levels
         _check(forward.transition, prior, self.levels)
 
@@ -108,7 +111,8 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
 
     def decoder(self, x_1: Batch) -> Categorical:
         t = constant_time(1, x_1)
-        return self.x_0(self.log_pi(x_1, t), x_1, t)
+        log_pi = self.log_pi(x_1, t)
+        return Categorical(log_pi) if self.by_logits else self.x_0(log_pi, x_1, t)
 
     def log_pi(self, x_t: Batch, t: Time) -> Float[Tensor, "B *dims K"]:
         """log pi(x_0 | x_t), -inf for states that are no levels: one call of the network.

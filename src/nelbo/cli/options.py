@@ -313,17 +313,14 @@ def find_device(name: str) -> "torch.device":
     """The device of that name; auto is this process's GPU, or the CPU where there is none."""
     import torch
 
+    from nelbo.arguments import device_of
+
     if name == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
         local = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun and accelerate: one GPU each,
         return torch.device(f"cuda:{local % torch.cuda.device_count()}")  # shared if there are less
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"no device {name}: {str(error).splitlines()[0]}") from None
-    return device
+    return device_of(name)
 
 
 def command() -> str:

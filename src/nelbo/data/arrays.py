@@ -1,8 +1,9 @@
 """Arrays, tensors and torch datasets as `Images`: integers as they are, floats only on a grid."""
 
+import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -13,6 +14,8 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nelbo import arguments
+from nelbo.data.examples import with_conditions
 from nelbo.data.images import Images, reason, shown
 from nelbo.errors import BadInput
 from nelbo.types import Grid
@@ -35,19 +38,29 @@ class Indexed(Protocol):
 
 
 def as_images(
-    data: object, *, n: int | None = None, grid: Grid | None = None, name: str = "tensor"
+    data: object,
+    *,
+    n: int | None = None,
+    grid: Grid | None = None,
+    name: str = "tensor",
+    labels: object = None,
+    conditions: Mapping[str, object] | None = None,
 ) -> Images:
     """Images of a tensor, a numpy array, a torch Dataset or a list; `Images` pass through.
 
     A tensor is (N, C, H, W) or (N, H, W); an array may also be (N, H, W, C) with C of 1 or 3. The
     items of a dataset are tensors (C, H, W) or (H, W), arrays, PIL images, or tuples that begin
     with one of these. Integers are levels; floats are read on `grid`. n is the number of levels;
-    where neither it nor a grid is given, uint8 has 256, uint16 65536 and bool 2.
+    where neither it nor a grid is given, uint8 has 256, uint16 65536 and bool 2. labels: the class
+    of each image, counted from 0; conditions: other tensors by name, a row for each image.
 
     Raises:
         BadInput: anything else, a value that is no level or off the grid, or n against grid.
     """
-    n = declared(name, n, grid)
+    return with_conditions(_read(data, declared(name, n, grid), grid, name), labels, conditions)
+
+
+def _read(data: object, n: int | None, grid: Grid | None, name: str) -> Images:
     if isinstance(data, Images):
         if n not in (None, data.n):
             raise BadInput(f"{data.name}: has {data.n} levels; {n} were declared")
@@ -56,7 +69,10 @@ def as_images(
         return _images(_numpy(data), n, grid, name, tensor=True)
     if isinstance(data, np.ndarray):
         return _images(data, n, grid, name)
-    if isinstance(data, str | bytes | dict) or not isinstance(data, Indexed):
+    if isinstance(data, str | os.PathLike):
+        fix = "give nelbo.data.load(spec)"
+        raise BadInput(f"{name}: {data!s} is a path or a spec and no images: {fix}")
+    if isinstance(data, bytes | dict | set) or not isinstance(data, Indexed):
         raise BadInput(
             f"{name}: a {type(data).__name__} is not images; give a tensor, an array, a Dataset "
             "with a length, or the result of nelbo.data.load(spec)"
@@ -70,6 +86,9 @@ def declared(name: str, n: int | None, grid: Grid | None) -> int | None:
     Raises:
         BadInput: n < 2, or n and grid differ.
     """
+    if grid is not None:
+        arguments.instance("grid", grid, Grid)
+    n = None if n is None else arguments.whole("the number of levels", n)
     if n is not None and n < 2:
         raise BadInput(f"{name}: data have at least 2 levels; {n} were declared")
     if grid is None:

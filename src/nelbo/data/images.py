@@ -13,7 +13,8 @@ from jaxtyping import Int, Int64, Integer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nelbo.data.examples import Examples
+from nelbo import arguments
+from nelbo.data.examples import Examples, tensor_of
 from nelbo.errors import BadInput
 
 __all__ = ["Images", "reason", "shown"]
@@ -49,7 +50,7 @@ class Images(Examples):
         sources: a file name per image, or empty when they came as one array.
         kept: the ids of these images in the set they were taken from; None for 0..N-1.
         labels: the class of each, counted from 0, None where it is not known; stored as int64.
-        origin: as in `Examples`.
+        origin, conditions: as in `Examples`.
 
     Raises:
         BadInput: not integers, integers that cannot count to n - 1, bools and n other than 2, not
@@ -65,8 +66,13 @@ class Images(Examples):
     kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
     labels: Int64[Tensor, " N"] | None = field(default=None, repr=False)
     origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    conditions: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "n", arguments.whole("the number of levels", self.n))
+        object.__setattr__(self, "levels", tensor_of(self.name, "levels", self.levels))
+        if self.kept is not None:
+            object.__setattr__(self, "kept", tensor_of(self.name, "ids", self.kept).reshape(-1))
         if not 2 <= self.n <= MOST_LEVELS:
             raise BadInput(f"{self.name}: needs 2 to {MOST_LEVELS} levels; got {self.n}")
         if self.levels.is_floating_point() or self.levels.is_complex():
@@ -89,18 +95,7 @@ class Images(Examples):
         self._refuse_narrow()
         storage = np.uint8 if self.n <= 256 else np.int32
         object.__setattr__(self, "levels", torch.from_numpy(np.ascontiguousarray(array, storage)))
-        if self.labels is not None:
-            object.__setattr__(self, "labels", self._classes(self.labels))
-
-    def _classes(self, labels: Tensor) -> Int64[Tensor, " N"]:
-        whole = not (labels.is_floating_point() or labels.is_complex())
-        if not whole or tuple(labels.shape) != (len(self),) or int(labels.min()) < 0:
-            raise BadInput(
-                f"{self.name}: labels are one class for each of {len(self)} images, counted from "
-                f"0; got {labels.dtype} {tuple(labels.shape)}"
-                + (f" from {int(labels.min())}" if whole and labels.numel() else "")
-            )
-        return labels.detach().to("cpu", torch.int64)
+        self._settle()
 
     def _refuse_narrow(self) -> None:
         dtype, bools = self.levels.dtype, self.levels.dtype == torch.bool
@@ -142,5 +137,5 @@ class Images(Examples):
             levels=self.levels[where],
             sources=sources,
             kept=self.ids[where],
-            labels=None if self.labels is None else self.labels[where],
+            **self._conditions_at(where),
         )

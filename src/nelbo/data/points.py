@@ -9,10 +9,10 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from nelbo.data.examples import Examples
+from nelbo.data.examples import Examples, tensor_of, with_conditions
 from nelbo.errors import BadInput
 
 __all__ = ["Points", "as_points"]
@@ -30,7 +30,7 @@ class Points(Examples):
         numbers: the values, stored on the CPU; half precision as float32.
         made_of: what they were computed from, where they were: then this is what has a digest,
             since the last bits of floats are the machine's.
-        sources, kept, origin: as in `Images`.
+        sources, kept, origin, labels, conditions: as in `Images`.
 
     Raises:
         BadInput: not floats, no point, fewer than 2 axes, or a value that is not finite.
@@ -43,8 +43,11 @@ class Points(Examples):
     sources: tuple[str, ...] = field(default=(), repr=False)
     kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
     origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    labels: Int64[Tensor, " N"] | None = field(default=None, repr=False)
+    conditions: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", tensor_of(self.name, "numbers", self.numbers))
         if not self.numbers.is_floating_point():
             raise BadInput(
                 f"{self.name}: holds {self.numbers.dtype} and no real numbers: integers are levels "
@@ -62,6 +65,7 @@ class Points(Examples):
         if bad.any():
             image, *index = (int(i) for i in bad.nonzero()[0])
             raise BadInput(f"{self.source(image)}: the number at {tuple(index)} is not finite")
+        self._settle()
 
     @property
     def values(self) -> Float[Tensor, "N *dims"]:
@@ -79,17 +83,31 @@ class Points(Examples):
         return digest.hexdigest()
 
     def _taken(self, where: Tensor, sources: tuple[str, ...]) -> "Points":
-        return replace(self, numbers=self.numbers[where], sources=sources, kept=self.ids[where])
+        return replace(
+            self,
+            numbers=self.numbers[where],
+            sources=sources,
+            kept=self.ids[where],
+            **self._conditions_at(where),
+        )
 
 
-def as_points(data: object, *, name: str = "tensor") -> Points:
+def as_points(
+    data: object,
+    *,
+    name: str = "tensor",
+    labels: object = None,
+    conditions: Mapping[str, object] | None = None,
+) -> Points:
     """Points of a tensor or a numpy array of floats (N, *dims); `Points` pass through.
+
+    labels, conditions: as for `as_images`.
 
     Raises:
         BadInput: anything else, or what `Points` refuses.
     """
     if isinstance(data, Points):
-        return data
+        return with_conditions(data, labels, conditions)
     if isinstance(data, np.ndarray) and data.dtype.kind in "fiub":
         data = torch.from_numpy(np.array(data, data.dtype.newbyteorder("=")))  # a copy
     if not isinstance(data, Tensor):
@@ -97,4 +115,4 @@ def as_points(data: object, *, name: str = "tensor") -> Points:
             f"{name}: a {type(data).__name__} is not points; give a tensor or an array of floats "
             "(N, *dims)"
         )
-    return Points(name, None, data)
+    return with_conditions(Points(name, None, data), labels, conditions)

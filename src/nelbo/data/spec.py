@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
+from nelbo import arguments
 from nelbo.data.arrays import array_file, declared, opened
 from nelbo.data.images import Images, shown
 from nelbo.data.named import cifar10, digits, mnist
 from nelbo.data.points import Points, as_points
 from nelbo.errors import BadInput, closest
 from nelbo.files import near
-from nelbo.types import Grid, Support
+from nelbo.types import Grid, Reals, Support
 
 __all__ = ["has_splits", "load", "load_for"]
 
@@ -28,7 +29,7 @@ NOT_YET = ("hf",)
 
 
 def load(
-    spec: str,
+    spec: str | os.PathLike[str],
     *,
     split: str | None = None,
     levels: int | None = None,
@@ -49,6 +50,8 @@ def load(
         >>> load("digits:test").levels.shape
         torch.Size([500, 1, 8, 8])
     """
+    spec, split = _text(spec), None if split is None else _split_name(split)
+    labels = arguments.flag("labels", labels)
     n = declared(shown(spec), levels, grid)
     body, split = _split(spec, split)
     head, _, place = body.partition(":")
@@ -62,7 +65,13 @@ def load(
     return _at(spec, body, split, n, grid, labels)
 
 
-def load_for(support: Support, spec: str, *, split: str | None = None) -> Images | Points:
+def load_for(
+    support: Support,
+    spec: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    labels: bool = False,
+) -> Images | Points:
     """`load` for a model of this support: where it has no grid, floats of an array are points.
 
     Other sources are images all the same, which a model of latents may encode.
@@ -70,8 +79,11 @@ def load_for(support: Support, spec: str, *, split: str | None = None) -> Images
     Raises:
         BadInput: as `load` does.
     """
+    spec = _text(spec)
+    if not isinstance(support, Grid | Reals):
+        raise BadInput(f"a support is a Grid or Reals; got {arguments.shown(support)}")
     if isinstance(support, Grid):
-        return load(spec, split=split, levels=support.n, grid=support)
+        return load(spec, split=split, levels=support.n, grid=support, labels=labels)
     path = Path(os.path.expanduser(spec))
     if path.suffix in (".npy", ".npz") and path.is_file():
         array = opened(path)
@@ -79,16 +91,35 @@ def load_for(support: Support, spec: str, *, split: str | None = None) -> Images
             if split is not None:
                 raise BadInput(f"{shown(spec)}: has no split {shown(split)}; leave the split out")
             return as_points(array, name=path.name)
-    return load(spec, split=split)
+    return load(spec, split=split, labels=labels)
 
 
-def has_splits(spec: str) -> bool:
+def has_splits(spec: str | os.PathLike[str]) -> bool:
     """Whether the spec names a whole set that has a train and a test split of its own."""
+    spec = _text(spec)
     head, colon, place = spec.partition(":")
     if spec == "digits" or (head in FOLDERS and bool(colon) and _split(place, None)[1] is None):
         return True
     path = Path(os.path.expanduser(spec))
     return path.is_dir() and set(SPLITS) <= set(_splits(path))
+
+
+def _text(spec: object) -> str:
+    """A spec as text: of a path, the path.
+
+    Raises:
+        BadInput: it is no text and no path.
+    """
+    text = os.fspath(spec) if isinstance(spec, str | os.PathLike) else spec
+    if not isinstance(text, str):
+        raise BadInput(f"a data spec is a text or a path; got {arguments.shown(spec)}")
+    return text
+
+
+def _split_name(split: object) -> str:
+    if not isinstance(split, str):
+        raise BadInput(f"split is a name, such as train or test; got {arguments.shown(split)}")
+    return split
 
 
 def _splits(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ from nelbo.measure.examination import examine
 from nelbo.measure.processes import Processes
 from nelbo.measure.record import Record
 from nelbo.measure.sampling import Sampling, Sum
+from nelbo.measure.settings import Settings
 
 __all__ = [
     "Asking",
@@ -14,6 +15,7 @@ __all__ = [
     "Progress",
     "Record",
     "Sampling",
+    "Settings",
     "Sum",
     "examine",
     "measuring",

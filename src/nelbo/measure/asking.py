@@ -55,7 +55,8 @@ class Asking:
     one for each model, image and t, also those that a record remembers.
 
     Raises:
-        BadInput: a batch size below 1, or no labels where a model has classes.
+        BadInput: a batch size below 1, or no labels where a model has classes, or no
+            condition that it needs.
     """
 
     models: Sequence[Model]
@@ -79,13 +80,12 @@ class Asking:
         self.chunk = max(1, most // self.batch) * self.batch  # that anything else is done on
         self.limit = self.chunk  # halved where memory does not suffice
         self.key = KeyedNoise.of(self.seed, self.images.ids)
-        name, labels = self.images.name, self.images.labels
         self.yardsticks = [m.yardstick(self.images.values) for m in self.models]
         self.excess = [
             None if yardstick is None else Excess(model.importance, len(self.images))
             for model, yardstick in zip(self.models, self.yardsticks, strict=True)
         ]
-        self.chains = [m.chain.given(*m.condition(labels, name)) for m in self.models]
+        self.chains = [m.chain.given(*m.condition_of(self.images)) for m in self.models]
 
     @property
     def unit(self) -> Unit:
@@ -102,7 +102,7 @@ class Asking:
         plan = {
             "nelbo": version("nelbo"),
             **_of_data(self.images),
-            **self._of_labels(),
+            **self._of_conditions(),
             "seed": self.seed,
             "batch_size": self.batch,
             "device": self.models[0].device.type,
@@ -274,9 +274,13 @@ class Asking:
             shown = self.done if self.expected is None else min(self.done, self.expected)
             self.progress(shown, self.expected, self.text)
 
-    def _of_labels(self) -> dict[str, Any]:
-        conditional = any(model.classes is not None for model in self.models)
-        return {"labels": self.images.labels_sha256} if conditional else {}
+    def _of_conditions(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if any(model.classes is not None for model in self.models):
+            found["labels"] = self.images.labels_sha256
+        names = {name for model in self.models for name in model.conditions}
+        digests = self.images.conditions_sha256 if names else {}
+        return found | {f"condition {name}": digests[name] for name in sorted(names)}
 
     def finite(self, values: Tensor, t: Tensor, image: Tensor, what: str) -> Tensor:
         """The values in float64 on the CPU, a row for each (t, image).

@@ -1,5 +1,6 @@
 """A Gaussian model's own squared errors, from which better variances and sub-chains follow."""
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from nelbo.bound.estimators import Rows
 from nelbo.errors import BadInput
 from nelbo.gaussian.continuous import LikelihoodDecoded
-from nelbo.gaussian.decoder import Discretized, LevelPosterior
+from nelbo.gaussian.decoder import Density, LevelPosterior
 from nelbo.gaussian.optimal_variance import SquaredError, optimal_V_1
 from nelbo.gaussian.reverse import GaussianReverse
 from nelbo.measure.asking import Asking
@@ -65,13 +66,11 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
     """One evaluation of each image at each candidate t.
 
     Raises:
-        BadInput: no Gaussian chain, a decoder of densities, fewer images than folds.
+        BadInput: no Gaussian chain, fewer images than folds.
         NonFinite: the network gave NaN or infinity; the message names t, the images and the rank.
     """
     model, count = asking.models[0], len(asking.images)
     p = gaussian_reverse(model).given(*asking.chains[0].p.condition)
-    if not isinstance(p.emission, Discretized | LevelPosterior):
-        raise BadInput(f"{model.name} has a decoder of densities, whose V_1 is not chosen here")
     if count < FOLDS:
         raise BadInput(f"improving takes at least {FOLDS} images; got {count}")
     asking.expected = count * len(candidates)
@@ -104,7 +103,17 @@ def measured_errors(asking: Asking, candidates: Int64[Tensor, " C"]) -> Errors:
     if isinstance(p.emission, LevelPosterior):
         costs = nats.reshape(len(candidates), count).mean(1)
         return Errors(folds, costs, torch.full_like(costs, torch.nan))
+    if isinstance(p.emission, Density):
+        return Errors(folds, *_density(model.dims, difference))
     return Errors(folds, *_discretized(asking, p, candidates, difference))
+
+
+def _density(
+    dims: int, difference: Float64[Tensor, "C N D"]
+) -> tuple[Float64[Tensor, " C"], Float64[Tensor, " C"]]:
+    """(log(2 pi M_s) + 1) / 2 per dimension, at V_1 = M_s: E -log N(x_0; x0-hat(x_s), V_1)."""
+    V_1 = difference.square().mean((1, 2)).clamp(min=torch.finfo(torch.float64).tiny)
+    return 0.5 * dims * ((2 * math.pi * V_1).log() + 1), V_1
 
 
 def _discretized(

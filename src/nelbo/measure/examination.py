@@ -4,7 +4,7 @@ A bound adds up what a network says of one image at a time. One whose output als
 other images of the batch, or on chance, has another figure for every batch size and is no model.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from nelbo.errors import BadInput, NonFinite
 from nelbo.measure.asking import out_of_memory
 from nelbo.measure.processes import Processes
 from nelbo.model import Model
+from nelbo.model.model import NOTHING
 
 __all__ = ["Examination", "examine"]
 
@@ -52,11 +53,12 @@ def examine(
     images: Examples | None,
     processes: Processes,
     check: bool,
+    conditions: Mapping[str, Tensor] = NOTHING,
 ) -> dict[str, Any] | None:
     """Evaluates a few rows together, again, and alone; what a result says of it, None without.
 
-    Within `measuring`. images: of which the first are taken; None for noise of the prior. The first
-    process does it for all, on each network once.
+    Within `measuring`. images: of which the first are taken; None for noise of the prior, with
+    these conditions. The first process does it for all, on each network once.
 
     Raises:
         BadInput: an output depends on other images or on chance by more than the limit, or the
@@ -65,7 +67,9 @@ def examine(
     if not check:
         return None
     networks = {id(model.asked): model for model in models}
-    found = processes.once(lambda: [_examined(model, images) for model in networks.values()])
+    found = processes.once(
+        lambda: [_examined(model, images, conditions) for model in networks.values()]
+    )
     made = [one for one in found if one is not None]
     if not made:
         return None
@@ -78,11 +82,13 @@ def examine(
     return worst.to_dict()
 
 
-def _examined(model: Model, images: Examples | None) -> Examination | None:
+def _examined(
+    model: Model, images: Examples | None, conditions: Mapping[str, Tensor]
+) -> Examination | None:
     """With as many rows as fit; None for a chain that does not call the network itself."""
     for count in ROWS:
         try:
-            return _examined_in(count, model, images)
+            return _examined_in(count, model, images, conditions)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -92,11 +98,13 @@ def _examined(model: Model, images: Examples | None) -> Examination | None:
     )
 
 
-def _examined_in(count: int, model: Model, images: Examples | None) -> Examination | None:
+def _examined_in(
+    count: int, model: Model, images: Examples | None, conditions: Mapping[str, Tensor]
+) -> Examination | None:
     network = model.asked
     devices = [] if model.device.type == "cpu" else [model.device]
     with torch.random.fork_rng(devices), _buffers_kept(network):
-        inputs = _inputs(count, model, images)
+        inputs = _inputs(count, model, images, conditions)
         if inputs is None:
             return None
         together = _called(model, inputs)
@@ -123,20 +131,22 @@ def _examined_in(count: int, model: Model, images: Examples | None) -> Examinati
     return found
 
 
-def _inputs(count: int, model: Model, images: Examples | None) -> tuple[Tensor, ...] | None:
+def _inputs(
+    count: int, model: Model, images: Examples | None, conditions: Mapping[str, Tensor]
+) -> tuple[Tensor, ...] | None:
     """What the chain calls the network with, for so many images at as many t."""
     last = model.T - 1
     t = torch.tensor([1 + last * i // (count - 1) for i in range(count)])
     index = torch.arange(count) % (count if images is None else len(images))
     noise = KeyedNoise.of(0, torch.arange(count))
     if images is None:
-        condition = model.condition(index % (model.classes or 1), "the samples")
-        chain = model.chain.given(*condition)
+        labels = index % (model.classes or 1)
+        own = {name: c[index % len(c)] for name, c in conditions.items()}
+        chain = model.chain.given(*model.condition(labels, "the samples", own))
         like = torch.empty(count, *model.shape, dtype=torch.float32, device=model.device)
         x_t = chain.p.prior(like).sample(noise)
     else:
-        labels = None if images.labels is None else images.labels[index]
-        chain = model.chain.given(*model.condition(labels, images.name))
+        chain = model.chain.given(*(c[index] for c in model.condition_of(images)))
         x_t = chain.q.marginal(model.x_0(images.values[index]), t).sample(noise.at(t))
     calls: list[tuple[Tensor, ...]] = []
 

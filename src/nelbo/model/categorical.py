@@ -27,18 +27,24 @@ def categorical_model(
     shape: tuple[int, ...],
     name: str,
     facts: Mapping[str, Any],
+    by_logits: bool = False,
 ) -> Model:
     """The model whose chain is q of the transition and p_theta of the network, and its sub-chains.
 
     The data's n levels are the first n states. facts: `schedule`, `transition`, and what else a
-    report says.
+    report says. by_logits: whether the decoder is the network's own distribution at t = 1.
 
     Raises:
         BadInput: parts that do not go together.
     """
     q = CategoricalForward(transition)
     p = CategoricalReverse(
-        network, q, time_input=time_input, prior=prior(transition), levels=grid.n
+        network,
+        q,
+        time_input=time_input,
+        prior=prior(transition),
+        levels=grid.n,
+        by_logits=by_logits,
     )
 
     chain_of = partial(
@@ -50,6 +56,7 @@ def categorical_model(
         shape=shape,
         name=name,
         facts=facts,
+        by_logits=by_logits,
     )
     described = {
         "family": "categorical",

@@ -1,6 +1,8 @@
 """What a model measures, from whatever it is given: levels, real numbers, or images to encode."""
 
-from nelbo.data import Examples, Images, Points, as_images, as_points
+import os
+
+from nelbo.data import Examples, Images, Points, as_images, as_points, load_for
 from nelbo.errors import BadInput
 from nelbo.model.model import Model
 from nelbo.types import Grid
@@ -11,16 +13,18 @@ __all__ = ["examples_of"]
 def examples_of(model: Model, data: object, seed: int = 0) -> Examples:
     """The data as the model's kind: images for a grid, else points, images through its encoder.
 
-    data: Images, Points, or a tensor or array; of levels, of numbers on the model's grid, or of
-    real numbers. seed: of the encoder's noise.
+    data: Images, Points, a spec or path as `nelbo.data.load` takes it, a tensor or array; of
+    levels, of numbers on the model's grid, or of real numbers. seed: of the encoder's noise.
 
     Raises:
         BadInput: data of another kind, number of levels or shape: levels have no density, and real
-            numbers no bits; no labels, where the model has classes.
+            numbers no bits; no labels where the model has classes, or no condition that it needs.
     """
+    if isinstance(data, str | os.PathLike):
+        data = load_for(model.support, data, labels=model.classes is not None)
     found = _levels(model, data) if isinstance(model.support, Grid) else _reals(model, data, seed)
     model.x_0(found.values[:1])
-    model.condition(found.labels, found.name)
+    model.condition_of(found)
     return found
 
 

@@ -176,7 +176,7 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
         facts={**facts, "improved": dict(plan)},
         weights=model.weights,
     )
-    return replace(made, classes=model.classes)
+    return replace(made, classes=model.classes, conditions=model.conditions, encode=model.encode)
 
 
 def _only(variance: Tabulated, name: str, schedule: Schedule) -> Tabulated:

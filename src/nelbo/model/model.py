@@ -2,22 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float64, Int64
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nelbo.arguments import instance, shown, whole, whole_numbers
 from nelbo.bound.arithmetic import Arithmetic, Plain
 from nelbo.bound.chain import Chain, ReverseProcess, constant_time
 from nelbo.bound.control import Control
 from nelbo.bound.estimators import low_discrepancy_times, one_time
 from nelbo.bound.noise import KeyedNoise, Noise
-from nelbo.data import Images, Points
+from nelbo.data import Examples, Images, Points
+from nelbo.data.examples import tensor_of
 from nelbo.errors import BadInput
 from nelbo.gaussian.yardstick import Yardstick
 from nelbo.model.digest import digest
-from nelbo.types import Batch, Grid, Nats, Support, Time
+from nelbo.types import Batch, Grid, Nats, Reals, Support, Time
 
 __all__ = ["Model", "evenly", "loss"]
 
@@ -35,6 +40,7 @@ def no_yardstick(data: Tensor) -> Yardstick | None:
     return None
 
 
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 LEAST_LOG_SNR = -20.0  # below it steps differ in nothing
 
 
@@ -93,8 +99,9 @@ class Model:
 
     To doubt: `yardstick(data)` is a denoiser that a network of these data should beat.
 
-    `classes` is how many classes there are where p_theta is that of an image given its class:
-    then the chain is asked with a `condition`.
+    `classes` is how many classes there are where p_theta is that of an image given its class, and
+    `conditions` names what else of each image it is given: then the chain is called with a
+    `condition`.
     """
 
     name: str
@@ -123,6 +130,7 @@ class Model:
     objective: Callable[[Any, Batch, Time, Noise], Nats] | None = None
     ancestral: Callable[[Any, Batch], Step] | None = None
     classes: int | None = None
+    conditions: tuple[str, ...] = ()
     yardstick: Callable[[Tensor], Yardstick | None] = no_yardstick
 
     @property
@@ -177,7 +185,7 @@ class Model:
             "weights": self.weights,
             "T": self.facts["schedule"].get("T", self.T),
             "steps": self.T,
-            **({} if self.classes is None else {"likelihood": "p(x | class)"}),
+            **({"likelihood": f"p(x | {given})"} if (given := ", ".join(self.given)) else {}),
             **self.facts,
             **({"x_t_rounded": rounded} if rounded else {}),
         }
@@ -217,12 +225,38 @@ class Model:
         step = p.step
         return lambda x_t, t, noise: step(x_t, constant_time(t, x_t)).sample(noise)
 
-    def condition(self, labels: Tensor | None, name: str) -> tuple[Tensor, ...]:
+    @property
+    def given(self) -> list[str]:
+        """What p_theta is given of each image."""
+        return ["class"] * (self.classes is not None) + list(self.conditions)
+
+    def condition_of(self, examples: Examples) -> tuple[Tensor, ...]:
+        """What p_theta is given with these examples.
+
+        Raises:
+            BadInput: as `condition`.
+        """
+        return self.condition(examples.labels, examples.name, examples.conditions)
+
+    def condition(
+        self, labels: Tensor | None, name: str, conditions: Mapping[str, Tensor] = NOTHING
+    ) -> tuple[Tensor, ...]:
         """What p_theta is given with these labels, of the images of that name; of p(x) nothing.
 
         Raises:
-            BadInput: there are classes and no labels, or a label that is none of them.
+            BadInput: there are classes and no labels, or a label that is none of them; a condition
+                that the images do not have.
         """
+        missing = next((one for one in self.conditions if one not in conditions), None)
+        if missing is not None:
+            raise BadInput(
+                f"{self.name} is a model of p(x | {', '.join(self.given)}) and {name} has no "
+                f"{missing}: give a row for each image, nelbo.data.as_images(images, "
+                f"conditions={{'{missing}': tensor}})"
+            )
+        return (*self._class(labels, name), *(conditions[one] for one in self.conditions))
+
+    def _class(self, labels: Tensor | None, name: str) -> tuple[Tensor, ...]:
         if self.classes is None:
             return ()
         if labels is None:
@@ -230,6 +264,12 @@ class Model:
                 f"{self.name} is a model of p(x | class) and {name} has no labels: give data that "
                 "have them (digits, mnist:DIR, cifar10:DIR, a .npz with labels beside images; in "
                 "Python nelbo.data.load(spec, labels=True))"
+            )
+        labels = tensor_of(name, "labels", labels)
+        if labels.is_floating_point() or labels.ndim != 1:
+            raise BadInput(
+                f"{name}: labels are one whole number for each image, counted from 0; got "
+                f"{labels.dtype} {tuple(labels.shape)}"
             )
         if not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             label = int(labels[(labels < 0) | (labels >= self.classes)][0])
@@ -248,6 +288,7 @@ class Model:
             BadInput: steps outside 1..T, an unknown spacing, or log-snr of a chain without one;
                 steps below 2 in continuous time.
         """
+        steps = whole("steps", steps)
         if self.discretize is not None and spacing is None:
             return self._like_this(self.discretize(steps))
         if not 1 <= steps <= self.T:
@@ -267,43 +308,82 @@ class Model:
         return self._like_this(self.limit())
 
     def keeping(self, steps: Sequence[int]) -> "Model":
-        """The chain of these of this one's steps."""
-        return self._like_this(self.respace(steps))
+        """The chain of these of this one's steps, increasing within 1..T.
+
+        Raises:
+            BadInput: others, or none.
+        """
+        return self._like_this(self.respace(whole_numbers("steps", steps)))
 
     def _like_this(self, chain: "Model") -> "Model":
-        return replace(chain, weights=self.weights, encode=self.encode, classes=self.classes)
+        return replace(
+            chain,
+            weights=self.weights,
+            encode=self.encode,
+            classes=self.classes,
+            conditions=self.conditions,
+        )
 
     def _kept(self, steps: int, spacing: str | None) -> Sequence[int]:
         if spacing is None:
             return self.spacing(self.T, steps)
-        if spacing in ("even", "quadratic"):
+        if isinstance(spacing, str) and spacing in ("even", "quadratic"):
             return {"even": evenly, "quadratic": quadratically}[spacing](self.T, steps)
         if spacing != "log-snr":
-            raise BadInput(f"spacing is even, quadratic or log-snr; got {spacing!r}")
+            raise BadInput(f"spacing is even, quadratic or log-snr; got {shown(spacing)}")
         if self.log_snr is None:
             raise BadInput(f"{self.name} has no log SNR to spread its steps over: use even")
         return evenly_in(self.log_snr[1:], steps)
 
 
+def _batch(model: Model, levels: object) -> Tensor:
+    """A batch as a tensor: integers for levels, floats for real numbers.
+
+    Raises:
+        BadInput: no tensor or array, or numbers of the other kind, which stand for something else.
+    """
+    x = tensor_of("the batch", "levels", levels) if isinstance(levels, np.ndarray) else levels
+    if not isinstance(x, Tensor):
+        raise BadInput(f"loss takes a batch as a tensor or an array; got {shown(levels)}")
+    wanted = isinstance(model.support, Reals)
+    if x.is_floating_point() != wanted or x.dtype == torch.bool or x.is_complex():
+        kind = "real numbers, floats" if wanted else f"levels, integers 0..{model.grid.n - 1}"
+        raise BadInput(f"{model.name} is of {kind}; got {x.dtype}")
+    return x
+
+
 def loss(
     model: Model,
-    levels: Tensor,
+    levels: Tensor | NDArray[Any] | Examples,
     generator: torch.Generator | None = None,
     *,
     labels: Int64[Tensor, " B"] | None = None,
+    conditions: Mapping[str, Tensor] = NOTHING,
 ) -> Nats:
     """An unbiased estimate of L for each image, one network evaluation each, to train by.
 
-    levels: (B, C, H, W) integers, or points (B, *dims); nats per image, with a gradient. Times are
-    spread evenly over the batch; randomness comes from the generator, or torch's own. labels: of a
-    model of p(x | class), which are its images'.
+    levels: (B, C, H, W) integers, or points (B, *dims), or Images, Points; nats per image, with a
+    gradient. Times are spread evenly over the batch; randomness comes from the generator, or
+    torch's own. labels: of a model of p(x | class), which are its images'; conditions: what else a
+    model is given of each.
 
     Raises:
         BadInput: images of another shape; no labels of a model of classes, or others than it has.
     """
-    x_0 = model.x_0(levels)
+    instance("model", model, Model)
+    if generator is not None:
+        instance("generator", generator, torch.Generator)
+    if isinstance(levels, Examples):
+        labels = levels.labels if labels is None else labels
+        conditions = conditions or levels.conditions
+        levels = levels.values
+    x_0 = model.x_0(_batch(model, levels))
     seed = int(torch.randint(2**62, (), generator=generator))
     offset = float(torch.rand((), generator=generator, dtype=torch.float64))
     t = low_discrepancy_times(model.T, len(x_0), offset)
-    chain = model.chain.given(*model.condition(labels, "the batch"))
+    condition = model.condition(labels, "the batch", conditions)
+    if any(len(rows) != len(x_0) for rows in condition):
+        counts = ", ".join(str(len(rows)) for rows in condition)
+        raise BadInput(f"the batch has {len(x_0)} examples and its conditions {counts} rows")
+    chain = model.chain.given(*condition)
     return model.one_time(chain, x_0, t, KeyedNoise.of(seed, torch.arange(len(x_0))))

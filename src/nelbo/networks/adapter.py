@@ -1,26 +1,29 @@
 """Anybody's network as (x_t, time) -> tensor: fixed arguments, wrapped outputs, kept channels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from nelbo.arguments import shown
 from nelbo.errors import BadInput
 from nelbo.networks.parts import modules_of
 
-__all__ = ["Adapter"]
+__all__ = ["Adapter", "tensor_in"]
 
 
 @final
 class Adapter(nn.Module):
-    """call(x_t, time, **arguments), a tensor or the one that its result carries.
+    """call(x_t, time, *conditions, **arguments), a tensor or the one that its result carries.
 
     A tensor among the arguments is that of one image (a class label, an embedding) and is repeated
     over the batch; anything else is passed as it is. The result is a tensor, a tuple that begins
     with one, or an object that has one as `.sample`; of its channels the first `channels` are
-    kept, all without it. x_t: (B, C, ...); time: (B,).
+    kept, all without it. x_t: (B, C, ...); time: (B,). The conditions are what is given of each
+    image, the last of them by the names `conditions`.
 
     The modules that a call uses without being one, or without having them among its parts, are
     parts of this one: in its digest, its device and its mode.
@@ -34,15 +37,20 @@ class Adapter(nn.Module):
         call: Callable[..., object],
         arguments: Mapping[str, object] | None = None,
         channels: int | None = None,
+        conditions: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.call = call
         self.channels = channels
+        self.conditions = tuple(conditions)
         self.constants: dict[str, object] = {}
         self.tensors: list[str] = []
-        for name, value in (arguments or {}).items():
-            if not name.isidentifier():
+        if not isinstance(arguments, Mapping | None):
+            raise BadInput(f"arguments are values by keyword; got {shown(arguments)}")
+        for name, value in ({} if arguments is None else arguments).items():
+            if not isinstance(name, str) or not name.isidentifier():
                 raise BadInput(f"an argument of a network has a keyword's name; got {name!r}")
+            value = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             if isinstance(value, Tensor):
                 self.register_buffer(f"argument_{name}", value)  # follows the weights' device
                 self.tensors.append(name)
@@ -56,10 +64,19 @@ class Adapter(nn.Module):
             self.named = nn.ModuleList(found)
             self.named.training = self.training
 
-    def forward(self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"]) -> Tensor:
+    def forward(
+        self,
+        x_t: Shaped[Tensor, "B ..."],
+        time: Shaped[Tensor, " B"],
+        *given: Shaped[Tensor, "B ..."],
+    ) -> Tensor:
         repeated = {name: self._repeated(name, len(x_t)) for name in self.tensors}
         # copies, since a network that works in place would change the chain's own state
-        output = _tensor(self.call(x_t.clone(), time.clone(), **self.constants, **repeated))
+        rows = [row.clone() for row in given]
+        unnamed = len(rows) - len(self.conditions)
+        named = dict(zip(self.conditions, rows[unnamed:], strict=True))
+        arguments = {**self.constants, **repeated, **named}
+        output = tensor_in(self.call(x_t.clone(), time.clone(), *rows[:unnamed], **arguments))
         if not torch.is_grad_enabled():
             output = output.detach()  # of a network that takes a gradient inside
         return output if self.channels is None else output[:, : self.channels]
@@ -75,7 +92,12 @@ class Adapter(nn.Module):
         return value.expand(count, *value.shape).clone(memory_format=torch.contiguous_format)
 
 
-def _tensor(output: object) -> Tensor:
+def tensor_in(output: object) -> Tensor:
+    """The tensor that a network's result is, or carries.
+
+    Raises:
+        BadInput: there is none.
+    """
     if isinstance(output, tuple | list) and output:
         output = output[0]
     found = output if isinstance(output, Tensor) else getattr(output, "sample", None)

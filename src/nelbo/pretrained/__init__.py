@@ -1,19 +1,23 @@
 """A model from wherever it is: a run or checkpoint of ours, a diffusers folder, or the hub."""
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-
+from nelbo import arguments
+from nelbo.arguments import device_of
 from nelbo.errors import BadInput
 from nelbo.model import Model
 from nelbo.pretrained.diffusers_folder import is_diffusers
 from nelbo.pretrained.foreign import Options, load_foreign
+from nelbo.pretrained.given import Pipeline, load_given
 from nelbo.pretrained.hub import is_hub_name, place_of
 from nelbo.pretrained.improved import is_improved, keep_improved, load_improved
 from nelbo.pretrained.ours import described_by, file_of, load_ours, recipe_of, trained_on
 
 __all__ = [
+    "Pipeline",
+    "as_model",
     "described_by",
     "file_of",
     "keep_improved",
@@ -23,12 +27,24 @@ __all__ = [
     "trained_on",
 ]
 
+if TYPE_CHECKING:
+    import torch
+
+
+def as_model(model: "Model | str | Path | Pipeline") -> Model:
+    """A model as it is; what `load` makes of a path, a name of the hub or a pipeline.
+
+    Raises:
+        BadInput: as `load`.
+    """
+    return model if isinstance(model, Model) else load(model)
+
 
 def load(
-    path: str | Path,
+    path: str | Path | Pipeline,
     *,
     weights: Literal["ema", "raw"] | None = None,
-    device: str | None = None,
+    device: "str | torch.device | None" = None,
     levels: int | None = None,
     range: tuple[float, float] | None = None,
     variance: Literal["learned-range", "drop"] | None = None,
@@ -44,7 +60,8 @@ def load(
     """The model in a run folder, a checkpoint file or a diffusers folder, ready to measure.
 
     A diffusers folder is a pipeline, a model folder with a scheduler's config, accelerate's
-    checkpoint-N, or the hub's OWNER/NAME (also hf:OWNER/NAME).
+    checkpoint-N, or the hub's OWNER/NAME (also hf:OWNER/NAME). In place of a path, a pipeline of
+    diffusers that is in memory: its own network is measured, where it is, by its own scheduler.
 
     weights: the moving average of training, or the last step's; by default the average where
         there is one.
@@ -71,21 +88,34 @@ def load(
     """
     options = Options(
         levels, range, variance, clip, V_1, label, size, scheduler, decoder, latent, condition
-    )
-    place = place_of(path)
+    ).typed()
+    place_on = None if device is None else device_of(device)
+    if weights is not None:
+        arguments.word("weights", weights, ("ema", "raw"))
+    if not isinstance(path, str | os.PathLike):
+        return load_given(path, options, weights, place_on)
+    model = _of_files(path, options, weights)
+    model.network.eval().to(place_on or "cpu")
+    return model
+
+
+def _of_files(
+    path: str | os.PathLike[str], options: Options, weights: Literal["ema", "raw"] | None
+) -> Model:
+    """The model of a path or a name of the hub."""
+    if options.scheduler is not None:
+        arguments.path("scheduler", options.scheduler)
+    place = place_of(Path(path) if isinstance(path, os.PathLike) else path)
     if says_all(place) and options != Options():
         if not is_improved(place):
             file_of(place)  # or what is not there at all would be told that it has settings
         raise BadInput(f"{place} holds its own settings: {options.given} is for diffusers folders")
     name = Path(path).resolve().name if Path(path).exists() else str(path)
     if is_improved(place):
-        model = load_improved(place, name, weights)
-    elif says_all(place):
-        model = load_ours(place, weights or "ema")
-    else:
-        model = load_foreign(place, name, options, weights)
-    model.network.eval().to(torch.device(device or "cpu"))
-    return model
+        return load_improved(place, name, weights)
+    if says_all(place):
+        return load_ours(place, weights or "ema")
+    return load_foreign(place, name, options, weights)
 
 
 def says_all(path: str | Path) -> bool:

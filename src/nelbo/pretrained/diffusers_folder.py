@@ -12,7 +12,15 @@ from typing import Any, Literal, final
 from nelbo.errors import BadInput
 from nelbo.typed_json import read_object
 
-__all__ = ["Folder", "find", "is_diffusers", "read_json", "refuse_pointer"]
+__all__ = [
+    "AUTOENCODERS",
+    "NETWORKS",
+    "Folder",
+    "find",
+    "is_diffusers",
+    "read_json",
+    "refuse_pointer",
+]
 
 NETWORKS = ("unet", "transformer")
 AUTOENCODERS = ("vae", "vqvae", "movq", "vqmodel")

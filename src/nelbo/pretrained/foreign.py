@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
+from nelbo import arguments
 from nelbo.errors import BadInput
 from nelbo.gaussian.decoder import Density, Discretized
 from nelbo.gaussian.reverse import TIME_INPUTS
@@ -20,7 +21,7 @@ from nelbo.pretrained.networks import Network, read_network
 from nelbo.pretrained.scheduler import VARIANCES, Scheduler, Thresholded, read_scheduler
 from nelbo.types import Grid, Reals, Support
 
-__all__ = ["Options", "load_foreign"]
+__all__ = ["Options", "foreign_model", "load_foreign"]
 
 LEVELS, RANGE = 256, (-1.0, 1.0)
 V_1: float | str = "beta_tilde_2"
@@ -50,6 +51,23 @@ class Options:
     decoder: Literal["discretized-gaussian", "density"] | None = None
     latent: Latent | None = None
     condition: str | Path | None = None
+
+    def typed(self) -> "Options":
+        """The same by values of the right types, scalars of numpy and torch too.
+
+        Raises:
+            BadInput: a value of another type.
+        """
+        kinds: dict[str, Callable[[str, Any], Any]] = {
+            **dict.fromkeys(("levels", "label"), arguments.whole),
+            "range": arguments.interval,
+            "clip": arguments.flag,
+            "V_1": lambda name, x: x if isinstance(x, str) else arguments.number(name, x),
+            "size": lambda name, x: x if isinstance(x, tuple) else arguments.whole(name, x),
+            "condition": arguments.path,
+        }
+        given = {name: x for name, x in vars(self).items() if x is not None and name in kinds}
+        return replace(self, **{name: kinds[name](name, x) for name, x in given.items()})
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Options":
@@ -85,6 +103,23 @@ def load_foreign(
     network = read_network(
         folder.network, label=options.label, size=options.size, condition=options.condition
     )
+    model = foreign_model(folder, scheduler, network, name, options, weights)
+    return replace(model, facts={**model.facts, "options": options.told})
+
+
+def foreign_model(
+    folder: Folder,
+    scheduler: Scheduler,
+    network: Network,
+    name: str,
+    options: Options,
+    weights: Literal["ema", "raw"] | None = None,
+) -> Model:
+    """The model of a network and a scheduler that have been read.
+
+    Raises:
+        BadInput: what cannot be bounded, or is not said and may not be guessed.
+    """
     kind, kind_source = _variance_type(network, scheduler, options, folder.network)
     decoder, decoder_source = _decoder(network, options, folder)
     scheduler = scheduler.unclipped() if decoder == "density" else scheduler
@@ -114,7 +149,7 @@ def load_foreign(
         grid=support,
         shape=network.shape,
         name=name,
-        facts={**_facts(folder, network, scheduler, kind, settings), "options": options.told},
+        facts=_facts(folder, network, scheduler, kind, settings),
         weights=folder.weights,
         spacing=scheduler.spacing,
     )

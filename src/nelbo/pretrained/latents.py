@@ -86,7 +86,15 @@ class Encoder:
         made_of |= {"seed": seed} if self.kind == "sample" else {}
         name = f"latents of {images.name}"
         return Points(
-            name, images.split, torch.cat(found), made_of, images.sources, images.ids, images.origin
+            name,
+            images.split,
+            torch.cat(found),
+            made_of,
+            images.sources,
+            images.ids,
+            images.origin,
+            images.labels,
+            images.conditions,
         )
 
 

@@ -5,7 +5,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -18,7 +18,7 @@ from nelbo.networks.mode import single_precision
 from nelbo.pretrained.condition import read_condition
 from nelbo.pretrained.diffusers_folder import read_json, refuse_pointer
 
-__all__ = ["Network", "files_of", "load_module", "read_network"]
+__all__ = ["Network", "files_of", "load_module", "network_of", "read_network"]
 
 STEM = "diffusion_pytorch_model"
 CONDITIONAL = "UNet2DConditionModel"
@@ -66,8 +66,25 @@ def read_network(
     config = read_json(folder / "config.json")
     kind = _class_of(config, folder)
     file = _weights_file(folder)
-    module = load_module(kind, folder)
-    full = dict(module.config)
+    found = network_of(load_module(kind, folder), config, folder, label, size, condition)
+    weights_file = {"weights_file": Setting(file.name, "config")}
+    return replace(found, settings={**found.settings, **weights_file})
+
+
+def network_of(
+    module: Any,  # noqa: ANN401
+    config: Mapping[str, Any],
+    folder: Path,
+    label: int | None,
+    size: int | tuple[int, int] | None,
+    condition: str | Path | None,
+) -> Network:
+    """A module of diffusers' as a Network; config: the keys that its file or its maker gave.
+
+    Raises:
+        BadInput: another network, or one that needs more than (x_t, t, a label, a condition).
+    """
+    kind, full = _class_of(config, folder), dict(module.config)
     if full.get("time_embedding_type") == "fourier":
         raise BadInput(
             f"{folder}: time_embedding_type fourier divides the output by sigma (score-SDE, "
@@ -85,7 +102,6 @@ def read_network(
     shape, source = _shape(full, config, size, folder)
     settings = {
         "network": Setting(kind, "config", changes_bound=False),
-        "weights_file": Setting(file.name, "config"),
         "image_shape": Setting(list(shape), source),
         **told,
     }

@@ -1,6 +1,6 @@
 """The choices that make a run, as a tree of checked tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from pydantic import (
@@ -29,6 +29,7 @@ __all__ = [
     "ResNetChoice",
     "Training",
     "UNetChoice",
+    "schedule_of",
 ]
 
 
@@ -94,24 +95,34 @@ class ScheduleChoice(Part):
         Raises:
             BadInput: an argument that the schedule does not take, or a value it refuses.
         """
-        schedule, arguments = SCHEDULES[self.name], dict(self.model_extra or {})
-        known = get_type_hints(schedule)
-        del known["return"]
-        for key, value in arguments.items():
-            if key not in known:
-                meant = closest(key, known)
-                hint = f"did you mean {meant}?" if meant else f"it takes {', '.join(known)}"
-                raise BadInput(f"recipe: chain.schedule {self.name}: unknown key {key}: {hint}")
-            try:
-                TypeAdapter(known[key], config=TYPED).validate_python(value)
-            except ValidationError as error:
-                said = error.errors(include_url=False)[0]
-                why = f"{said['msg'][:1].lower()}{said['msg'][1:]}; got {said['input']!r:.60}"
-                raise BadInput(f"recipe: chain.schedule {self.name}: {key}: {why}") from None
+        arguments = dict(self.model_extra or {})
+        return schedule_of(self.name, arguments, f"recipe: chain.schedule {self.name}")
+
+
+def schedule_of(name: str, arguments: Mapping[str, Any], said: str) -> Schedule:
+    """The schedule of that name with these arguments; said: what a message begins with.
+
+    Raises:
+        BadInput: an argument that the schedule does not take, or a value it refuses.
+    """
+    schedule = SCHEDULES[name]
+    known = get_type_hints(schedule)
+    del known["return"]
+    for key, value in arguments.items():
+        if key not in known:
+            meant = closest(str(key), known)
+            hint = f"did you mean {meant}?" if meant else f"it takes {', '.join(known)}"
+            raise BadInput(f"{said}: unknown key {key}: {hint}")
         try:
-            return schedule(**arguments)
-        except TypeError as error:
-            raise BadInput(f"recipe: chain.schedule {self.name}: {error}") from None
+            TypeAdapter(known[key], config=TYPED).validate_python(value)
+        except ValidationError as error:
+            found = error.errors(include_url=False)[0]
+            why = f"{found['msg'][:1].lower()}{found['msg'][1:]}; got {found['input']!r:.60}"
+            raise BadInput(f"{said}: {key}: {why}") from None
+    try:
+        return schedule(**arguments)
+    except TypeError as error:
+        raise BadInput(f"{said}: {error}") from None
 
 
 class GaussianChoice(Part):

@@ -1,6 +1,7 @@
 """TOML to a recipe, and what is wrong with it in one line."""
 
 import codecs
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from nelbo.arguments import shown
 from nelbo.errors import BadInput, closest
 from nelbo.files import near
 from nelbo.files import read as read_file
@@ -36,6 +38,7 @@ def read(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
         BadInput: no such recipe, no TOML, a change that is none or is made twice, or a key, type or
             value that a recipe does not have.
     """
+    _check(source, changes)
     if str(source) in names():
         text = (resources.files("nelbo") / "recipes" / f"{source}.toml").read_text("utf-8")
     else:
@@ -59,6 +62,13 @@ def read(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
         except BadInput as error:
             raise BadInput(f"{told}: {str(error).removeprefix('recipe: ')}") from None
     return recipe
+
+
+def _check(source: object, changes: object) -> None:
+    if not isinstance(source, str | os.PathLike):
+        raise BadInput(f"a recipe is a name or a path of a .toml file; got {shown(source)}")
+    if not isinstance(changes, list | tuple) or not all(isinstance(x, str) for x in changes):
+        raise BadInput(f"changes are a list of texts, table.key=value; got {shown(changes)}")
 
 
 def _text(source: str | Path) -> str:

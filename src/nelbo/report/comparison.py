@@ -7,7 +7,7 @@ from typing import Any, final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
-from nelbo.report.evaluation import likelihood_of, notes, unchecked
+from nelbo.report.evaluation import likelihood_of, unchecked
 from nelbo.report.unit import BITS, Unit
 
 __all__ = ["Comparison", "Side"]
@@ -116,8 +116,6 @@ class Comparison:
             *unchecked(self.estimator),
             *(f"  warning: {warning}" for warning in self.warnings),
         ]
-        for name, side in (("A", self.a), ("B", self.b)):
-            lines += [f"  {name}: {note}" for note in notes(side.model, {})]
         return "\n".join(lines)
 
     def _side(self, side: Side) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from nelbo.report.unit import Unit
 
-__all__ = ["LARGE_L_T", "doubts", "of_levels", "of_schedule"]
+__all__ = ["LARGE_L_T", "TOO_FAR", "doubts", "of_levels", "of_rounding", "of_schedule"]
 
 LARGE_L_T = (0.01, 0.01)  # per dimension, and of the bound: above both it is worth a word
 SURE = 4.0  # standard errors
+TOO_FAR = 1.1  # times sqrt(V_1): beyond it another V_1 saves a hundredth of a nat per dimension
 LINEAR_T = 1000  # for which the default ends of betas were chosen
 
 
@@ -20,14 +21,22 @@ def doubts(
     levels: int | None,
     model: Mapping[str, Any],
     worst: Mapping[str, float] | None = None,
+    at_1: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Each in a line; none for a network that is read by its own conventions.
 
     per_dim and L_T are in `unit`; levels: of the data, None of a density; model: its facts; worst:
-    where its x0-hat is most surely worse than an affine function of x_t, if that is known.
+    where its x0-hat is most surely worse than an affine function of x_t, and at_1: how far x0-hat
+    is off at t = 1, if these are known.
     """
-    found = [*of_levels(per_dim, levels), *_of_affine(worst), *_of_L_T(per_dim, L_T, unit)]
-    return [*found, *of_schedule(model)]
+    return [
+        *of_levels(per_dim, levels),
+        *_of_affine(worst),
+        *_of_L_T(per_dim, L_T, unit),
+        *of_schedule(model),
+        *of_rounding(model),
+        *_of_V_1(at_1),
+    ]
 
 
 def of_levels(per_dim: float, levels: int | None) -> Iterator[str]:
@@ -68,4 +77,23 @@ def of_schedule(model: Mapping[str, Any]) -> Iterator[str]:
             f"the default ends of the {schedule['name']} schedule are made for T = {LINEAR_T}, and "
             f"T is {schedule['T']}: give beta_1 and beta_T, or the name linear-by-T where they are "
             f"scaled by {LINEAR_T}/T"
+        )
+
+
+def of_rounding(model: Mapping[str, Any]) -> Iterator[str]:
+    """Where the network gets an x_t that is rounded by a part of its noise."""
+    if (rounded := model.get("x_t_rounded")) is not None:
+        yield (
+            f"the network gets x_t in {rounded['dtype']}, rounded by more than 0.1 % of its noise "
+            f"at {rounded['steps']:,} t (log SNR above {rounded['log_snr_above']:g}): a network in "
+            "float64 is not"
+        )
+
+
+def _of_V_1(at_1: Mapping[str, float] | None) -> Iterator[str]:
+    """Where x0-hat is further off at t = 1 than the decoder's variance allows for."""
+    if at_1 is not None and at_1["in_deviations"] > TOO_FAR:
+        yield (
+            f"V_1 is too small: x0-hat is off by {at_1['rms']:.2g} at t = 1 (rms), "
+            f"{at_1['in_deviations']:.2g} times sqrt(V_1)"
         )

@@ -23,14 +23,10 @@ __all__ = [
     "Step",
     "environment",
     "likelihood_of",
-    "notes",
-    "of_V_1",
-    "of_rounding",
     "unchecked",
 ]
 
 SCHEMA = "nelbo.evaluation/1"
-TOO_FAR = 1.1  # times sqrt(V_1): beyond it another V_1 saves a hundredth of a nat per dimension
 
 
 def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -> dict[str, Any]:
@@ -63,34 +59,6 @@ def unchecked(estimator: Mapping[str, Any]) -> list[str]:
 def likelihood_of(model: Mapping[str, Any]) -> str:
     """What a figure of the model is of, where that is not p(x), as the end of a line."""
     return f" of {model['likelihood']}" if "likelihood" in model else ""
-
-
-def notes(model: Mapping[str, Any], estimator: Mapping[str, Any]) -> list[str]:
-    """What a reader should know of the figure's arithmetic and decoder, each in a line."""
-    found = [] if (why := of_rounding(model)) is None else [why]
-    return found if (why := of_V_1(estimator)) is None else [*found, why]
-
-
-def of_rounding(model: Mapping[str, Any]) -> str | None:
-    """Where the network gets an x_t that is rounded by a part of its noise."""
-    if (rounded := model.get("x_t_rounded")) is None:
-        return None
-    return (
-        f"the network gets x_t in {rounded['dtype']}, rounded by more than 0.1 % of its noise at "
-        f"{rounded['steps']:,} t (log SNR above {rounded['log_snr_above']:g}): a network in "
-        "float64 is not"
-    )
-
-
-def of_V_1(estimator: Mapping[str, Any]) -> str | None:
-    """Where x0-hat is further off at t = 1 than the decoder's variance allows for."""
-    error = estimator.get("x_0_hat_at_1")
-    if error is None or error["in_deviations"] <= TOO_FAR:
-        return None
-    return (
-        f"V_1 is too small: x0-hat is off by {error['rms']:.2g} at t = 1 (rms), "
-        f"{error['in_deviations']:.2g} times sqrt(V_1)"
-    )
 
 
 @final
@@ -245,7 +213,6 @@ class Evaluation:
             told = ("latent", "scaling_factor", "shift_factor")
             made = ", ".join(f"{name} {self.data['encoded'][name]}" for name in told)
             lines.append(f"  of images: {made}")
-        lines += [f"  {note}" for note in notes(self.model, self.estimator)]
         lines.append(
             f"  {evaluations} network evaluations in {self.seconds:.1f} s, "
             f"estimator {self.estimator['name']}, seed {self.estimator['seed']}"

@@ -1,23 +1,36 @@
 """Two models on the same images, times and noise: what remains is what differs."""
 
 import math
+import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from nelbo import report
+from nelbo.data import load_for
 from nelbo.errors import BadInput
-from nelbo.measure import Asking, Processes, Progress, Sampling, Sum, examine, measuring
+from nelbo.measure import (
+    Asking,
+    Processes,
+    Progress,
+    Sampling,
+    Settings,
+    Sum,
+    examine,
+    measuring,
+)
 from nelbo.model import Model, examples_of
+from nelbo.pretrained import Pipeline, as_model
 from nelbo.report import Comparison, Side, Unit
-from nelbo.report.doubts import of_levels, of_schedule
+from nelbo.report.doubts import of_levels, of_rounding, of_schedule
 
 __all__ = ["compare"]
 
 
 def compare(
-    a: Model,
-    b: Model,
+    a: Model | str | Path | Pipeline,
+    b: Model | str | Path | Pipeline,
     data: object,
     *,
     precision: float = 0.01,
@@ -42,39 +55,27 @@ def compare(
             budget that is too small; a network that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite.
     """
-    started = time.perf_counter()
+    given = Settings.of(precision, budget, seed, batch_size, check, record, processes, progress)
+    started, a, b = time.perf_counter(), as_model(a), as_model(b)
+    seed, processes = given.seed, given.processes
     if (a.shape, a.support) != (b.shape, b.support):
         raise BadInput(
             f"the models are of different data: {a.name} takes {a.shape} on {a.support}, "
             f"{b.name} {b.shape} on {b.support}"
         )
-    if not precision > 0:
-        raise BadInput(f"precision must be positive; got {precision}")
+    if isinstance(data, str | os.PathLike):
+        data = load_for(a.support, data, labels=a.classes is not None or b.classes is not None)
     images = examples_of(a, data, seed)
     if examples_of(b, data, seed).sha256 != images.sha256:
         raise BadInput(f"{a.name} and {b.name} encode images as different latents: give them those")
-    processes = processes or Processes()
     groups = [[a, b]] if a.T == b.T else [[a], [b]]
     with measuring([a, b]):
         askings = [
-            Asking(g, images, seed, batch_size, processes, progress=progress) for g in groups
+            Asking(g, images, seed, given.batch_size, processes, progress=given.progress)
+            for g in groups
         ]
-        checked = examine([a, b], images, processes, check)
-    found, stopped, seen = [], [], []
-    with ExitStack() as agreed, measuring([a, b]):
-        for number, asking in enumerate(askings):
-            part = None if record is None else Path(record) / str(number)
-            mode = {"budget": budget, "precision": precision}
-            agreed.enter_context(asking.agreed(mode, part))
-        for asking in askings:
-            sampling = Sampling(asking)
-            stopped.append(_run(sampling, precision, budget, len(groups)))
-            seen.append(sampling.seen())
-            found += [sampling.total(column) for column in range(len(sampling.columns))]
-    if len(found) == 2:  # the models were asked apart
-        first, second = found
-        variance = first.variance + second.variance
-        found.append(Sum(first.values - second.values, variance, (first + second).dof))
+        checked = examine([a, b], images, processes, given.check)
+        found, estimator = _estimates(askings, given)
     total, monte_carlo = found[2].means()
     return Comparison(
         total=total,
@@ -89,9 +90,8 @@ def compare(
             "name": "survey",
             "seed": seed,
             "paired": _paired(groups),
-            "stopped_by": stopped,
             "check": checked,
-            "seen": seen,
+            **estimator,
         },
         data={"name": images.name, "sha256": images.sha256, "split": images.split, **images.origin},
         environment=report.environment(a.device, a.dtype, processes.size),
@@ -101,13 +101,37 @@ def compare(
     )
 
 
+def _estimates(askings: list[Asking], given: Settings) -> tuple[list[Sum], dict[str, Any]]:
+    """Of A, B and their difference; what a result says of how."""
+    found, stopped, seen = [], [], []
+    with ExitStack() as agreed:
+        for number, asking in enumerate(askings):
+            part = None if given.record is None else given.record / str(number)
+            mode = {"budget": given.budget, "precision": given.precision}
+            agreed.enter_context(asking.agreed(mode, part))
+        for asking in askings:
+            sampling = Sampling(asking)
+            stopped.append(_run(sampling, given.precision, given.budget, len(askings)))
+            seen.append(sampling.seen())
+            found += [sampling.total(column) for column in range(len(sampling.columns))]
+    if len(found) == 2:  # each on times and noise of its own
+        first, second = found
+        variance = first.variance + second.variance
+        found.append(Sum(first.values - second.values, variance, (first + second).dof))
+    return found, {"stopped_by": stopped, "seen": seen}
+
+
 def _warnings(models: list[tuple[Model, Sum]]) -> list[str]:
     """Why the figure of either may not be its own."""
     found = []
     for place, (model, total) in zip("AB", models, strict=True):
         levels = model.support.facts["levels"]
         value = Unit.of(model.support).per_dim(total.means()[0].mean, model.dims)
-        told = [*of_levels(value, levels), *of_schedule(model.facts)]
+        told = [
+            *of_levels(value, levels),
+            *of_schedule(model.facts),
+            *of_rounding(model.described()),
+        ]
         found += [f"{place}: {warning}" for warning in told]
     return found
 

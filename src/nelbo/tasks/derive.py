@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,13 +12,14 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from nelbo import report
+from nelbo.arguments import instance, whole
 from nelbo.bound.chain import Chain, D
 from nelbo.bound.derivation import Point, enumerated, sampled, weighting_curve
 from nelbo.bound.estimators import trajectory
 from nelbo.bound.noise import KeyedNoise
 from nelbo.categorical.forward import TRANSITIONS, CategoricalForward
 from nelbo.categorical.reverse import CategoricalReverse, TabularReverse
-from nelbo.data import Images, as_images
+from nelbo.data import Images
 from nelbo.errors import BadInput
 from nelbo.gaussian.affine import affine_valuation
 from nelbo.gaussian.decoder import Density
@@ -28,8 +30,9 @@ from nelbo.gaussian.parametrization import X_0
 from nelbo.gaussian.reverse import TIME_INPUTS, GaussianReverse
 from nelbo.gaussian.schedule import from_betas
 from nelbo.gaussian.variance import small
-from nelbo.model import Model
+from nelbo.model import Model, examples_of
 from nelbo.networks.mode import evaluating, without_gradients
+from nelbo.pretrained import Pipeline, as_model
 from nelbo.report import ChainDerivation, Derivation
 
 __all__ = ["Progress", "derive"]
@@ -44,7 +47,7 @@ ROWS = {"cpu": 512, "cuda": 4096}  # network rows at once: what fits a cache, wh
 
 
 def derive(
-    model: Model | None = None,
+    model: Model | str | Path | Pipeline | None = None,
     data: object = None,
     *,
     images: int = IMAGES,
@@ -66,14 +69,18 @@ def derive(
         NonFinite: L of a path is NaN or infinite.
     """
     started = time.perf_counter()
-    if dtype not in DTYPES:
+    images, paths = whole("images", images), whole("paths", paths)
+    seed, named = whole("seed", seed), str(dtype).removeprefix("torch.")
+    if named not in DTYPES:
         raise BadInput(f"dtype must be {' or '.join(DTYPES)}; got {dtype}")
+    dtype = named
     if model is None:
         if data is not None:
             raise BadInput("data without a model: give the model that they are data of")
         chains, device = _exact_chains(seed), torch.device("cpu")
         about: dict[str, Any] = {}
     else:
+        model = as_model(model)
         chosen = _images(model, data, images)
         chains = [_on_model(model, chosen, paths, seed, DTYPES[dtype], progress)]
         device, about = model.device, _about(model, chosen)
@@ -90,9 +97,8 @@ def derive(
 def _images(model: Model, data: object, count: int) -> Images:
     if data is None:
         raise BadInput("deriving on a model needs data: give images")
-    images = data if isinstance(data, Images) else as_images(data, n=model.grid.n, grid=model.grid)
-    if images.n != model.grid.n:
-        raise BadInput(f"the model is of {model.grid.n} levels, {images.name} has {images.n}")
+    _ = model.grid  # a density has no levels to enumerate
+    images = instance("data", examples_of(model, data), Images)
     return images.first(min(count, len(images)))
 
 
@@ -117,7 +123,7 @@ def _about(model: Model, images: Images) -> dict[str, Any]:
 def _on_model(
     model: Model, images: Images, paths: int, seed: int, dtype: torch.dtype, progress: Progress
 ) -> ChainDerivation:
-    condition = model.condition(images.labels, images.name)
+    condition = model.condition_of(images)
     chain = _in_dtype(model.chain, dtype).given(*condition)
     with evaluating(model.network), without_gradients(model.device):
         valuation = sampled(
@@ -148,7 +154,12 @@ def _in_dtype(chain: Chain[Any], dtype: torch.dtype) -> Chain[Any]:
     forward = CategoricalForward(same)
     network = _InItsDtype(p.network)
     reverse = CategoricalReverse(
-        network, forward, time_input=p.time_input, prior=p.log_prior, levels=p.levels
+        network,
+        forward,
+        time_input=p.time_input,
+        prior=p.log_prior,
+        levels=p.levels,
+        by_logits=p.by_logits,
     )
     return Chain(forward, reverse)
 

@@ -5,10 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from nelbo import report
+from nelbo.arguments import flag
 from nelbo.data import Examples, Points
-from nelbo.errors import BadInput
-from nelbo.measure import Asking, Census, Processes, Progress, Sampling, examine, measuring
+from nelbo.measure import (
+    Asking,
+    Census,
+    Processes,
+    Progress,
+    Sampling,
+    Settings,
+    examine,
+    measuring,
+)
 from nelbo.model import Model, examples_of
+from nelbo.pretrained import Pipeline, as_model
 from nelbo.report import Evaluation
 from nelbo.report.doubts import doubts
 from nelbo.report.per_image import PerImage
@@ -17,7 +27,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    model: Model,
+    model: Model | str | Path | Pipeline,
     data: object,
     *,
     precision: float = 0.01,
@@ -40,7 +50,8 @@ def evaluate(
     all; `exhaustive` asks for every t of every image. A model of real numbers has a density: then
     the unit, of `precision` too, is nats/dim. data: Images, or a tensor, array or Dataset of levels
     (N, C, H, W), or of numbers on the model's grid; for a density Points or floats (N, *dims), or
-    images where the model encodes them. distortion: the reconstruction error at each t too.
+    images where the model encodes them; or a spec or path. model: also a path, a name of the hub
+    or a pipeline, as `nelbo.load` takes them. distortion: the reconstruction error at each t too.
     check: whether a few rows are first evaluated together, again and alone, and a network whose
     answer for an image depends on other images or on chance is refused; `estimator` says so.
     record: a folder that keeps what came back, from which the same call goes on after a kill.
@@ -51,34 +62,52 @@ def evaluate(
             kind, a record of something else; a network that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite; the message names t, the images and the rank.
     """
-    started = time.perf_counter()
-    if not precision > 0:
-        raise BadInput(f"precision must be positive; got {precision}")
-    images = examples_of(model, data, seed)
-    processes = processes or Processes()
-    mode = {"exhaustive": True} if exhaustive else {"budget": budget, "precision": precision}
+    given = Settings.of(precision, budget, seed, batch_size, check, record, processes, progress)
+    exhaustive, distortion = flag("exhaustive", exhaustive), flag("distortion", distortion)
+    started, model = time.perf_counter(), as_model(model)
+    images = examples_of(model, data, given.seed)
+    mode = (
+        {"exhaustive": True}
+        if exhaustive
+        else {"budget": given.budget, "precision": given.precision}
+    )
     with measuring([model]):
-        asking = Asking([model], images, seed, batch_size, processes, progress=progress)
-        checked = examine([model], images, processes, check)
-    with asking.agreed({**mode, "distortion": distortion}, record), measuring([model]):
+        asking = Asking(
+            [model], images, given.seed, given.batch_size, given.processes, progress=given.progress
+        )
+        checked = examine([model], images, given.processes, given.check)
+    with asking.agreed({**mode, "distortion": distortion}, given.record), measuring([model]):
         if exhaustive:
             found: Census | Sampling = Census(asking, distortion=distortion)
             estimator: dict[str, Any] = {"name": "exhaustive", **found.seen()}
         else:
             found = Sampling(asking, distortion=distortion)
-            estimator = _sample(found, budget, precision)
-    estimator |= {"seed": seed, "batch_size": asking.batch, "check": checked}
-    if (error := asking.at_1()) is not None:
-        estimator["x_0_hat_at_1"] = error
-    total = found.total()
+            estimator = _sample(found, given.budget, given.precision)
+    estimator |= {"seed": given.seed, "batch_size": asking.batch, "check": checked}
+    return _result(model, images, asking, found, estimator, started, command)
+
+
+def _result(
+    model: Model,
+    images: Examples,
+    asking: Asking,
+    found: Census | Sampling,
+    estimator: dict[str, Any],
+    started: float,
+    command: str,
+) -> Evaluation:
+    """All that an evaluation says."""
+    at_1 = asking.at_1()
+    if at_1 is not None:
+        estimator["x_0_hat_at_1"] = at_1
+    total, unit, described = found.total(), asking.unit, model.described()
     on_average, exactly = total.means()
-    unit = asking.unit
-    described = model.described()
     parts = {"L_T": found.L_T(), "L_mid": found.later(), "L_0": found.first()}
+    terms = {name: part.means() for name, part in parts.items()}
     return Evaluation(
         total=on_average,
         monte_carlo=exactly,
-        terms={name: part.means() for name, part in parts.items()},
+        terms=terms,
         per_step=found.steps(),
         per_image=PerImage(
             ids=images.ids,
@@ -86,7 +115,7 @@ def evaluate(
             se=total.variance.sqrt(),
             **{name: part.values for name, part in parts.items()},
             dims=model.dims,
-            unit=asking.unit,
+            unit=unit,
             sources=images.sources,
         ),
         looks=found.looks,
@@ -98,17 +127,18 @@ def evaluate(
         estimator=estimator,
         model=described,
         data=_described(model, images),
-        environment=report.environment(model.device, model.dtype, processes.size),
+        environment=report.environment(model.device, model.dtype, asking.processes.size),
         command=command,
         unit=unit,
         log_snr=model.log_snr,
         warnings=doubts(
             unit.per_dim(on_average.mean, model.dims),
-            unit.per_dim(parts["L_T"].means()[0].mean, model.dims),
+            unit.per_dim(terms["L_T"][0].mean, model.dims),
             unit,
             model.support.facts["levels"],
             described,
-            _worst(asking, on_average.mean, parts["L_mid"].means()[0].mean),
+            _worst(asking, on_average.mean, terms["L_mid"][0].mean),
+            at_1,
         ),
     )
 
@@ -123,6 +153,7 @@ def _described(model: Model, data: Examples) -> dict[str, Any]:
         **data.origin,
         "images": len(data),
         **({} if model.classes is None else {"labels": data.labels_sha256}),
+        **({"conditions": data.conditions_sha256} if model.conditions else {}),
         **model.support.facts,
         **({} if made_of is None else {"encoded": dict(made_of)}),
     }

@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from nelbo.data import Images
+from nelbo.arguments import flag, whole
+from nelbo.data import Examples, Images
 from nelbo.errors import BadInput
 from nelbo.gaussian.optimal_subchain import expected_prior_kl, optimal_jumps, optimal_subchains
 from nelbo.gaussian.optimal_variance import optimal, shrunk
 from nelbo.measure import Asking, Processes, Progress, examine, measuring
 from nelbo.measure.errors import Errors, gaussian_reverse, measured_errors
-from nelbo.model import Model, evenly_in, improved
-from nelbo.pretrained import keep_improved
-from nelbo.report import bits_per_dim
+from nelbo.model import Model, evenly_in, examples_of, improved
+from nelbo.pretrained import Pipeline, as_model, keep_improved
+from nelbo.report import Unit
 
 __all__ = ["Improvement", "held_out", "improve", "optimal_steps", "save"]
 
@@ -30,8 +31,8 @@ IMAGES = 300  # of the training data that the errors are measured on
 class Improvement:
     """The improved model, what a checkpoint keeps of it, and the bound that was predicted for it.
 
-    predicted is in bits/dim, on the images that it was fitted to: too good on average, so measure
-    the model on others.
+    predicted is in bits/dim, of a density in nats/dim, on the images that it was fitted to: too
+    good on average, so measure the model on others.
     """
 
     model: Model
@@ -42,8 +43,8 @@ class Improvement:
 
 
 def improve(
-    model: Model,
-    images: Images,
+    model: Model | str | Path | Pipeline,
+    images: object,
     *,
     steps: int | None = None,
     per_dimension: bool = True,
@@ -54,23 +55,28 @@ def improve(
 ) -> Improvement:
     """The best sub-chain of so many steps, with the variances and V_1 that are best for it.
 
-    images: training data, of which the seed draws 300. steps: None for the number whose bound is
-    predicted to be least. per_dimension: a variance for each t and dimension, not for each t.
-    check: as for `evaluate`; the plan says where it was not made.
+    images: training data as for `evaluate`, of which the seed draws 300. steps: None for the number
+    whose bound is predicted to be least. per_dimension: a variance for each t and dimension, not
+    for each t. check: as for `evaluate`; the plan says where it was not made.
 
     Raises:
         BadInput: no Gaussian chain, too few images or candidates, steps outside what was measured;
             a network that fails, or that the check refuses.
         NonFinite: the network gave NaN or infinity; the message names t and the images.
     """
-    images = _some(images, seed)
+    model, seed, check = as_model(model), whole("seed", seed), flag("check", check)
+    steps = None if steps is None else whole("steps", steps)
+    per_dimension = flag("per_dimension", per_dimension)
+    candidates = whole("candidates", candidates, 1)
+    gaussian_reverse(model)  # refused before data are read
+    some = _some(examples_of(model, images, seed), seed)
     with measuring([model]):
-        examine([model], images, Processes(), check)
-    errors, asking = _measure(model, images, candidates, seed, progress)
-    kept, nats = _plan(model, images, errors, steps)
+        examine([model], some, Processes(), check)
+    errors, asking = _measure(model, some, candidates, seed, progress)
+    kept, nats = _plan(model, some, errors, steps)
     schedule = gaussian_reverse(model).q.schedule.subchain(kept)
-    whole = errors.whole if per_dimension else errors.whole.per_time
-    own = whole.subchain(kept)
+    error = errors.whole if per_dimension else errors.whole.per_time
+    own = error.subchain(kept)
     if per_dimension and schedule.T > 1:
         own = shrunk(schedule, [fold.subchain(kept) for fold in errors.folds])
     V_1 = float(errors.V_1[errors.folds[0].t == kept[0]])
@@ -79,15 +85,15 @@ def improve(
         "steps": gaussian_reverse(model).q.schedule.kept[torch.tensor(kept) - 1].tolist(),
         "variance": variance.name,
         "weights": model.weights,
-        "images": len(images),
-        "data": images.name,
+        "images": len(some),
+        "data": some.name,
         **({} if check else {"check": "none"}),
     }
     return Improvement(
         improved(model, plan, variance.table),
         plan,
         variance.table,
-        bits_per_dim(nats, model.dims),
+        Unit.of(model.support).per_dim(nats, model.dims),
         asking.done,
     )
 
@@ -123,14 +129,14 @@ def _mixed(count: int, seed: int) -> Int64[Tensor, " N"]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
-def _some(images: Images, seed: int) -> Images:
+def _some(images: Examples, seed: int) -> Examples:
     """At most 300 of them from anywhere: a folder may be sorted by class."""
     return images.subset(_mixed(len(images), seed)[:IMAGES].sort().values)
 
 
 def optimal_steps(
     model: Model,
-    images: Images,
+    images: Examples,
     steps: int,
     *,
     seed: int = 0,
@@ -147,7 +153,7 @@ def optimal_steps(
 
 
 def _measure(
-    model: Model, images: Images, candidates: int, seed: int, progress: Progress
+    model: Model, images: Examples, candidates: int, seed: int, progress: Progress
 ) -> tuple[Errors, Asking]:
     schedule = gaussian_reverse(model).q.schedule
     count = min(candidates, model.T)
@@ -158,11 +164,11 @@ def _measure(
 
 
 def _plan(
-    model: Model, images: Images, errors: Errors, steps: int | None
+    model: Model, images: Examples, errors: Errors, steps: int | None
 ) -> tuple[list[int], float]:
     """The t to keep, and the bound predicted for them in nats per image."""
     schedule, error = gaussian_reverse(model).q.schedule, errors.whole.per_time
-    mean_square = float(model.x_0(images.levels, torch.float64).square().mean())
+    mean_square = float(model.x_0(images.values, torch.float64).square().mean())
     prior = expected_prior_kl(schedule, mean_square, model.dims)[error.t - 1]
     most = len(error.t)
     if steps is not None and not 1 <= steps <= most:

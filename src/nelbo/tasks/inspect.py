@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -15,6 +16,7 @@ from nelbo.errors import printable
 from nelbo.model import Model
 from nelbo.model.settings import Setting, as_facts
 from nelbo.networks.mode import without_gradients
+from nelbo.pretrained import Pipeline, as_model
 from nelbo.report.doubts import of_schedule
 from nelbo.types import Grid
 
@@ -71,12 +73,17 @@ class Inspection:
         return table
 
 
-def inspect(model: Model) -> Inspection:
+def inspect(model: Model | str | Path | Pipeline) -> Inspection:
     """Every setting of the model with its source, and warnings; nothing is measured.
 
     The settings of a model of another library say whether they are from its config, a default or
-    an option; those of ours are all from its recipe.
+    an option; those of ours are all from its recipe. model: also a path, a name of the hub or a
+    pipeline.
+
+    Raises:
+        BadInput: no model, or as `nelbo.load`.
     """
+    model = as_model(model)
     facts = {name: x for name, x in model.facts.items() if name not in ("sources", "options")}
     sources = model.facts.get("sources")
     settings = (

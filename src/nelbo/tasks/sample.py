@@ -1,6 +1,6 @@
 """Exact ancestral samples: x_T from the prior, every step drawn, x_0 drawn from the decoder."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -9,12 +9,16 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from nelbo.arguments import flag, shown, whole
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import Block, KeyedNoise, Noise
+from nelbo.data.examples import tensor_of
 from nelbo.errors import BadInput, NonFinite
 from nelbo.measure import Processes, examine, measuring
 from nelbo.model import Model
+from nelbo.model.model import NOTHING
 from nelbo.networks.mode import evaluating, without_gradients
+from nelbo.pretrained import Pipeline, as_model
 from nelbo.report import picture_grid
 from nelbo.types import Batch
 
@@ -25,11 +29,12 @@ Progress = Callable[[int, int, str], None]
 
 
 def sample(
-    model: Model,
+    model: Model | str | Path | Pipeline,
     count: int,
     *,
     seed: int = 0,
     label: int | None = None,
+    conditions: Mapping[str, Tensor] | None = None,
     check: bool = True,
     progress: Progress = lambda done, expected, text: None,
 ) -> Int64[Tensor, "N C H W"]:
@@ -37,7 +42,8 @@ def sample(
 
     Image i depends on (seed, i) alone, not on how many are drawn with it (up to the network's
     own arithmetic in other batch shapes). A model of p(x | class) draws the class `label`, or
-    without one each class in turn: image i is of class i modulo their number. check: as for
+    without one each class in turn: image i is of class i modulo their number. conditions: what else
+    the model is given, a row for each sample. check: as for
     `evaluate`; a sample is of p_theta only where no other is in it.
 
     Raises:
@@ -45,17 +51,25 @@ def sample(
             that fails, or that the check refuses.
         NonFinite: the network gave NaN or infinity; the message names t and the samples.
     """
+    model, count = as_model(model), whole("count", count)
+    seed, label = whole("seed", seed), None if label is None else whole("label", label)
+    rows = _rows(conditions, count)
     with measuring([model]):
-        examine([model], None, Processes(), check)
+        examine([model], None, Processes(), flag("check", check), rows)
     last = torch.empty(0)
-    for t, x_t in ancestral(model, count, seed=seed, label=label):
+    for t, x_t in ancestral(model, count, seed=seed, label=label, conditions=rows):
         progress(model.T - t, model.T, "")
         last = x_t
     return model.levels(last).cpu()
 
 
 def ancestral(
-    model: Model, count: int, *, seed: int = 0, label: int | None = None
+    model: Model,
+    count: int,
+    *,
+    seed: int = 0,
+    label: int | None = None,
+    conditions: Mapping[str, Tensor] = NOTHING,
 ) -> Iterator[tuple[int, Batch]]:
     """(t, x_t) of `count` draws along the reverse chain, t = T..0, as `sample` takes them.
 
@@ -65,7 +79,7 @@ def ancestral(
     """
     if count < 1:
         raise BadInput(f"the number of samples must be at least 1; got {count}")
-    p = model.chain.p.given(*_condition(model, count, label))
+    p = model.chain.p.given(*_condition(model, count, label, conditions))
     noise = KeyedNoise.of(seed, torch.arange(count))
     like = torch.empty(count, *model.shape, dtype=torch.float32, device=model.device)
     x = p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
@@ -102,13 +116,30 @@ def _require_finite(states: Sequence[Batch], times: Sequence[int]) -> None:
         raise NonFinite(f"samples {bad[:5]} are not finite at t = {times[place]} (rank 0)")
 
 
-def _condition(model: Model, count: int, label: int | None) -> tuple[Tensor, ...]:
+def _rows(conditions: object, count: int) -> Mapping[str, Tensor]:
+    """A row of each condition for each sample."""
+    if conditions is None:
+        return NOTHING
+    if not isinstance(conditions, Mapping):
+        raise BadInput(f"the samples: conditions are tensors by name; got {shown(conditions)}")
+    rows = {name: tensor_of("the samples", str(name), x) for name, x in conditions.items()}
+    for name, x in rows.items():
+        if x.ndim == 0 or len(x) != count:
+            raise BadInput(
+                f"{name} needs a row for each of {count} samples; got shape {tuple(x.shape)}"
+            )
+    return rows
+
+
+def _condition(
+    model: Model, count: int, label: int | None, conditions: Mapping[str, Tensor]
+) -> tuple[Tensor, ...]:
     if label is None:
         turns = torch.arange(count) % (model.classes or 1)
-        return model.condition(turns, "the samples")
+        return model.condition(turns, "the samples", conditions)
     if model.classes is None:
         raise BadInput(f"{model.name} has no classes, so none can be chosen: it is a model of p(x)")
-    return model.condition(torch.full((count,), label), "the samples")
+    return model.condition(torch.full((count,), label), "the samples", conditions)
 
 
 def encoder(path: Path) -> Callable[[Tensor, int], bytes]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
-from nelbo.report.evaluation import of_rounding, of_V_1
+from nelbo.report.doubts import TOO_FAR
 from nelbo.report.result import Result
 
 __all__ = ["SMALL_L_T", "Check", "State", "checks"]
@@ -50,7 +50,7 @@ def checks(result: Result) -> list[Check]:
     return [
         *_images(result),
         _settings(result),
-        _conventions(result),
+        _warnings(result),
         _schedule(result),
         _end(result),
         _finite(result),
@@ -90,18 +90,18 @@ def _settings(result: Result) -> Check:
     return Check("Settings", State.warning, f"{len(assumed)} assumed", why)
 
 
-def _conventions(result: Result) -> Check:
-    """What the result itself warns of."""
+def _warnings(result: Result) -> Check:
+    """What the result itself warns of, all of it; another check says at most that it is there."""
     warnings = result.tree.get("warnings")
     if warnings is None:
         why = "The result does not say: it was measured by an older version."
-        return Check("Conventions", State.unknown, "not tested", why)
+        return Check("Warnings", State.unknown, "not tested", why)
     if not warnings:
         why = "The figure and the errors are those of a network that is read as it was trained."
-        return Check("Conventions", State.passed, "no doubt", why)
+        return Check("Warnings", State.passed, "none", why)
     count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
     why = " ".join(f"{w[0].upper()}{w[1:]}." for w in warnings)
-    return Check("Conventions", State.warning, count, why)
+    return Check("Warnings", State.warning, count, why)
 
 
 def _schedule(result: Result) -> Check:
@@ -135,8 +135,8 @@ def _finite(result: Result) -> Check:
 
 
 def _arithmetic(result: Result) -> Check:
-    if (why := of_rounding(result.model)) is not None:
-        return Check("Arithmetic", State.warning, "x_t is rounded", f"{why[0].upper()}{why[1:]}.")
+    if "x_t_rounded" in result.model:
+        return Check("Arithmetic", State.warning, "x_t is rounded", "The warnings say where.")
     dtype, tf32 = result.environment.get("dtype"), result.environment.get("tf32")
     if dtype is None:
         return Check("Arithmetic", State.unknown, "no dtype", "The result does not say.")
@@ -153,8 +153,8 @@ def _decoder(result: Result) -> list[Check]:
     if error is None:  # no V_1
         return []
     figure = f"{float(error['in_deviations']):.2g} × sqrt(V_1)"
-    if (why := of_V_1(result.estimator)) is not None:
-        return [Check("V_1", State.warning, figure, f"{why}.")]
+    if error["in_deviations"] > TOO_FAR:
+        return [Check("V_1", State.warning, figure, "It is too small, as the warnings say.")]
     return [Check("V_1", State.passed, figure, "The error of x0-hat at t = 1 is not above it.")]
 
 

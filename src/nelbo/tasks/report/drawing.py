@@ -58,7 +58,7 @@ def reconstructions(model: Model, images: Images, result: Result, seed: int) -> 
         return []
     some = images.first(min(ROWS, len(images)))
     x_0, noise = model.x_0(some.levels), KeyedNoise.of(seed, some.ids)
-    p = model.chain.p.given(*model.condition(some.labels, some.name))
+    p = model.chain.p.given(*model.condition_of(some))
     found = []
     with evaluating(model.network), without_gradients(model.device):
         for t in reversed(_times(model)):

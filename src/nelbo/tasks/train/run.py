@@ -12,6 +12,7 @@ import torch
 
 from nelbo import checkpoint
 from nelbo import recipe as recipes
+from nelbo.arguments import device_of, flag, instance, path
 from nelbo.checkpoint import Checkpoint
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
@@ -38,10 +39,10 @@ OTHER_RANK = 1_000_003  # dropout of another process is of another seed
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     folder: str | Path,
     *,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
     resume: bool = False,
     processes: Processes | None = None,
     track: Sequence[str | Tracker] = (),
@@ -65,7 +66,10 @@ def train(
         OSError: the disk refuses; earlier checkpoints are as they were.
     """
     check_trackers(track)
-    processes, device = processes or Processes(), device or torch.device("cpu")
+    recipe = recipe if isinstance(recipe, Recipe) else recipes.read(recipe)
+    processes, device = processes or Processes(), device_of("cpu" if device is None else device)
+    instance("processes", processes, Processes)
+    folder, resume = path("folder", folder), flag("resume", resume)
     labels = recipe.network.classes is not None
     images = load(recipe.data.train, levels=recipe.data.levels, labels=labels)
     training, held_out = apart(images, recipe.training.held_out)
@@ -78,7 +82,7 @@ def train(
     _agree(about, recipe.training, device, processes)
     every = recipe.training.samples_every
     drawn = Pictures(recipe, model.shape, images.n, device) if every else None
-    place = RunFolder(Path(folder))
+    place = RunFolder(folder)
     with ExitStack() as opened:
 
         def begin() -> tuple[bool, Path | None]:

@@ -1,0 +1,252 @@
+"""A D3PM of your own network: states that change by Q_t, and logits over the data's levels."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from nelbo.arguments import whole, whole_numbers
+from nelbo.arguments import word as one_of
+from nelbo.categorical.dense import Dense, discretized_gaussian
+from nelbo.categorical.resampling import absorbing, uniform
+from nelbo.categorical.reverse import PRIORS, TIME_INPUTS, Prior, TimeInput
+from nelbo.categorical.transition import Transition
+from nelbo.data.examples import tensor_of
+from nelbo.errors import BadInput
+from nelbo.model import Model, categorical_model
+from nelbo.model.settings import Setting, as_facts, chosen
+from nelbo.networks.adapter import Adapter, tensor_in
+from nelbo.types import Grid, Time
+from nelbo.wrapping.said import (
+    OfTheWhole,
+    given_of_images,
+    label_of,
+    name_of,
+    network_facts,
+    schedule_facts,
+    shape_and_levels,
+)
+from nelbo.wrapping.schedules import Betas, ends, schedule_and_scheduler
+
+__all__ = ["wrap_categorical"]
+
+NAMED = {"uniform": "uniform", "absorbing": "absorbing", "gaussian": "discretized-gaussian"}
+NAMED["discretized-gaussian"] = "discretized-gaussian"
+Kernel: TypeAlias = str | Transition | Tensor | Sequence[Sequence[Sequence[float]]]
+
+
+def _fraction(transition: Transition, t: Time) -> Tensor:
+    """t/T, as `wrap` has it; a recipe's fraction is spread over -9..9."""
+    return transition.kept[t - 1].double() / transition.whole_T
+
+
+KERNELS: dict[str, Callable[[Sequence[float], int], Transition]] = {
+    "uniform": uniform,
+    "absorbing": absorbing,
+    "discretized-gaussian": discretized_gaussian,
+}
+TIMES: dict[str, TimeInput] = {
+    "index": TIME_INPUTS["index"],
+    "t": TIME_INPUTS["t"],
+    "fraction": _fraction,
+}
+
+
+def wrap_categorical(
+    network: Callable[..., object],
+    *,
+    transition: Kernel,
+    time_input: str | TimeInput,
+    schedule: Betas | None = None,
+    levels: int | None = None,
+    shape: tuple[int, ...] | None = None,
+    data: object = None,
+    sees: Literal["one-hot", "states"] = "one-hot",
+    logits: Literal["channels", "last"] = "channels",
+    decoder: Literal["posterior", "logits"] | None = None,
+    prior: str | Tensor | Sequence[float] | None = None,
+    steps: Sequence[int] | None = None,
+    arguments: Mapping[str, object] | None = None,
+    classes: int | None = None,
+    conditions: Sequence[str] = (),
+    name: str | None = None,
+) -> Model:
+    """p_theta(x_{t-1} | x_t) ~ Q_t[x_{t-1}, x_t] (pi Qbar_{t-1})[x_{t-1}], pi = softmax(logits).
+
+    The x_0 parametrisation of D3PM (Austin et al. 2021, eq. 4), over K states: the data's levels
+    0..levels-1 and, for an absorbing chain, one more, the mask.
+
+    network: any callable (x_t, time[, labels], **arguments) -> logits, `levels` for each dimension.
+    transition: uniform, absorbing or gaussian, whose betas the schedule says; or Q_1..Q_T as an
+        array (T, K, K), Q_t[i, j] = q(x_t = j | x_{t-1} = i); or a Transition.
+    time_input: what the network receives: index (0..T-1), t (1..T), fraction (t/T), or a function
+        of (Transition, t), of the whole chain and its t in every sub-chain too.
+    schedule: beta_1..beta_T as `wrap` takes them. An absorbing chain needs beta_T = 1.
+    levels, shape, data: of the images, as for `wrap`.
+    sees: whether x_t are one-hot channels (B, C K, H, W) of 0 and 1, the K of a channel together,
+        or states (B, C, H, W), integers 0..K-1.
+    logits: whether they are channels (B, C levels, H, W), the levels of a channel together, or on
+        the last axis, (B, C, H, W, levels).
+    decoder: p_theta(x_0 | x_1): posterior, the default, pi(x_0) q(x_1 | x_0) normalised, which is
+        the formula above at t = 1; or logits, pi itself, as in D3PM's published code.
+    prior: p(x_T): uniform, the default, target, that of an absorbing chain (the mask), or the
+        probabilities of the K states.
+    steps, arguments, classes, conditions: as for `wrap`.
+
+    Raises:
+        BadInput: an unknown choice, no shape or levels, rows of Q_t that are no distributions, a
+            prior without the states that q(x_T | x_0) reaches, or choices that do not go together.
+
+    Example:
+        >>> zero = lambda x_t, t: torch.zeros(len(x_t), 17, 8, 8)
+        >>> choices = {"transition": "uniform", "time_input": "t", "shape": (1, 8, 8), "levels": 17}
+        >>> wrap_categorical(zero, schedule={"name": "cosine", "T": 50}, **choices).T
+        50
+    """
+    if not callable(network):
+        raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
+    name = label_of(name, network)
+    given = None if shape is None else tuple(whole_numbers("shape", shape))
+    shape, n = shape_and_levels(data, given, None if levels is None else whole("levels", levels))
+    classes, conditions = given_of_images(classes, conditions)
+    kernel, facts, settings = _kernel(transition, schedule, n)
+    ending, decoder_source = chosen(decoder, "posterior")
+    p_T, prior_source = chosen(prior, "target" if facts["transition"] == "absorbing" else "uniform")
+    told = time_input if isinstance(time_input, str) else name_of(time_input)
+    settings |= {
+        "decoder": Setting(one_of("decoder", ending, ("posterior", "logits")), decoder_source),
+        "prior": Setting(p_T if isinstance(p_T, str) else "table", prior_source),
+        "time_input": Setting(told, "option"),
+        "sees": Setting(one_of("sees", sees, ("one-hot", "states")), "option"),
+        "logits": Setting(one_of("logits", logits, ("channels", "last")), "option"),
+        "levels": Setting(n, "option"),
+    }
+    kept = None if steps is None else whole_numbers("steps", steps)
+    if kept is not None:
+        settings["steps"] = Setting(f"{len(kept)} of 1..{kernel.T}", "option")
+    call = network
+    if (sees, logits) != ("one-hot", "channels"):
+        call = _Converted(network, shape[0], sees == "states", logits == "last")
+    adapter = Adapter(call, arguments, conditions=conditions)
+    model = categorical_model(
+        adapter,
+        kernel if kept is None else kernel.subchain(kept),
+        prior=_prior(p_T, kernel),
+        time_input=_time_input(time_input, kernel),
+        grid=Grid(n),
+        shape=shape,
+        name=name,
+        facts={
+            **facts,
+            "decoder": "levels" if ending == "posterior" else "logits",
+            "time_input": told,
+            "network": network_facts(network, arguments or {}, adapter.beside),
+            "sources": as_facts(settings),
+        },
+        by_logits=ending == "logits",
+    )
+    return replace(model, classes=classes, conditions=conditions)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Converted:
+    """A network of states, or with logits on the last axis, as one of channels."""
+
+    network: Callable[..., object]
+    channels: int
+    of_states: bool
+    last: bool
+
+    def __call__(self, x_t: Tensor, time: Tensor, *given: Tensor, **named: object) -> Tensor:
+        states = x_t.unflatten(1, (self.channels, -1)).argmax(2) if self.of_states else x_t
+        output = tensor_in(self.network(states, time, *given, **named))
+        return output.movedim(-1, 2).flatten(1, 2) if self.last else output
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """p(x_T) of a table, whatever the chain."""
+
+    log_probs: Prior
+
+    def __call__(self, transition: Transition) -> Prior:
+        return self.log_probs
+
+
+def _prior(prior: object, kernel: Transition) -> Callable[[Transition], Prior]:
+    """What makes log p(x_T).
+
+    Raises:
+        BadInput: an unknown name, or a table that is no distribution over the states.
+    """
+    if isinstance(prior, str):
+        return PRIORS[one_of("prior", prior, PRIORS)]
+    table = tensor_of("prior", "p(x_T)", prior).detach().to("cpu", torch.float64)
+    if table.shape[-1:] != (kernel.K,) or not (table >= 0).all():
+        raise BadInput(
+            f"prior is {', '.join(PRIORS)}, or the probabilities of {kernel.K} states; got shape "
+            f"{tuple(table.shape)}"
+        )
+    return _Table(table.log())
+
+
+def _kernel(
+    given: object, schedule: object, n: int
+) -> tuple[Transition, dict[str, Any], dict[str, Setting]]:
+    """The transition over the levels, and what is said of it.
+
+    Raises:
+        BadInput: an unknown name, no betas where one needs them or betas where none does, or
+            matrices of fewer states than there are levels.
+    """
+    if isinstance(given, str):
+        name = NAMED[one_of("transition", given, NAMED)]
+        if schedule is None:
+            raise BadInput(f"transition {given} needs schedule=, which says its betas")
+        beta, _ = schedule_and_scheduler(schedule)
+        facts = {"schedule": schedule_facts(beta), "transition": name}
+        settings = {"schedule": Setting(beta.name, "option"), **ends(schedule, beta)}
+        states = n + 1 if name == "absorbing" else n  # and the mask
+        made = KERNELS[name](beta.beta[1:].tolist(), states)
+    else:
+        if schedule is not None:
+            raise BadInput(
+                "a transition that is given as matrices has no betas: leave schedule out"
+            )
+        made = given if isinstance(given, Transition) else _dense(given)
+        if n > made.K:
+            raise BadInput(f"a transition of {made.K} states has no place for {n} levels")
+        facts = {"schedule": {"name": "matrices", "T": made.T}, "transition": _digest(made)}
+        settings = {}
+    said = {"transition": facts["transition"], "T": made.T, "states": made.K}
+    return made, facts, settings | {key: Setting(x, "option") for key, x in said.items()}
+
+
+def _dense(given: object) -> Dense:
+    tables = tensor_of("transition", "Q_1..Q_T", given).detach().to("cpu", torch.float64)
+    if tables.ndim != 3 or tables.shape[1] != tables.shape[2]:
+        raise BadInput(
+            f"transition is one of {', '.join(NAMED)}, or Q_1..Q_T of shape (T, K, K); got shape "
+            f"{tuple(tables.shape)}"
+        )
+    return Dense(tables)
+
+
+def _digest(transition: Transition) -> str:
+    """A name by the matrices themselves, since a record of one chain is of no other."""
+    found = hashlib.sha256()
+    every = torch.arange(transition.K)[None]
+    for t in range(1, transition.T + 1):
+        found.update(transition.log_row(every, torch.tensor([t])).double().numpy().data)
+    return f"matrices {found.hexdigest()[:16]}"
+
+
+def _time_input(time_input: object, kernel: Transition) -> TimeInput:
+    if callable(time_input):
+        return OfTheWhole(time_input, kernel)
+    return TIMES[one_of("time_input", time_input, TIMES)]

@@ -1,0 +1,309 @@
+"""A model of your own network: any (x_t, time) -> tensor, with every convention stated."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nelbo.arguments import interval, number, shown, whole_numbers
+from nelbo.arguments import whole as whole_number
+from nelbo.errors import BadInput
+from nelbo.gaussian.decoder import Decoder, Density, Discretized, LevelPosterior
+from nelbo.gaussian.learned import learned
+from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
+from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
+from nelbo.gaussian.schedule import Schedule
+from nelbo.gaussian.variance import Variance, default_V_1, large, learned_range, small
+from nelbo.model import Model, gaussian_model
+from nelbo.model.model import evenly
+from nelbo.model.settings import Setting, Source, as_facts, chosen
+from nelbo.networks.adapter import Adapter
+from nelbo.pretrained.scheduler import Scheduler
+from nelbo.types import Grid, Reals, Support
+from nelbo.wrapping.said import (
+    OfTheWhole,
+    given_of_images,
+    grid_of,
+    label_of,
+    name_of,
+    network_facts,
+    schedule_facts,
+    shape_of_points,
+)
+from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
+
+__all__ = ["wrap"]
+
+ALIASES = {"epsilon": "eps", "noise": "eps", "sample": "x_0", "v_prediction": "v"}
+TIMES: dict[str, TimeInput] = {**TIME_INPUTS, "fraction": fraction}
+VARIANCES: dict[str, Callable[..., Variance]] = {
+    "small": small,
+    "large": large,
+    "learned-range": learned_range,
+    "learned": learned,
+}
+
+
+def wrap(
+    network: Callable[..., object],
+    *,
+    schedule: "Betas | SchedulerMixin",
+    predicts: str,
+    variance: str | Callable[[Schedule], Variance],
+    time_input: str | TimeInput,
+    data: object = None,
+    shape: tuple[int, ...] | None = None,
+    levels: int | None = None,
+    range: tuple[float, float] | None = None,
+    clip: bool | tuple[float, float] | None = None,
+    V_1: float | str | None = None,
+    decoder: str | None = None,
+    steps: Sequence[int] | None = None,
+    arguments: Mapping[str, object] | None = None,
+    classes: int | None = None,
+    conditions: Sequence[str] = (),
+    name: str | None = None,
+) -> Model:
+    """p_theta(x_{t-1} | x_t) = N(posterior mean at x0-hat, V_t), x0-hat by network(x_t, time).
+
+    network: any callable (x_t, time[, labels], **arguments) -> tensor (or a tuple, or an object
+        with `.sample`), x_t (B, C, H, W), time (B,). Of an nn.Module, and of those that a function
+        evaluates (in its closure, arguments, attributes, the globals it names), the weights are in
+        the digest and the mode is evaluation; what is neither has no digest.
+    schedule: a Schedule, a name, a table such as {"name": "linear", "T": 500, "beta_T": 0.04}, or
+        the betas. One word means several things: linear is that of Ho et al. and diffusers, from
+        1e-4 to 0.02 whatever T is, linear-by-T that of guided diffusion and lucidrains, whose ends
+        are scaled by 1000/T; sigmoid is a law of betas (diffusers), sigmoid-lucidrains one of
+        alpha_bar; cosine is Nichol and Dhariwal's everywhere but in D3PM: cosine-d3pm. Also
+        scaled-linear (Stable Diffusion) and log-snr-linear. Or a scheduler of diffusers, whose
+        config says the betas, the clipping and which steps a shorter chain keeps.
+    predicts: eps, x_0 or v (also epsilon, sample, v_prediction), or levels.
+    variance: small (beta-tilde), large (beta), learned-range (the second half of the channels),
+        learned (that half is V_t itself), or a function of a Schedule. A sub-chain asks it again.
+    time_input: what the network receives: index (0..T-1), t (1..T), fraction (t/T), log-snr, or a
+        function of (Schedule, t): of the schedule given here and its t, in every sub-chain too.
+    data: images, or a spec such as digits:test, that say shape and levels; else `shape` (C, H, W)
+        and `levels`, the number of levels that a pixel has.
+    range: the real numbers that level 0 and the last level stand for; default (-1, 1).
+    clip: whether x0-hat is clipped to the range, or another range; default not. Not with levels.
+    V_1: the decoder's variance, where small, large or learned-range leave it open: a number,
+        beta_1, beta_tilde_2, the default of schedules of betas, or inverse_snr_1, the default where
+        log SNR is given.
+    decoder: discretized-gaussian, the default, levels, or density: then the data are real numbers,
+        points (N, *dims) of any shape, without levels and range, and the bound is in nats/dim.
+    steps: the t, 1..T, that the network knows, where those are not all: a network trained on
+        t = 1..T-1 is the sub-chain `steps=range(1, T)`, told the same times as in the full chain.
+    arguments: what else the network is called with; a tensor is one image's and is repeated over
+        the batch (a class label: torch.tensor(3)).
+    classes: how many an image may be of: the network is called with the labels of its images,
+        third; the bound is of p(x | class). The data have labels (`nelbo.data.as_images`).
+    conditions: what else the network is called with for each image, by keyword, whose rows the data
+        have under the same names; the bound is of p(x | these).
+
+    Raises:
+        BadInput: an unknown choice, no shape or levels, or choices that do not go together.
+
+    Example:
+        >>> zero = lambda x_t, t: torch.zeros_like(x_t)
+        >>> choices = {"predicts": "eps", "variance": "small", "time_input": "index"}
+        >>> wrap(zero, schedule="linear", shape=(1, 8, 8), levels=17, **choices).T
+        1000
+    """
+    _check(network, variance)
+    predicts = _word_of(predicts)
+    name = label_of(name, network)
+    default = "levels" if predicts == "levels" else "discretized-gaussian"
+    ending, decoder_source = chosen(decoder, default)
+    if not isinstance(ending, str):
+        raise BadInput(f"decoder is a name; got {shown(ending)}")
+    shape, levels, range, clip, V_1 = _typed(shape, levels, range, clip, V_1)
+    classes, conditions = given_of_images(classes, conditions)
+    support: Support = Reals()
+    kind: dict[str, Setting] = {}
+    if ending == "density":
+        shape = shape_of_points(data, shape, (levels, range, clip))
+    else:
+        shape, support, kind = grid_of(data, shape, levels, range)
+    own = isinstance(variance, str) and variance != "learned" and ending != "levels"
+    _no_vain_choice(predicts, clip, None if own else V_1)
+    whole, scheduler = schedule_and_scheduler(schedule)
+    rule: float | str = default_V_1(whole)
+    first, V_1_source = chosen(V_1, rule)
+    clip, clip_source = _clip_of(clip, scheduler, predicts, support)
+    told = time_input if isinstance(time_input, str) else name_of(time_input)
+    settings = {
+        "schedule": Setting(whole.name, "option"),
+        "T": Setting(whole.T, "option"),
+        "predicts": Setting(predicts, "option"),
+        "variance": Setting(variance if isinstance(variance, str) else name_of(variance), "option"),
+        "V_1": Setting(first if own else None, V_1_source, own),
+        "clip": Setting(clip, clip_source),
+        "decoder": Setting(ending, decoder_source),
+        "time_input": Setting(told, "option"),
+        **kind,
+        **ends(schedule, whole),
+    }
+    kept = None if steps is None else whole_numbers("steps", steps)
+    if kept is not None:
+        settings["steps"] = Setting(f"{len(kept)} of 1..{whole.T}", "option")
+    adapter = Adapter(network, arguments, conditions=conditions)
+    model = gaussian_model(
+        adapter,
+        whole if kept is None else whole.subchain(kept),
+        parametrization=_parametrization(predicts, support),
+        variance=_variance(variance, first),
+        decoder=_decoder(ending, support),
+        time_input=_time_input(time_input, whole),
+        clip=_clip(clip, support),
+        grid=support,
+        shape=shape,
+        name=name,
+        facts={
+            "schedule": schedule_facts(whole),
+            **({} if scheduler is None else {"scheduler": scheduler.name}),
+            "time_input": told,
+            "network": network_facts(network, arguments or {}, adapter.beside),
+            "sources": as_facts(settings),
+        },
+        spacing=evenly if scheduler is None or kept is not None else scheduler.spacing,
+    )
+    return replace(model, classes=classes, conditions=conditions)
+
+
+def _word_of(predicts: object) -> str:
+    """The name of a prediction, by any of its names."""
+    if not isinstance(predicts, str) or predicts not in (*PARAMETRIZATIONS, "levels", *ALIASES):
+        known = [*PARAMETRIZATIONS, "levels", *ALIASES]
+        raise BadInput(f"predicts is one of {', '.join(known)}; got {shown(predicts)}")
+    return ALIASES.get(predicts, predicts)
+
+
+def _typed(
+    shape: object, levels: object, range: object, clip: object, V_1: object
+) -> tuple[
+    tuple[int, ...] | None,
+    int | None,
+    tuple[float, float] | None,
+    bool | tuple[float, float] | None,
+    float | str | None,
+]:
+    """These arguments by values of the right types.
+
+    Raises:
+        BadInput: a value of another type.
+    """
+    if not (clip is None or isinstance(clip, bool | np.bool_)):
+        clip = interval("clip", clip)
+    return (
+        None if shape is None else tuple(whole_numbers("shape", shape)),
+        None if levels is None else whole_number("levels", levels),
+        None if range is None else interval("range", range),
+        bool(clip) if isinstance(clip, np.bool_) else clip,
+        V_1 if V_1 is None or isinstance(V_1, str) else number("V_1", V_1),
+    )
+
+
+def _clip_of(
+    clip: bool | tuple[float, float] | None,
+    scheduler: Scheduler | None,
+    predicts: str,
+    support: Support,
+) -> tuple[bool | tuple[float, float], Source]:
+    """How x0-hat is clipped: as said, else as a scheduler's config says, else not."""
+    if scheduler is None:
+        return chosen(clip, False)
+    agreeing(scheduler, predicts, clips=clip is not None)
+    if clip is not None:
+        return clip, "option"
+    own = scheduler if isinstance(support, Grid) else scheduler.unclipped()
+    return own.clip or False, own.settings["clip_sample"].source
+
+
+def _check(network: object, variance: object) -> None:
+    if not callable(network):
+        raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
+    if not callable(variance) and not (isinstance(variance, str) and variance in VARIANCES):
+        raise BadInput(
+            f"variance is one of {', '.join(VARIANCES)}, or a function of a Schedule; "
+            f"got {shown(variance)}"
+        )
+
+
+def _no_vain_choice(predicts: str, clip: object, V_1: object) -> None:
+    """Refuses what would be recorded and change nothing."""
+    if V_1 is not None:
+        raise BadInput(
+            f"V_1 = {V_1} would change nothing: it is decided by the levels decoder, by a learned "
+            "variance, by a function of a Schedule; leave it out"
+        )
+    if predicts == "levels" and clip:
+        raise BadInput("clip would change nothing: x0-hat of levels is in range by itself")
+
+
+def _clip(clip: bool | tuple[float, float] | None, support: Support) -> tuple[float, float] | None:
+    """The range that x0-hat is clipped to."""
+    if isinstance(clip, tuple):
+        return clip
+    return (support.lo, support.hi) if clip and isinstance(support, Grid) else None
+
+
+def _parametrization(predicts: str, support: Support) -> Parametrization:
+    if predicts == "levels":
+        if not isinstance(support, Grid):
+            raise BadInput("predicts levels is for data with levels: leave decoder density out")
+        return Levels(support)
+    return PARAMETRIZATIONS[predicts]
+
+
+def _variance(
+    variance: str | Callable[[Schedule], Variance], V_1: float | str
+) -> Callable[[Schedule], Variance]:
+    if not isinstance(variance, str):
+        return partial(_made_by, variance)
+    return partial(VARIANCES[variance], V_1=V_1)
+
+
+def _made_by(variance: Callable[[Schedule], Variance], schedule: Schedule) -> Variance:
+    """The variance that a person's function makes.
+
+    Raises:
+        BadInput: it makes none.
+    """
+    made = variance(schedule)
+    if not isinstance(made, Variance):
+        raise BadInput(
+            f"variance must be a function of a Schedule that gives a Variance, such as "
+            f"nelbo.gaussian.variance.small; got {shown(made)}"
+        )
+    return made
+
+
+def _decoder(name: str, support: Support) -> Decoder:
+    if not isinstance(support, Grid):
+        return Density()
+    decoders: dict[str, Callable[[Grid], Decoder]] = {
+        "discretized-gaussian": Discretized,
+        "levels": LevelPosterior,
+    }
+    if name not in decoders:
+        raise BadInput(
+            f"decoder is one of {', '.join(decoders)}, over the levels of the data, or density, "
+            f"of data that are real numbers; got {shown(name)}"
+        )
+    return decoders[name](support)
+
+
+def _time_input(time_input: object, whole: Schedule) -> TimeInput:
+    if callable(time_input):
+        return OfTheWhole(time_input, whole)
+    if not isinstance(time_input, str) or time_input not in TIMES:
+        raise BadInput(
+            f"time_input is one of {', '.join(TIMES)}, or a function of (Schedule, t); "
+            f"got {shown(time_input)}"
+        )
+    return TIMES[time_input]
