@@ -38,6 +38,7 @@ from mutants_density import DENSITY
 from mutants_doors import DOORS
 from mutants_estimator import ESTIMATOR
 from mutants_folders import FOLDERS
+from mutants_foreign import FOREIGN
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
 from mutants_pages import PAGES
@@ -564,6 +565,7 @@ MUTANTS = [
             *COMPANY,
             *DENSITY,
             *DOORS,
+            *FOREIGN,
             *PERSON,
             *DATA,
             *TRAINERS,

@@ -44,8 +44,8 @@ DENSITY = [
     (
         "a decoder of bins for latents (H06)",
         "pretrained/foreign.py",
-        "    if not network.latent and folder.autoencoder is None:\n",
-        "    if True:\n",
+        "if folder.autoencoder is None and (declared or not network.latent):",
+        "if True:",
         (f"{LATENTS}what_is_not_of_latents_is_refused",),
     ),
     (

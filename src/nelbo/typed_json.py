@@ -12,7 +12,17 @@ from pydantic import ValidationError as Invalid
 
 from nelbo.errors import BadInput
 
-__all__ = ["Count", "Finite", "Typed", "Whole", "as_typed", "parse_object", "read_object", "said"]
+__all__ = [
+    "Count",
+    "Finite",
+    "Typed",
+    "Whole",
+    "as_typed",
+    "once",
+    "parse_object",
+    "read_object",
+    "said",
+]
 
 LONGEST = 60  # characters of a wrong value that a message shows
 
@@ -56,7 +66,7 @@ def parse_object(content: bytes | str, name: str) -> dict[str, Any]:
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
-        tree = json.loads(text, object_pairs_hook=_once)
+        tree = json.loads(text, object_pairs_hook=once)
     except RecursionError:
         raise BadInput(f"{name} cannot be read as JSON: it is nested too deep") from None
     except ValueError as error:
@@ -66,8 +76,8 @@ def parse_object(content: bytes | str, name: str) -> dict[str, Any]:
     return tree
 
 
-def as_typed(kind: type[Found], tree: dict[str, Any] | Any) -> Found:  # noqa: ANN401
-    """The object's keys by their types.
+def as_typed(kind: type[Found], tree: dict[str, Any] | Any, name: str = "") -> Found:  # noqa: ANN401
+    """The object's keys by their types; name: what messages call the file, where it is one.
 
     Raises:
         BadInput: a key with a value of another type or out of its range.
@@ -75,7 +85,7 @@ def as_typed(kind: type[Found], tree: dict[str, Any] | Any) -> Found:  # noqa: A
     try:
         return kind.model_validate(dict(tree))
     except Invalid as error:
-        raise BadInput(said(error)) from None
+        raise BadInput(f"{name}: {said(error)}" if name else said(error)) from None
 
 
 def said(error: Invalid) -> str:
@@ -88,7 +98,7 @@ def said(error: Invalid) -> str:
     return f"{key}: {message[:1].lower()}{message[1:]}; got {shown}"
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these pairs.
 
     Raises:

@@ -204,8 +204,8 @@ def test_what_is_not_of_latents_is_refused(zero, tmp_path, digits):
     """Kills: H06, latents with 256 bins, and integers scored as if they were a density."""
     pixel = pipeline(tmp_path / "pixel", unet(4, channels=4), clip_sample=False)
     for folder in (zero, pixel):
-        refused("no levels and no bits/dim", load, folder, decoder="discretized-gaussian")
         refused("without levels and range: leave them out", load, folder, levels=256)
+    refused("no levels and no bits/dim", load, zero, decoder="discretized-gaussian")
     refused("discretized-gaussian or density.*got 'levels'", load, zero, decoder="levels")
     refused("sample or mean.*got 'mode'", load, zero, latent="mode")
     refused("has no autoencoder beside it", load, pixel, latent="mean")

@@ -73,7 +73,8 @@ class Spacing(StrEnum):
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        help="A run folder, a checkpoint file, a diffusers folder, or hf:OWNER/NAME.",
+        help="A run folder, a checkpoint file, a diffusers folder, hf:OWNER/NAME, or "
+        "file.py:function.",
         autocompletion=completion.models,
     ),
 ]
@@ -124,7 +125,9 @@ RecordOption = Annotated[
     Path | None,
     typer.Option(help="Keep what comes back in this folder; the same command goes on from it."),
 ]
-DtypeOption = Annotated[Dtype, typer.Option(help="Of the network alone; sums are float64.")]
+DtypeOption = Annotated[
+    Dtype | None, typer.Option(help="Of the network alone; sums are float64. Default its own.")
+]
 Steps = Annotated[
     int | None,
     typer.Option(help="Use a chain of this many of the model's steps; any, in continuous time."),
@@ -150,9 +153,12 @@ def find_model(
     device: str,
     steps: int | None = None,
     spacing: Spacing | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
 ) -> "Model":
-    """The model at the path, its chain shortened and its network in the dtype asked for."""
+    """The model at the path, its chain shortened and its network in the dtype asked for.
+
+    dtype: None for that of its weights, float32 in runs and in diffusers folders.
+    """
     import torch
 
     from nelbo.pretrained import load
@@ -160,8 +166,10 @@ def find_model(
     if spacing is not None and steps is None:
         raise BadInput("--spacing needs --steps: say how many steps to spread")
     model = load(path, device=str(find_device(device)), **reading.options)
-    model.network.to(getattr(torch, dtype))
-    detail(f"{path}: T = {model.T}, {model.weights} weights, {dtype}, on {model.device}")
+    if dtype is not None:
+        model.network.to(getattr(torch, dtype))
+    arithmetic = str(model.dtype).removeprefix("torch.")
+    detail(f"{path}: T = {model.T}, {model.weights} weights, {arithmetic}, on {model.device}")
     if steps is None:
         return model
     return _optimal(path, model, steps) if spacing == "optimal" else model.every(steps, spacing)
@@ -173,20 +181,25 @@ def find_models(
     device: str,
     steps: int | None,
     spacing: Spacing | None,
-    dtype: str,
+    dtype: str | None,
 ) -> list["Model"]:
     """A model for each path and reading; what is said of diffusers folders is said of those alone.
 
     Raises:
         BadInput: something is said of diffusers folders, and there is none.
     """
-    from nelbo.pretrained import says_all
+    from nelbo.pretrained import is_function, says_all
 
     whole = [says_all(path) for path in paths]
-    each = [
-        Reading(weights=reading.weights) if own and not all(whole) else reading
-        for own, reading in zip(whole, readings, strict=True)
-    ]
+    made = [is_function(path) for path in paths]
+    each = []
+    for own, runs, reading in zip(whole, made, readings, strict=True):
+        if runs and not all(made):
+            each.append(Reading())
+        elif own and not all(whole):
+            each.append(Reading(weights=reading.weights))
+        else:
+            each.append(reading)
     pairs = zip(paths, each, strict=True)
     return [find_model(path, how, device, steps, spacing, dtype) for path, how in pairs]
 
@@ -300,8 +313,8 @@ def say_assumed(*models: "Model") -> None:
             for name, entry in sources.items()
             if entry["source"] == "default" and entry["changes_bound"]
         ]
-        if sources:
-            folder = model.facts["network"]["folder"]
+        folder = model.facts.get("network", {}).get("folder")
+        if folder is not None:
             note(f"{model.name}: weights {model.weights}, of {folder}/")
         if assumed:
             said = f"{model.name}: no file says {', '.join(assumed)}; these are defaults "

@@ -107,6 +107,10 @@ class Reading:
             help=f"{FOREIGN} the embedding that a UNet2DConditionModel is conditional on.",
         ),
     ] = None
+    variant: Annotated[
+        str | None,
+        typer.Option(help=f"{FOREIGN} fp16, non_ema: which of its files of weights is read."),
+    ] = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -128,6 +132,7 @@ class Reading:
             "decoder": None if self.decoder is None else self.decoder.value,
             "latent": None if self.latent is None else self.latent.value,
             "condition": self.condition,
+            "variant": self.variant,
         }
 
 

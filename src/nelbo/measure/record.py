@@ -21,6 +21,7 @@ from torch import Tensor
 from nelbo import files
 from nelbo.errors import BadInput
 from nelbo.measure.processes import Processes
+from nelbo.typed_json import once
 
 __all__ = ["Record"]
 
@@ -126,7 +127,7 @@ def _agree(folder: Path, plan: Mapping[str, Any], lock: IO[bytes]) -> None:
             os.fsync(lock.fileno())
         return
     try:
-        found = dict(json.loads(held))
+        found = dict(json.loads(held, object_pairs_hook=once))
     except (RecursionError, TypeError, ValueError):
         raise BadInput(f"{folder / PLAN} is damaged: choose another folder") from None
     wanted = json.loads(text)

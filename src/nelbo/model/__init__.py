@@ -6,6 +6,7 @@ from nelbo.model.digest import digest
 from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import gaussian_model, improved
 from nelbo.model.model import Model, evenly_in, loss
+from nelbo.model.trial import try_network
 from nelbo.model.weights import clip_gradients, parameter_groups
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "improved",
     "loss",
     "parameter_groups",
+    "try_network",
 ]

@@ -1,4 +1,4 @@
-"""A model from wherever it is: a run or checkpoint of ours, a diffusers folder, or the hub."""
+"""A model from wherever it is: ours, a diffusers folder, the hub, or a function in a file."""
 
 import os
 from pathlib import Path
@@ -11,15 +11,17 @@ from nelbo.model import Model
 from nelbo.pretrained.diffusers_folder import is_diffusers
 from nelbo.pretrained.foreign import Options, load_foreign
 from nelbo.pretrained.given import Pipeline, load_given
-from nelbo.pretrained.hub import is_hub_name, place_of
+from nelbo.pretrained.hub import is_hub_name, place_of, snapshot_of
 from nelbo.pretrained.improved import is_improved, keep_improved, load_improved
 from nelbo.pretrained.ours import described_by, file_of, load_ours, recipe_of, trained_on
+from nelbo.pretrained.python_file import is_function, load_function
 
 __all__ = [
     "Pipeline",
     "as_model",
     "described_by",
     "file_of",
+    "is_function",
     "keep_improved",
     "load",
     "recipe_of",
@@ -56,12 +58,15 @@ def load(
     decoder: Literal["discretized-gaussian", "density"] | None = None,
     latent: Literal["sample", "mean"] | None = None,
     condition: str | Path | None = None,
+    variant: str | None = None,
 ) -> Model:
     """The model in a run folder, a checkpoint file or a diffusers folder, ready to measure.
 
     A diffusers folder is a pipeline, a model folder with a scheduler's config, accelerate's
-    checkpoint-N, or the hub's OWNER/NAME (also hf:OWNER/NAME). In place of a path, a pipeline of
-    diffusers that is in memory: its own network is measured, where it is, by its own scheduler.
+    checkpoint-N, or the hub's OWNER/NAME, hf:OWNER/NAME[/FOLDER][@REVISION]. Also file.py:function:
+    the Model that the function returns, called without arguments, on its own device. In place of a
+    path, a pipeline of diffusers that is in memory: its own network is measured, where it is, by
+    its own scheduler.
 
     weights: the moving average of training, or the last step's; by default the average where
         there is one.
@@ -81,19 +86,39 @@ def load(
         default, with noise of (seed, image id), or mean.
     condition: the embedding that a UNet2DConditionModel is conditional on: a .npy or .safetensors
         file with one tensor (tokens, width), or "zero". There is no guidance.
+    variant: which of several files of weights is read, by the word in its name: fp16, non_ema.
 
     Raises:
         BadInput: nothing is there, it is damaged or of another kind, or it has no bound; a setting
-            of a diffusers folder given for a model of our own, which says everything itself.
+            of a diffusers folder given for a model of our own, which says everything itself, or
+            any for a function.
     """
     options = Options(
-        levels, range, variance, clip, V_1, label, size, scheduler, decoder, latent, condition
+        levels=levels,
+        range=range,
+        variance=variance,
+        clip=clip,
+        V_1=V_1,
+        label=label,
+        size=size,
+        scheduler=scheduler,
+        decoder=decoder,
+        latent=latent,
+        condition=condition,
+        variant=variant,
     ).typed()
     place_on = None if device is None else device_of(device)
     if weights is not None:
         arguments.word("weights", weights, ("ema", "raw"))
     if not isinstance(path, str | os.PathLike):
         return load_given(path, options, weights, place_on)
+    if is_function(path):
+        if options != Options() or weights is not None:
+            given = ", ".join(filter(None, (options.given, weights and "weights")))
+            raise BadInput(f"{path} makes its model itself: {given} is for checkpoints and folders")
+        found = load_function(path)
+        found.network.to(place_on or found.device)
+        return found
     model = _of_files(path, options, weights)
     model.network.eval().to(place_on or "cpu")
     return model
@@ -105,12 +130,13 @@ def _of_files(
     """The model of a path or a name of the hub."""
     if options.scheduler is not None:
         arguments.path("scheduler", options.scheduler)
-    place = place_of(Path(path) if isinstance(path, os.PathLike) else path)
+    path = Path(path) if isinstance(path, os.PathLike) else path
+    place = place_of(path)
     if says_all(place) and options != Options():
         if not is_improved(place):
             file_of(place)  # or what is not there at all would be told that it has settings
         raise BadInput(f"{place} holds its own settings: {options.given} is for diffusers folders")
-    name = Path(path).resolve().name if Path(path).exists() else str(path)
+    name = _name(path, place)
     if is_improved(place):
         return load_improved(place, name, weights)
     if says_all(place):
@@ -118,9 +144,19 @@ def _of_files(
     return load_foreign(place, name, options, weights)
 
 
+def _name(path: str | Path, place: Path) -> str:
+    """What results call it: as it was typed for the hub, else the folder's name."""
+    snapshot = snapshot_of(place)
+    if not Path(path).exists():
+        return str(path)
+    return Path(path).resolve().name if snapshot is None else snapshot.name
+
+
 def says_all(path: str | Path) -> bool:
-    """Whether nothing may be said of it beside its files: it is of ours, or was improved."""
+    """Whether nothing may be said of it beside its files: ours, improved, or a function."""
     place = Path(path)
+    if is_function(path):
+        return True
     if not place.exists() and is_hub_name(str(path)):
         return False
     return is_improved(place) or not (place.is_dir() and is_diffusers(place))

@@ -125,6 +125,11 @@ def _of_pipeline(path: Path) -> tuple[str, Path | None]:
         BadInput: no network that is known.
     """
     index = read_json(path / "model_index.json")
+    for part in (*NETWORKS, *AUTOENCODERS):
+        if not _is_entry(index.get(part)):
+            raise BadInput(
+                f"{path / 'model_index.json'}: {part}: is [library, class]; got {index[part]!r:.60}"
+            )
     parts = {name: entry for name, entry in index.items() if _is_part(entry)}
     name = next((name for name in NETWORKS if name in parts), None)
     if name is None:
@@ -137,6 +142,13 @@ def _of_pipeline(path: Path) -> tuple[str, Path | None]:
         if not (path / part / "config.json").is_file():
             raise BadInput(f"{path} has no {part}/config.json, though model_index.json names it")
     return name, None if autoencoder is None else path / autoencoder
+
+
+def _is_entry(entry: object) -> bool:
+    if entry is None:
+        return True
+    pair = isinstance(entry, list) and len(entry) == 2
+    return pair and all(name is None or isinstance(name, str) for name in entry)
 
 
 def _is_part(entry: object) -> bool:

@@ -12,10 +12,11 @@ from nelbo.gaussian.decoder import Density, Discretized
 from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance
-from nelbo.model import Model, gaussian_model
+from nelbo.model import Model, gaussian_model, try_network
 from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.networks.adapter import Adapter
 from nelbo.pretrained.diffusers_folder import Folder, find, read_json
+from nelbo.pretrained.hub import snapshot_of
 from nelbo.pretrained.latents import Encoder, Latent, read_encoder
 from nelbo.pretrained.networks import Network, read_network
 from nelbo.pretrained.scheduler import VARIANCES, Scheduler, Thresholded, read_scheduler
@@ -25,6 +26,7 @@ __all__ = ["Options", "foreign_model", "load_foreign"]
 
 LEVELS, RANGE = 256, (-1.0, 1.0)
 V_1: float | str = "beta_tilde_2"
+OTHERWISE = "; its configs say this size and T: size= (--size), scheduler= (--scheduler) say others"
 
 
 @final
@@ -37,7 +39,7 @@ class Options:
     clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size, condition: see
     `read_network`. scheduler: another config file. decoder: discretized-gaussian for levels, the
     default for pixels, or density for real numbers, the only one for latents. latent: see
-    `Encoder`.
+    `Encoder`. variant: see `weights_files`.
     """
 
     levels: int | None = None
@@ -51,6 +53,7 @@ class Options:
     decoder: Literal["discretized-gaussian", "density"] | None = None
     latent: Latent | None = None
     condition: str | Path | None = None
+    variant: str | None = None
 
     def typed(self) -> "Options":
         """The same by values of the right types, scalars of numpy and torch too.
@@ -93,7 +96,8 @@ def load_foreign(
     """The model of a diffusers pipeline, model folder, or accelerate checkpoint.
 
     Raises:
-        BadInput: what cannot be bounded, or is not said and may not be guessed.
+        BadInput: what cannot be bounded, or is not said and may not be guessed; a network that
+            cannot take the images or times that its configs name.
     """
     folder = find(path, weights, options.scheduler)
     try:
@@ -101,7 +105,11 @@ def load_foreign(
     except BadInput as error:
         raise BadInput(f"{folder.scheduler}: {error}") from None
     network = read_network(
-        folder.network, label=options.label, size=options.size, condition=options.condition
+        folder.network,
+        label=options.label,
+        size=options.size,
+        condition=options.condition,
+        variant=options.variant,
     )
     model = foreign_model(folder, scheduler, network, name, options, weights)
     return replace(model, facts={**model.facts, "options": options.told})
@@ -153,6 +161,7 @@ def foreign_model(
         weights=folder.weights,
         spacing=scheduler.spacing,
     )
+    try_network(model, OTHERWISE)
     return replace(model, encode=encoder)
 
 
@@ -167,8 +176,9 @@ def _decoder(network: Network, options: Options, folder: Folder) -> tuple[str, S
             f"decoder is discretized-gaussian or density for diffusers folders; "
             f"got {options.decoder!r}"
         )
-    if not network.latent and folder.autoencoder is None:
-        return chosen(options.decoder, "discretized-gaussian")
+    declared = options.decoder == "discretized-gaussian" and not network.conditional
+    if folder.autoencoder is None and (declared or not network.latent):
+        return chosen(options.decoder, "discretized-gaussian")  # four channels may be RGBA
     if options.decoder == "discretized-gaussian":
         raise BadInput(
             f"{folder.network} is a network of latents, which have no levels and no bits/dim of "
@@ -188,10 +198,10 @@ def _reals(
     if options.levels is not None or options.range is not None:
         raise BadInput(
             f"{folder.network}: a density is of real numbers, without levels and range: leave "
-            "them out"
+            "them out (four channels are pixels by decoder discretized-gaussian)"
         )
     if folder.autoencoder is not None:
-        return Reals("latents"), *read_encoder(folder.autoencoder, options.latent)
+        return Reals("latents"), *read_encoder(folder.autoencoder, options.latent, options.variant)
     if options.latent is not None:
         raise BadInput(f"{folder.network} has no autoencoder beside it: leave latent out")
     return Reals("latents" if network.latent else "data"), None, {}
@@ -278,7 +288,9 @@ def _facts(
             about[name] = network.settings[name].value
     if _kept_channels(network, kind) is not None:
         about["variance_channels"] = "dropped"
+    snapshot = snapshot_of(folder.network)
     facts: dict[str, Any] = {
+        **({} if snapshot is None else {"hub": snapshot._asdict()}),
         "schedule": {
             "name": schedule.name,
             "T": schedule.T,

@@ -21,6 +21,7 @@ from nelbo.pretrained.foreign import Options, load_foreign
 from nelbo.pretrained.hub import place_of
 from nelbo.pretrained.networks import files_of
 from nelbo.pretrained.ours import file_of
+from nelbo.pretrained.python_file import is_function
 
 __all__ = ["is_improved", "keep_improved", "load_improved"]
 
@@ -40,6 +41,8 @@ def keep_improved(
     Raises:
         BadInput: the folder exists, or the path holds another model.
     """
+    if is_function(path):
+        raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
     place, kept = place_of(path), {"improved.variance": table}
     if "sources" not in model.facts:
         found = checkpoint.load(file_of(place))
@@ -56,7 +59,7 @@ def keep_improved(
     about = {"options": options, "sha256": model.sha256(), "improved": dict(plan)}
     with files.whole_folder(folder) as part:
         checkpoint.save(part / NAME, Checkpoint(kept, about))
-        for file in files_of(source.network):
+        for file in files_of(source.network, options.get("variant")):
             with files.naming(part / file.name, file.stat().st_size):
                 shutil.copyfile(file, part / file.name)
         shutil.copyfile(source.scheduler, part / CONFIG)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import torch
+from pydantic import Field, StrictFloat
 
 from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Images, Points
@@ -16,6 +17,8 @@ from nelbo.model.settings import Setting, Source
 from nelbo.networks.mode import without_gradients
 from nelbo.pretrained.diffusers_folder import read_json
 from nelbo.pretrained.networks import load_module
+from nelbo.pretrained.weights import STEM
+from nelbo.typed_json import Finite, Typed, as_typed
 from nelbo.types import Grid
 
 __all__ = ["Encoder", "Latent", "read_encoder"]
@@ -23,6 +26,13 @@ __all__ = ["Encoder", "Latent", "read_encoder"]
 Latent = Literal["sample", "mean"]
 READ = "AutoencoderKL"
 PIXELS = 2**18  # numbers in a batch of images
+
+
+class _Keys(Typed):
+    """What is read of an autoencoder's config."""
+
+    scaling_factor: Annotated[StrictFloat, Field(gt=0)] | None = None
+    shift_factor: Finite | None = None
 
 
 @final
@@ -38,6 +48,7 @@ class Encoder:
     kind: Latent
     scale: float
     shift: float
+    variant: str | None = None
 
     @cached_property
     def module(self) -> Any:  # noqa: ANN401
@@ -52,7 +63,7 @@ class Encoder:
                 f"{self.folder} is a {name}: images are encoded by {READ} alone; give the latents, "
                 "already scaled, as a .npy file"
             )
-        return load_module(READ, self.folder)
+        return load_module(READ, self.folder, self.variant)
 
     def __call__(self, images: Images, seed: int, device: torch.device) -> Points:
         """The latents of images, whose levels stand for [-1, 1].
@@ -98,8 +109,12 @@ class Encoder:
         )
 
 
-def read_encoder(folder: Path, kind: Latent | None) -> tuple[Encoder, dict[str, Setting]]:
+def read_encoder(
+    folder: Path, kind: Latent | None, variant: str | None = None
+) -> tuple[Encoder, dict[str, Setting]]:
     """The encoder of an autoencoder's folder, with its settings.
+
+    variant: that of the network's weights, which the autoencoder's may have too.
 
     Raises:
         BadInput: a kind that is none, or a scaling per channel.
@@ -107,23 +122,24 @@ def read_encoder(folder: Path, kind: Latent | None) -> tuple[Encoder, dict[str, 
     if kind not in (None, "sample", "mean"):
         raise BadInput(f"latent is sample or mean, of q(latent | image); got {kind!r}")
     config = read_json(folder / "config.json")
+    keys = as_typed(_Keys, config, str(folder / "config.json"))
     if config.get("latents_mean") is not None or config.get("latents_std") is not None:
         raise BadInput(
             f"{folder}: latents_mean and latents_std scale each channel apart, which is not read: "
             "give the latents, already scaled, as a .npy file, and the network's own folder"
         )
-    scale, scaled_by = _said(config, "scaling_factor", 0.18215)
-    shift, shifted_by = _said(config, "shift_factor", 0.0)
+    scale, scaled_by = _said(keys.scaling_factor, 0.18215)
+    shift, shifted_by = _said(keys.shift_factor, 0.0)
     used: Latent = kind or "sample"
     settings = {
         "latent": Setting(used, "default" if kind is None else "option"),
         "scaling_factor": Setting(scale, scaled_by),
         "shift_factor": Setting(shift, shifted_by),
     }
-    return Encoder(folder, used, scale, shift), settings
+    shared = variant if any(folder.glob(f"{STEM}*{variant}*")) else None
+    return Encoder(folder, used, scale, shift, shared), settings
 
 
-def _said(config: dict[str, Any], key: str, default: float) -> tuple[float, Source]:
+def _said(value: float | None, default: float) -> tuple[float, Source]:
     """What the config says, or the default of diffusers' classes."""
-    value = config.get(key)
-    return (default, "default") if value is None else (float(value), "config")
+    return (default, "default") if value is None else (value, "config")

@@ -1,5 +1,6 @@
 """diffusers' networks with their weights: what a config says of them, and reading them safely."""
 
+import inspect
 import pickle
 import warnings
 import zipfile
@@ -7,23 +8,42 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from nelbo.errors import BadInput
 from nelbo.model.settings import Setting
 from nelbo.networks.mode import single_precision
 from nelbo.pretrained.condition import read_condition
-from nelbo.pretrained.diffusers_folder import read_json, refuse_pointer
+from nelbo.pretrained.diffusers_folder import read_json
+from nelbo.pretrained.weights import refuse_wrapped_keys, weights_files
+from nelbo.typed_json import Count, Typed, as_typed
 
 __all__ = ["Network", "files_of", "load_module", "network_of", "read_network"]
 
-STEM = "diffusion_pytorch_model"
 CONDITIONAL = "UNet2DConditionModel"
 READ = ("UNet2DModel", "DiTTransformer2DModel", CONDITIONAL)
 LATENT_CHANNELS = 4  # of an autoencoder: images have 1 or 3
+
+
+class _Keys(Typed):
+    """What is read of a network's config, by type; what diffusers reads of it is checked by it."""
+
+    sample_size: Count | Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
+    in_channels: Count | None = None
+    out_channels: Count | None = None
+    center_input_sample: bool | None = None
+    num_class_embeds: Count | None = None
+    num_embeds_ada_norm: Count | None = None
+    cross_attention_dim: Count | list[Count] | None = None
+    time_embedding_type: str | None = None
+    class_embed_type: str | None = None
+    addition_embed_type: str | None = None
+    encoder_hid_dim_type: str | None = None
+    norm_type: str | None = None
 
 
 @final
@@ -33,7 +53,7 @@ class Network:
 
     `doubled`: it gives a second half of channels, for a variance. `arguments`: what it is called
     with beside (x_t, t), one image's. `centred`: it expects images of [0, 1]. `latent`: it is made
-    for latents.
+    for latents, or has as many channels. `conditional`: on an embedding.
     """
 
     name: str
@@ -42,6 +62,7 @@ class Network:
     doubled: bool
     centred: bool
     latent: bool
+    conditional: bool
     arguments: Mapping[str, torch.Tensor]
     settings: Mapping[str, Setting]
 
@@ -52,23 +73,26 @@ def read_network(
     label: int | None = None,
     size: int | tuple[int, int] | None = None,
     condition: str | Path | None = None,
+    variant: str | None = None,
 ) -> Network:
     """The UNet2DModel, DiTTransformer2DModel or UNet2DConditionModel in a folder.
 
     label: the class that the bound is conditional on; by default none, which a DiT has a class
     for. size: rows and columns of the images, where the config does not say. condition: see
-    `read_condition`.
+    `read_condition`. variant: see `weights_files`.
 
     Raises:
         BadInput: another network, one that needs more than (x_t, t, a label, a condition), or
             weights that are missing, damaged, not tensors alone, or not of this config.
     """
     config = read_json(folder / "config.json")
+    as_typed(_Keys, config, str(folder / "config.json"))
     kind = _class_of(config, folder)
-    file = _weights_file(folder)
-    found = network_of(load_module(kind, folder), config, folder, label, size, condition)
-    weights_file = {"weights_file": Setting(file.name, "config")}
-    return replace(found, settings={**found.settings, **weights_file})
+    file = weights_files(folder, variant).file
+    module = load_module(kind, folder, variant)
+    found = network_of(module, config, folder, label, size, condition)
+    weights_file = Setting(file.name, "config" if variant is None else "option")
+    return replace(found, settings={**found.settings, "weights_file": weights_file})
 
 
 def network_of(
@@ -111,21 +135,21 @@ def network_of(
         shape=shape,
         doubled=_doubled(full, folder),
         latent=kind == CONDITIONAL or full["in_channels"] == LATENT_CHANNELS,
+        conditional=kind == CONDITIONAL,
         centred=bool(full.get("center_input_sample")),
         arguments=arguments,
         settings=settings,
     )
 
 
-def files_of(folder: Path) -> list[Path]:
+def files_of(folder: Path, variant: str | None = None) -> list[Path]:
     """The config of the network in a folder and the files of its weights.
 
     Raises:
         BadInput: as `read_network`, where there are no weights that can be read.
     """
-    file = _weights_file(folder)
-    shards = sorted(folder.glob(f"{STEM}-*.safetensors")) if file.suffix == ".json" else []
-    return [folder / "config.json", file, *shards]
+    found = weights_files(folder, variant)
+    return [folder / "config.json", found.file, *found.shards]
 
 
 def _class_of(config: Mapping[str, Any], folder: Path) -> str:
@@ -140,59 +164,52 @@ def _class_of(config: Mapping[str, Any], folder: Path) -> str:
     )
 
 
-def _weights_file(folder: Path) -> Path:
-    """The file with the weights: safetensors before pickle, full precision before a variant.
-
-    Raises:
-        BadInput: none, several variants, or a git-lfs pointer.
-    """
-    names = [f"{STEM}.safetensors", f"{STEM}.safetensors.index.json", f"{STEM}.bin"]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    found = found or sorted(folder.glob(f"{STEM}.*.safetensors"))
-    if not found:
-        raise BadInput(f"{folder} has no weights: no {names[0]} and no {names[2]}")
-    if len({path.suffixes[0] for path in found}) > 1 and found[0].name not in names:
-        raise BadInput(
-            f"{folder} has {', '.join(path.name for path in found)} and none without a variant: "
-            "keep one"
-        )
-    for path in [found[0], *folder.glob(f"{STEM}-*.safetensors")]:
-        refuse_pointer(path)
-    return found[0]
-
-
-def load_module(kind: str, folder: Path) -> Any:  # noqa: ANN401
+def load_module(kind: str, folder: Path, variant: str | None = None) -> Any:  # noqa: ANN401
     """The network of that class with its weights, all of them and no others, in float32.
+
+    variant: see `weights_files`.
 
     Raises:
         BadInput: the file is damaged, holds more than tensors, or does not fit the config.
     """
     import diffusers  # seconds, so only where such a model is read
 
-    file = _weights_file(folder)
-    if file.suffix == ".bin":
-        _refuse_code(file)
-    variant = file.suffixes[0].lstrip(".") if len(file.suffixes) == 2 else None
+    files = weights_files(folder, variant)
+    if files.pickled:
+        for file in files.tensors:
+            _refuse_code(file)
+    _check_flags(getattr(diffusers, kind), folder / "config.json")
     try:
         with _quiet(), single_precision():
             module, info = getattr(diffusers, kind).from_pretrained(
                 str(folder),
                 local_files_only=True,
-                use_safetensors=file.suffix != ".bin",
-                variant=variant,
+                use_safetensors=not files.pickled,
+                variant=files.variant,
                 low_cpu_mem_usage=False,
                 output_loading_info=True,
             )
     except Exception as error:  # configs and files fail in every way there is
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadInput(f"{folder}: diffusers cannot load {kind}: {reason}") from error
+    refuse_wrapped_keys(sorted(map(str, info["unexpected_keys"])), files.file)
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[problem]:
             raise BadInput(
-                f"{file} does not fit its config.json: {problem.replace('_', ' ')} "
+                f"{files.file} does not fit its config.json: {problem.replace('_', ' ')} "
                 f"{', '.join(map(str, sorted(info[problem])[:3]))}"
             )
     return module.eval()
+
+
+def _check_flags(network: type, file: Path) -> None:
+    """Raises BadInput where a key that is true or false is another value: "false" is true."""
+    config = read_json(file)
+    for name, parameter in inspect.signature(network).parameters.items():
+        if isinstance(parameter.default, bool) and name in config:
+            values = config[name] if isinstance(config[name], list) else [config[name]]
+            if not all(value is None or isinstance(value, bool) for value in values):
+                raise BadInput(f"{file}: {name}: is true or false; got {config[name]!r}")
 
 
 def _refuse_code(file: Path) -> None:
@@ -240,12 +257,15 @@ def _quiet() -> Iterator[None]:
     """diffusers logs what it ignores in a config; what changes the weights is checked instead."""
     from diffusers.utils import logging
 
-    before = logging.get_verbosity()
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of shards
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _doubled(config: Mapping[str, Any], folder: Path) -> bool:

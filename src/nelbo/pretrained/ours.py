@@ -12,7 +12,9 @@ from nelbo import checkpoint, recipe
 from nelbo.errors import BadInput
 from nelbo.files import near
 from nelbo.model import Model, improved
-from nelbo.pretrained.hub import is_hub_name
+from nelbo.pretrained.foreign_files import refuse_foreign
+from nelbo.pretrained.hub import is_hub_name, refuse_cache
+from nelbo.pretrained.python_file import is_function
 from nelbo.recipe import Recipe
 
 __all__ = ["described_by", "file_of", "load_ours", "recipe_of", "trained_on"]
@@ -85,7 +87,7 @@ def recipe_of(path: str | Path) -> Recipe:
         BadInput: there is none, and so no data that the model names itself.
     """
     name, path = str(path), Path(path)
-    elsewhere = is_hub_name(name) and not path.exists()
+    elsewhere = is_function(path) or (is_hub_name(name) and not path.exists())
     if elsewhere or (path.is_dir() and not (path / checkpoint.NAME).is_file()):
         raise BadInput(f"{path} names no data: it was trained elsewhere, so say --data SPEC")
     return described_by(checkpoint.load(file_of(path)).description, path).recipe
@@ -93,26 +95,35 @@ def recipe_of(path: str | Path) -> Recipe:
 
 def trained_on(path: str | Path) -> str | None:
     """The digest of the images that a run or checkpoint was trained on, where it names one."""
+    if is_function(path):
+        return None
     data = checkpoint.load(file_of(Path(path))).description.get("data")
     return data.get("sha256") if isinstance(data, dict) else None
 
 
 def file_of(path: Path) -> Path:
-    """The checkpoint file of a run folder, or the file itself."""
+    """The checkpoint file of a run folder, or the file itself.
+
+    Raises:
+        BadInput: nothing is there, or what is there was written by something else.
+    """
     if path.is_dir():
         if not (path / checkpoint.NAME).is_file():
             _refuse_unfinished(path)
+            refuse_cache(path)
             raise BadInput(
                 f"{path} is no run: it has no {checkpoint.NAME}; nor is it a diffusers folder, "
                 "which has a model_index.json, or a config.json beside its weights"
             )
+        refuse_foreign(path / checkpoint.NAME)
         return path / checkpoint.NAME
-    if not path.is_file():
+    if not path.exists():
         meant = near(path)
         fix = (
             "give a run folder or a checkpoint file" if meant is None else f"did you mean {meant}?"
         )
         raise BadInput(f"no model at {path}: {fix}")
+    refuse_foreign(path)
     return path
 
 

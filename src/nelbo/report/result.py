@@ -13,6 +13,7 @@ from nelbo.errors import BadInput
 from nelbo.files import read as read_file
 from nelbo.report.evaluation import SCHEMA
 from nelbo.report.unit import BITS, NATS, Unit
+from nelbo.typed_json import once
 
 __all__ = ["Point", "Result", "Term", "load", "parse", "read"]
 
@@ -138,7 +139,9 @@ def load(path: str | Path) -> Any:  # noqa: ANN401
     """
     content = read_file(path, MOST, "result")
     try:
-        tree = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        tree = json.loads(
+            content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=once
+        )
         json.dumps(tree, ensure_ascii=False).encode()  # half of a surrogate pair is no character
     except RecursionError:
         raise BadInput(f"{path} is nested too deeply for a result; {WRITTEN_BY}") from None

@@ -13,7 +13,7 @@ from rich.text import Text
 from nelbo import report
 from nelbo.bound.terms import prior_term
 from nelbo.errors import printable
-from nelbo.model import Model
+from nelbo.model import Model, try_network
 from nelbo.model.settings import Setting, as_facts
 from nelbo.networks.mode import without_gradients
 from nelbo.pretrained import Pipeline, as_model
@@ -81,9 +81,11 @@ def inspect(model: Model | str | Path | Pipeline) -> Inspection:
     pipeline.
 
     Raises:
-        BadInput: no model, or as `nelbo.load`.
+        BadInput: no model, or as `nelbo.load`; a network that cannot take the images or times.
     """
     model = as_model(model)
+    if "options" not in model.facts:  # those of folders were tried when they were read
+        try_network(model)
     facts = {name: x for name, x in model.facts.items() if name not in ("sources", "options")}
     sources = model.facts.get("sources")
     settings = (
