@@ -6,7 +6,7 @@ AXE := .venv/node_modules/axe-core/axe.min.js
 MNIST ?= data/mnist
 CIFAR10 ?= data/cifar10
 
-.PHONY: demo test laws check lint bench bench-gpu compat docs mutants clean
+.PHONY: demo test laws check lint bench bench-gpu compat docs mutants faults clean
 
 demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
 	$(BIN)/nelbo demo
@@ -29,6 +29,9 @@ lint: $(READY)
 
 mutants: $(READY) ## put known bugs in on purpose: every one must make a test fail
 	$(BIN)/python tests/mutants.py
+
+faults: $(READY) ## damaged files and random command lines by the thousand; goes on from benchmarks/results; hours
+	$(BIN)/python benchmarks/faults.py
 
 bench: $(READY) ## what the library adds to the network's time; writes benchmarks/results
 	$(BIN)/python benchmarks/overhead.py

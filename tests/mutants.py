@@ -39,6 +39,7 @@ from mutants_doors import DOORS
 from mutants_estimator import ESTIMATOR
 from mutants_folders import FOLDERS
 from mutants_foreign import FOREIGN
+from mutants_lasting import LASTING
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
 from mutants_pages import PAGES
@@ -558,6 +559,7 @@ MUTANTS = [
         for row in (
             *ESTIMATOR,
             *FOLDERS,
+            *LASTING,
             *MEASURING,
             *MODELS,
             *CANCEL,

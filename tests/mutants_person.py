@@ -97,7 +97,7 @@ PERSON = [
     ),
     (
         "person: options of the whole line only before the command",
-        "__main__.py",
+        "cli/command_line.py",
         "return [*general, *others, *arguments[end:]]",
         "return list(arguments)",
         (CLI + "quiet_leaves_stderr_empty_and_verbose_says_what_is_read",),

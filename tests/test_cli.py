@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +243,45 @@ def test_demo_makes_every_file_that_it_names(nelbo, recipe_file, tmp_path):
     embedded = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
     assert json.loads(embedded[1]) == json.loads((folder / "result.json").read_text())
     check_refusal(nelbo, tmp_path, 2, "exists already", "demo", "-o", folder)
+
+
+def test_a_demo_that_was_stopped_goes_on(nelbo, recipe_file, tmp_path, monkeypatch):
+    """In training, then when it draws. Kills: minutes of work that only `train --resume` knows."""
+    from nelbo.tasks.evaluate import evaluate
+    from nelbo.tasks.train.loop import Loop
+
+    folder, step = tmp_path / "a demo", Loop._step
+    path = recipe_file(**{"chain.schedule.T": 20, "training.steps": 6})
+    typed = ("demo", "--recipe", path, "-o", folder)
+
+    def stopped(self, number):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, number)
+
+    def broken(*arguments, **options):
+        raise OSError(28, "No space left on device", "report.html")
+
+    monkeypatch.setattr("nelbo.tasks.demo.evaluate", partial(evaluate, budget=2500))
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "_step", stopped)
+        code, out, err = nelbo(*typed)
+    assert (code, out) == (143, "")
+    again = f"nelbo demo --recipe {path} -o '{folder}' --resume goes on"
+    assert err.splitlines()[-1] == (
+        f"nelbo: stopped by a signal after step 3, which is saved: {again}"
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("nelbo.tasks.demo.report", broken)
+        assert nelbo(*typed, "--resume")[0] == 1
+    measured = json.loads((folder / "result.json").read_text())
+    code, out, _ = nelbo(*typed, "--resume")
+    assert code == 0
+    assert str(folder / "report.html") in out.splitlines()
+    assert {path.name for path in folder.iterdir()} >= {"samples.png", "model.safetensors"}
+    found = json.loads((folder / "result.json").read_text())
+    assert found["nats_per_image"] == measured["nats_per_image"]
+    check_refusal(nelbo, tmp_path, 2, "by --resume", *typed)
 
 
 def test_help_does_not_wait_for_torch():

@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from conftest import small_recipe
-from nelbo.__main__ import _general_first
 from nelbo.cli import app, completion, progress
+from nelbo.cli.command_line import _general_first
 from nelbo.cli.manner import Manner, console, set_manner
 from nelbo.cli.start import next_steps
 from nelbo.recipe import names

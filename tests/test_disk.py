@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
+import resource
 import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from conftest import small_recipe
 from nelbo import checkpoint, files
@@ -211,3 +215,64 @@ def test_names_reach_the_terminal_as_text(nelbo, run, tmp_path, monkeypatch, nam
         _, out, err = nelbo(*command)
         for character in ("\x1b", "\u202e", "a\nb"):
             assert character not in out + err, command
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """A diffusers folder, and images for it."""
+    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    network = UNet2DModel(4, 1, 1, block_out_channels=(8,), norm_num_groups=4, **blocks)
+    DDPMPipeline(network, DDPMScheduler(20, beta_end=0.3)).save_pretrained(tmp_path / "ddpm")
+    pixels = np.random.default_rng(0).integers(256, size=(12, 1, 4, 4))
+    np.save(tmp_path / "data.npy", pixels.astype(np.uint8))
+    return tmp_path
+
+
+@pytest.mark.parametrize("full", ["unet weights", "the scheduler", "ours"])
+def test_improve_leaves_no_half_folder_on_a_full_disk(nelbo, pipeline, monkeypatch, full):
+    """And the same command works when there is room. Kills: a half folder in its way."""
+    monkeypatch.chdir(pipeline)
+    before = sorted(path.name for path in pipeline.iterdir())
+    command = ["improve", "ddpm", "--data", "data.npy", "--held-out", "0.5", "--steps", "2"]
+    command += ["--budget", "60", "-o", "better"]
+    copy, put = shutil.copyfile, files._put
+    ends = {"unet weights": ".safetensors", "the scheduler": "scheduler_config.json"}
+
+    def copyfile(source, target):
+        if str(target).endswith(ends.get(full, "nothing")):
+            Path(target).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        return copy(source, target)
+
+    def full_disk(handle, content):
+        if full == "ours":
+            raise OSError(28, "No space left on device")
+        put(handle, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfile", copyfile)
+        patched.setattr("nelbo.files._put", full_disk)
+        code, out, err = nelbo("-q", *command)
+    (line,) = (line for line in err.splitlines() if line.startswith("nelbo: "))
+    assert (code, out) == (1, "")
+    assert "No space left on device (" in line
+    assert " bytes): 'better/" in line
+    assert sorted(path.name for path in pipeline.iterdir()) == before
+    if full == "ours":
+        assert nelbo("-q", *command)[0] == 0
+
+
+def test_a_record_on_a_full_disk_is_named_and_goes_on_when_there_is_room(nelbo, run, tmp_path):
+    """Kills: a second failure, of closing the file, that hides the first and its name."""
+    record = tmp_path / "record"
+    command = ["evaluate", run, "--max-images", "8", "--budget", "80", "--record", record]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        code, out, err = nelbo("-q", *command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (line,) = err.splitlines()
+    assert (code, out) == (1, "")
+    assert re.search(r"File too large \([\d,]+ bytes\): '.*(values-00001-0\.bin|plan\.json)'", line)
+    assert nelbo("-q", *command)[0] == 0

@@ -90,7 +90,7 @@ def test_both_formats_have_one_digest(copied):
 def test_an_older_result_is_read_and_what_it_lacks_is_said(nelbo, copied):
     path = copied / "r.json"
     tree = json.loads(path.read_text())
-    del tree["per_image_sha256"]
+    del tree["per_image_sha256"], tree["figures_sha256"]
     path.write_text(json.dumps(tree))
     output = ("--per-image", copied / "r.csv", "-o", copied / "page.html")
     code, _, err = nelbo("report", path, *output)
@@ -121,13 +121,40 @@ WRONG = {
 
 @pytest.mark.parametrize("change", WRONG)
 def test_a_result_that_contradicts_itself_makes_no_page(nelbo, copied, change):
+    """Of an older nelbo too, which kept no digest of the figures."""
     path = copied / "r.json"
     tree = json.loads(path.read_text())
+    del tree["figures_sha256"]
     key, changed = WRONG[change]
     tree[key] = changed(tree[key])
     path.write_text(json.dumps(tree))
     code, out, err = nelbo("report", path, "-o", copied / "page.html")
     assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert not (copied / "page.html").exists()
+
+
+EDITED = {
+    "a step": lambda tree: tree["per_step"][2],
+    "a look": lambda tree: tree["looks"][-1],
+    "a rate": lambda tree: tree["rate_distortion"][1],
+    "an error": lambda tree: tree["terms"]["L_mid"],
+}
+
+
+@pytest.mark.parametrize("change", EDITED)
+def test_a_figure_that_was_edited_makes_no_page(nelbo, copied, change):
+    """Where nothing else in the result tells of it. Kills: a curve that nobody measured."""
+    path = copied / "r.json"
+    tree = json.loads(path.read_text())
+    assert nelbo("report", path, "-o", copied / "page.html")[0] == 0
+    (copied / "page.html").unlink()
+    figures = EDITED[change](tree)
+    name = "se" if change == "an error" else "bits_per_dim"
+    figures[name] *= 1 + 1e-6
+    path.write_text(json.dumps(tree))
+    code, out, err = nelbo("report", path, "-o", copied / "page.html")
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert "its figures are not those that it was written with" in err
     assert not (copied / "page.html").exists()
 
 

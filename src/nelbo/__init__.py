@@ -1,8 +1,8 @@
 """nelbo: the negative evidence lower bound of diffusion models, term by term, with intervals."""
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # of typing, whose import `nelbo` would wait for
 if TYPE_CHECKING:
     from nelbo import data, recipe
     from nelbo.errors import BadInput, NonFinite

@@ -16,10 +16,14 @@ class NonFinite(ArithmeticError):
 
 
 class Stopped(Exception):
-    """A signal ended the work after it was saved; the message says how it goes on. 128 + signal."""
+    """A signal ended the work after it was saved: what is there, and the command that goes on.
 
-    def __init__(self, message: str, signal: int) -> None:
-        super().__init__(message)
+    Exit 128 + signal.
+    """
+
+    def __init__(self, what: str, command: str, signal: int) -> None:
+        super().__init__(f"{what}: {command} goes on")
+        self.what = what
         self.signal = signal
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nelbo.errors import BadInput, closest
+from nelbo.stopping import held
 
 __all__ = [
     "append",
@@ -180,20 +181,21 @@ def _replace(path: Path, content: bytes, before: os.stat_result | None) -> None:
     if path.is_symlink():  # a circle, which realpath leaves
         raise OSError(40, "Too many levels of symbolic links")
     temporary = partial(path)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
+    with held():
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            _put(handle, content)
-            if before is not None:
-                _as_before(handle, before)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_at(path.parent)
+            try:
+                _put(handle, content)
+                if before is not None:
+                    _as_before(handle, before)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_at(path.parent)
 
 
 def _as_before(handle: int, before: os.stat_result) -> None:
@@ -253,21 +255,24 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if os.path.lexists(path):
         raise _exists(path)
-    temporary = new_folder(partial(path))
-    try:
-        yield temporary
-        with naming(path, 0):
-            for file in temporary.iterdir():
-                _sync_at(file)
-            _sync_at(temporary)
+    with held():
+        temporary = new_folder(partial(path))
         try:
-            temporary.rename(path)
-        except OSError:
-            raise _exists(path) from None
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync_at(path.absolute().parent)
+            yield temporary
+            with naming(path, 0):
+                for file in temporary.iterdir():
+                    _sync_at(file)
+                _sync_at(temporary)
+            try:
+                temporary.rename(path)
+            except OSError:
+                raise _exists(path) from None
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, OSError) and error.filename is not None:
+                error.filename = str(error.filename).replace(str(temporary), str(path))
+            raise
+        _sync_at(path.absolute().parent)
 
 
 def _exists(path: Path) -> BadInput:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat,
 from pydantic import ValidationError as Invalid
 
 from nelbo.errors import BadInput
+from nelbo.files import require_plain
 
 __all__ = [
     "Count",
@@ -24,6 +25,7 @@ __all__ = [
     "said",
 ]
 
+MOST = 2**26  # bytes of a file
 LONGEST = 60  # characters of a wrong value that a message shows
 
 Found = TypeVar("Found", bound="Typed")
@@ -52,6 +54,8 @@ def read_object(path: str | Path) -> dict[str, Any]:
         BadInput: it cannot be read, or as `parse_object`.
     """
     try:
+        if require_plain(path) > MOST:
+            raise BadInput(f"{path} cannot be read as JSON: it has more than {MOST:,} bytes")
         content = Path(path).read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read as JSON: {error.strerror}") from None

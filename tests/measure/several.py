@@ -129,6 +129,12 @@ def kept_in(folder, batches, stages=4):
     return [key for key in keys if record.get(*key) is not None]
 
 
+def nelbo_within(seconds, *arguments):
+    """The command line, whose ranks wait so long for one another."""
+    os.environ["NELBO_RANK_TIMEOUT"] = str(seconds)
+    ranks.nelbo(*arguments)
+
+
 def nelbo_with_nan(t, rank, *arguments):
     """The command line, with a network that gives NaN at t in one rank."""
     inner = pretrained.load

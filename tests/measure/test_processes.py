@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 
 import kill_evaluation
 import pytest
@@ -139,6 +140,47 @@ def test_when_one_rank_is_killed_the_others_end_and_name_it(run, tmp_path, victi
         if rank != victim:
             assert f"nelbo: rank {rank} stops because rank" in end.err
             assert f" {victim}" in end.err.split("because rank")[1].split("ended")[0]
+
+
+def test_when_one_rank_hangs_the_others_end_in_the_stated_time_and_name_it(run, tmp_path):
+    """Kills: half an hour, or for ever, beside a process that was stopped."""
+    record = tmp_path / "record"
+    arguments = ("evaluate", run, "--exhaustive", "--record", record, "--batch-size", "64")
+    started = ranks.Ranks(tmp_path, several.nelbo_within, 6, *arguments)
+    ranks.wait_for(lambda: sum(path.stat().st_size for path in record.glob("values-*")))
+    os.kill(started.processes[1].pid, signal.SIGSTOP)
+    started.processes[0].join(ranks.TOGETHER)
+    assert started.processes[0].exitcode == 1
+    started.kill(1)
+    end, _ = started.ended()
+    (line,) = (line for line in end.err.splitlines() if line.startswith("nelbo: "))
+    assert line == "nelbo: rank 0 stops because rank 1 did not answer for 6 seconds"
+
+
+def test_the_seconds_to_wait_are_a_number(nelbo, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for text in ("soon", "-1", "nan", ""):
+        monkeypatch.setenv("NELBO_RANK_TIMEOUT", text)
+        code, out, err = nelbo("train", "digits")
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+        assert "NELBO_RANK_TIMEOUT is no positive number" in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["improve", "x", "-o", "y"], ["demo"], ["sample", "x"], ["derive"], ["report", "x"],
+     ["cite", "x"], ["inspect", "x"]],
+)  # fmt: skip
+def test_what_does_not_share_its_work_is_refused_in_every_rank(
+    nelbo, monkeypatch, tmp_path, command
+):
+    """Kills: the same work in each, and two that write one folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, out, err = nelbo(*command)
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert f"nelbo {command[0]} is the work of one process, and WORLD_SIZE = 2" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", [kill_evaluation.SAMPLED, kill_evaluation.EVERY_T])

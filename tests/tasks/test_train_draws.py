@@ -18,7 +18,8 @@ def draws(kind, parts=PARTS):
         Batches(10, SIZE, 3),
         TIMES[kind](T),
         KeyedNoise.of(3, torch.arange(10)),
-        KeyedNoise.of(3, torch.arange(STEPS)),
+        3,
+        STEPS,
         parts,
         DIMS,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
+import psutil
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
@@ -99,9 +100,15 @@ def discretized_gaussian(
     what is left of 1: near states are likelier than far ones (Austin et al. 2021, appendix A.2.3).
 
     Raises:
-        BadInput: a beta outside (0, 1], K < 2.
+        BadInput: a beta outside (0, 1], K < 2, tables that are larger than the memory.
     """
     check_betas(betas)
+    size = 3 * 8 * len(betas) * K * K
+    if size > psutil.virtual_memory().available:
+        raise BadInput(
+            f"the tables of {len(betas):,} steps over {K:,} states take {size:,} bytes, more than "
+            "is free of the memory: take fewer of one of them"
+        )
     beta = torch.tensor(list(betas), dtype=torch.float64)
     distance = torch.arange(K, dtype=torch.float64)
     mass = torch.exp(-4 * distance.square() / ((K - 1) ** 2 * beta[:, None]))

@@ -1,5 +1,6 @@
 """The command line itself: what all commands belong to."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -7,12 +8,14 @@ import typer
 
 from nelbo.cli.manner import Manner, set_manner
 from nelbo.cli.start import next_steps
-from nelbo.errors import printable
+from nelbo.errors import BadInput, printable
 
 __all__ = ["EVERYWHERE", "app"]
 
 EVERYWHERE = frozenset({"--debug", "-q", "--quiet", "-v", "--verbose", "--no-color"})
 """Options of the command line that may stand behind a command too."""
+
+SHARING = ("train", "evaluate", "compare")  # what several processes do together
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -63,8 +66,23 @@ def root(
     nelbo cite runs/digits                        BibTeX of what was used
     """
     set_manner(Manner(quiet, verbose, not no_color))
+    _check_alone(context.invoked_subcommand)
     if context.invoked_subcommand is None:
         print(printable(next_steps(Path(), _commands()), lines=True))
+
+
+def _check_alone(command: str | None) -> None:
+    """Before any work: of several processes each would do all of it, and one destroy the other's.
+
+    Raises:
+        BadInput: there are several, and the command does not share its work.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if command is not None and command not in SHARING and size != "1":
+        raise BadInput(
+            f"nelbo {command} is the work of one process, and WORLD_SIZE = {size}: start it "
+            "without torchrun; train, evaluate and compare share theirs"
+        )
 
 
 def _commands() -> set[str]:

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from nelbo.cli.start import runs
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 
 __all__ = ["SHELLS", "data", "devices", "models", "recipes", "splits", "with_shell"]
 
@@ -79,4 +79,5 @@ def devices(incomplete: str) -> list[str]:
 
 
 def _fitting(incomplete: str, words: Iterable[str]) -> list[str]:
-    return [word for word in words if word.startswith(incomplete)]
+    """Those that begin so; one that a terminal would obey is not offered."""
+    return [word for word in words if word.startswith(incomplete) and printable(word) == word]

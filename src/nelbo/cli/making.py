@@ -1,4 +1,4 @@
-"""Commands that make things: demo, train, sample, report, improve."""
+"""Commands that make things: train, sample, report, improve."""
 
 import shlex
 import sys
@@ -10,7 +10,7 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import app
-from nelbo.cli.manner import artefacts, console, name_made, note, print_result
+from nelbo.cli.manner import artefacts, name_made, note, print_result
 from nelbo.cli.options import (
     Budget,
     Check,
@@ -34,7 +34,7 @@ from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import BadInput, printable
 
-__all__ = ["demo", "improve", "report", "sample", "train"]
+__all__ = ["improve", "report", "sample", "train"]
 
 
 class Track(StrEnum):
@@ -42,45 +42,6 @@ class Track(StrEnum):
 
     tensorboard = "tensorboard"
     wandb = "wandb"
-
-
-@app.command()
-def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")] = Path(
-        "runs/demo"
-    ),
-    with_control: Annotated[
-        bool, typer.Option(help="Also train the plain eps DDPM, as a control.")
-    ] = False,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            help="Another recipe: a name or a .toml file.", autocompletion=completion.recipes
-        ),
-    ] = "digits",
-) -> None:
-    """Train, measure and sample on 8x8 digits: about four minutes.
-
-    \b
-    nelbo demo
-    nelbo demo -o runs/first --with-control
-    """
-    from nelbo.recipe import read
-    from nelbo.tasks.demo import demo as run
-
-    check_folder(output)
-    with bars() as start:
-        result = run(
-            output,
-            choices=read(recipe),
-            control=with_control,
-            command=command(),
-            progress=start,
-        )
-    heading, *rows = result.table
-    _print_table(heading, rows)
-    print(result.evaluation)
-    name_made(artefacts(output))
 
 
 @app.command()
@@ -385,12 +346,3 @@ def _own_folder(name: str) -> Path:
             f"the recipe's name {printable(name)!r} is none of a folder in runs/: say where by -o"
         )
     return Path("runs") / name
-
-
-def _print_table(heading: tuple[str, str], rows: list[tuple[str, str]]) -> None:
-    from rich.table import Table
-
-    table = Table(*heading, box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from nelbo.cli.manner import console, manner
 from nelbo.errors import printable
+from nelbo.stopping import leaving
 
 __all__ = ["Start", "Update", "bars"]
 
@@ -15,6 +16,7 @@ Update = Callable[[int, int | None, str], None]
 """Called with (done, expected if known, the running result)."""
 
 SECONDS_BETWEEN_LINES = 10.0
+CURSOR = "\x1b[?25h\n"  # shown again, since a bar hides it, on a line of its own
 
 
 class Start(Protocol):
@@ -41,7 +43,8 @@ def bars(shown: bool = True) -> Iterator[Start]:
 
     text = TextColumn("{task.fields[text]}")
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-    with Progress(*columns, TimeRemaining(), text, console=console(stderr=True)) as progress:
+    shown_on = Progress(*columns, TimeRemaining(), text, console=console(stderr=True))
+    with leaving(restoring=CURSOR), shown_on as progress:
 
         def start(label: str, unit: str = "evaluations") -> Update:
             bar = progress.add_task(escape(printable(label)), total=None, text="")

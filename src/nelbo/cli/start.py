@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
+from nelbo import files
 from nelbo.errors import printable
 
 __all__ = ["Run", "next_steps", "runs"]
 
 MODEL, CHECKPOINTS, RESULT = "model.safetensors", "checkpoints", "result.json"
-MOST = 1000  # folders that are looked at
+FOLDERS = 1000  # that are looked at
+MOST = 2**26  # bytes of a result
 Step = tuple[str, str]  # a command, and what it is for
 
 
@@ -38,10 +40,10 @@ class Run:
     def figure(self) -> str | None:
         """What was measured of it, if result.json says so."""
         try:
-            result: Any = json.loads((self.path / RESULT).read_text("utf-8"))
+            result: Any = json.loads(files.read(self.path / RESULT, MOST))
             key = next(key for key in ("bits_per_dim", "nats_per_dim") if key in result)
             return f"{result[key]:.4f} {key.replace('_per_', '/')}"
-        except (OSError, ValueError, TypeError, StopIteration):
+        except (RecursionError, OverflowError, ValueError, TypeError, StopIteration):
             return None
 
     @property
@@ -60,7 +62,7 @@ def runs(folder: Path) -> list[Run]:
 def _folders(folder: Path) -> Iterator[Path]:
     for place in (folder, folder / "runs"):
         if place.is_dir():
-            for _, path in zip(range(MOST), sorted(place.iterdir()), strict=False):
+            for _, path in zip(range(FOLDERS), sorted(place.iterdir()), strict=False):
                 if path.is_dir():
                     yield path
 

@@ -1,6 +1,7 @@
 """Arrays, tensors and torch datasets as `Images`: integers as they are, floats only on a grid."""
 
 import os
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from nelbo import arguments
 from nelbo.data.examples import with_conditions
 from nelbo.data.images import Images, reason, shown
 from nelbo.errors import BadInput
+from nelbo.files import require_plain
 from nelbo.types import Grid
 
 __all__ = ["array_file", "as_images", "declared", "opened"]
@@ -137,7 +139,9 @@ Read = TypeVar("Read")
 
 def _guarded(path: Path, read: Callable[[], Read]) -> Read:
     try:
-        return read()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # numpy's, of how old a header is
+            return read()
     except BadInput:
         raise
     except Exception as error:  # zip, zlib, header and pickle errors have no common base
@@ -148,6 +152,7 @@ def _guarded(path: Path, read: Callable[[], Read]) -> Read:
 
 
 def _opened(path: Path) -> Array:
+    require_plain(path)
     if path.suffix == ".npy":
         # Mapped: a header that promises more than the file holds then allocates nothing.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)

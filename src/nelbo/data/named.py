@@ -28,6 +28,7 @@ CIFAR10_FILES = {
     "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
     "test": ("test_batch.bin",),
 }
+DEFLATED = 1100  # bytes that one of a gz file may unpack to, and a little more
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # the class, then red, green and blue, each by rows
 
 
@@ -105,6 +106,11 @@ def _idx(path: Path, kind: int) -> Array:
                     f"not {kind:08x}); download it again"
                 )
             size = math.prod(shape)
+            held = path.stat().st_size * (DEFLATED if packed else 1)
+            if size > held:
+                raise BadInput(
+                    f"{where}: promises {size} bytes of {cells} and holds less; download it again"
+                )
             if size > psutil.virtual_memory().available:
                 raise BadInput(
                     f"{where}: is damaged (promises {size:,} bytes, more than is free of the "
@@ -152,6 +158,10 @@ def _cifar10_records(directory: Path, name: str) -> Array:
             "there"
         )
     try:
+        if (size := path.stat().st_size) > psutil.virtual_memory().available:
+            raise BadInput(
+                f"{shown(path)}: takes {size:,} bytes to read, more than is free of the memory"
+            )
         content = np.fromfile(path, np.uint8)
     except (OSError, MemoryError) as error:
         raise BadInput(f"{shown(path)}: cannot be read ({reason(error)})") from error

@@ -6,12 +6,13 @@ table is cast when it is used. What a schedule does not decide: the reverse vari
 the network is told about t.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import final
+from typing import Any, ParamSpec, final
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 Table = Float64[Tensor, " steps"]  # indexed by t = 0..T
+MOST = 10**6  # steps of a schedule by formula; its tables take a gigabyte at ten times as many
+Given = ParamSpec("Given")
 
 
 def at(table: Float64[Tensor, "steps ..."], t: Time, x: Batch) -> Float[Tensor, "..."]:
@@ -207,11 +210,26 @@ def _spread(first: float, last: float, count: int) -> list[float]:
     return [first + (last - first) * i / max(count - 1, 1) for i in range(count)]
 
 
+def _of_steps(schedule: Callable[Given, Schedule]) -> Callable[Given, Schedule]:
+    """The schedule of that formula, where it has no more steps than there is room for."""
+
+    @functools.wraps(schedule)
+    def made(*given: Given.args, **named: Given.kwargs) -> Schedule:
+        T: Any = given[0] if given else named.get("T", 0)
+        if T > MOST:
+            raise BadInput(f"a schedule has at most {MOST:,} steps; got T = {T:,}")
+        return schedule(*given, **named)
+
+    return made
+
+
+@_of_steps
 def linear(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
     """beta_t evenly spaced from beta_1 to beta_T (Ho et al. 2020, section 4)."""
     return from_betas(_spread(beta_1, beta_T, T), "linear")
 
 
+@_of_steps
 def linear_by_T(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
     """`linear` from 1000/T beta_1 to 1000/T beta_T, so that alpha_bar_T hardly depends on T.
 
@@ -225,6 +243,7 @@ def linear_by_T(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Sc
     return from_betas(_spread(scale * beta_1, scale * beta_T, T), "linear-by-T")
 
 
+@_of_steps
 def scaled_linear(T: int = 1000, beta_1: float = 0.00085, beta_T: float = 0.012) -> Schedule:
     """sqrt(beta_t) evenly spaced (Rombach et al. 2022, latent diffusion).
 
@@ -237,12 +256,14 @@ def scaled_linear(T: int = 1000, beta_1: float = 0.00085, beta_T: float = 0.012)
     return from_betas([root * root for root in roots], "scaled-linear")
 
 
+@_of_steps
 def sigmoid(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
     """(beta_t - beta_1) / (beta_T - beta_1) = logistic(y), y even on [-6, 6] (Xu et al. 2022)."""
     weights = [1 / (1 + math.exp(-y)) for y in _spread(-6.0, 6.0, T)]
     return from_betas([beta_1 + (beta_T - beta_1) * w for w in weights], "sigmoid")
 
 
+@_of_steps
 def sigmoid_lucidrains(
     T: int = 1000,
     start: float = -3.0,
@@ -274,6 +295,7 @@ def sigmoid_lucidrains(
     return from_betas(betas, "sigmoid-lucidrains")
 
 
+@_of_steps
 def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
     """beta_t = min(1 - f(t)/f(t-1), max_beta), f(t) = cos^2((t/T + s)/(1 + s) pi/2).
 
@@ -296,6 +318,7 @@ def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule
     return from_betas(betas, "cosine")
 
 
+@_of_steps
 def cosine_d3pm(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
     """beta_t = min(1 - f(t)/f(t-1), max_beta), f(t) = cos((t/T + s)/(1 + s) pi/2), no square.
 
@@ -315,6 +338,7 @@ def cosine_d3pm(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Sch
     return from_betas(betas, "cosine-d3pm")
 
 
+@_of_steps
 def log_snr_linear(T: int = 1000, first: float = 9.2, last: float = -9.0) -> Schedule:
     """log SNR_t evenly spaced from `first` at t = 1 to `last` at t = T.
 

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar, final
 
 import psutil
@@ -18,6 +19,8 @@ __all__ = ["Processes"]
 Value = TypeVar("Value")
 
 PATIENCE = 1.0  # seconds in which a process whose connections are closed has ended
+LONGEST = "NELBO_RANK_TIMEOUT"  # seconds that a process waits for the others
+SECONDS = 1800.0  # of it: the first process alone draws pictures and writes checkpoints
 
 
 @final
@@ -25,7 +28,8 @@ class Processes:
     """This process's rank among `size`, and what they tell each other.
 
     Every process must make the same calls in the same order. One that ends in between ends the
-    others too, at their next call.
+    others too, at their next call; one that hangs does after half an hour, or NELBO_RANK_TIMEOUT
+    seconds.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -35,14 +39,26 @@ class Processes:
 
     @classmethod
     def started(cls) -> "Processes":
-        """Those of the launcher that started this process; itself alone without one."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        """Those of the launcher that started this process; itself alone without one.
+
+        Raises:
+            BadInput: the environment names no number of processes, or of seconds to wait for them.
+            ConnectionError: not all of them came.
+        """
+        if _number("WORLD_SIZE", 1) == 1:
             return cls()
+        seconds = _number(LONGEST, SECONDS)
         from accelerate import PartialState
 
         # gloo, whatever the networks are on: only Python objects are told, several processes may
         # share a GPU, and the end of one is noticed
-        state = PartialState(cpu=True)
+        try:
+            state = PartialState(cpu=True, timeout=timedelta(seconds=seconds))
+        except RuntimeError as error:
+            raise ConnectionError(
+                f"rank {os.environ.get('RANK')} stops because not every rank came within "
+                f"{seconds:g} seconds"
+            ) from error
         processes = cls(state.process_index, state.num_processes)
         processes.places = processes.gather((socket.gethostname(), os.getpid()))
         return processes
@@ -81,9 +97,9 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            raise ConnectionError(
-                f"rank {self.rank} stops because {self._ended()} ended before the work was done"
-            ) from error
+            hung = "imed out" in str(error)
+            why = self._hung() if hung else f"{self._ended()} ended before the work was done"
+            raise ConnectionError(f"rank {self.rank} stops because {why}") from error
 
     def require_same(self, plan: Mapping[str, Any]) -> None:
         """Refuses to begin where processes have different models, data or settings.
@@ -121,20 +137,45 @@ class Processes:
 
     def _ended(self) -> str:
         """Which ranks have ended, of those on this machine, as soon as one has."""
-        here = socket.gethostname()
-        near = [rank for rank, (host, _) in enumerate(self.places) if host == here]
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            ended = [rank for rank in near if not _alive(self.places[rank][1])]
-            if ended:
-                return f"rank{'s' * (len(ended) > 1)} {', '.join(map(str, ended))}"
+            if ended := self._near(psutil.STATUS_ZOMBIE):
+                return ended
             time.sleep(0.01)
         return "another process"
 
+    def _hung(self) -> str:
+        """Which ranks are stopped, of those on this machine, and how long they were awaited."""
+        hung = self._near(psutil.STATUS_STOPPED) or "another process"
+        return f"{hung} did not answer for {_number(LONGEST, SECONDS):g} seconds"
 
-def _alive(pid: int) -> bool:
-    """Whether the process runs; one that was killed may still await its parent."""
+    def _near(self, status: str) -> str:
+        """The ranks on this machine whose process has that status, by name; "" for none."""
+        here = socket.gethostname()
+        near = [rank for rank, (host, _) in enumerate(self.places) if host == here]
+        found = [rank for rank in near if _status(self.places[rank][1]) == status]
+        return f"rank{'s' * (len(found) > 1)} {', '.join(map(str, found))}" if found else ""
+
+
+def _status(pid: int) -> str:
+    """That of the process; one that was killed and awaits its parent is as one that is gone."""
     try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        return str(psutil.Process(pid).status())
     except psutil.NoSuchProcess:
-        return False
+        return str(psutil.STATUS_ZOMBIE)
+
+
+def _number(name: str, default: float) -> float:
+    """The positive number that a variable of the environment holds.
+
+    Raises:
+        BadInput: it holds something else.
+    """
+    text = os.environ.get(name, str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise BadInput(f"the environment's {name} is no positive number: {text}")
+    return number

@@ -8,13 +8,16 @@ checksum, so that one which was cut short by a kill is seen and asked for again.
 import fcntl
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, final
 
+import psutil
 import safetensors.torch
 from torch import Tensor
 
@@ -30,6 +33,7 @@ MOST = 2**26  # bytes of it
 HEAD = struct.Struct("<4sIIQI")  # magic, stage, batch, length and checksum of the content
 CHECK = struct.Struct("<I")  # of the head, so that a length is believed before it is used
 MAGIC = b"nlbo"
+NAMED = re.compile(r"values-[0-9]{5,9}-[0-9]{1,9}\.bin")
 
 Entry = tuple[Tensor, ...]
 
@@ -39,7 +43,7 @@ class Record:
     """The entries of an evaluation in a folder, by (stage, batch)."""
 
     def __init__(
-        self, entries: dict[tuple[int, int], Entry], file: IO[bytes], opened: ExitStack
+        self, entries: dict[tuple[int, int], Entry], file: FileIO, opened: ExitStack
     ) -> None:
         self._entries = entries
         self._file = file
@@ -69,7 +73,7 @@ class Record:
                     f"rank {processes.rank} does not see all of {folder}: share its disk"
                 )
             name = f"values-{number:05d}-{processes.rank}.bin"
-            file = opened.enter_context(open(folder / name, "xb"))
+            file = opened.enter_context(open(folder / name, "xb", buffering=0))
             return cls({key: entries[key] for key in known}, file, opened.pop_all())
 
     def close(self) -> None:
@@ -85,8 +89,9 @@ class Record:
         content = safetensors.torch.save({str(i): x.contiguous() for i, x in enumerate(entry)})
         head = HEAD.pack(MAGIC, stage, batch, len(content), zlib.crc32(content))
         with files.naming(self._file.name, len(content)):
-            self._file.write(head + CHECK.pack(zlib.crc32(head)) + content)
-            self._file.flush()
+            rest = memoryview(head + CHECK.pack(zlib.crc32(head)) + content)
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
 
 def _locked(folder: Path, plan: Mapping[str, Any]) -> IO[bytes]:
@@ -140,7 +145,8 @@ def _agree(folder: Path, plan: Mapping[str, Any], lock: IO[bytes]) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("values-*-*.bin"))
+    """Those of starts; a copy under another name is the user's."""
+    return sorted(path for path in folder.iterdir() if NAMED.fullmatch(path.name))
 
 
 def _start(path: Path) -> int:
@@ -159,6 +165,9 @@ def _entries(folder: Path, number: int) -> dict[tuple[int, int], Entry]:
 
 def _read(path: Path) -> dict[tuple[int, int], Entry]:
     """The whole entries of a file; one cut short at its end is left out."""
+    size = files.require_plain(path)
+    if size > psutil.virtual_memory().available:
+        raise BadInput(f"{path} takes {size:,} bytes to read, more than is free of the memory")
     content, place, entries = path.read_bytes(), 0, {}
     size = HEAD.size + CHECK.size
     while place + size <= len(content):

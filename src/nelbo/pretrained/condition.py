@@ -18,6 +18,7 @@ from nelbo.model.settings import Setting
 __all__ = ["read_condition"]
 
 ZERO = "zero"
+MOST = 2**28  # bytes of a file
 
 
 def read_condition(
@@ -60,6 +61,8 @@ def _tensor(path: Path) -> Tensor:
     """The one tensor of a file."""
     if not path.is_file():
         raise BadInput(f"{path}: no such file; a condition is a file or the word {ZERO}")
+    if path.stat().st_size > MOST:
+        raise BadInput(f"{path}: is larger than {MOST:,} bytes, which no embedding is")
     if path.suffix in (".npy", ".npz"):
         return as_points(opened(path), name=str(path)).values
     try:

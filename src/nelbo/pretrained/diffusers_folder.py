@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from nelbo.errors import BadInput
+from nelbo.files import require_plain
 from nelbo.typed_json import read_object
 
 __all__ = [
@@ -91,6 +92,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def refuse_pointer(path: Path) -> None:
     """Raises BadInput where a file is what git leaves in place of one that git-lfs keeps."""
+    require_plain(path)
     with path.open("rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise BadInput(
@@ -147,8 +149,9 @@ def _of_pipeline(path: Path) -> tuple[str, Path | None]:
 def _is_entry(entry: object) -> bool:
     if entry is None:
         return True
-    pair = isinstance(entry, list) and len(entry) == 2
-    return pair and all(name is None or isinstance(name, str) for name in entry)
+    if not isinstance(entry, list) or len(entry) != 2:
+        return False
+    return all(name is None or isinstance(name, str) for name in entry)
 
 
 def _is_part(entry: object) -> bool:

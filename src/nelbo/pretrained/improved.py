@@ -59,10 +59,11 @@ def keep_improved(
     about = {"options": options, "sha256": model.sha256(), "improved": dict(plan)}
     with files.whole_folder(folder) as part:
         checkpoint.save(part / NAME, Checkpoint(kept, about))
-        for file in files_of(source.network, options.get("variant")):
-            with files.naming(part / file.name, file.stat().st_size):
-                shutil.copyfile(file, part / file.name)
-        shutil.copyfile(source.scheduler, part / CONFIG)
+        own = files_of(source.network, options.get("variant"))
+        copied = {file.name: file for file in own}
+        for name, file in {**copied, CONFIG: source.scheduler}.items():
+            with files.naming(part / name, file.stat().st_size):
+                shutil.copyfile(file, part / name)
     return Path(folder)
 
 

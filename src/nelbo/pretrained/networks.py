@@ -4,16 +4,18 @@ import inspect
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, final
 
+import psutil
 import torch
 from pydantic import Field
 from torch import nn
 
+from nelbo import files
 from nelbo.errors import BadInput
 from nelbo.model.settings import Setting
 from nelbo.networks.mode import single_precision
@@ -174,9 +176,10 @@ def load_module(kind: str, folder: Path, variant: str | None = None) -> Any:  # 
     """
     import diffusers  # seconds, so only where such a model is read
 
-    files = weights_files(folder, variant)
-    if files.pickled:
-        for file in files.tensors:
+    weights = weights_files(folder, variant)
+    _require_room(folder, weights.tensors)
+    if weights.pickled:
+        for file in weights.tensors:
             _refuse_code(file)
     _check_flags(getattr(diffusers, kind), folder / "config.json")
     try:
@@ -184,19 +187,19 @@ def load_module(kind: str, folder: Path, variant: str | None = None) -> Any:  # 
             module, info = getattr(diffusers, kind).from_pretrained(
                 str(folder),
                 local_files_only=True,
-                use_safetensors=not files.pickled,
-                variant=files.variant,
+                use_safetensors=not weights.pickled,
+                variant=weights.variant,
                 low_cpu_mem_usage=False,
                 output_loading_info=True,
             )
     except Exception as error:  # configs and files fail in every way there is
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadInput(f"{folder}: diffusers cannot load {kind}: {reason}") from error
-    refuse_wrapped_keys(sorted(map(str, info["unexpected_keys"])), files.file)
+    refuse_wrapped_keys(sorted(map(str, info["unexpected_keys"])), weights.file)
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[problem]:
             raise BadInput(
-                f"{files.file} does not fit its config.json: {problem.replace('_', ' ')} "
+                f"{weights.file} does not fit its config.json: {problem.replace('_', ' ')} "
                 f"{', '.join(map(str, sorted(info[problem])[:3]))}"
             )
     return module.eval()
@@ -210,6 +213,18 @@ def _check_flags(network: type, file: Path) -> None:
             values = config[name] if isinstance(config[name], list) else [config[name]]
             if not all(value is None or isinstance(value, bool) for value in values):
                 raise BadInput(f"{file}: {name}: is true or false; got {config[name]!r}")
+
+
+def _require_room(folder: Path, weights: Sequence[Path]) -> None:
+    """Raises BadInput for files that would not fit into the memory, as files with holes may not."""
+    try:
+        size = sum(map(files.require_plain, weights))
+    except OSError as error:
+        raise BadInput(f"{error.filename} cannot be read: {error.strerror}") from None
+    if 2 * size > psutil.virtual_memory().available:
+        raise BadInput(
+            f"{folder} takes {2 * size:,} bytes to read, more than is free of the memory"
+        )
 
 
 def _refuse_code(file: Path) -> None:

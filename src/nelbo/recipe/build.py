@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, final
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -94,23 +95,31 @@ class _Builder:
         return self._with_weights(self._fresh(inputs, outputs))
 
     def _fresh(self, inputs: int, outputs: int) -> nn.Module:
-        channels = self.shape[0]
+        with torch.device("meta"):
+            _require_room(self._unseeded(inputs, outputs))
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would seed a GPU's generators too, amid a training on it
             torch.default_generator.manual_seed(self.recipe.training.seed)
-            choice, n = self.recipe.network, self.grid.n
-            if choice.rank is None:
-                return _network(choice, self.shape, inputs * channels, outputs * channels)
-            if outputs != n:
-                raise BadInput(
-                    f"network.rank is for logits over the {n} levels: the chain's network gives "
-                    f"{outputs} channels for each of the data; leave it out"
-                )
-            inside = _network(choice, self.shape, inputs * channels, choice.rank * channels)
-            return LowRankLogits(inside, choice.rank, n)
+            return self._unseeded(inputs, outputs)
+
+    def _unseeded(self, inputs: int, outputs: int) -> nn.Module:
+        choice, n, channels = self.recipe.network, self.grid.n, self.shape[0]
+        if choice.rank is None:
+            return _network(choice, self.shape, inputs * channels, outputs * channels)
+        if outputs != n:
+            raise BadInput(
+                f"network.rank is for logits over the {n} levels: the chain's network gives "
+                f"{outputs} channels for each of the data; leave it out"
+            )
+        inside = _network(choice, self.shape, inputs * channels, choice.rank * channels)
+        return LowRankLogits(inside, choice.rank, n)
 
     def _with_weights(self, module: Module) -> Module:
         if self.weights is not None:
+            own = module.state_dict()
+            for name, x in self.weights.items():
+                if name in own and own[name].dtype != x.dtype:
+                    raise BadInput(f"the weights {name} are {x.dtype}, not {own[name].dtype}")
             module.load_state_dict(self.weights)
         return module
 
@@ -185,6 +194,15 @@ class _Builder:
                 f"use one of {', '.join(choices)}"
             )
         return choices[name]
+
+
+def _require_room(network: nn.Module) -> None:
+    """Raises BadInput, before there are any, where the weights would not fit into the memory."""
+    size = sum(x.numel() * x.element_size() for x in network.parameters())
+    if size > psutil.virtual_memory().available:
+        raise BadInput(
+            f"the network takes {size:,} bytes, more than is free of the memory: make it smaller"
+        )
 
 
 def _parametrization(choice: GaussianChoice | ContinuousChoice, grid: Grid) -> Parametrization:

@@ -151,7 +151,7 @@ class ContinuousChoice(Part):
 
     family: Literal["continuous"]
     log_snr: LogSNRChoice
-    T: int = Field(1000, ge=2)
+    T: int = Field(1000, ge=2, le=10**6)
     parametrization: Literal["eps", "x_0", "v", "levels"]
     decoder: Literal["discretized-gaussian", "levels", "level-likelihood"]
     clip: bool
@@ -196,8 +196,8 @@ class UNetChoice(Growing):
 
     name: Literal["unet"]
     time_input: TimeInput = "index"
-    widths: Annotated[tuple[int, ...], LIST] = (32, 64, 64)
-    layers: int = Field(1, ge=1)
+    widths: Annotated[tuple[int, ...], LIST] = Field((32, 64, 64), max_length=16)
+    layers: int = Field(1, ge=1, le=100)
     dropout: float = Field(0.0, ge=0, lt=1)
     patch: int = Field(1, ge=1)
     attention: Annotated[tuple[int, ...], LIST] = ()
@@ -218,7 +218,9 @@ KINDS = {
 
 def _family(chain: object) -> object:
     """The tag of what the user wrote, before any check, or of a checked choice."""
-    return chain.get("family", "gaussian") if isinstance(chain, dict) else vars(chain)["family"]
+    if isinstance(chain, dict):
+        return chain.get("family", "gaussian")
+    return getattr(chain, "family", None)
 
 
 class Training(Growing):
@@ -238,7 +240,7 @@ class Training(Growing):
     objective: Literal["bound", "simple", "hybrid"] = "bound"
     auxiliary: float = Field(0.01, ge=0)
     steps: int = Field(ge=0)
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1, le=10**6)
     learning_rate: float = Field(2e-3, gt=0)
     warmup: int = Field(100, ge=0)
     weight_decay: float = Field(0.01, ge=0)

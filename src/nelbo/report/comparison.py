@@ -100,10 +100,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """The difference with both intervals, the two bounds, and what pairing was worth."""
-        names = [
-            f"{printable(side.model['name'])} ({side.model['sha256'][:8]})"
-            for side in (self.a, self.b)
-        ]
+        names = [f"{side.model['name']} ({side.model['sha256'][:8]})" for side in (self.a, self.b)]
         saved = self.variance_saved
         lines = [
             f"{self.per_dim:+.4f} {self.unit}: A {names[0]} minus B {names[1]}",
@@ -116,7 +113,7 @@ class Comparison:
             *unchecked(self.estimator),
             *(f"  warning: {warning}" for warning in self.warnings),
         ]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def _side(self, side: Side) -> dict[str, Any]:
         return {

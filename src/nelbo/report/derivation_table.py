@@ -26,7 +26,7 @@ def print_derivation(derivation: Derivation, console: Console) -> None:
         console.print(_table(chain.false_rows()))
         console.print()
         for what, value in chain.summary():
-            console.print(Text(f"{what}: {value}"))
+            console.print(Text(printable(f"{what}: {value}")))
 
 
 def _table(rows: Sequence[tuple[str, str, str, str, str, str]]) -> Table:
@@ -36,7 +36,8 @@ def _table(rows: Sequence[tuple[str, str, str, str, str, str]]) -> Table:
     table.add_column("nats", justify="right", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
     table.add_column("verdict", ratio=2)
-    for label, formula, reason, value, difference, verdict in rows:
+    for row in rows:
+        label, formula, reason, value, difference, verdict = map(printable, row)
         text = Text(formula) + Text(f"\n· {reason}", style="dim")
-        table.add_row(label, text, value, difference, Text(verdict))
+        table.add_row(Text(label), text, Text(value), Text(difference), Text(verdict))
     return table

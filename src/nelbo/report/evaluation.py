@@ -1,5 +1,6 @@
 """The bound of a data set as people and programs read it, in the unit that its data have."""
 
+import hashlib
 import json
 import math
 import platform
@@ -13,6 +14,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.statistics import Mean
+from nelbo.errors import printable
 from nelbo.report.per_image import PerImage, digest
 from nelbo.report.unit import BITS, Unit
 
@@ -22,11 +24,17 @@ __all__ = [
     "Look",
     "Step",
     "environment",
+    "figures_digest",
     "likelihood_of",
     "unchecked",
 ]
 
 SCHEMA = "nelbo.evaluation/1"
+FIGURES = (
+    *("bits_per_dim", "nats_per_dim", "unit", "ci95", "ci95_monte_carlo", "nats_per_image"),
+    *("terms", "per_step", "rate_distortion", "looks", "per_image_sha256"),
+    *("images", "dims", "network_evaluations"),
+)
 
 
 def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -> dict[str, Any]:
@@ -59,6 +67,12 @@ def unchecked(estimator: Mapping[str, Any]) -> list[str]:
 def likelihood_of(model: Mapping[str, Any]) -> str:
     """What a figure of the model is of, where that is not p(x), as the end of a line."""
     return f" of {model['likelihood']}" if "likelihood" in model else ""
+
+
+def figures_digest(tree: Mapping[str, Any]) -> str:
+    """The SHA-256 of the figures of a result's JSON object, whatever its command and machine."""
+    figures = {name: tree[name] for name in FIGURES if name in tree}
+    return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()
 
 
 @final
@@ -145,7 +159,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, schema nelbo.evaluation/1."""
-        return {
+        tree = {
             "schema": SCHEMA,
             **self.unit.headline(self.total.mean, self.dims),
             "ci95": self._interval(self.total),
@@ -189,6 +203,7 @@ class Evaluation:
             "command": self.command,
             "warnings": list(self.warnings),
         }
+        return {**tree, "figures_sha256": figures_digest(tree)}
 
     def to_json(self) -> str:
         """One JSON object; never a NaN or an infinity."""
@@ -227,7 +242,7 @@ class Evaluation:
                     "standard errors from what is stated of it"
                 )
         lines += [f"  warning: {warning}" for warning in self.warnings]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def _why(self) -> str:
         """Why no more was asked, for a person."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from nelbo.errors import printable
 from nelbo.report.comparison import Comparison
 
 __all__ = ["BeforeAfter"]
@@ -41,15 +42,13 @@ class BeforeAfter:
         """Before and after with their intervals, and that of the paired difference."""
         kept, after = self.plan["steps"], self.comparison.a.model
         V_1 = "none" if after["V_1"] is None else f"{after['V_1']:.3g}"
-        return "\n".join(
-            [
-                str(self.comparison),
-                f"  A is B with {len(kept)} of its steps, t = {_short(kept)}, variance "
-                f"{after['variance']}, V_1 {V_1}",
-                f"  fitted to {self.plan['images']} images of {self.plan['data']}, where "
-                f"{self.predicted:.4f} bits/dim was predicted",
-            ]
-        )
+        lines = [
+            f"  A is B with {len(kept)} of its steps, t = {_short(kept)}, variance "
+            f"{after['variance']}, V_1 {V_1}",
+            f"  fitted to {self.plan['images']} images of {self.plan['data']}, where "
+            f"{self.predicted:.4f} bits/dim was predicted",
+        ]
+        return "\n".join([str(self.comparison), *map(printable, lines)])
 
 
 def _short(steps: list[int]) -> str:

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from nelbo.errors import BadInput
 from nelbo.files import read as read_file
-from nelbo.report.evaluation import SCHEMA
+from nelbo.report.evaluation import SCHEMA, figures_digest
 from nelbo.report.unit import BITS, NATS, Unit
 from nelbo.typed_json import once
 
@@ -126,6 +126,8 @@ def read(path: str | Path) -> Result:
     """
     found = parse(load(path), str(path))
     wrong = next(_contradictions(found), None)
+    if found.tree.get("figures_sha256", figures := figures_digest(found.tree)) != figures:
+        wrong = "its figures are not those that it was written with"  # older ones have no digest
     if wrong is not None:
         raise BadInput(f"{path} is damaged or was edited: {wrong}; {WRITTEN_BY}")
     return found

@@ -41,22 +41,26 @@ def demo(
     *,
     choices: Recipe | None = None,
     control: bool = False,
+    resume: bool = False,
     command: str = "",
     progress: Progress,
 ) -> Demo:
     """Trains on the digits, measures on the held-out ones, draws samples; all into `folder`.
 
-    control: also train the plain DDPM, into `folder`/control.
+    control: also train the plain DDPM, into `folder`/control. resume: go on with what a start that
+    was stopped or killed has left there; what is measured and drawn is measured and drawn again.
 
     Raises:
-        BadInput: the folder exists already.
+        BadInput: the folder exists already or, with resume, holds another run.
+        Stopped: SIGTERM or SIGINT came while it trained, and what has been done is saved.
     """
     choices = choices or recipe.read("digits")
     training, test = _splits(choices)
-    result = _run(choices, folder, test, command, progress)
+    result = _run(choices, folder, resume, test, command, progress)
     rows = [("of the held-out images", "bits/dim"), *baselines(training, test)]
     if control:
-        plain = _run(recipe.read("digits-ddpm"), folder / "control", test, command, progress)
+        other, place = recipe.read("digits-ddpm"), folder / "control"
+        plain = _run(other, place, resume, test, command, progress)
         rows.append(("plain eps DDPM, T = 1000", _figure(plain)))
     told = f"{result.model['name']}, T = {result.model['T']}{likelihood_of(result.model)}"
     rows.append((told, _figure(result)))
@@ -85,10 +89,11 @@ def _splits(choices: Recipe) -> tuple[Images, Images]:
 
 
 def _run(
-    choices: Recipe, folder: Path, test: Images, command: str, progress: Progress
+    choices: Recipe, folder: Path, resume: bool, test: Images, command: str, progress: Progress
 ) -> Evaluation:
     """Trains into the folder, evaluates on the test images, writes the result."""
-    train(choices, folder, progress=progress(f"train {choices.name}", "steps"))
+    moved = progress(f"train {choices.name}", "steps")
+    train(choices, folder, resume=resume, progress=moved)
     model = pretrained.load(folder)
     result = evaluate(
         model,

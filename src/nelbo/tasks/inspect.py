@@ -68,7 +68,10 @@ class Inspection:
         for name, setting in self.settings.items():
             value = "none" if setting.value is None else _text(setting.value)
             table.add_row(
-                _cell(name), _cell(value), setting.source, "yes" if setting.changes_bound else "no"
+                _cell(name),
+                _cell(value),
+                _cell(setting.source),
+                "yes" if setting.changes_bound else "no",
             )
         return table
 

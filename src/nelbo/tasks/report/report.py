@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor
 
-from nelbo import checkpoint, pretrained
+from nelbo import checkpoint, files, pretrained
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
 from nelbo.model import Model
@@ -296,7 +296,10 @@ def _log(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    except ValueError:
+        text = files.read(path, 2**30, "log").decode("utf-8")
+        entries = [json.loads(line) for line in text.splitlines()]
+    except BadInput:
+        raise
+    except (RecursionError, ValueError):
         raise BadInput(f"{path} is no log of a training: it holds a line that is no JSON") from None
     return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]

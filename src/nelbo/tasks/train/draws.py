@@ -43,14 +43,16 @@ class Draws:
         batches: Batches,
         times: Times,
         noise: KeyedNoise,
-        once: KeyedNoise,
+        seed: int,
+        steps: int,
         parts: Sequence[slice],
         dims: int,
     ) -> None:
         self.batches = batches
         self.times = times
         self.noise = noise
-        self.once = once
+        self.seed = seed
+        self.steps = steps
         self.parts = parts
         self.share = slice(parts[0].start, parts[-1].stop)
         self.rows = self.share.stop - self.share.start
@@ -65,9 +67,9 @@ class Draws:
         return self._made[step - self._first]
 
     def _make(self, first: int) -> list[Draw]:
-        steps = torch.arange(first, min(first + self.length, len(self.once.key)))
+        steps = torch.arange(first, min(first + self.length, self.steps))
         index = torch.stack([self.batches.at(step) for step in steps.tolist()])
-        t, weight = self.times.draw(self.once.rows(steps), self.batches.size)
+        t, weight = self.times.draw(KeyedNoise.of(self.seed, steps), self.batches.size)
         noise = self.noise.rows(index[:, self.share].flatten())
         number = steps.repeat_interleave(self.rows)
         block = Block(noise.draw(number), t[:, self.share].flatten())

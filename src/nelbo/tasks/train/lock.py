@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nelbo.errors import BadInput
 from nelbo.files import partial
+from nelbo.stopping import held
 
 __all__ = ["OWNER", "claimed", "made"]
 
@@ -30,6 +31,14 @@ def made(folder: Path) -> Iterator[None]:
     Raises:
         BadInput: something is there already, or it cannot be made.
     """
+    with held():
+        handle = _made(folder)
+    with _holding(handle, folder):
+        yield
+
+
+def _made(folder: Path) -> int:
+    """The handle on the owner file of a folder that is there from now on."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = partial(folder)
@@ -52,8 +61,7 @@ def made(folder: Path) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    with _holding(handle, folder):
-        yield
+    return handle
 
 
 @contextmanager

@@ -94,10 +94,9 @@ class Log:
                 tracker.log(figures, step=entry["step"])
 
     def _content(self) -> bytes:
-        try:
-            return self.path.read_bytes()
-        except FileNotFoundError:
-            raise BadInput(f"{self.path} is missing: restore a copy") from None
+        if not self.path.exists():
+            raise BadInput(f"{self.path} is missing: restore a copy")
+        return files.read(self.path, 2**30, "log")
 
 
 def _digest(content: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The steps of a run: a batch, its loss and gradient over all processes, an update, what is due."""
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn, final
@@ -55,7 +56,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         processes, size = self.state.processes, self.choice.batch_size
-        self.ids, steps = self.images.ids, torch.arange(self.choice.steps)
+        self.ids = self.images.ids
         self.all_rows = torch.ones(size, dtype=torch.bool)
         self.condition = self.model.condition(self.images.labels, self.images.name)
         self.mine = torch.arange(size).tensor_split(processes.size)[processes.rank]
@@ -63,7 +64,8 @@ class Loop:
             self.state.batches,
             self.state.times,
             KeyedNoise.of(self.choice.seed, self.ids),  # keys alone, eight bytes each
-            KeyedNoise.of(self.choice.seed, steps),
+            self.choice.seed,
+            self.choice.steps,
             [_slice(part) for part in self.mine.tensor_split(self.choice.accumulate)],
             self.model.dims,
         )
@@ -261,8 +263,8 @@ class Loop:
         self._save()
         number = max(self.state.processes.gather(self.asked.number))
         raise Stopped(
-            f"stopped by a signal after step {self.state.position.step}, which is saved: "
-            f"nelbo train --resume {self.folder.path} goes on",
+            f"stopped by a signal after step {self.state.position.step}, which is saved",
+            f"nelbo train --resume {shlex.quote(str(self.folder.path))}",
             number,
         )
 

@@ -35,7 +35,7 @@ class Asked:
 def listening() -> Iterator[Asked]:
     """Catches both signals while it lasts; outside the main thread, which no signal reaches, none.
 
-    The handlers from before are put back.
+    The handlers from before are put back, and get a signal that came too late to stop anything.
     """
     asked = Asked()
     if threading.current_thread() is not threading.main_thread():
@@ -48,3 +48,5 @@ def listening() -> Iterator[Asked]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+    if asked.number:
+        os.kill(os.getpid(), asked.number)

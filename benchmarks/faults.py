@@ -1,0 +1,144 @@
+"""Faults by the thousand, counted by what came of each: damaged files, random command lines.
+
+    python benchmarks/faults.py [--part NAME] [--cases N] [--output FILE]
+
+Resumable: it goes on from the counts in the output. A case is a function of its number; it runs in
+a process of its own kind, which is ended where a case takes too long or too much memory. Exit code
+1 if anything came that must not.
+"""
+
+import argparse
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from fault_files import FILES, made
+from fault_lines import LINES
+
+import nelbo
+from nelbo import files
+
+PARTS = FILES | LINES
+GOOD = ("refused", "same", "as written", "exit 0", "exit 1", "exit 2", "exit 3")
+LONGEST = 60.0  # seconds of a case
+MEMORY = 2 * 2**30  # bytes more than before
+TOGETHER = 250  # cases of one process
+SHOWN = 40  # cases that are named of each part
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=PARTS, action="append")
+    parser.add_argument("--cases", type=int, help="Of each part; default those of the campaign.")
+    date = datetime.now(UTC).date().isoformat()
+    results = Path(__file__).parent / "results"
+    parser.add_argument("--output", type=Path, default=results / f"{date}-faults.json")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    found = json.loads(chosen.output.read_text()) if chosen.output.exists() else {}
+    found |= {"date": date, "nelbo": nelbo.__version__, "torch": torch.__version__}
+    parts = found.setdefault("parts", {})
+    with tempfile.TemporaryDirectory() as folder:
+        place = made(Path(folder))
+        for name in chosen.part or PARTS:
+            campaign(name, place, chosen.cases, parts, lambda: _save(chosen.output, found))
+    print(table(parts))
+    return int(any(bad(part) for part in parts.values()))
+
+
+def campaign(
+    name: str, place: Path, cases: int | None, parts: dict, save: Callable[[], object]
+) -> None:
+    """Goes on with a part from where its counts are, to so many cases."""
+    count, make = PARTS[name]
+    part = parts.setdefault(name, {"done": 0, "of": count, "seconds": 0.0, "counts": {}, "bad": []})
+    until, case = min(cases or count, count), make(place)
+    while part["done"] < until:
+        started, end = time.monotonic(), min(part["done"] + TOGETHER, until)
+        for number, what in _outcomes(case, part["done"], end):
+            kind = what if what in GOOD else what.split(" for ")[0]
+            part["counts"][kind] = part["counts"].get(kind, 0) + 1
+            if what not in GOOD and len(part["bad"]) < SHOWN:
+                part["bad"].append([number, what])
+            part["done"] = number + 1
+        part["seconds"] = round(part["seconds"] + time.monotonic() - started, 1)
+        save()
+
+
+def bad(part: dict) -> int:
+    """How many cases of the part came to what they must not."""
+    return sum(count for kind, count in part["counts"].items() if kind not in GOOD)
+
+
+def table(parts: dict) -> str:
+    """A row for each part."""
+    lines = []
+    for name, part in parts.items():
+        counts = ", ".join(f"{kind} {count:,}" for kind, count in sorted(part["counts"].items()))
+        lines.append(f"{name:<32} {part['done']:>6,}/{part['of']:,}  bad {bad(part)}  ({counts})")
+    return "\n".join(lines)
+
+
+def _outcomes(case: Callable[[int], str], first: int, end: int) -> Iterator[tuple[int, str]]:
+    """(number, what came of it) of each case, in processes that outlive no bad one."""
+    while first < end:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            _work(case, first, end, writer)
+        os.close(writer)
+        what = "died"
+        with os.fdopen(reader, "rb") as lines:
+            while first < end:
+                if not select.select([lines], [], [], LONGEST)[0]:
+                    what = "hang"
+                    break
+                line = lines.readline()
+                if not line:
+                    break
+                yield first, json.loads(line)
+                first += 1
+            else:
+                what = ""
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        if what:
+            yield first, what
+            first += 1
+
+
+def _work(case: Callable[[int], str], first: int, end: int, writer: int) -> None:
+    """Runs the cases in a child, a line of JSON for each; never returns."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stdin = open(os.devnull)  # noqa: SIM115
+    for number in range(first, end):
+        try:
+            what = case(number)
+        except Exception as error:
+            what = f"traceback for {number}: {error!r:.300}"
+        grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        if grown > MEMORY:
+            what = f"memory for {number}: {grown:,} bytes"
+        os.write(writer, json.dumps(what).encode() + b"\n")
+        if grown > MEMORY:
+            break
+    os._exit(0)
+
+
+def _save(path: Path, found: dict) -> None:
+    path.parent.mkdir(exist_ok=True)
+    files.write(path, (json.dumps(found, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

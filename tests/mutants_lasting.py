@@ -1,0 +1,80 @@
+"""What is on disk and believed: results, tables, checkpoints, sizes; fields of `mutants.Mutant`."""
+
+__all__ = ["LASTING"]
+
+TABLES = "tests/test_tables_and_results.py::test_"
+CRAFTED = "tests/test_crafted_checkpoints.py::test_"
+SIZES = "tests/test_sizes.py::test_"
+
+LASTING = [
+    (
+        "a table of another evaluation",
+        "report/per_image.py",
+        "found.update(values.contiguous()",
+        "(values.contiguous()",
+        (f"{TABLES}a_changed_table_makes_no_page",),
+    ),
+    (
+        "the digest of a table by its file",
+        "report/per_image.py",
+        'values = column if name == "id" else torch.where(column.isnan(), math.nan, column)',
+        "values = column + 0.0",
+        (f"{TABLES}both_formats_have_one_digest",),
+    ),
+    (
+        "terms of an image that do not add up",
+        "report/per_image.py",
+        "if bool(off.any()):",
+        "if False:",
+        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_said",),
+    ),
+    (
+        "a total that is not the sum of its terms",
+        "report/result.py",
+        "if not _same(value, sum(term.value for term in result.terms), *result.terms):",
+        "if False:",
+        (f"{TABLES}a_result_that_contradicts_itself_makes_no_page",),
+    ),
+    (
+        "an interval round another figure",
+        "report/result.py",
+        "not _same(value, sum(tree[name]) / 2, *tree[name])",
+        "False",
+        (f"{TABLES}a_result_that_contradicts_itself_makes_no_page",),
+    ),
+    (
+        "nats per image of other dims",
+        "report/result.py",
+        'if not _same(tree.get("nats_per_image", nats), nats):',
+        "if False:",
+        (f"{TABLES}a_result_that_contradicts_itself_makes_no_page",),
+    ),
+    (
+        "figures of a result that nobody measured",
+        "report/result.py",
+        'found.tree.get("figures_sha256", figures := figures_digest(found.tree)) != figures',
+        "False",
+        (f"{TABLES}a_figure_that_was_edited_makes_no_page",),
+    ),
+    (
+        "weights that are cast to the dtype of the network",
+        "recipe/build.py",
+        "if name in own and own[name].dtype != x.dtype:",
+        "if False:",
+        (f"{CRAFTED}crafted_tensors_are_refused",),
+    ),
+    (
+        "noise of the place of a step among those that are drawn together",
+        "tasks/train/draws.py",
+        "self.times.draw(KeyedNoise.of(self.seed, steps), ",
+        "self.times.draw(KeyedNoise.of(self.seed, steps - first), ",
+        ("tests/tasks/test_train_draws.py::test_a_step_sees_the_same_whatever_is_made_with_it",),
+    ),
+    (
+        "a copy in a record that counts",
+        "measure/record.py",
+        "if NAMED.fullmatch(path.name)",
+        'if path.name.startswith("values-")',
+        (f"{SIZES}a_copy_in_a_record_is_not_of_it",),
+    ),
+]
