@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SHAPED := nelbo.bound,nelbo.gaussian,nelbo.categorical,nelbo.networks,nelbo.types,beartype.beartype
 AXE := .venv/node_modules/axe-core/axe.min.js
 MNIST ?= data/mnist
 CIFAR10 ?= data/cifar10
@@ -15,9 +16,9 @@ test: $(READY) $(AXE) ## the whole test suite, and the examples of the docstring
 	$(BIN)/python -m pytest -n 2
 	$(BIN)/python -m pytest -q --doctest-modules src/nelbo
 
-laws: $(READY) ## the laws of the bound without vector instructions: another processor's rounding
-	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n 2 tests/bound tests/gaussian \
-	  tests/categorical tests/measure/test_processes.py
+laws: $(READY) ## the laws as another processor rounds, without vector instructions; shapes are checked too
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=$(SHAPED) \
+	  tests/bound tests/gaussian tests/categorical tests/measure/test_processes.py
 
 check: lint test laws ## linters, types, import contracts and tests
 

@@ -123,10 +123,12 @@ class Closed(Asking):
     def eps(self, count):
         return torch.randn(count, self.world.D, generator=self.noise, dtype=torch.float64)
 
-    def first(self, draw, some=None):
-        image = torch.arange(len(self.images)) if some is None else some
+    def first(self, draws, some=None):
+        images = torch.arange(len(self.images)) if some is None else some
+        image = images.repeat(len(draws))
         self.done += len(image)
-        return self.term(image, torch.ones_like(image), self.eps(len(image)))[:, None], [None]
+        values = self.term(image, torch.ones_like(image), self.eps(len(image)))
+        return values.reshape(len(draws), len(images), 1), [None]
 
     def later(self, stage, rows, controls, distortion=False):
         image, eps = rows.image, self.eps(len(rows))

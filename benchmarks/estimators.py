@@ -35,14 +35,14 @@ def table(path, draws):
     if not kept.exists():
         asking = Asking([model], images, seed=987)
         with measuring([model]):
-            first, contexts = asking.first(0)
+            first, contexts = asking.first(range(1))
             controls = model.controls(images.levels, contexts[0])
-            firsts = [first[:, 0], *(asking.first(k)[0][:, 0] for k in range(1, draws))]
+            firsts = torch.cat([first, asking.first(range(1, draws))[0]])[:, :, 0]
             x_0, single = model.x_0(images.levels), torch.arange(model.T - 1)
             totals = torch.stack([c.totals(x_0, single, model.T - 1) for c in controls], dim=3)
             later = [_draw(asking, k, controls) for k in range(draws)]
         arrays = {
-            "first": torch.stack(firsts).numpy(),
+            "first": firsts.numpy(),
             "terms": np.stack([values for values, _ in later]),
             "controls": np.stack([predictors for _, predictors in later]),
             "totals": totals.numpy(),
@@ -127,11 +127,12 @@ class World(Asking):
             for j in self.use
         ]
 
-    def first(self, draw):
-        table = self.all["first"][:, self.pick]
-        choice = torch.randint(len(table), (table.shape[1],), generator=self.generator)
-        self.done += table.shape[1]
-        return table[choice, torch.arange(table.shape[1])][:, None], [None]
+    def first(self, draws, some=None):
+        image = torch.arange(len(self.images)) if some is None else some
+        table, size = self.all["first"], (len(draws), len(image))
+        choice = torch.randint(len(table), size, generator=self.generator)
+        self.done += choice.numel()
+        return table[choice, self.pick[image]][..., None], [None]
 
     def later(self, stage, rows, controls, distortion=False):
         terms = self.all["terms"]

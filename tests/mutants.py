@@ -44,6 +44,7 @@ from mutants_measuring import MEASURING
 from mutants_models import MODELS
 from mutants_pages import PAGES
 from mutants_person import PERSON
+from mutants_pydoors import PYDOORS
 from mutants_trainers import TRAINERS
 from mutants_wrap import WRAP
 
@@ -572,6 +573,7 @@ MUTANTS = [
             *DATA,
             *TRAINERS,
             *WRAP,
+            *PYDOORS,
             *PAGES,
             *COMPARISON,
             *CLASSES,

@@ -110,7 +110,7 @@ CLASSES = [
         "classes: not in a record",
         "measure/asking.py",
         'found["labels"] = self.images.labels_sha256',
-        "pass",
+        'found["labels"] = None',
         (f"{MEASURED}a_record_goes_on_with_the_same_labels_alone",),
     ),
     (
@@ -123,8 +123,8 @@ CLASSES = [
     (
         "classes: lost with the steps that are left out",
         "model/model.py",
-        "classes=self.classes,\n            conditions",
-        "conditions",
+        "classes=self.classes,",
+        "classes=None,",
         (LIMIT,),
     ),
     (
@@ -173,8 +173,8 @@ CLASSES = [
     (
         "classes: lost by improving",
         "model/gaussian.py",
-        "return replace(made, classes=model.classes,",
-        "return replace(made,",
+        "classes=model.classes, conditions",
+        "classes=None, conditions",
         (f"{TASKS}an_improved_model_of_classes_is_one",),
     ),
     (

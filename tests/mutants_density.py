@@ -79,8 +79,8 @@ DENSITY = [
     (
         "an encoder lost with the steps that are left out",
         "model/model.py",
-        "encode=self.encode,\n            classes=self.classes,",
-        "classes=self.classes,",
+        "encode=self.encode,",
+        "encode=None,",
         (f"{LATENTS}a_sub_chain_encodes_as_the_chain_does",),
     ),
     (

@@ -23,8 +23,8 @@ ESTIMATOR = [
     (
         "the draws that enter decide how many there are",
         "measure/sampling.py",
-        "first = [self.asking.first(PILOT_DRAW + k, some)[0] @ last for k in range(draws)]",
-        "first = [self.asking.first(k, some)[0] @ last for k in range(draws)]",
+        "self.asking.first(range(PILOT_DRAW, PILOT_DRAW + draws), some)",
+        "self.asking.first(range(draws), some)",
         (DECIDED,),
     ),
     (

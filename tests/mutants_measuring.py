@@ -375,8 +375,8 @@ MEASURING = [
     (
         "each draw of L_0 is the first",
         "measure/asking.py",
-        "noise = self.key.rows(image).draw(torch.full_like(image, draw))",
-        "noise = self.key.rows(image).draw(torch.full_like(image, 0))",
+        "noise = self.key.rows(image).draw(number[row])",
+        "noise = self.key.rows(image).draw(torch.zeros_like(image))",
         (f"{SAMPLING}every_stage_draw_t_and_image_has_noise_of_its_own",),
     ),
     (

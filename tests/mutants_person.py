@@ -100,7 +100,7 @@ PERSON = [
         "cli/command_line.py",
         "return [*general, *others, *arguments[end:]]",
         "return list(arguments)",
-        (CLI + "quiet_leaves_stderr_empty_and_verbose_says_what_is_read",),
+        (CLI + "quiet_leaves_warnings_alone_and_verbose_says_what_is_read",),
     ),
     (
         "person: the first key that is like the word, in its own case only",

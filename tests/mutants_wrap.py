@@ -62,8 +62,8 @@ WRAP = [
     (
         "L_T doubted by one threshold alone",
         "report/doubts.py",
-        "if least < L_T and part * abs(per_dim) < L_T",
-        "if part * abs(per_dim) < L_T",
+        "if least < L_T and part * abs(per_dim) < L_T:",
+        "if part * abs(per_dim) < L_T:",
         (f"{DOUBTS}the_three_thresholds",),
     ),
     (

@@ -131,7 +131,7 @@ def test_a_folder_that_exists_is_not_trained_into(nelbo, recipe_file, tmp_path):
         (["--steps", "0"], r"steps must lie in 1\.\.1000 for this model; got 0"),
         (["--steps", "1001"], r"steps must lie in 1\.\.1000 for this model; got 1001"),
         (["--precision", "0"], "precision must be positive"),
-        (["--precision", "nan"], "precision must be positive"),
+        (["--precision", "nan"], "precision must be a finite number; got nan"),
         (["--budget", "3"], "starts at 2000 evaluations; got 3"),
         (["--budget", "9999", "--exhaustive"], "exclude each other"),
         (["--max-images", "0"], "0"),

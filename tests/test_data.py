@@ -842,7 +842,7 @@ def test_tensors_of_any_channel_count_are_channels_first():
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        ("digits", {}, ["a str", "load"]),
+        ("digits", {}, ["a path or a spec", "load"]),
         ({"images": STACK}, {}, ["a dict"]),
         (iter([STACK]), {}, ["Dataset with a length"]),
         (Listed([]), {}, ["no images"]),

@@ -96,8 +96,8 @@ def elsewhere(run, vdm_run, class_run, tmp_path, monkeypatch):
     shutil.copytree(run, tmp_path / "runs" / "demo")
     shutil.copytree(vdm_run, tmp_path / "runs" / "digits-vdm")
     shutil.copytree(class_run, tmp_path / "runs" / "digits-classes")
-    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
-    network = UNet2DModel(4, 1, 1, block_out_channels=(8,), norm_num_groups=4, **blocks)
+    layers = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    network = UNet2DModel(4, 1, 1, block_out_channels=(8,), norm_num_groups=4, **layers)
     DDPMPipeline(network, DDPMScheduler(20, beta_end=0.3)).save_pretrained(tmp_path / "my-ddpm")
     (tmp_path / "my-images").mkdir()
     for number, pixels in enumerate(np.random.default_rng(0).integers(256, size=(24, 4, 4))):

@@ -237,9 +237,9 @@ def test_the_usual_ends_for_another_number_of_steps_are_doubted(images, schedule
     assert bool(warned(package.inspect(model), "made for T = 1000")) == doubtful
 
 
-def test_warnings_are_in_the_text_the_json_the_page_and_on_stderr(nelbo, run, tmp_path):
+def test_warnings_are_in_the_text_the_json_the_page_and_on_stderr(nelbo, zero_run, tmp_path):
     """An untrained network knows nothing. Kills: a warning that one of them leaves out."""
-    arguments = ("evaluate", run, "--max-images", 3, "--budget", 12)
+    arguments = ("evaluate", zero_run, "--max-images", 3, "--budget", 12)
     code, out, err = nelbo(*arguments, "--json", "-", "-q")
     tree = json.loads(out)
     assert code == 0

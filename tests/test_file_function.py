@@ -116,12 +116,27 @@ def test_a_function_is_a_model_of_every_command(nelbo, file, tmp_path):
     assert sha256[:8] in (tmp_path / "r.html").read_text()
 
 
-def test_improve_says_before_its_work_that_a_folder_names_no_code(nelbo, file, tmp_path):
-    """Kills: hours of work whose result cannot be kept."""
-    code, _, err = nelbo("improve", f"{file}:model", "--data", "digits", "-o", tmp_path / "out")
-    assert code == 2
-    assert "is a function, and what improve finds is kept in a folder" in err
-    assert not (tmp_path / "out").exists()
+def test_improve_keeps_what_it_finds_and_a_function_takes_it(nelbo, file, tmp_path):
+    """Kills: hours of work whose result is lost, or a folder that runs code."""
+    out = tmp_path / "better"
+    few = ("--budget", 60, "--max-images", 6, "--steps", 3, "--json", "-")
+    code, text, err = nelbo("improve", f"{file}:model", "--data", "digits:test", "-o", out, *few)
+    assert code == 0, err
+    assert [path.name for path in out.iterdir()] == ["improved.safetensors"]
+    for command in (("inspect", out), ("evaluate", out, "--data", "digits:test")):
+        code, _, err = nelbo(*command)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"was found for {file}:model, and no folder runs code: return nelbo.load" in err
+    model = load(out, of=load(f"{file}:model"))
+    assert (model.T, model.name) == (3, "mine.py:model, improved")
+    assert model.facts["python"]["function"] == "model"
+    with file.open("a") as end:
+        end.write(f"\n\ndef better():\n    return nelbo.load({str(out)!r}, of=model())\n")
+    assert load(f"{file}:better").facts["improved"] == json.loads(text)["plan"]
+    with pytest.raises(BadInput, match=r"other weights than those of mine.py:double"):
+        load(out, of=load(f"{file}:double"))
+    with pytest.raises(BadInput, match="no folder that nelbo improve made: leave of= out"):
+        load(tmp_path, of=model)
 
 
 def test_a_function_keeps_the_dtype_of_its_network(nelbo, file):
@@ -210,7 +225,7 @@ def test_a_file_of_that_very_name_and_names_of_the_hub_run_nothing(file, tmp_pat
     """Kills: code that anything but the user names."""
     odd = tmp_path / "odd.py:model"
     odd.write_bytes(b"")
-    with pytest.raises(BadInput, match="is empty"):
+    with pytest.raises(BadInput, match="is an empty file"):
         load(odd)
     with pytest.raises(BadInput, match=r"no Python file at hf:owner/name.py"):
         load("hf:owner/name.py:model")

@@ -273,4 +273,5 @@ def test_two_processes_share_the_work_and_log_the_same(tmp_path):
     expected = truth(module, {name: torch.tensor(x) for name, x in weights.items()})
     found = {name[4:]: x for name, x in told.items()}
     assert found == pytest.approx(expected, rel=1e-5)
-    assert math.isclose(asked + others, BUDGET, rel_tol=0.05)
+    checked = 4 * 4  # four images together, again, and each alone: of no budget
+    assert math.isclose(asked + others - checked, BUDGET, rel_tol=0.05)

@@ -105,7 +105,7 @@ def test_a_wrapped_network_is_the_model_that_a_recipe_builds(name):
     chain["transition"] = name if name != "gaussian" else "discretized-gaussian"
     chain["schedule"] = {"name": "betas", "betas": betas(name)}
     built = build(
-        changed("digits-d3pm", {"chain": chain, "network.time_input": "index", "network.width": 8}),
+        changed("digits-d3pm", {"chain": chain, "network.width": 8}),
         (1, 4, 4),
         5,
     )
@@ -123,7 +123,7 @@ def test_a_wrapped_network_is_the_model_that_a_recipe_builds(name):
     choices = {
         "transition": name,
         "schedule": betas(name),
-        "time_input": "index",
+        "time_input": lambda chain, t: 18 * chain.kept[t - 1].float() / chain.whole_T - 9,
         "shape": (1, 4, 4),
         "levels": 5,
     }
@@ -162,7 +162,7 @@ def test_the_network_gets_the_times_of_the_whole_chain():
 def test_classes_and_conditions_reach_a_categorical_network():
     def call(x_t, t, y, shift):
         logits = torch.zeros(len(x_t), 3, 1, 1)
-        logits[:, 0, 0, 0] = y + shift
+        logits[:, 0, 0, 0] = 3 * (y + shift)
         return logits
 
     model = nelbo.wrap_categorical(
@@ -176,8 +176,8 @@ def test_classes_and_conditions_reach_a_categorical_network():
         conditions={"shift": torch.tensor([0.0, 0.0, 1.0, 1.0])},
     )
     total = nelbo.evaluate(model, data, exhaustive=True).per_image.total
-    assert total[1] == pytest.approx(total[2], abs=0.3)
-    assert total[3] < total[1] < total[0]
+    assert total[3] < min(total[1:3])
+    assert max(total[1:3]) < total[0]
     assert nelbo.sample(model, 2, conditions={"shift": torch.zeros(2)}).shape == (2, 1, 1, 1)
     assert nelbo.inspect(model).settings["transition"].value == "uniform"
 
@@ -186,7 +186,7 @@ def test_classes_and_conditions_reach_a_categorical_network():
     ("changes", "message"),
     [
         ({"transition": "mask"}, "transition must be one of uniform, absorbing, gaussian"),
-        ({"transition": None}, "Q_1..Q_T must be a tensor, an array"),
+        ({"transition": None, "schedule": None}, "Q_1..Q_T must be a tensor, an array"),
         ({"transition": torch.ones(2, 3, 3), "schedule": None}, "rows must be probabilities"),
         ({"transition": torch.eye(3), "schedule": None}, r"shape \(T, K, K\); got shape \(3, 3\)"),
         ({"transition": torch.eye(2)[None], "schedule": None}, "2 states has no place for 3"),

@@ -48,12 +48,13 @@ def whole(name: str, value: object, least: int | None = None) -> int:
     Raises:
         BadInput: it is none, or less.
     """
-    rule = "a whole number" if least is None else f"a whole number, at least {least}"
+    rule = "" if least is None else f", at least {least}"
     found = scalar(value)
     if isinstance(found, float) and found.is_integer():
         found = int(found)
     if not isinstance(found, int) or (least is not None and found < least):
-        raise BadInput(f"{name} must be {rule}; got {shown(value if found is None else found)}")
+        got = shown(value if found is None else found)
+        raise BadInput(f"{name} must be a whole number{rule}; got {got}")
     return found
 
 

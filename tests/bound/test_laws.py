@@ -60,6 +60,8 @@ BETAS = [0.1, 0.2, 0.3, 0.4]
 
 def schedule_of(name: str, T: int = 5) -> Schedule:
     build = SCHEDULES[name]
+    if name == "linear-by-T":  # its usual ends are beyond 1 for so few steps
+        return build(T, beta_1=1e-4 * T, beta_T=5e-4 * T)
     return build([0.05 + 0.6 * t / T for t in range(T)]) if build is from_betas else build(T)
 
 

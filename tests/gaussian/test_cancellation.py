@@ -136,7 +136,7 @@ def test_L_0_of_16_bits_is_that_of_float64_at_its_x_1(name, decoder):
     data = Points("x", None, network.x_0[None]) if decoder == "density" else images
     asking = Asking([wrapped(network, name, **choices)], data)
     with measuring(asking.models):
-        found, _ = asking.first(0)
+        found, _ = asking.first(range(1))
     ((x_1, output),) = network.seen
     mean = x_0_hat(name, x_1, output, torch.ones(1))
     if decoder == "density":
@@ -144,7 +144,7 @@ def test_L_0_of_16_bits_is_that_of_float64_at_its_x_1(name, decoder):
         wanted = wanted + 0.5 * math.log(2 * math.pi)
     else:
         wanted = -log_mass(images.levels.long(), mean, torch.tensor(-FIRST).double(), GRID)
-    assert_close(found[0, 0], float(wanted.sum()), rel=LAW)
+    assert_close(found[0, 0, 0], float(wanted.sum()), rel=LAW)
 
 
 class Prior(nn.Module):
@@ -172,7 +172,7 @@ def test_a_lattice_is_read_in_float32_as_in_float64(first):
     asking = Asking([model], images)
     with measuring(asking.models):
         found = asking.later(0, rows_at(t), [[]])[0][:, 0]
-        L_0 = asking.first(0)[0][0, 0]
+        L_0 = asking.first(range(1))[0][0, 0, 0]
     x_t = torch.cat(network.seen).double()
     ends = torch.cat([t, torch.ones(1, dtype=t.dtype)])
     alpha_bar, left = schedule.alpha_bar[ends], schedule.one_minus_alpha_bar[ends]

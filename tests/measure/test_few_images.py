@@ -108,10 +108,10 @@ def test_L_0_that_is_rarely_large_is_seen_by_as_many_draws_as_that_takes():
 class Louder(Asking):
     """Every value that enters the estimate is another, far more spread, than the network gave."""
 
-    def first(self, draw, *some):
-        values, contexts = super().first(draw, *some)
-        if draw < 2**20:
-            generator = torch.Generator().manual_seed(draw)
+    def first(self, draws, *some):
+        values, contexts = super().first(draws, *some)
+        if draws.start < 2**20:
+            generator = torch.Generator().manual_seed(draws.start)
             values = values * torch.randn(values.shape, generator=generator).double() * 50
         return values, contexts
 

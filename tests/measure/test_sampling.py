@@ -273,9 +273,11 @@ def test_every_stage_draw_t_and_image_has_noise_of_its_own():
             asking.later(stage, asked, [[]])[0]
             for stage, asked in ((0, rows), (1, rows), (0, again), (0, rows))
         ]
-        first = [asking.first(draw)[0] for draw in (0, 1, 0)]
+        first = [asking.first(draws)[0][-1] for draws in (range(1), range(1, 2), range(1))]
+        both = asking.first(range(2))[0]
     assert torch.equal(seen[0], seen[3])
     assert torch.equal(first[0], first[2])
+    torch.testing.assert_close(both, torch.stack(first[:2]), rtol=1e-12, atol=0)
     assert not (first[0] == first[1]).any()
     for other in seen[1:3]:
         assert not (seen[0] == other).any()

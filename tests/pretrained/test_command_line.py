@@ -302,7 +302,7 @@ def test_a_pickle_in_place_of_a_checkpoint_or_of_data_is_refused_and_runs_nothin
     ran, file = tmp_path / "ran", tmp_path / "model.ckpt"
     attack = Attack(open, str(ran), "w")
     torch.save({"state_dict": attack}, file)
-    check_refusal(nelbo, tmp_path, 2, "no nelbo checkpoint", "evaluate", file)
+    check_refusal(nelbo, tmp_path, 2, "could run code", "evaluate", file)
     np.save(tmp_path / "x.npy", np.array([attack], dtype=object), allow_pickle=True)
     arguments = ("evaluate", pipe, "--data", tmp_path / "x.npy")
     check_refusal(nelbo, tmp_path, 2, r"x\.npy", *arguments)

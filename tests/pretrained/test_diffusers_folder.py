@@ -412,7 +412,7 @@ def test_a_name_of_the_hub_is_a_folder_of_its_cache(plain, tmp_path, monkeypatch
     """Kills: a local path that is missing looked up on the hub, a hub's error in many lines."""
     asked = []
 
-    def snapshot_download(name, allow_patterns):
+    def snapshot_download(name, revision, allow_patterns):
         asked.append(name)
         assert "*diffusion_pytorch_model*" in allow_patterns
         if name == "google/none":

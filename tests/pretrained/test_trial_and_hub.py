@@ -11,7 +11,6 @@ from diffusers_folders import bare, dit, pipeline, unet
 
 from nelbo import evaluate, load, wrap
 from nelbo.errors import BadInput
-from nelbo.model import try_network
 from nelbo.tasks.inspect import inspect
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -77,6 +76,8 @@ def test_inspect_tries_a_wrapped_network_too(network, message):
 
 def test_a_trial_leaves_no_trace(tmp_path):
     """Kills: running statistics that a trial moves, a mode or a random state that it changes."""
+    from nelbo.model import try_network
+
     network = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Dropout())
     network[0].eval()
     rows = []

@@ -114,7 +114,7 @@ def test_other_families_and_impossible_plans_are_refused(training):
 def test_an_x0_hat_that_is_not_finite_is_named_by_t_and_image(training, monkeypatch):
     """Kills: an error measured of NaN, another row named than the one that failed."""
     model = zero_model()
-    predict, met = model.chain.p.predict, []
+    predict, met = model.chain.p.predict_precisely, []
 
     def spoilt(x_t, t):
         prediction = predict(x_t, t)
@@ -124,7 +124,7 @@ def test_an_x0_hat_that_is_not_finite_is_named_by_t_and_image(training, monkeypa
                 prediction.x_0[row, 0, 0, 0] = torch.inf
         return prediction
 
-    monkeypatch.setattr(model.chain.p, "predict", spoilt)
+    monkeypatch.setattr(model.chain.p, "predict_precisely", spoilt)
     message = rf"x0-hat is not finite at t = 40 for images {training.ids[17]} of digits"
     with pytest.raises(NonFinite, match=message):
         improve(model, training, candidates=60)

@@ -286,7 +286,6 @@ def improve(
     Optimal variances, decoder and steps; then measures what they are worth, before and after, on
     images that were not used for them.
     """
-    from nelbo.pretrained import is_function
     from nelbo.report import BeforeAfter
     from nelbo.tasks.compare import compare
     from nelbo.tasks.improve import improve as run
@@ -294,11 +293,6 @@ def improve(
 
     check_new(output)
     check_outputs(Output("--json", json, "improvement", stdout=True), force=force)
-    if is_function(model):
-        raise BadInput(
-            f"{model} is a function, and what improve finds is kept in a folder, which names no "
-            "code: call nelbo.tasks.improve.improve(model, images) in Python"
-        )
     found = find_model(model, reading, device)
     fitted, others = find_training_data(model, found, data, test, held_out, seed)
     if max_images is not None:

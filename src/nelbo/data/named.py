@@ -109,7 +109,8 @@ def _idx(path: Path, kind: int) -> Array:
             held = path.stat().st_size * (DEFLATED if packed else 1)
             if size > held:
                 raise BadInput(
-                    f"{where}: promises {size} bytes of {cells} and holds less; download it again"
+                    f"{where}: is damaged (promises {size:,} bytes of {cells} and holds less); "
+                    "download it again"
                 )
             if size > psutil.virtual_memory().available:
                 raise BadInput(

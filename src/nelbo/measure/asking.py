@@ -123,15 +123,20 @@ class Asking:
             self.record = None
 
     def first(
-        self, draw: int, some: Int64[Tensor, " n"] | None = None
-    ) -> tuple[Float64[Tensor, "N models"], list[Tensor | None]]:
-        """L_0 of every image, or some, by the given draw; what each model gives its controls."""
-        chosen = torch.arange(len(self.images)) if some is None else some
-        wanted = [draw == 0 and self._has_context(model) for model in self.models]
+        self, draws: range, some: Int64[Tensor, " n"] | None = None
+    ) -> tuple[Float64[Tensor, "draws N models"], list[Tensor | None]]:
+        """L_0 of every image, or some, by each of the draws; what draw 0, alone, gives controls.
+
+        The batches are of images and draws together: many draws of few images take few calls.
+        """
+        images = torch.arange(len(self.images)) if some is None else some
+        chosen = images.repeat(len(draws))
+        number = torch.tensor(draws).repeat_interleave(len(images))
+        wanted = [draws == range(1) and self._has_context(model) for model in self.models]
 
         def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
             image = chosen[row]
-            noise = self.key.rows(image).draw(torch.full_like(image, draw))
+            noise = self.key.rows(image).draw(number[row])
             values, contexts = [], []
             misfits: list[Tensor] = []
             t = torch.ones_like(image)
@@ -145,11 +150,12 @@ class Asking:
                     contexts.append(model.context(decoder, x_1).cpu())
             return [self._finite(values, t, image), _columns(misfits, len(image)), *contexts]
 
-        found = self.ask(2 * draw, len(chosen), compute)
+        found = self.ask(2 * draws.start, len(chosen), compute)
+        size = (len(draws), len(images), -1)
         if some is None:
-            self.misfits.append(found[1].mean(0).reshape(-1, 2))
+            self.misfits += [part.reshape(-1, 2) for part in found[1].reshape(size).mean(1)]
         given = iter(found[2:])
-        return found[0], [next(given) if context else None for context in wanted]
+        return found[0].reshape(size), [next(given) if context else None for context in wanted]
 
     def at_1(self, model: int = 0) -> dict[str, float] | None:
         """The root mean square error of x0-hat at t = 1, and that in units of sqrt(V_1).

@@ -39,7 +39,7 @@ class Census:
         draws = draws_wanted(self.images, asking.models[0].dims)
         asking.expected = (draws + (self.T - 1) * self.times) * self.images
         self.prior = prior_terms(asking)[:, 0]
-        self.draws = torch.stack([asking.first(draw)[0][:, 0] for draw in range(draws)], dim=1)
+        self.draws = asking.first(range(draws))[0][:, :, 0].T
         self.moments = Moments(self.T + 1)
         self.moments.update(torch.ones(self.images, dtype=torch.int64), self.draws.mean(1))
         self.sums: list[Tensor] = []

@@ -111,8 +111,8 @@ class Sampling:
         self.pilot = 0  # evaluations whose values are thrown away
         self.wanted = draws_wanted(len(asking.images), asking.models[0].dims)
         self.prior = prior_terms(asking)
-        first, contexts = asking.first(0)
-        self.draws = [first]
+        first, contexts = asking.first(range(1))
+        self.draws = [*first]
         self.draw(DRAWS - 1)
         self.controls = self._controls(contexts)
         self.layout, totals = self._layout()
@@ -123,8 +123,9 @@ class Sampling:
 
     def draw(self, count: int) -> None:
         """So many draws of L_0 more for each image."""
-        for _ in range(count):
-            self.draws.append(self.asking.first(len(self.draws))[0])
+        known = len(self.draws)
+        if count > 0:
+            self.draws += [*self.asking.first(range(known, known + count))[0]]
 
     def phase(self, strata: int) -> None:
         """So many rows more for each image, at the t that the last column wants."""
@@ -239,8 +240,7 @@ class Sampling:
         some = torch.linspace(0, count - 1, images, dtype=torch.float64).round().long()
         last = self.columns[-1]
         draws = each if self.T == 1 else max(DRAWS, each // 4)
-        first = [self.asking.first(PILOT_DRAW + k, some)[0] @ last for k in range(draws)]
-        values = torch.stack(first, dim=1)
+        values = (self.asking.first(range(PILOT_DRAW, PILOT_DRAW + draws), some)[0] @ last).T
         of_first = Sum(
             values.mean(1), values.var(1), satterthwaite(values.var(1), draws - 1, self.tails)
         )

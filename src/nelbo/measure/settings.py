@@ -55,6 +55,11 @@ class Settings:
         }
         return cls(**{**own, **known})
 
+    @property
+    def mode(self) -> dict[str, Any]:
+        """How long it goes on, for a record."""
+        return {"budget": self.budget, "precision": self.precision}
+
 
 def _named(kind: type[Settings], given: Sequence[object]) -> dict[str, Any]:
     return {field.name: x for field, x in zip(fields(kind), given, strict=True)}

@@ -329,7 +329,7 @@ class Model:
             return self.spacing(self.T, steps)
         if isinstance(spacing, str) and spacing in ("even", "quadratic"):
             return {"even": evenly, "quadratic": quadratically}[spacing](self.T, steps)
-        if spacing != "log-snr":
+        if not isinstance(spacing, str) or spacing != "log-snr":
             raise BadInput(f"spacing is even, quadratic or log-snr; got {shown(spacing)}")
         if self.log_snr is None:
             raise BadInput(f"{self.name} has no log SNR to spread its steps over: use even")

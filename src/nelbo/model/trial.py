@@ -22,6 +22,8 @@ def try_network(model: Model, fix: str = "") -> None:
         BadInput: the network fails there, or gives an image of another size; the line names the
             shape of the images and t.
     """
+    if model.conditions:  # whose shapes the data decide
+        return
     devices = [] if model.device.type == "cpu" else [model.device]
     before = {name: x.clone() for name, x in model.network.named_buffers()}
     with (

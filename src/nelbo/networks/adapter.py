@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from nelbo.arguments import shown
 from nelbo.errors import BadInput
 from nelbo.networks.parts import modules_of
 
@@ -45,8 +44,6 @@ class Adapter(nn.Module):
         self.conditions = tuple(conditions)
         self.constants: dict[str, object] = {}
         self.tensors: list[str] = []
-        if not isinstance(arguments, Mapping | None):
-            raise BadInput(f"arguments are values by keyword; got {shown(arguments)}")
         for name, value in ({} if arguments is None else arguments).items():
             if not isinstance(name, str) or not name.isidentifier():
                 raise BadInput(f"an argument of a network has a keyword's name; got {name!r}")

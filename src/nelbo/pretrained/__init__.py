@@ -59,6 +59,7 @@ def load(
     latent: Literal["sample", "mean"] | None = None,
     condition: str | Path | None = None,
     variant: str | None = None,
+    of: Model | None = None,
 ) -> Model:
     """The model in a run folder, a checkpoint file or a diffusers folder, ready to measure.
 
@@ -87,6 +88,7 @@ def load(
     condition: the embedding that a UNet2DConditionModel is conditional on: a .npy or .safetensors
         file with one tensor (tokens, width), or "zero". There is no guidance.
     variant: which of several files of weights is read, by the word in its name: fp16, non_ema.
+    of: the model itself, where the path is what `nelbo improve` found for a function's.
 
     Raises:
         BadInput: nothing is there, it is damaged or of another kind, or it has no bound; a setting
@@ -110,22 +112,27 @@ def load(
     place_on = None if device is None else device_of(device)
     if weights is not None:
         arguments.word("weights", weights, ("ema", "raw"))
+    if of is not None:
+        arguments.instance("of", of, Model)
     if not isinstance(path, str | os.PathLike):
         return load_given(path, options, weights, place_on)
-    if is_function(path):
+    if is_function(path) and of is None:
         if options != Options() or weights is not None:
             given = ", ".join(filter(None, (options.given, weights and "weights")))
             raise BadInput(f"{path} makes its model itself: {given} is for checkpoints and folders")
         found = load_function(path)
         found.network.to(place_on or found.device)
         return found
-    model = _of_files(path, options, weights)
-    model.network.eval().to(place_on or "cpu")
+    model = _of_files(path, options, weights, of)
+    model.network.eval().to(place_on or ("cpu" if of is None else of.device))
     return model
 
 
 def _of_files(
-    path: str | os.PathLike[str], options: Options, weights: Literal["ema", "raw"] | None
+    path: str | os.PathLike[str],
+    options: Options,
+    weights: Literal["ema", "raw"] | None,
+    of: Model | None,
 ) -> Model:
     """The model of a path or a name of the hub."""
     if options.scheduler is not None:
@@ -137,8 +144,10 @@ def _of_files(
             file_of(place)  # or what is not there at all would be told that it has settings
         raise BadInput(f"{place} holds its own settings: {options.given} is for diffusers folders")
     name = _name(path, place)
+    if of is not None and not is_improved(place):
+        raise BadInput(f"{place} is no folder that nelbo improve made: leave of= out")
     if is_improved(place):
-        return load_improved(place, name, weights)
+        return load_improved(place, name, weights, of)
     if says_all(place):
         return load_ours(place, weights or "ema")
     return load_foreign(place, name, options, weights)

@@ -15,7 +15,7 @@ from nelbo.data.arrays import opened
 from nelbo.errors import BadInput
 from nelbo.model.settings import Setting
 
-__all__ = ["read_condition"]
+__all__ = ["ZERO", "read_condition"]
 
 ZERO = "zero"
 MOST = 2**28  # bytes of a file

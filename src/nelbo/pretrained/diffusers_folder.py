@@ -147,11 +147,9 @@ def _of_pipeline(path: Path) -> tuple[str, Path | None]:
 
 
 def _is_entry(entry: object) -> bool:
-    if entry is None:
-        return True
-    if not isinstance(entry, list) or len(entry) != 2:
-        return False
-    return all(name is None or isinstance(name, str) for name in entry)
+    if not isinstance(entry, list):
+        return entry is None
+    return len(entry) == 2 and all(name is None or isinstance(name, str) for name in entry)
 
 
 def _is_part(entry: object) -> bool:

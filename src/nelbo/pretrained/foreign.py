@@ -15,6 +15,7 @@ from nelbo.gaussian.variance import Variance
 from nelbo.model import Model, gaussian_model, try_network
 from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.networks.adapter import Adapter
+from nelbo.pretrained.condition import ZERO
 from nelbo.pretrained.diffusers_folder import Folder, find, read_json
 from nelbo.pretrained.hub import snapshot_of
 from nelbo.pretrained.latents import Encoder, Latent, read_encoder
@@ -66,8 +67,11 @@ class Options:
             "range": arguments.interval,
             "clip": arguments.flag,
             "V_1": lambda name, x: x if isinstance(x, str) else arguments.number(name, x),
-            "size": lambda name, x: x if isinstance(x, tuple) else arguments.whole(name, x),
-            "condition": arguments.path,
+            "size": _sides,
+            **dict.fromkeys(("variance", "decoder", "latent", "variant"), _word),
+            "condition": lambda name, x: (
+                x if isinstance(x, str) and x == ZERO else arguments.path(name, x)
+            ),
         }
         given = {name: x for name, x in vars(self).items() if x is not None and name in kinds}
         return replace(self, **{name: kinds[name](name, x) for name, x in given.items()})
@@ -88,6 +92,20 @@ class Options:
     def given(self) -> str:
         """The names of the options that were given."""
         return ", ".join(self.told)
+
+
+def _word(name: str, value: object) -> str:
+    return arguments.instance(name, value, str)
+
+
+def _sides(name: str, value: object) -> int | tuple[int, int]:
+    """N, or (rows, columns)."""
+    if arguments.scalar(value) is not None:
+        return arguments.whole(name, value, 1)
+    sides = arguments.whole_numbers(name, value)
+    if len(sides) != 2 or min(sides) < 1:
+        raise BadInput(f"{name} is N or (rows, columns); got {arguments.shown(value)}")
+    return sides[0], sides[1]
 
 
 def load_foreign(
@@ -111,8 +129,8 @@ def load_foreign(
         condition=options.condition,
         variant=options.variant,
     )
-    model = foreign_model(folder, scheduler, network, name, options, weights)
-    return replace(model, facts={**model.facts, "options": options.told})
+    told = {"options": options.told}  # which a folder of an improvement keeps
+    return foreign_model(folder, scheduler, network, name, options, weights, told)
 
 
 def foreign_model(
@@ -122,8 +140,9 @@ def foreign_model(
     name: str,
     options: Options,
     weights: Literal["ema", "raw"] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Model:
-    """The model of a network and a scheduler that have been read.
+    """The model of a network and a scheduler that have been read; about: facts of it beside theirs.
 
     Raises:
         BadInput: what cannot be bounded, or is not said and may not be guessed.
@@ -157,7 +176,7 @@ def foreign_model(
         grid=support,
         shape=network.shape,
         name=name,
-        facts=_facts(folder, network, scheduler, kind, settings),
+        facts={**_facts(folder, network, scheduler, kind, settings), **(about or {})},
         weights=folder.weights,
         spacing=scheduler.spacing,
     )

@@ -71,7 +71,7 @@ def refuse_foreign(path: Path) -> None:
 def _kind(path: Path, head: bytes, size: int) -> Kind | None:
     """None for one of ours, and for what is not known."""
     if size == 0:
-        return Kind("empty", "write it again, or download it again")
+        return Kind("an empty file, damaged", "write it again, or download it again")
     for place, magic, kind in MAGIC:
         if head[place : place + len(magic)] == magic:
             return kind

@@ -38,11 +38,16 @@ def keep_improved(
 ) -> Path:
     """Makes the folder: the improvement of the model that was read from the path; the folder.
 
+    That of a function has what was found alone, which `load_improved` takes with its model.
+
     Raises:
         BadInput: the folder exists, or the path holds another model.
     """
     if is_function(path):
-        raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
+        about = {"function": str(path), "sha256": model.sha256(), "improved": dict(plan)}
+        with files.whole_folder(folder) as part:
+            checkpoint.save(part / NAME, Checkpoint({"improved.variance": table}, about))
+        return Path(folder)
     place, kept = place_of(path), {"improved.variance": table}
     if "sources" not in model.facts:
         found = checkpoint.load(file_of(place))
@@ -67,14 +72,32 @@ def keep_improved(
     return Path(folder)
 
 
-def load_improved(place: Path, name: str, weights: Literal["ema", "raw"] | None) -> Model:
+def load_improved(
+    place: Path, name: str, weights: Literal["ema", "raw"] | None, of: Model | None = None
+) -> Model:
     """The model of a folder that `keep_improved` made.
 
+    of: the model that was improved, where a function made it: no folder names code that is run.
+
     Raises:
-        BadInput: a damaged folder, or weights that it was not improved for.
+        BadInput: a damaged folder, weights that it was not improved for, or no model, or another,
+            for an improvement of a function's.
     """
     found = checkpoint.load(place / NAME)
     about, plan = found.description, found.description["improved"]
+    if "function" in about:
+        if of is None:
+            raise BadInput(
+                f"{place} is what was found for {about['function']}, and no folder runs code: "
+                f'return nelbo.load("{place}", of=model) from a function of that file'
+            )
+        if of.sha256() != about["sha256"]:
+            raise BadInput(
+                f"{place} was found for other weights than those of {of.name}: improve it again"
+            )
+        return improved(of, plan, found.part("improved")["variance"])
+    if of is not None:
+        raise BadInput(f"{place} has the model that it was found for: leave of= out")
     if weights not in (None, plan["weights"]):
         raise BadInput(
             f"{place} was improved for its weights {plan['weights']}: its variances are not for "

@@ -178,8 +178,8 @@ def load_module(kind: str, folder: Path, variant: str | None = None) -> Any:  # 
 
     weights = weights_files(folder, variant)
     _require_room(folder, weights.tensors)
-    if weights.pickled:
-        for file in weights.tensors:
+    for file in weights.tensors:
+        if file.suffix != ".safetensors":
             _refuse_code(file)
     _check_flags(getattr(diffusers, kind), folder / "config.json")
     try:

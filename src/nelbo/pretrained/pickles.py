@@ -87,7 +87,9 @@ def _program(path: Path) -> bytes:
 
 def _mentioned(program: bytes) -> tuple[list[str], set[str]]:
     """(module.name of what would be imported, every text), in the order of the program."""
-    stream, code, words, last = io.BytesIO(program), [], set[str](), ["", ""]
+    stream, last = io.BytesIO(program), ["", ""]
+    code: list[str] = []
+    words: set[str] = set()
     for _ in range(4):  # torch before 1.6 wrote four pickles one after another
         try:
             for operation, argument, _ in pickletools.genops(stream):

@@ -110,7 +110,7 @@ def _function(module: ModuleType, file: Path, name: str) -> Callable[[], object]
         known = f"it has {', '.join(functions[:5])}" if functions else "it has none"
         hint = known if meant is None else f"did you mean {file}:{meant}?"
         raise BadInput(f"{file} has no function {name or 'without a name'}: {hint}")
-    function: object = getattr(module, name)
+    function: Callable[[], object] = getattr(module, name)
     if not callable(function) or isinstance(function, Model):
         raise BadInput(
             f"{file}: {name} is {_shown(function)} and no function: return it from one, "

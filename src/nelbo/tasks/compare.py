@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nelbo import report
-from nelbo.data import load_for
+from nelbo.data import Examples, load_for
 from nelbo.errors import BadInput
 from nelbo.measure import (
     Asking,
@@ -58,16 +58,7 @@ def compare(
     given = Settings.of(precision, budget, seed, batch_size, check, record, processes, progress)
     started, a, b = time.perf_counter(), as_model(a), as_model(b)
     seed, processes = given.seed, given.processes
-    if (a.shape, a.support) != (b.shape, b.support):
-        raise BadInput(
-            f"the models are of different data: {a.name} takes {a.shape} on {a.support}, "
-            f"{b.name} {b.shape} on {b.support}"
-        )
-    if isinstance(data, str | os.PathLike):
-        data = load_for(a.support, data, labels=a.classes is not None or b.classes is not None)
-    images = examples_of(a, data, seed)
-    if examples_of(b, data, seed).sha256 != images.sha256:
-        raise BadInput(f"{a.name} and {b.name} encode images as different latents: give them those")
+    images = _examples_of(a, b, data, seed)
     groups = [[a, b]] if a.T == b.T else [[a], [b]]
     with measuring([a, b]):
         askings = [
@@ -101,14 +92,32 @@ def compare(
     )
 
 
+def _examples_of(a: Model, b: Model, data: object, seed: int) -> Examples:
+    """The data as both models take them.
+
+    Raises:
+        BadInput: models of different data, or data of another kind.
+    """
+    if (a.shape, a.support) != (b.shape, b.support):
+        raise BadInput(
+            f"the models are of different data: {a.name} takes {a.shape} on {a.support}, "
+            f"{b.name} {b.shape} on {b.support}"
+        )
+    if isinstance(data, str | os.PathLike):
+        data = load_for(a.support, data, labels=a.classes is not None or b.classes is not None)
+    images = examples_of(a, data, seed)
+    if examples_of(b, data, seed).sha256 != images.sha256:
+        raise BadInput(f"{a.name} and {b.name} encode images as different latents: give them those")
+    return images
+
+
 def _estimates(askings: list[Asking], given: Settings) -> tuple[list[Sum], dict[str, Any]]:
     """Of A, B and their difference; what a result says of how."""
     found, stopped, seen = [], [], []
     with ExitStack() as agreed:
         for number, asking in enumerate(askings):
             part = None if given.record is None else given.record / str(number)
-            mode = {"budget": given.budget, "precision": given.precision}
-            agreed.enter_context(asking.agreed(mode, part))
+            agreed.enter_context(asking.agreed(given.mode, part))
         for asking in askings:
             sampling = Sampling(asking)
             stopped.append(_run(sampling, given.precision, given.budget, len(askings)))

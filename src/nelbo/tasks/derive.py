@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from nelbo import report
-from nelbo.arguments import instance, whole
+from nelbo.arguments import instance, shown, whole
 from nelbo.bound.chain import Chain, D
 from nelbo.bound.derivation import Point, enumerated, sampled, weighting_curve
 from nelbo.bound.estimators import trajectory
@@ -72,7 +72,7 @@ def derive(
     images, paths = whole("images", images), whole("paths", paths)
     seed, named = whole("seed", seed), str(dtype).removeprefix("torch.")
     if named not in DTYPES:
-        raise BadInput(f"dtype must be {' or '.join(DTYPES)}; got {dtype}")
+        raise BadInput(f"dtype must be {' or '.join(DTYPES)}; got {shown(named)}")
     dtype = named
     if model is None:
         if data is not None:

@@ -1,6 +1,7 @@
 """The bound of a data set under a model, as precisely as asked for."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nelbo.measure import (
     Progress,
     Sampling,
     Settings,
+    Sum,
     examine,
     measuring,
 )
@@ -66,11 +68,7 @@ def evaluate(
     exhaustive, distortion = flag("exhaustive", exhaustive), flag("distortion", distortion)
     started, model = time.perf_counter(), as_model(model)
     images = examples_of(model, data, given.seed)
-    mode = (
-        {"exhaustive": True}
-        if exhaustive
-        else {"budget": given.budget, "precision": given.precision}
-    )
+    mode = {"exhaustive": True} if exhaustive else given.mode
     with measuring([model]):
         asking = Asking(
             [model], images, given.seed, given.batch_size, given.processes, progress=given.progress
@@ -84,40 +82,17 @@ def evaluate(
             found = Sampling(asking, distortion=distortion)
             estimator = _sample(found, given.budget, given.precision)
     estimator |= {"seed": given.seed, "batch_size": asking.batch, "check": checked}
-    return _result(model, images, asking, found, estimator, started, command)
-
-
-def _result(
-    model: Model,
-    images: Examples,
-    asking: Asking,
-    found: Census | Sampling,
-    estimator: dict[str, Any],
-    started: float,
-    command: str,
-) -> Evaluation:
-    """All that an evaluation says."""
-    at_1 = asking.at_1()
-    if at_1 is not None:
+    if (at_1 := asking.at_1()) is not None:
         estimator["x_0_hat_at_1"] = at_1
-    total, unit, described = found.total(), asking.unit, model.described()
+    total, described = found.total(), model.described()
     on_average, exactly = total.means()
     parts = {"L_T": found.L_T(), "L_mid": found.later(), "L_0": found.first()}
-    terms = {name: part.means() for name, part in parts.items()}
     return Evaluation(
         total=on_average,
         monte_carlo=exactly,
-        terms=terms,
+        terms={name: part.means() for name, part in parts.items()},
         per_step=found.steps(),
-        per_image=PerImage(
-            ids=images.ids,
-            total=total.values,
-            se=total.variance.sqrt(),
-            **{name: part.values for name, part in parts.items()},
-            dims=model.dims,
-            unit=unit,
-            sources=images.sources,
-        ),
+        per_image=_per_image(asking, total, parts),
         looks=found.looks,
         distortion=found.curve(),
         images=len(images),
@@ -127,19 +102,41 @@ def _result(
         estimator=estimator,
         model=described,
         data=_described(model, images),
-        environment=report.environment(model.device, model.dtype, asking.processes.size),
+        environment=report.environment(model.device, model.dtype, given.processes.size),
         command=command,
-        unit=unit,
+        unit=asking.unit,
         log_snr=model.log_snr,
-        warnings=doubts(
-            unit.per_dim(on_average.mean, model.dims),
-            unit.per_dim(terms["L_T"][0].mean, model.dims),
-            unit,
-            model.support.facts["levels"],
-            described,
-            _worst(asking, on_average.mean, terms["L_mid"][0].mean),
-            at_1,
-        ),
+        warnings=_warnings(asking, on_average.mean, parts, described),
+    )
+
+
+def _per_image(asking: Asking, total: Sum, parts: Mapping[str, Sum]) -> PerImage:
+    """The bound of each image and its terms."""
+    return PerImage(
+        ids=asking.images.ids,
+        total=total.values,
+        se=total.variance.sqrt(),
+        **{name: part.values for name, part in parts.items()},
+        dims=asking.models[0].dims,
+        unit=asking.unit,
+        sources=asking.images.sources,
+    )
+
+
+def _warnings(
+    asking: Asking, total: float, parts: Mapping[str, Sum], described: Mapping[str, Any]
+) -> list[str]:
+    """Why the figure may not be the model's."""
+    model, unit = asking.models[0], asking.unit
+    terms = {name: part.means()[0].mean for name, part in parts.items()}
+    return doubts(
+        unit.per_dim(total, model.dims),
+        unit.per_dim(terms["L_T"], model.dims),
+        unit,
+        model.support.facts["levels"],
+        described,
+        _worst(asking, total, terms["L_mid"]),
+        asking.at_1(),
     )
 
 

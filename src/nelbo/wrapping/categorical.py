@@ -23,6 +23,7 @@ from nelbo.types import Grid, Time
 from nelbo.wrapping.said import (
     OfTheWhole,
     given_of_images,
+    keywords,
     label_of,
     name_of,
     network_facts,
@@ -130,7 +131,7 @@ def wrap_categorical(
     call = network
     if (sees, logits) != ("one-hot", "channels"):
         call = _Converted(network, shape[0], sees == "states", logits == "last")
-    adapter = Adapter(call, arguments, conditions=conditions)
+    adapter = Adapter(call, keywords(arguments), conditions=conditions)
     model = categorical_model(
         adapter,
         kernel if kept is None else kernel.subchain(kept),

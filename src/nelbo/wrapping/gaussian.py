@@ -26,6 +26,7 @@ from nelbo.wrapping.said import (
     OfTheWhole,
     given_of_images,
     grid_of,
+    keywords,
     label_of,
     name_of,
     network_facts,
@@ -116,45 +117,36 @@ def wrap(
     """
     _check(network, variance)
     predicts = _word_of(predicts)
-    name = label_of(name, network)
-    default = "levels" if predicts == "levels" else "discretized-gaussian"
-    ending, decoder_source = chosen(decoder, default)
-    if not isinstance(ending, str):
-        raise BadInput(f"decoder is a name; got {shown(ending)}")
+    ending, decoder_source = _ending(decoder, predicts)
     shape, levels, range, clip, V_1 = _typed(shape, levels, range, clip, V_1)
     classes, conditions = given_of_images(classes, conditions)
-    support: Support = Reals()
-    kind: dict[str, Setting] = {}
-    if ending == "density":
-        shape = shape_of_points(data, shape, (levels, range, clip))
-    else:
-        shape, support, kind = grid_of(data, shape, levels, range)
+    shape, support, kind = _kind_of_data(ending, data, shape, (levels, range, clip))
     own = isinstance(variance, str) and variance != "learned" and ending != "levels"
     _no_vain_choice(predicts, clip, None if own else V_1)
     whole, scheduler = schedule_and_scheduler(schedule)
     rule: float | str = default_V_1(whole)
     first, V_1_source = chosen(V_1, rule)
     clip, clip_source = _clip_of(clip, scheduler, predicts, support)
-    told = time_input if isinstance(time_input, str) else name_of(time_input)
     settings = {
         "schedule": Setting(whole.name, "option"),
         "T": Setting(whole.T, "option"),
         "predicts": Setting(predicts, "option"),
-        "variance": Setting(variance if isinstance(variance, str) else name_of(variance), "option"),
+        "variance": Setting(name_of(variance), "option"),
         "V_1": Setting(first if own else None, V_1_source, own),
         "clip": Setting(clip, clip_source),
         "decoder": Setting(ending, decoder_source),
-        "time_input": Setting(told, "option"),
+        "time_input": Setting(name_of(time_input), "option"),
         **kind,
         **ends(schedule, whole),
     }
-    kept = None if steps is None else whole_numbers("steps", steps)
-    if kept is not None:
-        settings["steps"] = Setting(f"{len(kept)} of 1..{whole.T}", "option")
-    adapter = Adapter(network, arguments, conditions=conditions)
+    chain = whole
+    if steps is not None:
+        chain = whole.subchain(whole_numbers("steps", steps))
+        settings["steps"] = Setting(f"{chain.T} of 1..{whole.T}", "option")
+    adapter = Adapter(network, keywords(arguments), conditions=conditions)
     model = gaussian_model(
         adapter,
-        whole if kept is None else whole.subchain(kept),
+        chain,
         parametrization=_parametrization(predicts, support),
         variance=_variance(variance, first),
         decoder=_decoder(ending, support),
@@ -162,17 +154,39 @@ def wrap(
         clip=_clip(clip, support),
         grid=support,
         shape=shape,
-        name=name,
+        name=label_of(name, network),
         facts={
             "schedule": schedule_facts(whole),
             **({} if scheduler is None else {"scheduler": scheduler.name}),
-            "time_input": told,
+            "time_input": name_of(time_input),
             "network": network_facts(network, arguments or {}, adapter.beside),
             "sources": as_facts(settings),
         },
-        spacing=evenly if scheduler is None or kept is not None else scheduler.spacing,
+        spacing=evenly if scheduler is None or chain is not whole else scheduler.spacing,
     )
     return replace(model, classes=classes, conditions=conditions)
+
+
+def _kind_of_data(
+    ending: str,
+    data: object,
+    shape: tuple[int, ...] | None,
+    of_levels: tuple[int | None, tuple[float, float] | None, bool | tuple[float, float] | None],
+) -> tuple[tuple[int, ...], Support, dict[str, Setting]]:
+    """The data's shape, what they are, and what is said of them."""
+    if ending == "density":
+        return shape_of_points(data, shape, of_levels), Reals(), {}
+    levels, range, _ = of_levels
+    return grid_of(data, shape, levels, range)
+
+
+def _ending(decoder: object, predicts: str) -> tuple[str, Source]:
+    """The decoder's name, and what says it."""
+    default = "levels" if predicts == "levels" else "discretized-gaussian"
+    ending, source = chosen(decoder, default)
+    if not isinstance(ending, str):
+        raise BadInput(f"decoder is a name; got {shown(ending)}")
+    return ending, source
 
 
 def _word_of(predicts: object) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "OfTheWhole",
     "given_of_images",
     "grid_of",
+    "keywords",
     "label_of",
     "name_of",
     "network_facts",
@@ -33,7 +34,9 @@ Whole = TypeVar("Whole", Schedule, Transition)
 
 
 def name_of(value: object) -> str:
-    """The name of a function or class, else that of the value's class."""
+    """A word itself, the name of a function or class, else that of the value's class."""
+    if isinstance(value, str):
+        return value
     return str(getattr(value, "__name__", type(value).__name__))
 
 
@@ -46,6 +49,19 @@ def label_of(name: object, network: object) -> str:
     if name is not None and (not isinstance(name, str) or not name):
         raise BadInput(f"name must be a text; got {arguments.shown(name)}")
     return name or name_of(network)
+
+
+def keywords(values: object) -> Mapping[str, object]:
+    """What a network is called with, by keyword.
+
+    Raises:
+        BadInput: no mapping.
+    """
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise BadInput(f"arguments are values by keyword; got {arguments.shown(values)}")
+    return values
 
 
 def schedule_facts(schedule: Schedule) -> dict[str, Any]:

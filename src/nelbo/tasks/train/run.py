@@ -67,9 +67,8 @@ def train(
     """
     check_trackers(track)
     recipe = recipe if isinstance(recipe, Recipe) else recipes.read(recipe)
-    processes, device = processes or Processes(), device_of("cpu" if device is None else device)
-    instance("processes", processes, Processes)
-    folder, resume = path("folder", folder), flag("resume", resume)
+    processes = instance("processes", Processes() if processes is None else processes, Processes)
+    device, resume = device_of("cpu" if device is None else device), flag("resume", resume)
     labels = recipe.network.classes is not None
     images = load(recipe.data.train, levels=recipe.data.levels, labels=labels)
     training, held_out = apart(images, recipe.training.held_out)
@@ -82,7 +81,7 @@ def train(
     _agree(about, recipe.training, device, processes)
     every = recipe.training.samples_every
     drawn = Pictures(recipe, model.shape, images.n, device) if every else None
-    place = RunFolder(folder)
+    place = RunFolder(path("folder", folder))
     with ExitStack() as opened:
 
         def begin() -> tuple[bool, Path | None]:
