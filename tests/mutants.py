@@ -546,7 +546,7 @@ MUTANTS = [
         "        return self._diffusion(x_0, curve, noise, state) / (T - 1)",
         "curve = self.log_snr.at((t - 2 + place) / T)\n"
         "        return self._diffusion(x_0, curve, noise, state) / T",
-        (f"{VDM}::test_the_limit_of_the_untrained_network_is_its_closed_form",),
+        ("tests/gaussian/test_continuous.py::test_each_step_of_the_limit_is_at_u_of_its_own_part",),
     ),
     Mutant(
         "a chain along the curve in the network's dtype",

@@ -19,7 +19,7 @@ LASTING = [
         "report/per_image.py",
         'values = column if name == "id" else torch.where(column.isnan(), math.nan, column)',
         "values = column + 0.0",
-        (f"{TABLES}both_formats_have_one_digest",),
+        (f"{TABLES}what_is_unknown_has_one_digest",),
     ),
     (
         "terms of an image that do not add up",

@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+import torch
 
 from nelbo.errors import BadInput
 from nelbo.report import per_image
@@ -87,6 +88,13 @@ def test_both_formats_have_one_digest(copied):
         assert per_image.digest(per_image.read(copied / f"r{suffix}")) == known
 
 
+def test_what_is_unknown_has_one_digest():
+    """Kills: the bits of a NaN, which a CSV does not keep, in the digest."""
+    bits = torch.tensor([0x7FF8000000000000, 0x7FF8000000000001])
+    both = [per_image.digest({"id": bits, "se": one[None].view(torch.float64)}) for one in bits]
+    assert both[0] == both[1]
+
+
 def test_an_older_result_is_read_and_what_it_lacks_is_said(nelbo, copied):
     path = copied / "r.json"
     tree = json.loads(path.read_text())
@@ -99,7 +107,7 @@ def test_an_older_result_is_read_and_what_it_lacks_is_said(nelbo, copied):
     rows = (copied / "r.csv").read_text().splitlines()
     (copied / "r.csv").write_text("\n".join(CSV["a term changed"](rows)) + "\n")
     code, _, err = nelbo("report", path, *output)
-    assert code == 2
+    assert (code, "the terms do not add up" in err) == (2, True)
 
 
 WRONG = {

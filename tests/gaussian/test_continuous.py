@@ -60,6 +60,20 @@ CURVES = {
 every_curve = pytest.mark.parametrize("curve", CURVES)
 
 
+def test_each_step_of_the_limit_is_at_u_of_its_own_part(monkeypatch):
+    """Kills: parts of another width, by which an end of [0, 1] is left out."""
+    parts, curve = 12, FixedLogSNR(FIRST, LAST)
+    model = ContinuousGaussian(Denoiser(M, S, "eps"), curve, parametrization=EPS, decoder=Density())
+    at, seen = curve.at, []
+    monkeypatch.setattr(curve, "at", lambda u: seen.append(u) or at(u))
+    t = torch.arange(2, parts + 1).repeat(20)
+    x_0 = torch.zeros(len(t), 1, dtype=torch.float64)
+    model.transition_term(x_0, t, KeyedNoise.of(0, torch.arange(len(t))), parts)
+    place = seen[0] * (parts - 1) - (t - 2)
+    assert float(place.min()) >= 0
+    assert 0.9 < float(place.max()) <= 1
+
+
 class Denoiser(nn.Module):
     """The best network for data N(m, s^2), told log SNR."""
 
