@@ -56,6 +56,7 @@ def test_sub_chains_of_a_log_snr_have_the_1_over_snr_of_their_own_x_1():
         whole.keeping([40, 500, 1_000]),
         whole.keeping([7]),
         kept,
+        density(log_snr_linear(1_000).subchain(range(3, 1_001))),
     ):
         log_snr_1 = float(model.log_snr[1])
         assert_close(model.described()["V_1"], math.exp(-log_snr_1), rel=1e-12)

@@ -110,6 +110,7 @@ def test_a_term_from_a_float32_network_is_that_of_float64_at_its_x_t(name, kind,
         found, _, errors = asking.later(0, rows_at(TIMES), [[]], distortion=True)
     x_t, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
     assert x_t.dtype == dtype
+    assert torch.equal(x_t, x_t.float().to(dtype)) == (dtype == torch.float32)  # not rounded before
     guess = x_0_hat(name, x_t, output[:, :1], TIMES)
     error = network.x_0 - (guess.clamp(-1, 1) if clip else guess)
     squares = error.square().flatten(1)
