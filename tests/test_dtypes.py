@@ -12,6 +12,7 @@ from conftest import VDM, changed, small_recipe
 from nelbo.recipe import build
 from nelbo.tasks.derive import derive
 from nelbo.tasks.improve import improve
+from nelbo.tasks.sample import ancestral
 from pretrained.diffusers_folders import pipeline
 
 SHAPE = (1, 4, 4)
@@ -114,7 +115,9 @@ def test_a_sample_is_in_the_dtype_of_the_weights(kind, around):
     plain = nelbo.sample(model, 3, seed=1)
     with AROUND[around]():
         found = nelbo.sample(model, 3, seed=1)
+        states = [x for _, x in ancestral(model, 3, seed=1)]
     assert torch.equal(found, plain)
+    assert torch.float64 not in {x.dtype for x in states}
 
 
 @pytest.mark.parametrize("around", ["default float64", "autocast"])
