@@ -68,7 +68,7 @@ class NELBOCallback(Callback):
         if not isinstance(prefix, str):
             raise BadInput(f"prefix must be a text; got {shown(prefix)}")
         # refused here, and not after an epoch of training
-        Settings.of(precision, budget, seed, batch_size, check, None, None, print)
+        Settings(precision=precision, budget=budget, seed=seed, batch_size=batch_size, check=check)
         self.model_of = function("model_of", model_of)
         self.images = load(images) if isinstance(images, str | os.PathLike) else images
         self.every_n_epochs = every_n_epochs

@@ -295,6 +295,13 @@ def sigmoid_lucidrains(
     return from_betas(betas, "sigmoid-lucidrains")
 
 
+def _angle(T: int, s: float) -> float:
+    """By how much (t/T + s)/(1 + s) pi/2 grows in a step, s in [0, 1]."""
+    if not 0 <= s <= 1:
+        raise BadInput(f"the cosine schedule's s must lie in [0, 1]; got {s}")
+    return math.pi / (2 * max(T, 1) * (1 + s))
+
+
 @_of_steps
 def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
     """beta_t = min(1 - f(t)/f(t-1), max_beta), f(t) = cos^2((t/T + s)/(1 + s) pi/2).
@@ -305,11 +312,9 @@ def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule
     Raises:
         BadInput: as `from_betas`; s outside [0, 1].
     """
-    if not 0 <= s <= 1:
-        raise BadInput(f"the cosine schedule's s must lie in [0, 1]; got {s}")
     # With u the distance from pi/2, f = sin^2 u and 1 - f(t)/f(t-1) is a product of sines, of
     # angles taken from the nearer end: no difference of nearly equal numbers at either.
-    step = math.pi / (2 * max(T, 1) * (1 + s))
+    step = _angle(T, s)
     betas = []
     for t in range(1, T + 1):
         u_prev = (T - t + 1) * step
@@ -328,9 +333,7 @@ def cosine_d3pm(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Sch
     Raises:
         BadInput: as `from_betas`; s outside [0, 1].
     """
-    if not 0 <= s <= 1:
-        raise BadInput(f"the cosine schedule's s must lie in [0, 1]; got {s}")
-    step = math.pi / (2 * max(T, 1) * (1 + s))
+    step = _angle(T, s)
     betas = []
     for t in range(1, T + 1):  # a difference of sines, as a product
         gap = 2 * math.sin(step / 2) * math.sin((t - 0.5 + T * s) * step)

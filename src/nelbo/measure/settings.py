@@ -1,7 +1,7 @@
 """How a bound is measured, by values of the right types."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -14,52 +14,45 @@ __all__ = ["Settings"]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `evaluate` and `compare` are called with, checked."""
+    """What `evaluate` and `compare` are called with; scalars of numpy and torch become Python's.
+
+    precision: a half-width in the model's unit; budget: network evaluations in all; batch_size in
+    rows.
+
+    Raises:
+        BadInput: a value of another type, or a precision that is not positive.
+    """
 
     precision: float
     budget: int | None
     seed: int
     batch_size: int | None
     check: bool
-    record: Path | None
-    processes: Processes
-    progress: Progress
+    record: str | Path | None = None
+    processes: Processes = field(default_factory=Processes)
+    progress: Progress = lambda done, expected, text: None
 
-    @classmethod
-    def of(cls, *given: object) -> "Settings":
-        """Those arguments of a call, in the order of the fields.
-
-        Raises:
-            BadInput: a value of another type, or a precision that is not positive.
-        """
-        whole, own = arguments.whole, _named(cls, given)
-        known = {name: value for name, value in own.items() if value is not None}
-        if "budget" in known:
-            known["budget"] = whole("budget", known["budget"])
-        if "batch_size" in known:
-            known["batch_size"] = whole("batch_size", known["batch_size"])
-        if "record" in known:
-            known["record"] = arguments.path("record", known["record"])
-        precision = arguments.number("precision", own["precision"])
-        if not precision > 0:
-            raise BadInput(f"precision must be positive; got {precision}")
-        processes = known.get("processes", Processes())
-        known |= {
-            "precision": precision,
-            "seed": whole("seed", own["seed"]),
-            "check": arguments.flag("check", own["check"]),
-            "processes": arguments.instance("processes", processes, Processes),
-            "progress": arguments.function("progress", own["progress"]),
+    def __post_init__(self) -> None:
+        kinds: dict[str, Callable[[str, Any], Any]] = {
+            "precision": arguments.number,
+            "budget": arguments.whole,
+            "seed": arguments.whole,
+            "batch_size": arguments.whole,
+            "check": arguments.flag,
+            "record": arguments.path,
+            "processes": lambda name, x: arguments.instance(name, x, Processes),
+            "progress": arguments.function,
         }
-        return cls(**{**own, **known})
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if value is not None or name not in ("budget", "batch_size", "record"):
+                object.__setattr__(self, name, kind(name, value))
+        if not self.precision > 0:
+            raise BadInput(f"precision must be positive; got {self.precision}")
 
     @property
     def mode(self) -> dict[str, Any]:
         """How long it goes on, for a record."""
         return {"budget": self.budget, "precision": self.precision}
-
-
-def _named(kind: type[Settings], given: Sequence[object]) -> dict[str, Any]:
-    return {field.name: x for field, x in zip(fields(kind), given, strict=True)}

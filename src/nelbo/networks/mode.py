@@ -36,7 +36,7 @@ def _train(network: nn.Module, mode: bool) -> None:
     """network.train(mode), and of its parts alone where it holds one that cannot be told so."""
     try:
         network.train(mode)
-    except (AttributeError, NotImplementedError, RuntimeError):
+    except (AttributeError, RuntimeError):  # of a frozen and of an exported graph, which have none
         if hasattr(network, "training"):
             network.training = mode
         for part in network.children():

@@ -149,7 +149,7 @@ def _zip(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # the last: a later zip
         return Kind("a zip archive that is cut short or damaged", "download it again")
     ends = {name.partition("/")[2] for name in names}
     if "archive_format" in ends or "serialized_exported_program.json" in names:

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,16 @@ def compare(
             budget that is too small; a network that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite.
     """
-    given = Settings.of(precision, budget, seed, batch_size, check, record, processes, progress)
+    given = Settings(
+        precision=precision,
+        budget=budget,
+        seed=seed,
+        batch_size=batch_size,
+        check=check,
+        record=record,
+        processes=Processes() if processes is None else processes,
+        progress=progress,
+    )
     started, a, b = time.perf_counter(), as_model(a), as_model(b)
     seed, processes = given.seed, given.processes
     images = _examples_of(a, b, data, seed)
@@ -68,11 +78,15 @@ def compare(
         checked = examine([a, b], images, processes, given.check)
         found, estimator = _estimates(askings, given)
     total, monte_carlo = found[2].means()
+    sides = [
+        Side(*sums.means(), model.described())
+        for sums, model in zip(found[:2], (a, b), strict=True)
+    ]
     return Comparison(
         total=total,
         monte_carlo=monte_carlo,
-        a=Side(*found[0].means(), a.described()),
-        b=Side(*found[1].means(), b.described()),
+        a=sides[0],
+        b=sides[1],
         images=len(images),
         dims=a.dims,
         network_evaluations=sum(asking.done for asking in askings),
@@ -88,7 +102,7 @@ def compare(
         environment=report.environment(a.device, a.dtype, processes.size),
         command=command,
         unit=askings[0].unit,
-        warnings=_warnings([(a, found[0]), (b, found[1])]),
+        warnings=_warnings(sides, a),
     )
 
 
@@ -116,7 +130,7 @@ def _estimates(askings: list[Asking], given: Settings) -> tuple[list[Sum], dict[
     found, stopped, seen = [], [], []
     with ExitStack() as agreed:
         for number, asking in enumerate(askings):
-            part = None if given.record is None else given.record / str(number)
+            part = None if given.record is None else Path(given.record) / str(number)
             agreed.enter_context(asking.agreed(given.mode, part))
         for asking in askings:
             sampling = Sampling(asking)
@@ -130,18 +144,13 @@ def _estimates(askings: list[Asking], given: Settings) -> tuple[list[Sum], dict[
     return found, {"stopped_by": stopped, "seen": seen}
 
 
-def _warnings(models: list[tuple[Model, Sum]]) -> list[str]:
-    """Why the figure of either may not be its own."""
-    found = []
-    for place, (model, total) in zip("AB", models, strict=True):
-        levels = model.support.facts["levels"]
-        value = Unit.of(model.support).per_dim(total.means()[0].mean, model.dims)
-        told = [
-            *of_levels(value, levels),
-            *of_schedule(model.facts),
-            *of_rounding(model.described()),
-        ]
-        found += [f"{place}: {warning}" for warning in told]
+def _warnings(sides: Sequence[Side], model: Model) -> list[str]:
+    """Why the figure of either may not be its own; model: one of them, whose data are both's."""
+    unit, levels, found = Unit.of(model.support), model.support.facts["levels"], []
+    for name, side in zip("AB", sides, strict=True):
+        value = unit.per_dim(side.total.mean, model.dims)
+        told = [*of_levels(value, levels), *of_schedule(side.model), *of_rounding(side.model)]
+        found += [f"{name}: {warning}" for warning in told]
     return found
 
 

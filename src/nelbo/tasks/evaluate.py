@@ -64,7 +64,16 @@ def evaluate(
             kind, a record of something else; a network that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite; the message names t, the images and the rank.
     """
-    given = Settings.of(precision, budget, seed, batch_size, check, record, processes, progress)
+    given = Settings(
+        precision=precision,
+        budget=budget,
+        seed=seed,
+        batch_size=batch_size,
+        check=check,
+        record=record,
+        processes=Processes() if processes is None else processes,
+        progress=progress,
+    )
     exhaustive, distortion = flag("exhaustive", exhaustive), flag("distortion", distortion)
     started, model = time.perf_counter(), as_model(model)
     images = examples_of(model, data, given.seed)
@@ -75,12 +84,9 @@ def evaluate(
         )
         checked = examine([model], images, given.processes, given.check)
     with asking.agreed({**mode, "distortion": distortion}, given.record), measuring([model]):
-        if exhaustive:
-            found: Census | Sampling = Census(asking, distortion=distortion)
-            estimator: dict[str, Any] = {"name": "exhaustive", **found.seen()}
-        else:
-            found = Sampling(asking, distortion=distortion)
-            estimator = _sample(found, given.budget, given.precision)
+        estimate = Census if exhaustive else Sampling
+        found = estimate(asking, distortion=distortion)
+        estimator = _run(found, given.budget, given.precision)
     estimator |= {"seed": given.seed, "batch_size": asking.batch, "check": checked}
     if (at_1 := asking.at_1()) is not None:
         estimator["x_0_hat_at_1"] = at_1
@@ -162,8 +168,10 @@ def _worst(asking: Asking, total: float, later: float) -> dict[str, float] | Non
     return None if found is None else found.worst(later / max(total, later))
 
 
-def _sample(found: Sampling, budget: int | None, precision: float) -> dict[str, Any]:
-    """Runs the sampling to its end; what a report says of it."""
+def _run(found: Census | Sampling, budget: int | None, precision: float) -> dict[str, Any]:
+    """Runs a sampling to its end; what a report says of the estimator."""
+    if isinstance(found, Census):
+        return {"name": "exhaustive", **found.seen()}
     estimator: dict[str, Any] = {"name": "survey"}
     asking = found.asking
     if budget is not None:
