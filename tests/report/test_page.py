@@ -228,6 +228,9 @@ def test_checks_say_what_the_result_says(measured):
     assert states(result, estimator__precision=9.0)["Precision"] is State.passed
     assert states(result, estimator__precision=1e-9)["Precision"] is State.warning
     assert states(result, model__steps=10_000)["Evaluated t"] is State.warning
+    seen = len(json.loads(result.to_json())["per_step"])
+    for steps, state in ((seen, State.passed), (seen + 1, State.unknown)):
+        assert states(result, model__steps=steps)["Evaluated t"] is state
     told = {"V_1": {"value": 1, "source": "default", "changes_bound": True}}
     assert states(result, model__sources=told)["Settings"] is State.warning
 
