@@ -90,6 +90,7 @@ def test_the_dtype_is_the_networks_alone(nelbo, zero_run, tmp_path):
         tree["model"].pop("x_t_rounded", None)
         rounded = [warning for warning in tree["warnings"] if "gets x_t in bfloat16" in warning]
         assert len(rounded) == (dtype == "bfloat16")
+        assert all("of its noise at every t" in warning for warning in rounded)
         tree["warnings"] = [warning for warning in tree["warnings"] if warning not in rounded]
         del tree["model"]["sha256"], tree["seconds"], tree["command"]
         limit = tree["estimator"]["check"].pop("limit")

@@ -83,10 +83,12 @@ def of_schedule(model: Mapping[str, Any]) -> Iterator[str]:
 def of_rounding(model: Mapping[str, Any]) -> Iterator[str]:
     """Where the network gets an x_t that is rounded by a part of its noise."""
     if (rounded := model.get("x_t_rounded")) is not None:
+        where = f"at {rounded['steps']:,} t (log SNR above {rounded['log_snr_above']:g})"
+        if rounded["steps"] == model["steps"]:
+            where = "at every t"
         yield (
             f"the network gets x_t in {rounded['dtype']}, rounded by more than 0.1 % of its noise "
-            f"at {rounded['steps']:,} t (log SNR above {rounded['log_snr_above']:g}): a network in "
-            "float64 is not"
+            f"{where}: a network in float64 is not"
         )
 
 
