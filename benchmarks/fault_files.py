@@ -20,7 +20,7 @@ from PIL import Image
 from nelbo import checkpoint, data, evaluate, pretrained, recipe
 from nelbo.errors import BadInput
 from nelbo.recipe import Recipe
-from nelbo.report import per_image, result
+from nelbo.results import per_image, result
 from nelbo.tasks.train import train
 
 __all__ = ["FILES", "Case", "made"]

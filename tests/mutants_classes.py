@@ -143,7 +143,7 @@ CLASSES = [
     ),
     (
         "classes: a figure of p(x | class) called one of p(x)",
-        "report/evaluation.py",
+        "results/evaluation.py",
         'if "likelihood" in model else ""',
         'if "likelihood" not in model else ""',
         (f"{MEASURED}{COMPARED}",),

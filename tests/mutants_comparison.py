@@ -8,21 +8,21 @@ PAGE = "tests/report/test_comparison_page.py::test_"
 COMPARISON = [
     (
         "paired results with the interval of separate images",
-        "report/ranking.py",
+        "results/ranking.py",
         "        mean = _mean(values)\n",
         "        mean = _welch(a.mean, b.mean)\n",
         (f"{RANKING}two_results_of_the_same_images_are_paired",),
     ),
     (
         "images paired by their place in the table",
-        "report/ranking.py",
+        "results/ranking.py",
         '[entry.images["id"].argsort()]',
         "",
         (f"{RANKING}an_image_meets_itself_whatever_the_order_of_its_table",),
     ),
     (
         "images of other data paired",
-        "report/ranking.py",
+        "results/ranking.py",
         '        return "they were measured on different images"\n',
         "        return None\n",
         (
@@ -31,28 +31,28 @@ COMPARISON = [
     ),
     (
         "noise of one seed taken to be independent",
-        "report/ranking.py",
+        "results/ranking.py",
         "    if not at_most:\n",
         "    if True:\n",
         (f"{RANKING}noise_that_may_be_shared_is_not_taken_to_be_independent",),
     ),
     (
         "the best picked by looking, tested as if it had not been",
-        "report/ranking.py",
+        "results/ranking.py",
         "1 - (1 - LEVEL) / self.together",
         "LEVEL",
         (f"{RANKING}three_looks_need_more_than_one",),
     ),
     (
         "bits of 17 levels beside bits of 256",
-        "report/ranking.py",
+        "results/ranking.py",
         '        ("levels", a.levels, b.levels),\n',
         "",
         (f"{RANKING}what_is_no_comparison_is_refused_in_one_line[changes2-levels, 17 and 256]",),
     ),
     (
         "the worst model first",
-        "report/ranking.py",
+        "results/ranking.py",
         "key=lambda one: (one[0].value, json",
         "key=lambda one: (-one[0].value, json",
         (f"{RANKING}the_order_in_which_results_are_given_leaves_no_trace[order0]",),

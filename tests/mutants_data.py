@@ -95,7 +95,7 @@ DATA = [
     ),
     (
         "data: file names in the order of evaluation",
-        "report/per_image.py",
+        "results/per_image.py",
         "shown(self.sources[i]) for i in order",
         "shown(name) for name in reversed(self.sources)",
         (TYPED + "the_per_image_table_of_a_folder_has_its_file_names",),

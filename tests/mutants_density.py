@@ -8,14 +8,14 @@ LATENTS = "tests/pretrained/test_latents.py::test_"
 DENSITY = [
     (
         "nats of a density told as bits (H06, H09)",
-        "report/unit.py",
+        "results/unit.py",
         "return BITS if isinstance(support, Grid) else replace(NATS, density_of=support.name)",
         "return BITS",
         (f"{DATA}results_keep_their_unit_through_every_door",),
     ),
     (
         "bits/dim of a density on demand (H09)",
-        "report/unit.py",
+        "results/unit.py",
         "        if self.density_of is not None:\n            raise",
         "        if self.density_of is not None and self.key == BITS.key:\n            raise",
         (f"{LATENTS}what_has_no_bits_gives_none",),

@@ -9,21 +9,21 @@ PLOTS = "tests/report/test_plots.py::test_"
 PAGES = [
     (
         "the Monte Carlo interval shown for images like these",
-        "report/result.py",
+        "results/result.py",
         'half=_half(tree["ci95"]),',
         'half=_half(tree["ci95_monte_carlo"]),',
         (f"{PAGE}the_numbers_are_those_of_the_result_as_the_command_line_rounds_them",),
     ),
     (
         "a standard error shown as half an interval",
-        "report/result.py",
+        "results/result.py",
         "float(stdtrit(images - 1, 0.975)) * se",
         "se",
         (f"{PAGE}the_numbers_are_those_of_the_result_as_the_command_line_rounds_them",),
     ),
     (
         "another schema is read as this one",
-        "report/result.py",
+        "results/result.py",
         "if schema != SCHEMA:",
         "if False:",
         (f"{PAGE}what_is_no_result_is_refused_in_one_line",),

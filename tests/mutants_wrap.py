@@ -61,7 +61,7 @@ WRAP = [
     ),
     (
         "L_T doubted by one threshold alone",
-        "report/doubts.py",
+        "results/warnings.py",
         "if least < L_T and part * abs(per_dim) < L_T:",
         "if part * abs(per_dim) < L_T:",
         (f"{DOUBTS}the_three_thresholds",),

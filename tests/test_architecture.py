@@ -111,6 +111,26 @@ print([name for name in {heavy} if name in sys.modules])
     assert run_python(code).strip() == "[]"
 
 
+def test_a_measurement_loads_nothing_that_draws_a_page_or_reads_a_command_line():
+    """Kills: results that import a plot; a network built on the meta device, which loads sympy."""
+    names = "matplotlib jinja2 latex2mathml playwright typer rich sympy diffusers".split()
+    code = f"""
+import sys
+import torch
+import nelbo
+from nelbo.networks.resnet import ResNet
+with torch.device("meta"):
+    ResNet(1, 1)
+choices = dict(schedule={{"name": "linear", "T": 4}}, predicts="eps", variance="small")
+network = lambda x, t: torch.zeros_like(x)
+model = nelbo.wrap(network, time_input="t", shape=(1, 2, 2), levels=4, **choices)
+images = nelbo.data.Images("four", None, torch.randint(0, 4, (4, 1, 2, 2)), 4)
+nelbo.evaluate(model, images, budget=40, seed=0)
+print([name for name in {names} if name in sys.modules])
+"""
+    assert run_python(code).strip() == "[]"
+
+
 def test_every_public_name_can_be_imported_and_no_other():
     code = """
 import nelbo

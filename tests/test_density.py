@@ -13,9 +13,9 @@ from nelbo.data import Images, Points, as_points, load_for
 from nelbo.errors import BadInput
 from nelbo.gaussian.controls import AffineControl
 from nelbo.metrics import BitsPerDim
-from nelbo.report import BITS, Unit, per_image
 from nelbo.report.evaluation_plots import plots_of
-from nelbo.report.result import parse
+from nelbo.results import BITS, Unit, per_image
+from nelbo.results.result import parse
 from nelbo.tasks.compare import compare
 from nelbo.types import Grid, Reals
 

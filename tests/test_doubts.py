@@ -22,10 +22,10 @@ from nelbo.errors import BadInput
 from nelbo.gaussian.schedule import cosine, log_snr_linear
 from nelbo.gaussian.yardstick import Yardstick
 from nelbo.measure.excess import Excess
-from nelbo.report.doubts import doubts
 from nelbo.report.page.checks import State, checks
-from nelbo.report.result import parse
-from nelbo.report.unit import BITS
+from nelbo.results.result import parse
+from nelbo.results.unit import BITS
+from nelbo.results.warnings import doubts
 from nelbo.types import Grid
 
 T = 100

@@ -61,7 +61,7 @@ def test_it_is_the_figure_of_an_evaluation(evaluation):
         expected = {name: term["bits_per_dim"] for name, term in told["terms"].items()}
         expected |= {
             "bits_per_dim": evaluation.bits_per_dim,
-            "se": nelbo.report.bits_per_dim(evaluation.total.se, 64),
+            "se": nelbo.results.bits_per_dim(evaluation.total.se, 64),
         }
         assert floats(metric.compute()) == pytest.approx(expected, rel=1e-12)
 
@@ -136,7 +136,7 @@ def test_a_spread_small_beside_the_mean_is_not_lost():
     metric = BitsPerDim(1)
     for _ in range(10):
         metric.update(1e9 + torch.tensor([0.0, 1.0], dtype=torch.float64))
-    expected = nelbo.report.bits_per_dim((5 / 19 / 20) ** 0.5, 1)
+    expected = nelbo.results.bits_per_dim((5 / 19 / 20) ** 0.5, 1)
     assert metric.compute()["se"].item() == pytest.approx(expected, rel=1e-12)
     metric.reset()
     metric.update(torch.full((3,), 0.1))

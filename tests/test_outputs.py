@@ -43,7 +43,7 @@ def result(run, tmp_path_factory):
     """What evaluate wrote, with its table beside it."""
     from nelbo import evaluate, pretrained
     from nelbo.data import load
-    from nelbo.report import per_image
+    from nelbo.results import per_image
 
     folder = tmp_path_factory.mktemp("result")
     found = evaluate(pretrained.load(run), load("digits:test").first(40), budget=4000)

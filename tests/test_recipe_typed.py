@@ -283,7 +283,7 @@ def test_test_images_that_are_trained_on_are_counted_aloud(tmp_path, shared):
 
 def test_a_bound_on_the_training_images_says_so_in_the_result_and_on_the_page(nelbo, tmp_path):
     from nelbo.report.page.checks import checks
-    from nelbo.report.result import read
+    from nelbo.results.result import read
 
     images = levels(8)
     with warnings.catch_warnings():
@@ -313,7 +313,7 @@ def test_a_folder_with_train_and_test_in_it_is_trained_and_measured_on_its_own_p
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_the_per_image_table_of_a_folder_has_its_file_names(nelbo, tmp_path, suffix):
     """Kills: names in the order of evaluation and not of the ids; a table that cannot be read."""
-    from nelbo.report import per_image
+    from nelbo.results import per_image
 
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")

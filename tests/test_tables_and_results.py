@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nelbo.errors import BadInput
-from nelbo.report import per_image
-from nelbo.report.result import read
+from nelbo.results import per_image
+from nelbo.results.result import read
 from test_outputs import result  # noqa: F401
 
 CSV = {

@@ -4,11 +4,11 @@ import importlib
 
 TYPE_CHECKING = False  # of typing, whose import `nelbo` would wait for
 if TYPE_CHECKING:
-    from nelbo import data, recipe
+    from nelbo import data, recipe, results
     from nelbo.errors import BadInput, NonFinite
     from nelbo.model import Model, loss
     from nelbo.pretrained import load
-    from nelbo.report import Comparison, Evaluation
+    from nelbo.results import Comparison, Evaluation
     from nelbo.tasks.compare import compare
     from nelbo.tasks.derive import derive
     from nelbo.tasks.evaluate import evaluate
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "loss",
     "recipe",
+    "results",
     "sample",
     "train",
     "wrap",
@@ -46,8 +47,8 @@ __all__ = [
 # Names are imported when they are first used, so that `nelbo --help` does not wait for torch.
 _HOME = {
     "BadInput": "nelbo.errors",
-    "Comparison": "nelbo.report",
-    "Evaluation": "nelbo.report",
+    "Comparison": "nelbo.results",
+    "Evaluation": "nelbo.results",
     "Grid": "nelbo.types",
     "Model": "nelbo.model",
     "NonFinite": "nelbo.errors",
@@ -63,7 +64,7 @@ _HOME = {
     "wrap": "nelbo.wrapping",
     "wrap_categorical": "nelbo.wrapping",
 }
-_MODULES = ("data", "recipe")
+_MODULES = ("data", "recipe", "results")
 
 
 def __getattr__(name: str) -> object:

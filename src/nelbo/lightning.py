@@ -10,7 +10,7 @@ from nelbo.errors import BadInput
 from nelbo.measure import Processes, Settings
 from nelbo.model import Model
 from nelbo.networks.mode import evaluating
-from nelbo.report import Evaluation, bits_per_dim
+from nelbo.results import Evaluation, bits_per_dim
 from nelbo.tasks.evaluate import evaluate
 
 try:

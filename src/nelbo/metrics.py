@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nelbo.arguments import shown, whole
 from nelbo.errors import BadInput, NonFinite
-from nelbo.report import Evaluation, PerImage, bits_per_dim
+from nelbo.results import Evaluation, PerImage, bits_per_dim
 
 try:
     from torchmetrics import Metric

@@ -10,7 +10,7 @@ import nelbo
 from nelbo.data import Points
 from nelbo.gaussian.schedule import from_log_snr, linear, log_snr_linear
 from nelbo.report.page.checks import State, checks
-from nelbo.report.result import parse
+from nelbo.results.result import parse
 
 torch.set_num_threads(1)
 

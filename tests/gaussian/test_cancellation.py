@@ -22,7 +22,7 @@ from nelbo.measure import Asking, measuring
 from nelbo.measure.errors import measured_errors
 from nelbo.model import continuous_model
 from nelbo.report.page.checks import State, checks
-from nelbo.report.result import parse
+from nelbo.results.result import parse
 from nelbo.types import Grid
 
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ import torch
 from nelbo import pretrained
 from nelbo.cli.options import find_device
 from nelbo.errors import BadInput
-from nelbo.report import environment
+from nelbo.results import environment
 from nelbo.tasks.evaluate import evaluate
 
 ERRORS = {

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from nelbo.report.result import parse
+from nelbo.results.result import parse
 
 IMAGES = 40
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nelbo.report.citation import bibtex, reasons
+from nelbo.results.citation import bibtex, reasons
 
 ROOT = Path(__file__).parent.parent.parent
-REFERENCES = (files("nelbo.report") / "references.bib").read_text()
+REFERENCES = (files("nelbo.results") / "references.bib").read_text()
 PLAIN = {
     "family": "gaussian",
     "T": 1000,

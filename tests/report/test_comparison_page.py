@@ -8,8 +8,9 @@ import pytest
 from results import IMAGES, A, B, C, drawn, told
 from test_page import Page
 
-from nelbo.report import comparison_page, per_image, rank
-from nelbo.report.result import parse
+from nelbo.report.page import comparison_page
+from nelbo.results import per_image, rank
+from nelbo.results.result import parse
 
 SECTIONS = ["ranking", "differences", "terms", "curves", "settings", "provenance"]
 

@@ -12,9 +12,10 @@ import torch
 from conftest import small_recipe
 from nelbo import data, pretrained
 from nelbo.errors import BadInput
-from nelbo.report import Evaluation, Reported, page, per_image
+from nelbo.report.page import Reported, page
 from nelbo.report.page.checks import State, checks
-from nelbo.report.result import parse
+from nelbo.results import Evaluation, per_image
+from nelbo.results.result import parse
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import report
 from nelbo.tasks.train import train

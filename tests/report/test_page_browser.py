@@ -10,7 +10,7 @@ import pytest
 from browser import SCHEMES, WIDTHS, visiting
 from conftest import changed, small_recipe
 from nelbo import data, pretrained
-from nelbo.report import per_image
+from nelbo.results import per_image
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import comparison, report
 from nelbo.tasks.train import train

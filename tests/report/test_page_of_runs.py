@@ -19,8 +19,10 @@ from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
 from nelbo.gaussian.schedule import at
-from nelbo.report import Reported, page, per_image, picture_sheet
-from nelbo.report.result import parse
+from nelbo.report.page import Reported, page
+from nelbo.report.pictures import picture_sheet
+from nelbo.results import per_image
+from nelbo.results.result import parse
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import report
 from nelbo.tasks.report.drawing import extremes, samples

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nelbo.errors import BadInput, NonFinite
-from nelbo.report.per_image import COLUMNS, PerImage, check_path, read, write
+from nelbo.results.per_image import COLUMNS, PerImage, check_path, read, write
 
 torch.set_num_threads(1)
 

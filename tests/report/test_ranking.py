@@ -11,7 +11,7 @@ from results import IMAGES, A, B, C, told
 from scipy import stats
 
 from nelbo.errors import BadInput
-from nelbo.report.ranking import rank
+from nelbo.results.ranking import rank
 
 
 def difference(*results):

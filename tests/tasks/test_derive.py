@@ -15,7 +15,7 @@ from nelbo.categorical.forward import CategoricalForward
 from nelbo.data import load
 from nelbo.errors import BadInput, NonFinite
 from nelbo.pretrained import load as load_model
-from nelbo.report import bits_per_dim
+from nelbo.results import bits_per_dim
 from nelbo.tasks.derive import derive
 from nelbo.tasks.evaluate import evaluate
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from nelbo import pretrained
 from nelbo.errors import BadInput, NonFinite
-from nelbo.report import picture_grid
+from nelbo.report.pictures import picture_grid
 from nelbo.tasks.sample import encoder, sample
 
 

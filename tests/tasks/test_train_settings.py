@@ -14,7 +14,7 @@ from nelbo.data import load
 from nelbo.errors import BadInput
 from nelbo.measure import Asking, Sampling, measuring
 from nelbo.recipe import Recipe
-from nelbo.report import bits_per_dim
+from nelbo.results import bits_per_dim
 from nelbo.tasks.train import train
 from nelbo.tasks.train.batches import apart
 from nelbo.tasks.train.learner import Learner

@@ -11,7 +11,7 @@ from training import STEPS, entries, recipe, same, tensors
 
 from nelbo import files, pretrained
 from nelbo.errors import BadInput, Stopped
-from nelbo.report import picture_grid
+from nelbo.report.pictures import picture_grid
 from nelbo.tasks.sample import sample
 from nelbo.tasks.train import log as logs
 from nelbo.tasks.train import train

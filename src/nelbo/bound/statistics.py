@@ -13,7 +13,6 @@ from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
-from scipy.special import stdtrit
 from torch import Tensor
 
 __all__ = [
@@ -90,6 +89,8 @@ class Mean:
         """Half the interval's width; None where se is."""
         if self.se is None:
             return None
+        from scipy.special import stdtrit  # half a second, that only an interval should wait for
+
         return float(stdtrit(self.dof, 0.5 + level / 2)) * self.se
 
 

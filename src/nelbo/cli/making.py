@@ -286,7 +286,7 @@ def improve(
     Optimal variances, decoder and steps; then measures what they are worth, before and after, on
     images that were not used for them.
     """
-    from nelbo.report import BeforeAfter
+    from nelbo.results import BeforeAfter
     from nelbo.tasks.compare import compare
     from nelbo.tasks.improve import improve as run
     from nelbo.tasks.improve import save

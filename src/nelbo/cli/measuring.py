@@ -42,7 +42,7 @@ from nelbo.errors import BadInput, printable
 
 if TYPE_CHECKING:
     from nelbo.data import Images, Points
-    from nelbo.report import Evaluation
+    from nelbo.results import Evaluation
 
 __all__ = ["cite", "compare", "derive", "evaluate", "inspect"]
 
@@ -99,7 +99,7 @@ def evaluate(
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.measure import Processes
-    from nelbo.report import per_image as table
+    from nelbo.results import per_image as table
     from nelbo.tasks.evaluate import evaluate as run
 
     if budget is not None and exhaustive:
@@ -279,10 +279,15 @@ def derive(
         else:
             print_derivation(result, console())
 
+    def page() -> bytes:
+        from nelbo.report.derivation_page import derivation_page
+
+        return derivation_page(result).encode()
+
     deliver(
         show,
         (json, result.to_json().encode),
-        (html, lambda: result.page().encode()),
+        (html, page),
         stdout=json != "-",
     )
     if not result.holds:
@@ -336,7 +341,7 @@ def cite(
     Each entry has the reason for it in a comment.
     """
     from nelbo.pretrained import recipe_of
-    from nelbo.report.citation import bibtex, read_result
+    from nelbo.results.citation import bibtex, read_result
 
     path = Path(result)
     if not path.is_dir() and path.suffix != ".safetensors":
@@ -378,7 +383,7 @@ def _plots_of(result: "Evaluation", folder: Path) -> list[tuple[Path, Callable[[
     """(path, content) of each plot; the folder is there then."""
     from nelbo.report.evaluation_plots import plots_of
     from nelbo.report.plots import drawn, make_folder
-    from nelbo.report.result import parse
+    from nelbo.results.result import parse
 
     plots = plots_of(parse(result.to_dict()), result.per_image.columns())
     place = make_folder(folder)

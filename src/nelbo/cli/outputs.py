@@ -160,7 +160,7 @@ def kind_of(path: Path) -> str:
 def _is_parquet_table(path: Path, head: bytes) -> bool:
     if not head.startswith(b"PAR1"):
         return False
-    from nelbo.report import per_image
+    from nelbo.results import per_image
 
     return per_image.is_table(path)
 

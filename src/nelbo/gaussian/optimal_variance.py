@@ -12,7 +12,6 @@ from typing import final
 
 import torch
 from jaxtyping import Float, Float64, Int, Int64
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from nelbo.errors import BadInput, NonFinite
@@ -230,6 +229,8 @@ def optimal_V_1(
         BadInput: an empty sample.
         NonFinite: a mean that is NaN or infinite.
     """
+    from scipy.optimize import minimize_scalar
+
     if not level.numel():
         raise BadInput("V_1 is tuned on a sample of levels and means; got an empty one")
     if not mean.isfinite().all():

@@ -24,7 +24,7 @@ from nelbo.measure.record import Record
 from nelbo.model import Model
 from nelbo.networks.batches import in_batches
 from nelbo.networks.mode import evaluating, without_gradients
-from nelbo.report import Unit
+from nelbo.results import Unit
 from nelbo.types import Batch
 
 __all__ = ["Asking", "Progress", "measuring"]

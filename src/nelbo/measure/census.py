@@ -14,7 +14,7 @@ from nelbo.measure.asking import Asking
 from nelbo.measure.distortion import Distortion
 from nelbo.measure.prior import prior_terms
 from nelbo.measure.sampling import TAILS, Sum, draws_wanted
-from nelbo.report import Curve, Look, Step
+from nelbo.results import Curve, Look, Step
 
 __all__ = ["Census"]
 

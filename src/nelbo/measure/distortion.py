@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from nelbo.report import Curve
+from nelbo.results import Curve
 
 __all__ = ["Distortion"]
 

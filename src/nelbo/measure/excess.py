@@ -4,7 +4,6 @@ from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
-from scipy.special import ndtri, stdtr
 from torch import Tensor
 
 from nelbo.bound.estimators import Rows
@@ -49,6 +48,8 @@ class Excess:
         twentieth of the bound. z is that of a normal number with the chance that Student's t of
         the images has.
         """
+        from scipy.special import ndtri, stdtr
+
         total = float(self.share.sum())
         if not total > 0:
             return None

@@ -25,7 +25,7 @@ from nelbo.errors import BadInput
 from nelbo.measure.asking import Asking
 from nelbo.measure.distortion import Distortion
 from nelbo.measure.prior import prior_terms
-from nelbo.report import Curve, Look, Step
+from nelbo.results import Curve, Look, Step
 
 __all__ = ["DRAWS", "Sampling", "Sum"]
 

@@ -93,7 +93,8 @@ class Fourier(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        frequencies = torch.logspace(math.log2(1 / 32), 2, size // 2, base=2)
+        # On the meta device, where sizes are looked up first, logspace would import sympy: 1 s.
+        frequencies = torch.logspace(math.log2(1 / 32), 2, size // 2, base=2, device="cpu")
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, scalar: Float[Tensor, " B"]) -> Float[Tensor, "B size"]:

@@ -2,7 +2,6 @@
 
 import html
 import re
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from latex2mathml.converter import convert
@@ -11,9 +10,7 @@ from matplotlib.figure import Figure
 
 from nelbo.bound.derivation import Line, Row, Valuation
 from nelbo.report.svg import OUTSIDE, inline_svg
-
-if TYPE_CHECKING:
-    from nelbo.report.derivation import Derivation
+from nelbo.results.derivation import Derivation, shown, shown_value
 
 __all__ = ["derivation_page", "mathml"]
 
@@ -33,10 +30,8 @@ HUES = re.compile("|".join(VARIABLES))
 MOST_BARS = 40  # steps that a picture can show one by one
 
 
-def derivation_page(derivation: "Derivation") -> str:
+def derivation_page(derivation: Derivation) -> str:
     """The page; equal derivations give equal bytes. It refers to nothing outside itself."""
-    from nelbo.report.derivation import shown, shown_value
-
     templates = Environment(
         loader=PackageLoader("nelbo.report", "."), autoescape=True, undefined=StrictUndefined
     )

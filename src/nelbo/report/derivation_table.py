@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nelbo.errors import printable
-from nelbo.report.derivation import Derivation
+from nelbo.results.derivation import Derivation
 
 __all__ = ["print_derivation"]
 

@@ -12,7 +12,7 @@ from nelbo.report.plotted import (
     RateDistortion,
     RunningEstimate,
 )
-from nelbo.report.result import Result
+from nelbo.results.result import Result
 
 __all__ = ["plots_of"]
 

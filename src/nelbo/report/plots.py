@@ -29,7 +29,7 @@ from nelbo.report.plotted import (
     RunningEstimate,
     Values,
 )
-from nelbo.report.unit import BITS
+from nelbo.results.unit import BITS
 
 __all__ = [
     "BitsPerImage",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nelbo.errors import BadInput, NonFinite
-from nelbo.report.unit import BITS
+from nelbo.results.unit import BITS
 
 __all__ = [
     "Axis",

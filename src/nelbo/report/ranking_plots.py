@@ -26,7 +26,7 @@ from nelbo.report.plots import (
     power,
 )
 from nelbo.report.plotted import Values
-from nelbo.report.ranking import Difference, Entry, Ranking
+from nelbo.results.ranking import Difference, Entry, Ranking
 
 __all__ = ["MARKS", "Curve", "Curves", "Mark", "bits", "distortion", "draw", "paired", "rate"]
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from nelbo import report
 from nelbo.data import Examples, load_for
 from nelbo.errors import BadInput
 from nelbo.measure import (
@@ -23,8 +22,9 @@ from nelbo.measure import (
 )
 from nelbo.model import Model, examples_of
 from nelbo.pretrained import Pipeline, as_model
-from nelbo.report import Comparison, Side, Unit
-from nelbo.report.doubts import of_levels, of_rounding, of_schedule
+from nelbo.results import Comparison, Side, Unit
+from nelbo.results.evaluation import environment
+from nelbo.results.warnings import of_levels, of_rounding, of_schedule
 
 __all__ = ["compare"]
 
@@ -99,7 +99,7 @@ def compare(
             **estimator,
         },
         data={"name": images.name, "sha256": images.sha256, "split": images.split, **images.origin},
-        environment=report.environment(a.device, a.dtype, processes.size),
+        environment=environment(a.device, a.dtype, processes.size),
         command=command,
         unit=askings[0].unit,
         warnings=_warnings(sides, a),

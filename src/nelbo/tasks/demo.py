@@ -13,7 +13,8 @@ from torch import Tensor
 from nelbo import files, pretrained, recipe
 from nelbo.data import Images, load
 from nelbo.recipe import Recipe
-from nelbo.report import Evaluation, likelihood_of, per_image, picture_grid
+from nelbo.report.pictures import picture_grid
+from nelbo.results import Evaluation, likelihood_of, per_image
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import IMAGES, RESULT, report
 from nelbo.tasks.train import LOG, SPEED, train

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from nelbo import report
 from nelbo.arguments import instance, shown, whole
 from nelbo.bound.chain import Chain, D
 from nelbo.bound.derivation import Point, enumerated, sampled, weighting_curve
@@ -33,7 +32,8 @@ from nelbo.gaussian.variance import small
 from nelbo.model import Model, examples_of
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.pretrained import Pipeline, as_model
-from nelbo.report import ChainDerivation, Derivation
+from nelbo.results.derivation import ChainDerivation, Derivation
+from nelbo.results.evaluation import environment
 
 __all__ = ["Progress", "derive"]
 
@@ -88,7 +88,7 @@ def derive(
         chains=chains,
         seed=seed,
         seconds=time.perf_counter() - started,
-        environment=report.environment(device, DTYPES[dtype]),
+        environment=environment(device, DTYPES[dtype]),
         command=command,
         **about,
     )

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nelbo import report
 from nelbo.arguments import flag
 from nelbo.data import Examples, Points
 from nelbo.measure import (
@@ -21,9 +20,10 @@ from nelbo.measure import (
 )
 from nelbo.model import Model, examples_of
 from nelbo.pretrained import Pipeline, as_model
-from nelbo.report import Evaluation
-from nelbo.report.doubts import doubts
-from nelbo.report.per_image import PerImage
+from nelbo.results import Evaluation
+from nelbo.results.evaluation import environment
+from nelbo.results.per_image import PerImage
+from nelbo.results.warnings import doubts
 
 __all__ = ["evaluate"]
 
@@ -108,7 +108,7 @@ def evaluate(
         estimator=estimator,
         model=described,
         data=_described(model, images),
-        environment=report.environment(model.device, model.dtype, given.processes.size),
+        environment=environment(model.device, model.dtype, given.processes.size),
         command=command,
         unit=asking.unit,
         log_snr=model.log_snr,

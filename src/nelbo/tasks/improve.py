@@ -18,7 +18,7 @@ from nelbo.measure import Asking, Processes, Progress, examine, measuring
 from nelbo.measure.errors import Errors, gaussian_reverse, measured_errors
 from nelbo.model import Model, evenly_in, examples_of, improved
 from nelbo.pretrained import Pipeline, as_model, keep_improved
-from nelbo.report import Unit
+from nelbo.results import Unit
 
 __all__ = ["Improvement", "held_out", "improve", "optimal_steps", "save"]
 

@@ -10,14 +10,14 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from nelbo import report
 from nelbo.bound.terms import prior_term
 from nelbo.errors import printable
 from nelbo.model import Model, try_network
 from nelbo.model.settings import Setting, as_facts
 from nelbo.networks.mode import without_gradients
 from nelbo.pretrained import Pipeline, as_model
-from nelbo.report.doubts import of_schedule
+from nelbo.results import bits_per_dim
+from nelbo.results.warnings import of_schedule
 from nelbo.types import Grid
 
 __all__ = ["Inspection", "inspect"]
@@ -139,7 +139,7 @@ def _largest_L_T(model: Model) -> float | None:
             float(prior_term(model.chain, model.x_0(torch.full((1, *model.shape), level))))
             for level in levels
         ]
-    return report.bits_per_dim(max(terms), model.dims)
+    return bits_per_dim(max(terms), model.dims)
 
 
 def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) -> Iterator[str]:

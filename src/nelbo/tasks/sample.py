@@ -19,7 +19,7 @@ from nelbo.model import Model
 from nelbo.model.model import NOTHING
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.pretrained import Pipeline, as_model
-from nelbo.report import picture_grid
+from nelbo.report.pictures import picture_grid
 from nelbo.types import Batch
 
 __all__ = ["Progress", "ancestral", "encoder", "sample"]

@@ -22,7 +22,7 @@ from nelbo.report.page.headline import data_name, parts, plus_minus, sentence
 from nelbo.report.page.pictures import Pictures
 from nelbo.report.page.provenance import settings
 from nelbo.report.page.training import training
-from nelbo.report.result import Result
+from nelbo.results.result import Result
 
 __all__ = ["Reported", "environment", "page"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
-from nelbo.report.doubts import TOO_FAR
-from nelbo.report.result import Result
+from nelbo.results.result import Result
+from nelbo.results.warnings import TOO_FAR
 
 __all__ = ["SMALL_L_T", "Check", "State", "checks"]
 

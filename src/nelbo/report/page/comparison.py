@@ -16,8 +16,8 @@ from nelbo.report.page.headline import Part, data_name, parts, plus_minus
 from nelbo.report.page.marks import mark
 from nelbo.report.page.provenance import settings
 from nelbo.report.plots import histogram_edges
-from nelbo.report.ranking import Difference, Entry, Ranking
 from nelbo.report.ranking_plots import Curves
+from nelbo.results.ranking import Difference, Entry, Ranking
 
 __all__ = ["comparison_page"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from nelbo.report.result import Result
+from nelbo.results.result import Result
 
 __all__ = ["Part", "data_name", "parts", "plus_minus", "sentence"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nelbo.report.result import Result
+from nelbo.results.result import Result
 
 __all__ = ["Row", "settings"]
 

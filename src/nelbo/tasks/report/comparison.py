@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nelbo.report import comparison_page, rank
+from nelbo.report.page import comparison_page
+from nelbo.results import rank
 from nelbo.tasks.report.report import measured
 
 __all__ = ["comparison"]

@@ -13,9 +13,10 @@ from nelbo.data import Images
 from nelbo.model import Model
 from nelbo.model.model import evenly, evenly_in
 from nelbo.networks.mode import evaluating, without_gradients
-from nelbo.report import Picture, picture_sheet
 from nelbo.report.evaluation_plots import plots_of
-from nelbo.report.result import Result
+from nelbo.report.page import Picture
+from nelbo.report.pictures import picture_sheet
+from nelbo.results.result import Result
 from nelbo.tasks.sample import ancestral
 from nelbo.types import Batch
 

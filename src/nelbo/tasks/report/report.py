@@ -12,8 +12,10 @@ from nelbo import checkpoint, files, pretrained
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
 from nelbo.model import Model
-from nelbo.report import Picture, Pictures, Reported, page, per_image, picture_sheet
-from nelbo.report.result import Result, read
+from nelbo.report.page import Picture, Pictures, Reported, page
+from nelbo.report.pictures import picture_sheet
+from nelbo.results import per_image
+from nelbo.results.result import Result, read
 from nelbo.tasks.report import drawing
 from nelbo.types import Grid
 

@@ -9,7 +9,7 @@ from torch import nn
 from nelbo.data import Images
 from nelbo.measure import Asking, Processes, Sampling, measuring
 from nelbo.recipe import Recipe
-from nelbo.report import bits_per_dim
+from nelbo.results import bits_per_dim
 from nelbo.tasks.train.averaged import averaged
 
 __all__ = ["HeldOut"]

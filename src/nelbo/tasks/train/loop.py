@@ -16,7 +16,7 @@ from nelbo.data import Images
 from nelbo.errors import NonFinite, Stopped
 from nelbo.model import Model
 from nelbo.recipe import Objective, Training
-from nelbo.report import bits_per_dim
+from nelbo.results import bits_per_dim
 from nelbo.tasks.train import log as logs
 from nelbo.tasks.train.draws import Draw, Draws
 from nelbo.tasks.train.folder import RunFolder

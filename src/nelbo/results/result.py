@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, final
 
-from scipy.special import stdtrit
-
 from nelbo.errors import BadInput
 from nelbo.files import read as read_file
-from nelbo.report.evaluation import SCHEMA, figures_digest
-from nelbo.report.unit import BITS, NATS, Unit
+from nelbo.results.evaluation import SCHEMA, figures_digest
+from nelbo.results.unit import BITS, NATS, Unit
 from nelbo.typed_json import once
 
 __all__ = ["Point", "Result", "Term", "load", "parse", "read"]
@@ -260,6 +258,8 @@ def _unit(tree: Mapping[str, Any]) -> Unit:
 def _term(name: str, told: Mapping[str, Any], key: str, images: int) -> Term:
     """Half of Student's interval over the images, as the command line has it."""
     se = _known(told["se"])
+    from scipy.special import stdtrit
+
     half = None if se is None else float(stdtrit(images - 1, 0.975)) * se
     return Term(name, _number(told[key]), half)
 

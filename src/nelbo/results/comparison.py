@@ -7,8 +7,8 @@ from typing import Any, final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
-from nelbo.report.evaluation import likelihood_of, unchecked
-from nelbo.report.unit import BITS, Unit
+from nelbo.results.evaluation import likelihood_of, unchecked
+from nelbo.results.unit import BITS, Unit
 
 __all__ = ["Comparison", "Side"]
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from nelbo import files
 from nelbo.data.images import shown
 from nelbo.errors import BadInput, NonFinite
-from nelbo.report.unit import BITS, NATS, Unit
+from nelbo.results.unit import BITS, NATS, Unit
 
 __all__ = [
     "COLUMNS",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nelbo.report.unit import Unit
+from nelbo.results.unit import Unit
 
 __all__ = ["LARGE_L_T", "TOO_FAR", "doubts", "of_levels", "of_rounding", "of_schedule"]
 

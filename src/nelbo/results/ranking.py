@@ -13,8 +13,8 @@ from torch import Tensor
 
 from nelbo.bound.statistics import Interval, Mean
 from nelbo.errors import BadInput
-from nelbo.report.result import Result
-from nelbo.report.unit import Unit
+from nelbo.results.result import Result
+from nelbo.results.unit import Unit
 
 __all__ = ["Difference", "Entry", "Ranking", "rank"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nelbo.errors import BadInput, printable
-from nelbo.report.result import load
+from nelbo.results.result import load
 
 __all__ = ["bibtex", "read_result", "reasons"]
 
@@ -167,4 +167,4 @@ def _own(used: str) -> str:
 
 
 def _references() -> str:
-    return (files("nelbo.report") / "references.bib").read_text(encoding="utf-8")
+    return (files("nelbo.results") / "references.bib").read_text(encoding="utf-8")

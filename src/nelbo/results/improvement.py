@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.errors import printable
-from nelbo.report.comparison import Comparison
+from nelbo.results.comparison import Comparison
 
 __all__ = ["BeforeAfter"]
 

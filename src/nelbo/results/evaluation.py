@@ -15,8 +15,8 @@ from torch import Tensor
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
-from nelbo.report.per_image import PerImage, digest
-from nelbo.report.unit import BITS, Unit
+from nelbo.results.per_image import PerImage, digest
+from nelbo.results.unit import BITS, Unit
 
 __all__ = [
     "Curve",

@@ -1,0 +1,33 @@
+"""What a measurement is: figures with their intervals, as objects and as JSON. Nothing here draws.
+
+Nowhere else do nats become a unit per dimension.
+"""
+
+from nelbo.results.comparison import Comparison, Side
+from nelbo.results.evaluation import Curve, Evaluation, Look, Step, environment, likelihood_of
+from nelbo.results.improvement import BeforeAfter
+from nelbo.results.per_image import PerImage
+from nelbo.results.ranking import Ranking, rank
+from nelbo.results.result import Result
+from nelbo.results.result import read as load
+from nelbo.results.unit import BITS, Unit, bits_per_dim
+
+__all__ = [
+    "BITS",
+    "BeforeAfter",
+    "Comparison",
+    "Curve",
+    "Evaluation",
+    "Look",
+    "PerImage",
+    "Ranking",
+    "Result",
+    "Side",
+    "Step",
+    "Unit",
+    "bits_per_dim",
+    "environment",
+    "likelihood_of",
+    "load",
+    "rank",
+]
