@@ -18,7 +18,7 @@ test: $(READY) $(AXE) ## the whole test suite, and the examples of the docstring
 
 laws: $(READY) ## the laws as another processor rounds, without vector instructions; shapes are checked too
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=$(SHAPED) \
-	  tests/bound tests/gaussian tests/categorical tests/measure/test_processes.py
+	  tests/bound tests/gaussian tests/categorical tests/estimation/test_processes.py
 
 check: lint test laws ## linters, types, import contracts and tests
 

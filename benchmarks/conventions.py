@@ -15,10 +15,10 @@ from overhead import write
 
 import nelbo
 from nelbo.data import Images
+from nelbo.formats import recipe_of
 from nelbo.gaussian.decoder import Discretized
 from nelbo.gaussian.variance import large, small
 from nelbo.model import gaussian_model
-from nelbo.pretrained import recipe_of
 from nelbo.types import Grid
 
 

@@ -19,12 +19,12 @@ import torch
 from timing import write
 
 from nelbo.data import Points
+from nelbo.estimation import Evaluator, Sampling, measuring
 from nelbo.gaussian.decoder import Density
 from nelbo.gaussian.parametrization import EPS
 from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import linear
 from nelbo.gaussian.variance import Tabulated
-from nelbo.measure import Asking, Sampling, measuring
 from nelbo.model import gaussian_model
 from nelbo.types import Reals
 
@@ -112,7 +112,7 @@ class World:
         return sampling
 
 
-class Closed(Asking):
+class Closed(Evaluator):
     """Terms from their closed form in x_0 and eps, in place of batches for a network."""
 
     def term(self, image, t, eps):
@@ -178,7 +178,7 @@ def simulated(world, count, mode, repetitions, base):
             math.inf if half is None else half,
             math.nan if like is None else float(abs(data.mean - population) <= like),
             t_interval_holds(exact, population),
-            sampling.asking.done / count,
+            sampling.evaluator.done / count,
         ))  # fmt: skip
     names = ("error", "half", "like", "exact like", "evaluations")
     return dict(zip(names, np.array(rows).T, strict=True))

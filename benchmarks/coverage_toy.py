@@ -19,7 +19,7 @@ from timing import write
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-from nelbo.measure import Asking, Census, measuring
+from nelbo.estimation import Evaluator, Exhaustive, measuring
 from reference_toy import (
     MEAN,
     exact,
@@ -85,7 +85,7 @@ def study(run, controls, seeds):
             "later variance": later.se**2,
             "first": first.se**2 / (one / draws / IMAGES),
             "first, like": first_like.se**2 / like,
-            "evaluations": sampling.asking.done,
+            "evaluations": sampling.evaluator.done,
         })  # fmt: skip
     found = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return {
@@ -116,13 +116,13 @@ def exhaustive(evaluations):
     for seed in range(evaluations):
         images, x_0 = toy_images(IMAGES, 10_000_000 + seed)
         with measuring([model]):
-            census = Census(Asking([model], images, seed))
-        found.append([step.se**2 * IMAGES for step in census.steps()])
-        data, exactly = census.total().means()
+            exhaustive_pass = Exhaustive(Evaluator([model], images, seed))
+        found.append([step.se**2 * IMAGES for step in exhaustive_pass.steps()])
+        data, exactly = exhaustive_pass.total().means()
         like.append(abs(data.mean - MEAN) <= data.half_width())
         these.append(abs(exactly.mean - exact(x_0).mean()) <= exactly.half_width())
         one = one_draw_variance(x_0)[:, 1:].sum(1).mean()
-        later.append(float(census.later().variance.mean()) / one)
+        later.append(float(exhaustive_pass.later().variance.mean()) / one)
     ratio = np.sqrt(np.mean(found, axis=0) / truth)
     return {
         "coverage %, images like these": per_cent(like),

@@ -17,48 +17,48 @@ import numpy as np
 import torch
 from timing import write
 
-from nelbo import pretrained
+from nelbo import formats
 from nelbo.bound.control import Control
 from nelbo.bound.estimators import every_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Images, load
-from nelbo.measure import Asking, Sampling, measuring
-from nelbo.measure.prior import prior_terms
+from nelbo.estimation import Evaluator, Sampling, measuring
+from nelbo.estimation.prior import prior_terms
 
 CHUNK = 100  # t of a table that are asked for at once
 
 
 def table(path, draws):
     """Terms, controls and the controls' totals of every (draw, t, image), made once."""
-    model, images = pretrained.load(path), load("digits:test")
+    model, images = formats.load(path), load("digits:test")
     kept = Path(path) / f"table-{model.sha256()[:12]}-{draws}.npz"
     if not kept.exists():
-        asking = Asking([model], images, seed=987)
+        evaluator = Evaluator([model], images, seed=987)
         with measuring([model]):
-            first, contexts = asking.first(range(1))
+            first, contexts = evaluator.first(range(1))
             controls = model.controls(images.levels, contexts[0])
-            firsts = torch.cat([first, asking.first(range(1, draws))[0]])[:, :, 0]
+            firsts = torch.cat([first, evaluator.first(range(1, draws))[0]])[:, :, 0]
             x_0, single = model.x_0(images.levels), torch.arange(model.T - 1)
             totals = torch.stack([c.totals(x_0, single, model.T - 1) for c in controls], dim=3)
-            later = [_draw(asking, k, controls) for k in range(draws)]
+            later = [_draw(evaluator, k, controls) for k in range(draws)]
         arrays = {
             "first": firsts.numpy(),
             "terms": np.stack([values for values, _ in later]),
             "controls": np.stack([predictors for _, predictors in later]),
             "totals": totals.numpy(),
-            "L_T": prior_terms(asking).numpy(),
+            "L_T": prior_terms(evaluator).numpy(),
         }
         np.savez(kept, names=[c.name for c in controls], **arrays)
     return model, images, dict(np.load(kept))
 
 
-def _draw(asking, k, controls):
+def _draw(evaluator, k, controls):
     """(terms (T - 1, N), controls (T - 1, N, k)) at one noise."""
-    T, count = asking.models[0].T, len(asking.images)
+    T, count = evaluator.models[0].T, len(evaluator.images)
     rows, values, predictors = every_time(T, count), [], []
     for part in torch.arange(len(rows)).split(CHUNK * count):
         some = type(rows)(rows.image[part], rows.t[part], rows.draw[part], rows.weight[part])
-        found = asking.later(100 + k, some, [controls])
+        found = evaluator.later(100 + k, some, [controls])
         values.append(found[0][:, 0].float().numpy())
         predictors.append(found[1].float().numpy())
         print(f"  table, draw {k}: t = {int(some.t[-1])}", flush=True)
@@ -82,7 +82,7 @@ class Known(Control):
         return torch.zeros(*both.shape[:2], groups, dtype=torch.float64).index_add_(2, group, both)
 
 
-class World(Asking):
+class World(Evaluator):
     """Answers from a table instead of a network, for all its images or a sample of them."""
 
     @classmethod

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nelbo import checkpoint, data, evaluate, pretrained, recipe
+from nelbo import checkpoint, data, evaluate, formats, recipe
 from nelbo.errors import BadInput
 from nelbo.recipe import Recipe
 from nelbo.results import per_image, result
@@ -50,7 +50,7 @@ def made(folder: Path) -> Path:
     )
     run = train(choices, folder / "run")
     found = evaluate(
-        pretrained.load(run), data.load("digits:test").first(12), budget=400, distortion=True
+        formats.load(run), data.load("digits:test").first(12), budget=400, distortion=True
     )
     (folder / "result.json").write_text(found.to_json())
     for suffix in ("csv", "parquet"):

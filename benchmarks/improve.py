@@ -13,9 +13,9 @@ from pathlib import Path
 from timing import write
 
 import nelbo
+from nelbo.formats import recipe_of
 from nelbo.gaussian.variance import large, small
 from nelbo.model import improved
-from nelbo.pretrained import recipe_of
 from nelbo.tasks.compare import compare
 from nelbo.tasks.improve import improve
 

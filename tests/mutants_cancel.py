@@ -81,7 +81,7 @@ CANCEL = [
     ),
     (
         "improve's x0-hat in float32",
-        "measure/errors.py",
+        "estimation/errors.py",
         "predict_precisely(x_t, t)",
         "predict(x_t, t)",
         (f"{LAW}squared_errors_that_variances_are_made_from_are_those_of_float64",),
@@ -138,7 +138,7 @@ CANCEL = [
     ),
     (
         "an error at t = 1 in units of V_1 without the root",
-        "measure/asking.py",
+        "estimation/evaluator.py",
         "error, units = squares.sqrt().tolist()",
         "error, units = squares.tolist()",
         (f"{V_1}an_error_above_sqrt_V_1_is_said",),

@@ -3,7 +3,7 @@
 __all__ = ["CLASSES"]
 
 BOUND = "tests/bound/test_conditional.py::test_"
-MEASURED = "tests/measure/test_class_bounds.py::test_"
+MEASURED = "tests/estimation/test_class_bounds.py::test_"
 TASKS = "tests/tasks/test_classes.py::test_"
 DATA = "tests/test_labels.py::test_"
 ROW = f"{BOUND}every_estimate_of_a_row_is_that_of_its_own_class"
@@ -50,28 +50,28 @@ CLASSES = [
     ),
     (
         "classes: those of other paths in the factors",
-        "bound/derivation/factors.py",
+        "derivation/factors.py",
         "chain.p.rows(row).step(x_t, t)",
         "chain.p.rows(row.sort().values).step(x_t, t)",
         (DERIVED,),
     ),
     (
         "classes: that of the first image on all paths",
-        "bound/derivation/sampling.py",
+        "derivation/sampling.py",
         "self.chain.rows(example)",
         "self.chain.rows(torch.zeros_like(example))",
         (DERIVED,),
     ),
     (
         "classes: those of the first paths for the independent draws",
-        "bound/derivation/sampling.py",
+        "derivation/sampling.py",
         "chain.rows(own)",
         "chain.rows(torch.arange(len(own)))",
         (DERIVED,),
     ),
     (
         "classes: those of other rows in the independent draws",
-        "bound/derivation/sampling.py",
+        "derivation/sampling.py",
         "term(chain.rows(row),",
         "term(chain.rows(row.sort().values),",
         (DERIVED,),
@@ -94,28 +94,28 @@ CLASSES = [
     # Measuring.
     (
         "classes: those of the first images for L_0",
-        "measure/asking.py",
+        "estimation/evaluator.py",
         "whole.rows(image)\n                x_1",
         "whole.rows(torch.arange(len(image)))\n                x_1",
         (f"{MEASURED}each_image_has_the_bound_of_its_own_class[False]",),
     ),
     (
         "classes: those of the rows and not of their images",
-        "measure/asking.py",
+        "estimation/evaluator.py",
         "whole.rows(image)\n                if",
         "whole.rows(row % len(self.images))\n                if",
         (f"{MEASURED}rows_in_any_order_have_the_classes_of_their_images",),
     ),
     (
         "classes: not in a record",
-        "measure/asking.py",
+        "estimation/evaluator.py",
         'found["labels"] = self.images.labels_sha256',
         'found["labels"] = None',
         (f"{MEASURED}a_record_goes_on_with_the_same_labels_alone",),
     ),
     (
         "classes: those of the first images for the errors",
-        "measure/errors.py",
+        "estimation/errors.py",
         "p.rows(image).predict",
         "p.rows(torch.arange(len(image))).predict",
         (f"{MEASURED}the_errors_of_each_image_are_those_of_its_own_class",),
@@ -151,21 +151,21 @@ CLASSES = [
     # Training, sampling, improving.
     (
         "classes: those of the first images in every batch",
-        "tasks/train/loop.py",
+        "training/loop.py",
         "[c[index] for c in self.condition]",
         "[c[: len(index)] for c in self.condition]",
         (f"{TASKS}a_step_trains_on_each_image_with_its_own_label[bound]",),
     ),
     (
         "classes: a run that does not know its labels",
-        "tasks/train/run.py",
+        "tasks/train.py",
         'data["labels"] = images.labels_sha256',
         'data["labels"] = ""',
         (f"{TASKS}a_run_does_not_go_on_with_other_labels",),
     ),
     (
         "classes: in groups and not in turn",
-        "tasks/sample.py",
+        "sampling/ancestral.py",
         "torch.arange(count) % (model.classes or 1)",
         "torch.arange(count) // 3 % (model.classes or 1)",
         (f"{TASKS}a_sample_of_a_class_is_that_of_its_own_chain",),

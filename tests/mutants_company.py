@@ -15,21 +15,21 @@ COMPANY = [
     # What is looked at before a network is measured.
     (
         "company passes",
-        "measure/examination.py",
+        "estimation/company.py",
         "if found.alone > limit:",
         "if False:",
         (f"{ALONE}[BatchNorm without statistics]",),
     ),
     (
         "chance passes",
-        "measure/examination.py",
+        "estimation/company.py",
         "if found.again > limit:",
         "if False:",
         (f"{CHANCE}[a counter]",),
     ),
     (
         "rows are evaluated alone at one t",
-        "measure/examination.py",
+        "estimation/company.py",
         "[1 + last * i // (count - 1) for i in range(count)]",
         "[model.T for i in range(count)]",
         (f"{ALONE}[the first t for all]",),
@@ -37,8 +37,8 @@ COMPANY = [
     (
         "the check is counted as evaluations of the bound",
         "tasks/evaluate.py",
-        "network_evaluations=asking.done,",
-        "network_evaluations=asking.done + 16,",
+        "network_evaluations=evaluator.done,",
+        "network_evaluations=evaluator.done + 16,",
         (f"{TESTS}the_calls_of_the_check_are_counted_apart",),
     ),
     (
@@ -50,14 +50,14 @@ COMPANY = [
     ),
     (
         "float32 may differ as bfloat16 may",
-        "measure/examination.py",
+        "estimation/company.py",
         "LIMIT = 1e-3  #",
         "LIMIT = 1e-1  #",
         (f"{TESTS}what_is_not_checked_is_said_to_be_so",),
     ),
     (
         "the check draws from the caller's generator",
-        "measure/examination.py",
+        "estimation/company.py",
         "with torch.random.fork_rng(devices), _buffers_kept(network):",
         "with _buffers_kept(network):",
         (f"{TESTS}the_check_leaves_chance_as_it_was",),
@@ -108,7 +108,7 @@ COMPANY = [
     ),
     (
         "states of a sample in the default dtype",
-        "tasks/sample.py",
+        "sampling/ancestral.py",
         "like = torch.empty(count, *model.shape, dtype=torch.float32, device=model.device)",
         "like = torch.empty(count, *model.shape, device=model.device)",
         (f"{DTYPES}a_sample_is_in_the_dtype_of_the_weights[wrapped-default float64]",),

@@ -88,7 +88,7 @@ DATA = [
     ),
     (
         "data: test images that are trained on are not counted",
-        "tasks/train/test_data.py",
+        "training/test_data.py",
         "sum(row in known for row in _digests(test))",
         "int(training.sha256 == test.sha256)",
         (TYPED + "test_images_that_are_trained_on_are_counted_aloud",),

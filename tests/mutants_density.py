@@ -3,7 +3,7 @@
 __all__ = ["DENSITY"]
 
 DATA = "tests/test_density.py::test_"
-LATENTS = "tests/pretrained/test_latents.py::test_"
+LATENTS = "tests/formats/test_latents.py::test_"
 
 DENSITY = [
     (
@@ -43,28 +43,28 @@ DENSITY = [
     ),
     (
         "a decoder of bins for latents (H06)",
-        "pretrained/foreign.py",
+        "formats/foreign.py",
         "if folder.autoencoder is None and (declared or not network.latent):",
         "if True:",
         (f"{LATENTS}what_is_not_of_latents_is_refused",),
     ),
     (
         "the scaling factor divided by",
-        "pretrained/latents.py",
+        "formats/diffusers/latents.py",
         "found.append(((e - self.shift) * self.scale).cpu())",
         "found.append(((e - self.shift) / self.scale).cpu())",
         (f"{LATENTS}the_images_of_a_latent_model_are_encoded_by_its_autoencoder",),
     ),
     (
         "the shift after the scale",
-        "pretrained/latents.py",
+        "formats/diffusers/latents.py",
         "found.append(((e - self.shift) * self.scale).cpu())",
         "found.append((e * self.scale - self.shift).cpu())",
         (f"{LATENTS}the_images_of_a_latent_model_are_encoded_by_its_autoencoder",),
     ),
     (
         "noise of the batch and not of the image (H34)",
-        "pretrained/latents.py",
+        "formats/diffusers/latents.py",
         "noise = key.rows(rows).at(torch.zeros_like(rows))",
         "noise = KeyedNoise.of(seed, torch.arange(len(rows))).at(torch.zeros_like(rows))",
         (f"{LATENTS}the_noise_of_a_latent_is_that_of_its_image",),
@@ -85,7 +85,7 @@ DENSITY = [
     ),
     (
         "an embedding guessed",
-        "pretrained/condition.py",
+        "formats/diffusers/condition.py",
         "    if condition is None:\n",
         "    condition = condition or ZERO\n    if condition is None:\n",
         (f"{LATENTS}a_conditional_unet_needs_its_embedding_to_be_said",),

@@ -2,48 +2,48 @@
 
 __all__ = ["ESTIMATOR"]
 
-FEW = "tests/measure/test_few_images.py::test_"
+FEW = "tests/estimation/test_few_images.py::test_"
 DECIDED = f"{FEW}sizes_are_decided_by_values_that_are_thrown_away"
 
 ESTIMATOR = [
     (
         "a bin without rows has no noise",
-        "bound/survey.py",
+        "estimation/strata.py",
         "return ((rows * square + UNSEEN * pooled) / (rows + UNSEEN)).sqrt()",
         "return square.sqrt()",
         (f"{FEW}a_bin_that_no_row_was_in_is_unknown_and_not_silent",),
     ),
     (
         "nothing goes evenly over t",
-        "bound/survey.py",
+        "estimation/strata.py",
         "EVEN = 0.05",
         "EVEN = 0.0",
         (f"{FEW}a_share_of_every_phase_goes_evenly_over_all_t",),
     ),
     (
         "the draws that enter decide how many there are",
-        "measure/sampling.py",
-        "self.asking.first(range(PILOT_DRAW, PILOT_DRAW + draws), some)",
-        "self.asking.first(range(draws), some)",
+        "estimation/adaptive.py",
+        "self.evaluator.first(range(PILOT_DRAW, PILOT_DRAW + draws), some)",
+        "self.evaluator.first(range(draws), some)",
         (DECIDED,),
     ),
     (
         "a pilot's controls held against rows that are not there",
-        "bound/survey.py",
+        "estimation/strata.py",
         "phases = self.phases or self.pilot",
         "phases = self.phases",
         (f"{FEW}a_pilot_knows_its_controls_before_anything_else_is_there",),
     ),
     (
         "images spread over t together",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "place = torch.arange(half, len(some), 2)",
         "place = torch.arange(len(some)) if half == 0 else torch.arange(0)",
         (f"{FEW}the_two_halves_of_the_images_have_unrelated_times",),
     ),
     (
         "two draws of L_0 whatever N and D are",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "return max(DRAWS, -(-SEEN // (images * dims)))",
         "return DRAWS",
         (f"{FEW}L_0_that_is_rarely_large_is_seen_by_as_many_draws_as_that_takes",),
@@ -57,14 +57,14 @@ ESTIMATOR = [
     ),
     (
         "expected shares of 0 / 0",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "if not expected.sum() > 0:",
         "if False:",
         (f"{FEW}images_that_are_all_alike_are_measured[levels0]",),
     ),
     (
         "the larger degrees of freedom of two",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "dof = whole / square if square > 0 else max(self.dof, other.dof)",
         "dof = max(self.dof, other.dof)",
         (f"{FEW}the_degrees_of_freedom_of_a_sum_are_satterthwaites",),
@@ -78,7 +78,7 @@ ESTIMATOR = [
     ),
     (
         "the chance of missing a t of the last row alone",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "missed += len(rows) * torch.log1p",
         "missed += torch.log1p",
         (f"{FEW}the_chance_of_missing_a_t_is_at_least_how_often_one_is_missed",),

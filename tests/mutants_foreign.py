@@ -2,35 +2,35 @@
 
 __all__ = ["FOREIGN"]
 
-FILES = "tests/pretrained/test_foreign_files.py::test_"
+FILES = "tests/formats/test_foreign_files.py::test_"
 FUNCTION = "tests/test_file_function.py::test_"
-TRIAL = "tests/pretrained/test_trial_and_hub.py::test_"
+TRIAL = "tests/formats/test_trial_and_hub.py::test_"
 
 FOREIGN = [
     (
         "shards read and one file recorded",
-        "pretrained/weights.py",
+        "formats/weights.py",
         "if len(files) > 1:",
         "if False:",
         (f"{FILES}two_layouts_of_one_variant_are_not_one_model",),
     ),
     (
         "the first variant taken in silence",
-        "pretrained/weights.py",
+        "formats/weights.py",
         "if len(variants) > 1:",
         "if False:",
         (f"{FILES}of_several_variants_one_is_chosen_by_name",),
     ),
     (
         "a flag that is a text",
-        "pretrained/networks.py",
+        "formats/diffusers/networks.py",
         "if isinstance(parameter.default, bool) and name in config:",
         "if False:",
         (f"{FILES}a_value_of_another_type_is_refused_by_file_key_and_value",),
     ),
     (
         "latents scaled by a text",
-        "pretrained/latents.py",
+        "formats/diffusers/latents.py",
         "scaling_factor: Annotated[StrictFloat, Field(gt=0)] | None = None",
         "scaling_factor: Any = None",
         (f"{FILES}a_value_of_another_type_is_refused_by_file_key_and_value",),
@@ -44,14 +44,14 @@ FOREIGN = [
     ),
     (
         "another file's neighbour imported",
-        "pretrained/python_file.py",
+        "formats/python_file.py",
         "        del sys.modules[name]",
         "        pass",
         (f"{FUNCTION}modules_beside_two_files_are_each_files_own",),
     ),
     (
         "a shorter chain without the function's name and digest",
-        "pretrained/python_file.py",
+        "formats/python_file.py",
         "respace=partial(_named_after, model.respace, name, facts),",
         "",
         (f"{FUNCTION}python_loads_it_too_and_it_is_the_wrapped_model",),
@@ -72,7 +72,7 @@ FOREIGN = [
     ),
     (
         "another revision than was asked for",
-        "pretrained/hub.py",
+        "formats/hub.py",
         "revision=revision",
         "revision=None",
         (f"{TRIAL}names_of_the_hub_with_folders_and_revisions",),

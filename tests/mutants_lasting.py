@@ -65,14 +65,14 @@ LASTING = [
     ),
     (
         "noise of the place of a step among those that are drawn together",
-        "tasks/train/draws.py",
+        "training/draws.py",
         "self.times.draw(KeyedNoise.of(self.seed, steps), ",
         "self.times.draw(KeyedNoise.of(self.seed, steps - first), ",
         ("tests/tasks/test_train_draws.py::test_a_step_sees_the_same_whatever_is_made_with_it",),
     ),
     (
         "a copy in a record that counts",
-        "measure/record.py",
+        "estimation/record.py",
         "if NAMED.fullmatch(path.name)",
         'if path.name.startswith("values-")',
         (f"{SIZES}a_copy_in_a_record_is_not_of_it",),

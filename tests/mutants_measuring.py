@@ -3,10 +3,10 @@
 __all__ = ["MEASURING"]
 
 LAWS = "tests/bound/test_laws.py::test_"
-SURVEY = "tests/bound/test_survey.py::test_"
+SURVEY = "tests/estimation/test_strata.py::test_"
 CONTROLS = "tests/gaussian/test_controls.py::test_"
-SAMPLING = "tests/measure/test_sampling.py::test_"
-RECORD = "tests/measure/test_record.py::test_"
+SAMPLING = "tests/estimation/test_adaptive.py::test_"
+RECORD = "tests/estimation/test_record.py::test_"
 DRAWS = f"{SURVEY}the_mean_over_every_draw_is_the_sum_of_the_terms[2-a relative]"
 
 MEASURING = [
@@ -55,7 +55,7 @@ MEASURING = [
     ),
     (
         "one offset for all strata of an image",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "own = key.rows(place).draw(torch.full_like(place, stratum))",
         "own = key.rows(place)",
         (f"{SAMPLING}every_stratum_of_an_image_has_an_offset_of_its_own",),
@@ -63,28 +63,28 @@ MEASURING = [
     # The survey.
     (
         "coefficients fitted to the rows they are used on",
-        "bound/survey.py",
+        "estimation/strata.py",
         "            b = fit.coefficients().flip(0)\n            fold",
         "            b = fit.coefficients()\n            fold",
         (DRAWS, f"{SURVEY}an_image_is_estimated_with_coefficients_of_the_other_half"),
     ),
     (
         "totals at the coefficients of the other half",
-        "bound/survey.py",
+        "estimation/strata.py",
         "self.totals, b[fold])",
         "self.totals, b[1 - fold])",
         (DRAWS,),
     ),
     (
         "totals left out",
-        "bound/survey.py",
+        "estimation/strata.py",
         "mean += part * (known.mean(0) + weighted.sum(1))",
         "mean += part * weighted.sum(1)",
         (DRAWS,),
     ),
     (
         "rows without their weights",
-        "bound/survey.py",
+        "estimation/strata.py",
         "            weighted = _by_image(phase, phase.rows.weight * _leftover(phase, b))\n"
         "            part",
         "            weighted = _by_image(phase, _leftover(phase, b))\n            part",
@@ -92,14 +92,14 @@ MEASURING = [
     ),
     (
         "halves that later phases do not swap",
-        "bound/survey.py",
+        "estimation/strata.py",
         "(rows.image + number) % 2, LATER",
         "rows.image % 2, LATER",
         (f"{SURVEY}a_second_phase_with_chances_that_were_found_is_unbiased_too",),
     ),
     (
         "one fit of all phases, those to come too",
-        "bound/survey.py",
+        "estimation/strata.py",
         "            fit.update(phase)\n"
         "            b = fit.coefficients().flip(0)\n            fold",
         "            if not number:\n"
@@ -110,126 +110,126 @@ MEASURING = [
     ),
     (
         "the expected share is no predictor",
-        "bound/survey.py",
+        "estimation/strata.py",
         "torch.cat([self.layout.share[place][:, None], predictors], dim=1)",
         "torch.cat([0 * self.layout.share[place][:, None], predictors], dim=1)",
         (f"{SURVEY}the_expected_share_is_a_predictor_with_known_totals",),
     ),
     (
         "a control that failed its test is used",
-        "bound/survey.py",
+        "estimation/strata.py",
         "passed = [test.passed for test in self.tests()]",
         "passed = [True for test in self.tests()]",
         (f"{SURVEY}a_control_with_wrong_totals_is_dropped_and_named",),
     ),
     (
         "the test of a control is of one image",
-        "bound/survey.py",
+        "estimation/strata.py",
         "deviation.std(0) / math.sqrt(len(images)), least",
         "deviation.std(0), least",
         (f"{SURVEY}the_test_of_a_right_control_is_a_standard_normal",),
     ),
     (
         "the test of a control adds up phases",
-        "bound/survey.py",
+        "estimation/strata.py",
         "weighted / len(phases)",
         "weighted",
         (f"{SURVEY}the_test_of_a_right_control_is_a_standard_normal",),
     ),
     (
         "a test that rounding fails",
-        "bound/survey.py",
+        "estimation/strata.py",
         "(ROUNDING * stated.abs().mean(0)).clamp(min=TINY)",
         "torch.zeros_like(stated.mean(0)).clamp(min=TINY)",
         (f"{SURVEY}rounding_does_not_make_a_control_suspicious",),
     ),
     (
         "controls that too few images can test",
-        "bound/survey.py",
+        "estimation/strata.py",
         "or self.images < FEWEST or",
         "or self.images < 2 or",
         (f"{SURVEY}few_images_use_no_control_and_say_so",),
     ),
     (
         "coefficients shrunk to 0 in place of all bins'",
-        "bound/survey.py",
+        "estimation/strata.py",
         "xy + lean * toward",
         "xy",
         (f"{SURVEY}a_control_that_is_the_term_leaves_the_exact_answer",),
     ),
     (
         "a solve without a cut",
-        "bound/survey.py",
+        "estimation/strata.py",
         "torch.linalg.pinv(correlation, rtol=1e-9, hermitian=True)",
         "torch.linalg.inv(correlation)",
         (f"{SURVEY}the_expected_share_is_a_predictor_with_known_totals",),
     ),
     (
         "the doubt about the totals is no error",
-        "bound/survey.py",
+        "estimation/strata.py",
         "Spread(variance + doubt.square(), information, most)",
         "Spread(variance, information, most)",
         (f"{SURVEY}what_the_two_estimates_of_the_totals_differ_by_is_in_the_variance",),
     ),
     (
         "what all images share is taken for noise",
-        "bound/spread.py",
+        "estimation/spread.py",
         "(values - values.mean(0)) / math.sqrt(free)",
         "values",
         (f"{SURVEY}noise_counts_once_in_the_variance",),
     ),
     (
         "N for N - 1 in the variance",
-        "bound/spread.py",
+        "estimation/spread.py",
         "(values - values.mean(0)) / math.sqrt(free)",
         "values - values.mean(0)",
         (f"{SURVEY}noise_counts_once_in_the_variance",),
     ),
     (
         "the last of an odd number of rows left out",
-        "bound/spread.py",
+        "estimation/spread.py",
         "3 * values[:, -3:].var(1) if odd",
         "2 * values[:, -3:].var(1) if odd",
         (f"{SURVEY}noise_counts_once_in_the_variance",),
     ),
     (
         "half of each pair's noise",
-        "bound/spread.py",
+        "estimation/spread.py",
         "variance = pairs.sum(1) + last",
         "variance = 0.5 * pairs.sum(1) + last",
         (f"{SURVEY}noise_counts_once_in_the_variance",),
     ),
     (
         "rows of different images paired",
-        "bound/survey.py",
+        "estimation/strata.py",
         "return values[order].reshape(-1, phase.strata)",
         "return values.reshape(-1, phase.strata)",
         (f"{SURVEY}rows_come_back_to_their_image_in_the_order_of_t",),
     ),
     (
         "chances by the variance of what is left",
-        "bound/survey.py",
+        "estimation/strata.py",
         "/ (rows + UNSEEN)).sqrt()",
         "/ (rows + UNSEEN))",
         (f"{SURVEY}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
     ),
     (
         "chances that a finding may take away",
-        "bound/survey.py",
+        "estimation/strata.py",
         "return (1 - DEFENSIVE - EVEN) * found + DEFENSIVE * share + EVEN * even",
         "return found",
         (f"{SURVEY}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
     ),
     (
         "bins of equal width",
-        "bound/survey.py",
+        "estimation/strata.py",
         "(share.cumsum(0) - 0.5 * share) / share.sum()",
         "(torch.arange(len(share)).double() + 0.5) / max(len(share), 1)",
         (f"{SURVEY}bins_are_runs_of_t_with_equal_shares",),
     ),
     (
         "merged bins cut anew",
-        "bound/survey.py",
+        "estimation/strata.py",
         "Layout.even(whole.totals(), bins).bin[self.bin]",
         "Layout.even(share, bins).bin",
         (f"{SURVEY}merged_bins_are_unions",),
@@ -339,63 +339,63 @@ MEASURING = [
     # Evaluations.
     (
         "draws forgotten in the error of L_0",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "variance = draws.var(1) / count",
         "variance = draws.var(1)",
         (f"{SAMPLING}the_standard_errors_are_those_of_the_closed_forms",),
     ),
     (
         "two draws of L_0 whatever its noise",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "max(round(plan.draws(left)), min(self.wanted, left // 2), DRAWS)",
         "DRAWS",
         (f"{SAMPLING}a_budget_is_shared_by_noise_so_that_L_0_does_not_dominate",),
     ),
     (
         "L_T lost (H11)",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "prior = self.prior @ self.columns[column]",
         "prior = 0 * self.prior @ self.columns[column]",
         (f"{SAMPLING}the_estimate_is_unbiased_in_each_term",),
     ),
     (
         "a difference with its sign turned",
-        "measure/sampling.py",
+        "estimation/adaptive.py",
         "[1.0, -1.0]]",
         "[-1.0, 1.0]]",
         (f"{SAMPLING}the_difference_of_two_models_is_that_of_their_bounds",),
     ),
     (
         "each phase meets the noise of the first (H35)",
-        "measure/asking.py",
+        "estimation/evaluator.py",
         "key = self.key.draw(torch.full((count,), stage))",
         "key = self.key.draw(torch.full((count,), 0))",
         (f"{SAMPLING}every_stage_draw_t_and_image_has_noise_of_its_own",),
     ),
     (
         "each draw of L_0 is the first",
-        "measure/asking.py",
+        "estimation/evaluator.py",
         "noise = self.key.rows(image).draw(number[row])",
         "noise = self.key.rows(image).draw(torch.zeros_like(image))",
         (f"{SAMPLING}every_stage_draw_t_and_image_has_noise_of_its_own",),
     ),
     (
         "a NaN is let through (H39)",
-        "measure/asking.py",
+        "estimation/evaluator.py",
         "bad = ~values.isfinite().all(1)",
         "bad = columns.isinf().any(1)",
         (f"{SAMPLING}a_value_that_is_not_finite_is_named_and_never_averaged_away",),
     ),
     (
         "differences along t without their ends",
-        "measure/census.py",
+        "estimation/exhaustive.py",
         "0.5 * (squares.sum(0) + squares[0] + squares[-1])",
         "0.5 * squares.sum(0)",
         (f"{SAMPLING}the_exhaustive_errors_are_not_below_the_exact_ones",),
     ),
     (
         "an exhaustive pass with one of two draws of L_0",
-        "measure/census.py",
+        "estimation/exhaustive.py",
         "variance = self.draws.var(1) / count",
         "variance = self.draws.var(1)",
         (f"{SAMPLING}the_exhaustive_errors_are_not_below_the_exact_ones",),
@@ -430,23 +430,23 @@ MEASURING = [
     ),
     (
         "a record that believes its content (R4)",
-        "measure/record.py",
+        "estimation/record.py",
         " or zlib.crc32(payload) != check:",
         ":",
         (f"{RECORD}any_flipped_bit_is_refused_by_the_name_of_the_file",),
     ),
     (
         "a record that goes on under another plan",
-        "measure/record.py",
+        "estimation/record.py",
         "if found.get(key) != wanted.get(key):",
         "if False:",
         (f"{RECORD}another_plan_is_refused_by_its_first_difference",),
     ),
     (
         "the term of t itself counted as paid before x_t is known",
-        "measure/distortion.py",
+        "estimation/distortion.py",
         "paid[middle + 1]",
         "paid[middle]",
-        ("tests/measure/test_distortion.py::test_the_rate_of_each_t_is_what_all_larger_t_cost",),
+        ("tests/estimation/test_distortion.py::test_the_rate_of_each_t_is_what_all_larger_t_cost",),
     ),
 ]

@@ -3,7 +3,7 @@
 __all__ = ["MODELS"]
 
 WRAP = "tests/test_wrap.py::test_"
-GRID = "tests/pretrained/test_scheduler_grid.py::test_"
+GRID = "tests/formats/test_scheduler_grid.py::test_"
 OPTIMAL = "tests/gaussian/test_optimal.py::test_"
 ONE_TIME = "tests/gaussian/test_one_time.py::test_"
 HYBRID = "tests/gaussian/test_hybrid.py::test_"
@@ -74,14 +74,14 @@ MODELS = [
     # A diffusers scheduler's config.
     (
         "fixed_large_log read as something else (H13)",
-        "pretrained/scheduler.py",
+        "formats/diffusers/scheduler.py",
         '"fixed_large_log": large,',
         '"fixed_large_log": small,',
         (f"{GRID}each_variance_type_is_its_formula_at_every_t[fixed_large_log]",),
     ),
     (
         "fixed_small_log read as a deviation (H13)",
-        "pretrained/scheduler.py",
+        "formats/diffusers/scheduler.py",
         '"fixed_small_log": small,',
         '"fixed_small_log": large,',
         (f"{GRID}each_variance_type_is_its_formula_at_every_t[fixed_small_log]",),
@@ -102,77 +102,77 @@ MODELS = [
     ),
     (
         "clip_sample ignored (H17)",
-        "pretrained/scheduler.py",
+        "formats/diffusers/scheduler.py",
         'clips = config["clip_sample"] and not config["thresholding"]',
         "clips = False",
         (f"{STEP}[epsilon-fixed_small-True-all]",),
     ),
     (
         "thresholding ignored (H17)",
-        "pretrained/scheduler.py",
+        "formats/diffusers/scheduler.py",
         '    if not config["thresholding"]:\n        return plain',
         "    if True:\n        return plain",
         (f"{GRID}dynamic_thresholding_is_part_of_the_step",),
     ),
     (
         "thresholding over the batch",
-        "pretrained/scheduler.py",
+        "formats/diffusers/scheduler.py",
         "flat.abs().quantile(self.ratio, dim=1, keepdim=True)",
         "flat.abs().flatten().quantile(self.ratio)",
         (f"{GRID}dynamic_thresholding_is_part_of_the_step",),
     ),
     (
         "x_0 read as eps",
-        "pretrained/scheduler.py",
+        "formats/diffusers/scheduler.py",
         '"sample": "x_0"',
         '"sample": "eps"',
         (f"{STEP}[sample-fixed_small-False-all]",),
     ),
     (
         "index and t mixed up (H15)",
-        "pretrained/scheduler_classes.py",
+        "formats/diffusers/scheduler_classes.py",
         "offset, steps, spacing, index, T))\n    return [int(i) + 1 for i in index]",
         "offset, steps, spacing, index, T))\n    return [max(int(i), 1) for i in index]",
         (f"{GRID}kept_steps_are_the_timesteps_of_diffusers",),
     ),
     (
         "steps_offset forgotten (H14)",
-        "pretrained/scheduler_classes.py",
+        "formats/diffusers/scheduler_classes.py",
         "* (T // steps) + offset",
         "* (T // steps)",
         (f"{GRID}kept_steps_are_the_timesteps_of_diffusers",),
     ),
     (
         "absent keys are DDPM's defaults for any class",
-        "pretrained/scheduler_classes.py",
+        "formats/diffusers/scheduler_classes.py",
         "own = defaults_of(name)",
         'own = defaults_of("DDPMScheduler")',
         (f"{GRID}absent_keys_are_the_defaults_of_that_class",),
     ),
     (
         "eps passes at zero terminal SNR in a config (H24)",
-        "pretrained/scheduler.py",
+        "formats/diffusers/scheduler.py",
         'if kind == "epsilon" and float(schedule.alpha_bar[-1]) == 0:',
         "if False:",
         (f"{GRID}what_has_no_bound_is_refused_in_one_line",),
     ),
     (
         "an EDM scheduler gets a number",
-        "pretrained/scheduler.py",
+        "formats/diffusers/scheduler.py",
         "    if name in SAME_Q:\n        return",
         "    if True:\n        return",
         (f"{GRID}what_has_no_bound_is_refused_in_one_line",),
     ),
     (
         "alpha_bar shifted in place of its root (H24)",
-        "pretrained/schedules.py",
+        "formats/diffusers/schedules.py",
         "half = 0.5 * schedule.log_alpha_bar[1:]",
         "half = 1.0 * schedule.log_alpha_bar[1:]",
         (f"{GRID}every_schedule_is_diffusers_own_in_float64",),
     ),
     (
         "a schedule of diffusers in float32 (H22)",
-        "pretrained/schedules.py",
+        "formats/diffusers/schedules.py",
         'return Schedule("laplace", torch.tensor(log_alpha, dtype=torch.float64))',
         'return Schedule("laplace", torch.tensor(log_alpha).double())',
         (f"{GRID}every_schedule_is_diffusers_own_in_float64",),
@@ -339,7 +339,7 @@ MODELS = [
     ),
     (
         "steps that are made together share a draw",
-        "tasks/train/draws.py",
+        "training/draws.py",
         "Block(noise.draw(number), ",
         "Block(noise.draw(number // self.length), ",
         ("tests/tasks/test_train_draws.py::test_the_noise_of_a_row_is_that_of_its_image_and_step",),

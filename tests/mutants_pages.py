@@ -107,7 +107,7 @@ PAGES = [
     ),
     (
         "quarters of the chain from t = 0",
-        "tasks/train/loop.py",
+        "training/loop.py",
         "4 * (t - 1) // self.model.T",
         "(4 * t // self.model.T).clamp(max=3)",
         ("tests/tasks/test_train.py::test_the_losses_of_the_quarters_of_the_chain_make_the_loss",),

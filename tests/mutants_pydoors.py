@@ -17,7 +17,7 @@ PYDOORS = [
     ),
     (
         "a record without the digest of its conditions",
-        "measure/asking.py",
+        "estimation/evaluator.py",
         "for name in sorted(names)}",
         "for name in []}",
         (f"{CONDITIONS}a_record_is_of_its_conditions",),
@@ -66,7 +66,7 @@ PYDOORS = [
     ),
     (
         "a density's best cost without its square",
-        "measure/errors.py",
+        "estimation/errors.py",
         "(2 * math.pi * V_1).log() + 1)",
         "(2 * math.pi * V_1).log())",
         (f"{DOORS}a_density_is_improved_to_the_best_of_its_errors",),

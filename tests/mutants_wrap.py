@@ -47,14 +47,14 @@ WRAP = [
     ),
     (
         "rows of the excess put under other images",
-        "measure/excess.py",
+        "estimation/excess.py",
         "group * self.images + rows.image",
         "group * self.images + rows.image.flip(0)",
         (f"{DOUBTS}z_is_that_of_student_and_the_range_is_where_the_excess_is",),
     ),
     (
         "a range of any size",
-        "measure/excess.py",
+        "estimation/excess.py",
         "if gathered >= PART:",
         "if gathered > 0:",
         (f"{DOUBTS}z_is_that_of_student_and_the_range_is_where_the_excess_is",),

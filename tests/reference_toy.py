@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from nelbo.data import Points
+from nelbo.estimation import Evaluator, Sampling, measuring
 from nelbo.gaussian.decoder import Density
 from nelbo.gaussian.parametrization import EPS
 from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import linear
 from nelbo.gaussian.variance import Tabulated
-from nelbo.measure import Asking, Sampling, measuring
 from nelbo.model import Model, gaussian_model
 from nelbo.types import Reals
 
@@ -100,6 +100,6 @@ def toy_images(count, seed):
 def sampled(model, images, seed, run) -> Sampling:
     """An evaluation as `nelbo.evaluate` makes it; run(sampling) says how long."""
     with measuring([model]):
-        sampling = Sampling(Asking([model], images, seed))
+        sampling = Sampling(Evaluator([model], images, seed))
         run(sampling)
     return sampling

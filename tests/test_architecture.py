@@ -113,7 +113,8 @@ print([name for name in {heavy} if name in sys.modules])
 
 def test_a_measurement_loads_nothing_that_draws_a_page_or_reads_a_command_line():
     """Kills: results that import a plot; a network built on the meta device, which loads sympy."""
-    names = "matplotlib jinja2 latex2mathml playwright typer rich sympy diffusers".split()
+    pages = ["matplotlib", "jinja2", "latex2mathml", "playwright"]
+    names = [*pages, "typer", "rich", "sympy", "diffusers"]
     code = f"""
 import sys
 import torch

@@ -248,7 +248,7 @@ def test_demo_makes_every_file_that_it_names(nelbo, recipe_file, tmp_path):
 def test_a_demo_that_was_stopped_goes_on(nelbo, recipe_file, tmp_path, monkeypatch):
     """In training, then when it draws. Kills: minutes of work that only `train --resume` knows."""
     from nelbo.tasks.evaluate import evaluate
-    from nelbo.tasks.train.loop import Loop
+    from nelbo.training.loop import Loop
 
     folder, step = tmp_path / "a demo", Loop._step
     path = recipe_file(**{"chain.schedule.T": 20, "training.steps": 6})

@@ -9,8 +9,8 @@ import torch
 from nelbo import checkpoint
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
-from nelbo.pretrained import load
-from nelbo.pretrained.ours import described_by
+from nelbo.formats import load
+from nelbo.formats.run import described_by
 
 DEEP = json.loads("[" * 200 + "]" * 200)
 WRONG = [

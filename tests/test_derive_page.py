@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from browser import SCHEMES, WIDTHS, visiting
-from nelbo.bound.derivation import FALSE_LINES, LINES, Status
 from nelbo.data import load
+from nelbo.derivation import FALSE_LINES, LINES, Status
+from nelbo.formats import load as load_model
 from nelbo.gaussian.mistakes import CLAMPED
-from nelbo.pretrained import load as load_model
 from nelbo.report.derivation import markdown
 from nelbo.report.derivation_page import BLUE, GREEN, ORANGE, derivation_page, mathml, typeset
 from nelbo.tasks.derive import derive

@@ -17,7 +17,7 @@ from conftest import small_recipe
 from nelbo import checkpoint, files
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
-from nelbo.measure import Processes, Record
+from nelbo.estimation import Processes, Record
 from nelbo.tasks.train import train
 
 
@@ -160,7 +160,7 @@ def test_a_record_on_a_full_disk_names_its_file_and_the_bytes(tmp_path):
 
 def test_a_compressed_pickle_of_weights_is_refused(tmp_path):
     """Kills: one reader's tensors checked and another's bytes measured."""
-    from nelbo.pretrained.networks import _refuse_code
+    from nelbo.formats.diffusers.networks import _refuse_code
 
     plain, packed = tmp_path / "plain.bin", tmp_path / "packed.bin"
     torch.save({"x": torch.zeros(1000)}, plain)

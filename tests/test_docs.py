@@ -35,7 +35,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 RUN, READ = ("python", "sh", ""), ("toml", "text")
 NOT_RUN = {
     "make": "a target of the Makefile: the suite itself, or minutes of training",
-    "torchrun": "two processes, which tests/measure and tests/tasks start with rests of their own",
+    "torchrun": "two processes, which tests/estimation and tests/tasks start themselves",
     "source": "the shell's own",
     "nelbo demo": "minutes; tests/test_cli.py runs it on a small recipe",
 }

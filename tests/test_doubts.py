@@ -19,9 +19,9 @@ from nelbo import recipe
 from nelbo.bound.estimators import Rows
 from nelbo.data import as_images, load
 from nelbo.errors import BadInput
+from nelbo.estimation.excess import Excess
 from nelbo.gaussian.schedule import cosine, log_snr_linear
 from nelbo.gaussian.yardstick import Yardstick
-from nelbo.measure.excess import Excess
 from nelbo.report.page.checks import State, checks
 from nelbo.results.result import parse
 from nelbo.results.unit import BITS

@@ -9,11 +9,11 @@ from torch import nn
 
 import nelbo
 from conftest import VDM, changed, small_recipe
+from formats.diffusers_folders import pipeline
 from nelbo.recipe import build
+from nelbo.sampling.ancestral import ancestral
 from nelbo.tasks.derive import derive
 from nelbo.tasks.improve import improve
-from nelbo.tasks.sample import ancestral
-from pretrained.diffusers_folders import pipeline
 
 SHAPE = (1, 4, 4)
 IMAGES = torch.randint(0, 17, (9, *SHAPE), generator=torch.Generator().manual_seed(2))

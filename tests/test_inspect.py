@@ -12,7 +12,7 @@ import nelbo
 from conftest import PLAIN, small_recipe
 from nelbo import recipe
 from nelbo.bound.terms import prior_term
-from nelbo.pretrained import load
+from nelbo.formats import load
 from nelbo.tasks.inspect import inspect
 
 

@@ -235,7 +235,7 @@ def test_the_model_is_measured_where_the_module_is():
 TWO_PROCESSES = """
 import json, os, pathlib, warnings
 import torch
-import nelbo.measure.asking
+import nelbo.estimation.evaluator
 torch.set_num_threads(1)
 from test_lightning import BUDGET, IMAGES, Module, NELBOCallback, model_of, trainer
 module, asked = Module(), []
@@ -243,7 +243,7 @@ def count(network, inputs, output):
     if not network.training:
         asked.append(len(output))
 module.network.register_forward_hook(count)
-nelbo.measure.asking.CELLS = 8 * 64  # so that there are many parts of the work to share
+nelbo.estimation.evaluator.CELLS = 8 * 64  # so that there are many parts of the work to share
 callback = NELBOCallback(model_of, IMAGES, budget=BUDGET, seed=3)
 fit = trainer(".", callback, strategy="ddp", devices=2, max_epochs=1, limit_val_batches=0)
 fit.fit(module)

@@ -41,12 +41,12 @@ COMMANDS = {
 @pytest.fixture(scope="module")
 def result(run, tmp_path_factory):
     """What evaluate wrote, with its table beside it."""
-    from nelbo import evaluate, pretrained
+    from nelbo import evaluate, formats
     from nelbo.data import load
     from nelbo.results import per_image
 
     folder = tmp_path_factory.mktemp("result")
-    found = evaluate(pretrained.load(run), load("digits:test").first(40), budget=4000)
+    found = evaluate(formats.load(run), load("digits:test").first(40), budget=4000)
     (folder / "r.json").write_text(found.to_json())
     per_image.write(found.per_image, folder / "r.csv")
     per_image.write(found.per_image, folder / "r.parquet")

@@ -9,9 +9,9 @@ from torch import nn
 
 import nelbo
 from conftest import VDM, changed, small_recipe
+from formats.diffusers_folders import pipeline
 from nelbo.recipe import build
 from nelbo.tasks.improve import improve
-from pretrained.diffusers_folders import pipeline
 
 SHAPE = (1, 4, 4)
 

@@ -13,12 +13,12 @@ from torch import nn
 
 import nelbo
 from conftest import changed, small_recipe
+from formats.diffusers_folders import dit, pipeline, unet
 from nelbo.data import Images, Points, as_images, as_points
 from nelbo.errors import BadInput, NonFinite
 from nelbo.metrics import BitsPerDim
 from nelbo.model.settings import Setting
 from nelbo.recipe import build, read
-from pretrained.diffusers_folders import dit, pipeline, unet
 
 SCHEDULE = {"name": "linear", "T": 4, "beta_1": 0.1, "beta_T": 0.5}
 CHOICES = {

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 
 from conftest import VDM, changed, toml
 from linear_bound import Betas, closed_form, reading, through_the_model
-from nelbo import checkpoint, data, pretrained, recipe
+from nelbo import checkpoint, data, formats, recipe
 from nelbo.bound.estimators import low_discrepancy_times
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
@@ -97,7 +97,7 @@ def test_every_choice_is_trained_and_measured(tmp_path, images, kind, parametriz
     """Both ways of measuring. Kills: a decoder that a chain has and the limit has not."""
     changes = {"chain.parametrization": parametrization, "chain.decoder": decoder}
     folder = train(vdm(**changes, **{"chain.log_snr.name": kind}), tmp_path / "r")
-    model = pretrained.load(folder)
+    model = formats.load(folder)
     for measured in (model, model.in_the_limit()):
         found = evaluate(measured, images.first(4), budget=80)
         assert found.model["decoder"] == decoder
@@ -179,7 +179,7 @@ def test_the_curve_is_clipped_apart_and_not_decayed():
 
 def test_training_moves_the_ends_and_the_interior(vdm_run):
     """Kills: an optimiser that is given the inner network alone."""
-    start, trained = built(vdm()).network.log_snr, pretrained.load(vdm_run, weights="raw")
+    start, trained = built(vdm()).network.log_snr, formats.load(vdm_run, weights="raw")
     for name, weight in trained.network.log_snr.named_parameters():
         assert (weight != start.get_parameter(name)).all(), name
 
@@ -197,7 +197,7 @@ def test_a_checkpoint_holds_the_curve_that_its_chain_runs_along(vdm_run, weights
     """Kills: the chain of the fresh curve under the trained weights; EMA of the network alone."""
     found = checkpoint.load(vdm_run / checkpoint.NAME)
     state = found.part({"ema": "ema", "raw": "network"}[weights])
-    model = pretrained.load(vdm_run, weights=weights)
+    model = formats.load(vdm_run, weights=weights)
     assert isinstance(model.network, ContinuousGaussian)
     for name, x in model.network.state_dict().items():
         assert torch.equal(x, state[name]), name
@@ -241,7 +241,7 @@ def test_one_step_is_refused_and_so_is_a_limit_of_a_chain(run):
     with pytest.raises(BadInput, match="at least 2 steps; got T = 1"):
         built(vdm()).every(1)
     with pytest.raises(BadInput, match="digits is no model in continuous time"):
-        pretrained.load(run).in_the_limit()
+        formats.load(run).in_the_limit()
     with pytest.raises(BadInput, match="has none to keep"):
         built(vdm()).in_the_limit().every(3, "even")
 

@@ -11,7 +11,7 @@ import torch
 
 from conftest import changed
 from linear_bound import Betas, closed_form, reading, through_the_model
-from nelbo import data, pretrained, recipe
+from nelbo import data, formats, recipe
 from nelbo.bound.estimators import low_discrepancy_times
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
@@ -44,7 +44,7 @@ def test_the_untrained_bound_is_the_closed_form_of_a_variance_half_way(schedule,
     of the whole chain on a sub-chain; f = output)."""
     name = schedule.__name__
     choices = iddpm(**{"chain.schedule": {"name": name, "T": 200}})
-    model = pretrained.load(train(choices, tmp_path / "r"))
+    model = formats.load(train(choices, tmp_path / "r"))
     model = model if steps is None else model.every(steps)
     levels = data.load("digits:test").levels[1]
     chain = Betas.kept(schedule(200).beta[1:].numpy(), model.chain.q.schedule.kept.numpy())
@@ -56,7 +56,7 @@ def test_the_untrained_bound_is_the_closed_form_of_a_variance_half_way(schedule,
 def test_evaluation_finds_the_closed_form(tmp_path):
     """|z| < 4 over the images that are measured. Kills: the doubled channels dropped."""
     choices = iddpm(**{"chain.schedule": {"name": "linear", "T": 100}})
-    model = pretrained.load(train(choices, tmp_path / "r"))
+    model = formats.load(train(choices, tmp_path / "r"))
     assert model.facts["variance"] == "learned-range"
     images = data.load("digits:test").first(8)
     chain = Betas.kept(linear(100).beta[1:].numpy())
@@ -92,7 +92,7 @@ def test_training_learns_the_variance_and_says_what_it_logs(tmp_path):
     folder = train(iddpm(**{"training.steps": 2}), tmp_path / "r")
     entry = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
     assert entry["unit"] == "L_simple with variance"
-    model = pretrained.load(folder, weights="raw")
+    model = formats.load(folder, weights="raw")
     assert model.network.leave[-1].weight[1].any()
     fresh = built(iddpm())
     t = torch.tensor([3, 500])

@@ -12,7 +12,7 @@ from conftest import small_recipe, toml
 from nelbo import recipe
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
-from nelbo.pretrained import load, recipe_of
+from nelbo.formats import load, recipe_of
 from nelbo.recipe import Recipe
 from nelbo.tasks.train import train
 
@@ -209,7 +209,7 @@ def test_no_command_takes_a_seed_that_is_too_large(nelbo, command, seed, tmp_pat
 
 
 def test_the_largest_seed_trains_and_the_batches_of_small_ones_stay(tmp_path):
-    from nelbo.tasks.train.batches import Batches
+    from nelbo.training.batches import Batches
 
     small, large = Batches(10, 4, 3), Batches(10, 4, 2**63 - 1)
     order = torch.randperm(10, generator=torch.Generator().manual_seed(3 * 1_000_003))

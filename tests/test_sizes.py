@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conftest import small_recipe
-from nelbo.measure import Processes, Record
+from nelbo.estimation import Processes, Record
 
 HUGE = {
     "chain.schedule.T": 10**9,

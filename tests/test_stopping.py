@@ -97,7 +97,7 @@ def test_a_signal_that_training_did_not_hear_is_heard_after_it():
     """Kills: one that comes in the last step, after which a demo would go on for minutes."""
     code = """
 import os, signal
-from nelbo.tasks.train.signals import listening
+from nelbo.training.signals import listening
 from nelbo import stopping
 stopping.begin()
 with listening():

@@ -6,8 +6,8 @@ TYPE_CHECKING = False  # of typing, whose import `nelbo` would wait for
 if TYPE_CHECKING:
     from nelbo import data, recipe, results
     from nelbo.errors import BadInput, NonFinite
+    from nelbo.formats import load
     from nelbo.model import Model, loss
-    from nelbo.pretrained import load
     from nelbo.results import Comparison, Evaluation
     from nelbo.tasks.compare import compare
     from nelbo.tasks.derive import derive
@@ -57,7 +57,7 @@ _HOME = {
     "evaluate": "nelbo.tasks.evaluate",
     "improve": "nelbo.tasks.improve",
     "inspect": "nelbo.tasks.inspect",
-    "load": "nelbo.pretrained",
+    "load": "nelbo.formats",
     "loss": "nelbo.model",
     "sample": "nelbo.tasks.sample",
     "train": "nelbo.tasks.train",

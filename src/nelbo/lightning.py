@@ -7,7 +7,7 @@ from typing import final
 from nelbo.arguments import function, shown, whole
 from nelbo.data import as_images, load
 from nelbo.errors import BadInput
-from nelbo.measure import Processes, Settings
+from nelbo.estimation import Processes, Settings
 from nelbo.model import Model
 from nelbo.networks.mode import evaluating
 from nelbo.results import Evaluation, bits_per_dim

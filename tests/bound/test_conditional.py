@@ -11,12 +11,12 @@ import torch
 import labelled
 from labelled import GRID, ByLabel, Tilted
 from nelbo.bound.chain import Chain
-from nelbo.bound.derivation import sampled
 from nelbo.bound.estimators import exhaustive, importance_weighted, one_time, term, trajectory
 from nelbo.bound.noise import KeyedNoise
 from nelbo.categorical import objective as categorical_objective
 from nelbo.categorical.forward import CategoricalForward
 from nelbo.categorical.resampling import uniform
+from nelbo.derivation import sampled
 from nelbo.gaussian import objective as gaussian_objective
 from nelbo.gaussian.continuous import LevelLikelihood, training_loss
 from nelbo.gaussian.decoder import Discretized

@@ -13,7 +13,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "categorical"))
 from toy import CASES, Toy, golden
 
 from nelbo.bound.chain import Chain, ForwardProcess
-from nelbo.bound.derivation import (
+from nelbo.bound.noise import KeyedNoise
+from nelbo.categorical.dense import Dense
+from nelbo.categorical.distribution import Categorical
+from nelbo.categorical.forward import CategoricalForward
+from nelbo.categorical.reverse import TabularReverse
+from nelbo.derivation import (
     FALSE_LINES,
     LINES,
     Status,
@@ -22,12 +27,7 @@ from nelbo.bound.derivation import (
     sampled,
     weighting_curve,
 )
-from nelbo.bound.derivation.factors import total
-from nelbo.bound.noise import KeyedNoise
-from nelbo.categorical.dense import Dense
-from nelbo.categorical.distribution import Categorical
-from nelbo.categorical.forward import CategoricalForward
-from nelbo.categorical.reverse import TabularReverse
+from nelbo.derivation.factors import total
 from nelbo.errors import BadInput, NonFinite
 
 torch.set_num_threads(1)

@@ -4,7 +4,7 @@ import torch
 
 from nelbo.bound.estimators import spread_offsets, stratified
 from nelbo.bound.noise import KeyedNoise
-from nelbo.bound.survey import Layout, Survey
+from nelbo.estimation.strata import Combined, Layout
 
 T, IMAGES = 100, 20
 
@@ -22,7 +22,7 @@ def estimates(seed, skew):
     layout = Layout.even(torch.ones(T - 1, dtype=torch.float64))
     totals = torch.zeros(IMAGES, layout.count, dtype=torch.float64)
     totals.index_add_(1, layout.bin, control.T)
-    survey = Survey(layout, IMAGES, ("noise",), totals.expand(2, -1, -1)[..., None])
+    combined = Combined(layout, IMAGES, ("noise",), totals.expand(2, -1, -1)[..., None])
     for stage, strata in enumerate((2, 6)):
         keys = (
             KeyedNoise.of(1000 * seed + 100 * stage + part, torch.arange(IMAGES))
@@ -31,8 +31,8 @@ def estimates(seed, skew):
         offsets = torch.stack([spread_offsets(key) for key in keys])
         rows = stratified(layout.share, strata, offsets)
         place = (rows.t - 2, rows.image)
-        survey.add(rows, value[place], control[place][:, None])
-    mean, variance = survey.estimate()
+        combined.add(rows, value[place], control[place][:, None])
+    mean, variance = combined.estimate()
     return float(mean.mean()), float(variance.sum().sqrt() / IMAGES)
 
 

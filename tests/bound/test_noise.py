@@ -116,7 +116,7 @@ def test_the_first_dimensions_do_not_depend_on_how_many_follow():
     assert torch.equal(noise.uniform(zeros(4, 3)), noise.uniform(zeros(4, 10))[:, :3])
 
 
-def test_asking_twice_gives_the_same_numbers_and_touches_no_global_state():
+def test_evaluator_twice_gives_the_same_numbers_and_touches_no_global_state():
     """Kills: hidden state, torch's global generator."""
     noise, like = KeyedNoise.of(1, torch.arange(4)), zeros(4, 6)
     before = torch.get_rng_state()

@@ -21,8 +21,8 @@ from truth import (
     terms,
 )
 
-from nelbo.bound.derivation import FALSE_LINES, LINES, Status, factors, sampled
 from nelbo.bound.noise import KeyedNoise
+from nelbo.derivation import FALSE_LINES, LINES, Status, factors, sampled
 from nelbo.errors import BadInput
 from nelbo.gaussian.affine import affine_valuation
 from nelbo.gaussian.decoder import Discretized, DiscretizedGaussian

@@ -12,14 +12,14 @@ from nelbo.bound.estimators import Rows
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.terms import prior_term
 from nelbo.data import Images, Points
+from nelbo.estimation import Evaluator, measuring
+from nelbo.estimation.errors import measured_errors
 from nelbo.gaussian.continuous import ContinuousGaussian
 from nelbo.gaussian.controls import AffineControl
 from nelbo.gaussian.decoder import Discretized, log_mass
 from nelbo.gaussian.log_snr import FixedLogSNR
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS
 from nelbo.gaussian.schedule import log_snr_linear
-from nelbo.measure import Asking, measuring
-from nelbo.measure.errors import measured_errors
 from nelbo.model import continuous_model
 from nelbo.report.page.checks import State, checks
 from nelbo.results.result import parse
@@ -105,9 +105,9 @@ def test_a_term_from_a_float32_network_is_that_of_float64_at_its_x_t(name, kind,
     """Kills: means in float32; x0-hat in float32; x_t that the network did not get."""
     images = pictures(1)
     network = Nearly(images.levels[0], name, kind == "learned-range", dtype)
-    asking = Asking([wrapped(network, name, kind, clip=clip)], images)
-    with measuring(asking.models):
-        found, _, errors = asking.later(0, rows_at(TIMES), [[]], distortion=True)
+    evaluator = Evaluator([wrapped(network, name, kind, clip=clip)], images)
+    with measuring(evaluator.models):
+        found, _, errors = evaluator.later(0, rows_at(TIMES), [[]], distortion=True)
     x_t, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
     assert x_t.dtype == dtype
     assert torch.equal(x_t, x_t.float().to(dtype)) == (dtype == torch.float32)  # not rounded before
@@ -135,9 +135,9 @@ def test_L_0_of_16_bits_is_that_of_float64_at_its_x_1(name, decoder):
     network = Nearly(images.levels[0], name)
     choices = {"levels": None, "decoder": decoder} if decoder == "density" else {}
     data = Points("x", None, network.x_0[None]) if decoder == "density" else images
-    asking = Asking([wrapped(network, name, **choices)], data)
-    with measuring(asking.models):
-        found, _ = asking.first(range(1))
+    evaluator = Evaluator([wrapped(network, name, **choices)], data)
+    with measuring(evaluator.models):
+        found, _ = evaluator.first(range(1))
     ((x_1, output),) = network.seen
     mean = x_0_hat(name, x_1, output, torch.ones(1))
     if decoder == "density":
@@ -170,10 +170,10 @@ def test_a_lattice_is_read_in_float32_as_in_float64(first):
     model = nelbo.wrap(network, schedule=schedule, predicts="levels", variance="small",
                        time_input="log-snr", shape=SHAPE, levels=256)  # fmt: skip
     t = torch.arange(2, 900, 7)
-    asking = Asking([model], images)
-    with measuring(asking.models):
-        found = asking.later(0, rows_at(t), [[]])[0][:, 0]
-        L_0 = asking.first(range(1))[0][0, 0, 0]
+    evaluator = Evaluator([model], images)
+    with measuring(evaluator.models):
+        found = evaluator.later(0, rows_at(t), [[]])[0][:, 0]
+        L_0 = evaluator.first(range(1))[0][0, 0, 0]
     x_t = torch.cat(network.seen).double()
     ends = torch.cat([t, torch.ones(1, dtype=t.dtype)])
     alpha_bar, left = schedule.alpha_bar[ends], schedule.one_minus_alpha_bar[ends]
@@ -202,9 +202,9 @@ def test_the_limit_of_continuous_time_is_that_of_float64_at_its_x_u():
         decoder=Discretized(GRID),
     )
     model = continuous_model(trained, T, grid=GRID, shape=SHAPE, name="x", facts={}).in_the_limit()
-    asking, t = Asking([model], images), TIMES[:6]
-    with measuring(asking.models):
-        found = asking.later(0, rows_at(t), [[]])[0][:, 0]
+    evaluator, t = Evaluator([model], images), TIMES[:6]
+    with measuring(evaluator.models):
+        found = evaluator.later(0, rows_at(t), [[]])[0][:, 0]
     x_u, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
     key = KeyedNoise.of(0, images.ids).draw(torch.tensor([0])).rows(torch.zeros_like(t))
     noise = key.draw(torch.zeros_like(t)).at(t).at(torch.zeros_like(t))
@@ -220,10 +220,10 @@ def test_squared_errors_that_variances_are_made_from_are_those_of_float64():
     images = pictures(1)
     images = Images("four", None, images.levels.repeat(4, 1, 1, 1), GRID.n)
     network = Nearly(images.levels[0], "eps")
-    asking = Asking([wrapped(network, "eps")], images)
+    evaluator = Evaluator([wrapped(network, "eps")], images)
     t = torch.tensor([1, 1_000, 12_000])
-    with measuring(asking.models):
-        found = measured_errors(asking, t).whole.mean.flatten(1).mean(1)
+    with measuring(evaluator.models):
+        found = measured_errors(evaluator, t).whole.mean.flatten(1).mean(1)
     x_t, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
     error = network.x_0 - x_0_hat("eps", x_t, output, t.repeat_interleave(4))
     assert furthest(found, error.square().reshape(3, -1).mean(1)) < LAW

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conftest import small_recipe
-from nelbo import data, pretrained
+from nelbo import data, formats
 from nelbo.errors import BadInput
 from nelbo.report.page import Reported, page
 from nelbo.report.page.checks import State, checks
@@ -74,7 +74,7 @@ def measured(tmp_path_factory):
     folder = train(choices, tmp_path_factory.mktemp("page") / "run")
     images = data.load("digits:test").first(40)
     result = evaluate(
-        pretrained.load(folder), images, budget=400, distortion=True, command="nelbo evaluate run"
+        formats.load(folder), images, budget=400, distortion=True, command="nelbo evaluate run"
     )
     (folder / "result.json").write_text(result.to_json())
     per_image.write(result.per_image, folder / "images.csv")

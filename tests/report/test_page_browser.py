@@ -9,7 +9,7 @@ import pytest
 
 from browser import SCHEMES, WIDTHS, visiting
 from conftest import changed, small_recipe
-from nelbo import data, pretrained
+from nelbo import data, formats
 from nelbo.results import per_image
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import comparison, report
@@ -45,9 +45,7 @@ def pages(tmp_path_factory):
     for name, choices in recipes.items():
         run = train(choices, folder / name)
         command = f"nelbo evaluate {name}"
-        result = evaluate(
-            pretrained.load(run), images, budget=480, distortion=True, command=command
-        )
+        result = evaluate(formats.load(run), images, budget=480, distortion=True, command=command)
         (run / "result.json").write_text(result.to_json())
         per_image.write(result.per_image, run / "images.csv")
     made = {

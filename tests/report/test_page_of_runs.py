@@ -13,16 +13,16 @@ from test_page import WHY, Page, check_whole
 
 import nelbo
 from conftest import PLAIN, VDM, changed, small_recipe
-from nelbo import data, pretrained
+from nelbo import data, formats
 from nelbo import recipe as recipes
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
 from nelbo.gaussian.schedule import at
 from nelbo.report.page import Reported, page
-from nelbo.report.pictures import picture_sheet
 from nelbo.results import per_image
 from nelbo.results.result import parse
+from nelbo.sampling.pictures import picture_sheet
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import report
 from nelbo.tasks.report.drawing import extremes, samples
@@ -73,7 +73,7 @@ def test_large_images_become_small_by_averages():
 def test_samples_on_their_way_end_as_the_samples_that_sample_draws(kind, run, vdm_run, categorical):
     """Kills: a strip of other samples than the grid's, or a step left out."""
     folder = {"gaussian": run, "vdm": vdm_run, "categorical": categorical}[kind]
-    model = pretrained.load(folder)
+    model = formats.load(folder)
     model = model.every(10) if kind == "gaussian" else model
     levels, strip = samples(model, 6, 3, lambda *told: None)
     assert torch.equal(levels, sample(model, 6, seed=3))
@@ -108,7 +108,7 @@ def test_the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say(kind, test_i
 
 
 def test_the_guess_of_a_categorical_chain_is_the_mean_of_its_decoder(categorical, test_images):
-    model = pretrained.load(categorical)
+    model = formats.load(categorical)
     x_1 = test_images.levels.long()
     with torch.inference_mode():
         masses = model.chain.p.decoder(x_1).log_probs.exp().double()
@@ -146,7 +146,7 @@ KINDS = {
 def test_every_kind_of_result_has_a_page(kind, run, vdm_run, categorical, test_images):
     """Kills: a section that takes for granted what only some results hold."""
     folder = {"limit": vdm_run, "categorical": categorical}.get(kind, run)
-    model = pretrained.load(folder)
+    model = formats.load(folder)
     model = {"limit": model.in_the_limit, "gaussian": lambda: model.every(8)}.get(
         kind, lambda: model.every(1) if kind == "one step" else model
     )()
@@ -186,7 +186,7 @@ def test_a_density_is_told_in_nats_and_of_a_foreign_model_each_setting_has_its_s
 
 def measured(folder, images, **choices):
     """result.json and images.csv in a run folder."""
-    result = evaluate(pretrained.load(folder), images, budget=200, **choices)
+    result = evaluate(formats.load(folder), images, budget=200, **choices)
     (folder / "result.json").write_text(result.to_json())
     per_image.write(result.per_image, folder / "images.csv")
     return result

@@ -10,7 +10,7 @@ from training import STEPS, recipe, same
 
 import labelled
 from conftest import small_recipe
-from nelbo import checkpoint, data, loss, pretrained
+from nelbo import checkpoint, data, formats, loss
 from nelbo import recipe as recipes
 from nelbo.data import Images
 from nelbo.errors import BadInput
@@ -20,7 +20,7 @@ from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.improve import improve, save
 from nelbo.tasks.sample import sample
 from nelbo.tasks.train import train
-from nelbo.tasks.train.loop import Loop
+from nelbo.training.loop import Loop
 
 CLASSES = {"network.classes": 10}
 
@@ -156,7 +156,7 @@ def test_a_step_trains_on_each_image_with_its_own_label(tmp_path, monkeypatch, c
     assert len(seen) == 8 * STEPS
     assert all(own[levels] == label for levels, label in seen)
     assert len({label for _, label in seen}) == 10
-    assert pretrained.load(folder).classes == 10
+    assert formats.load(folder).classes == 10
     about = checkpoint.load(folder / checkpoint.NAME).description
     assert about["data"]["labels"] == digits.labels_sha256
 
@@ -173,12 +173,12 @@ def test_the_loss_asks_the_network_with_the_labels_of_the_batch(tmp_path, monkey
         found = load(*arguments, **options)
         return replace(found, labels=found.labels.roll(1))
 
-    monkeypatch.setattr("nelbo.tasks.train.run.load", rolled)
+    monkeypatch.setattr("nelbo.tasks.train.load", rolled)
     other = train(recipe(**CLASSES), tmp_path / "other")
     weights = [checkpoint.load(f / checkpoint.NAME).part("network") for f in (one, other)]
     assert not torch.equal(*(w["label.weight"] for w in weights))
     monkeypatch.setattr(
-        "nelbo.tasks.train.run.load", lambda *a, **o: replace(load(*a, **o), labels=None)
+        "nelbo.tasks.train.load", lambda *a, **o: replace(load(*a, **o), labels=None)
     )
     with pytest.raises(BadInput, match=r"p\(x \| class\) and digits has no labels"):
         train(recipe(**CLASSES), tmp_path / "none")
@@ -214,7 +214,7 @@ def test_a_run_does_not_go_on_with_other_labels(tmp_path, monkeypatch):
         found = load(*arguments, **options)
         return replace(found, labels=found.labels.roll(1))
 
-    monkeypatch.setattr("nelbo.tasks.train.run.load", rolled)
+    monkeypatch.setattr("nelbo.tasks.train.load", rolled)
     with pytest.raises(BadInput, match=r"of another run: its data\.labels is"):
         train(recipe(**CLASSES), tmp_path / "run", resume=True)
 
@@ -252,7 +252,7 @@ def test_the_command_says_which_classes_it_draws(nelbo, class_run, tmp_path):
 
 
 def test_the_derivation_holds_on_a_model_of_classes(class_run):
-    model = pretrained.load(class_run).every(4)
+    model = formats.load(class_run).every(4)
     assert derive(model, data.load("digits:test"), images=3, paths=8).holds
 
 
@@ -263,10 +263,10 @@ def test_an_improved_model_of_classes_is_one():
 
 
 def test_an_improved_run_of_classes_is_read_as_one(class_run, tmp_path):
-    model = pretrained.load(class_run)
+    model = formats.load(class_run)
     better = improve(model, data.load("digits:train").first(40), steps=4)
     save(class_run, better, tmp_path / "better")
-    again = pretrained.load(tmp_path / "better")
+    again = formats.load(tmp_path / "better")
     assert better.model.classes == again.classes == 10
     assert evaluate(again, data.load("digits:test").first(8), budget=64).images == 8
 
@@ -337,7 +337,7 @@ def test_an_array_file_with_labels_is_measured_as_the_set_it_is_of(nelbo, run, c
     assert nelbo("compare", run, class_run, *asked)[0] == 0
     code, out, _ = nelbo("evaluate", class_run, *asked)
     assert code == 0
-    wanted = evaluate(pretrained.load(class_run), data.load("digits:test").first(20), budget=200)
+    wanted = evaluate(formats.load(class_run), data.load("digits:test").first(20), budget=200)
     assert out.splitlines()[0] == str(wanted).splitlines()[0]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import nelbo as package
 from linear_bound import Betas, closed_form, reading
-from nelbo import pretrained
+from nelbo import formats
 from nelbo.data import Images, load
 from nelbo.errors import BadInput, NonFinite
 from nelbo.tasks.compare import compare
@@ -73,7 +73,7 @@ def test_the_difference_of_two_linear_networks_is_its_closed_form(steps):
 
 def test_a_model_against_itself_is_exactly_0_with_no_interval(run):
     """Kills: noise of its own for each model, a difference of two rounded means."""
-    first, second = pretrained.load(run), pretrained.load(run)
+    first, second = formats.load(run), formats.load(run)
     for other in (first, second):
         for options in ({"budget": 2 * 20 * 12}, {"precision": 0.5}):
             result = compare(first, other, digits(20), **options)
@@ -84,7 +84,7 @@ def test_a_model_against_itself_is_exactly_0_with_no_interval(run):
 
 
 def test_a_minus_b_is_the_opposite_of_b_minus_a(run):
-    a, b = pretrained.load(run), pretrained.load(run, weights="raw")
+    a, b = formats.load(run), formats.load(run, weights="raw")
     pairs = [(a, b), (scaled(0.6), scaled(0.7)), (scaled(0.6), scaled(0.7).every(50))]
     for first, second in pairs:
         one = compare(first, second, digits(20), budget=2 * 20 * 12)
@@ -100,7 +100,7 @@ def test_a_minus_b_is_the_opposite_of_b_minus_a(run):
 
 def test_it_agrees_with_two_exhaustive_evaluations(run):
     """Kills: a paired estimate that is biased where both apart are not."""
-    a, b = (pretrained.load(run, weights=w).every(100) for w in ("ema", "raw"))
+    a, b = (formats.load(run, weights=w).every(100) for w in ("ema", "raw"))
     result = compare(a, b, digits(20), budget=2 * 20 * 40)
     # at the same noise the two exhaustive errors are common but for the difference
     alone = [evaluate(m, digits(20), exhaustive=True, seed=5) for m in (a, b)]
@@ -114,7 +114,7 @@ def test_it_agrees_with_two_exhaustive_evaluations(run):
 
 def test_pairing_makes_the_interval_of_similar_models_far_narrower(run):
     """Kills: noise of its own for each model, which leaves the sum of both variances."""
-    a, b = pretrained.load(run), pretrained.load(run)
+    a, b = formats.load(run), formats.load(run)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in b.network.parameters():
@@ -190,6 +190,6 @@ def test_the_command_compares_two_weights_of_one_run(nelbo, run, tmp_path):
 
 
 def test_it_is_a_function_of_the_package(run):
-    model = pretrained.load(run)
+    model = formats.load(run)
     assert package.compare(model, model, digits(9), budget=2 * 9 * 4).bits_per_dim == 0
     assert isinstance(package.compare(model, model, digits(9), budget=72), package.Comparison)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from nelbo import recipe as recipes
-from nelbo.bound.derivation import LINES, Status
 from nelbo.categorical.distribution import Categorical
 from nelbo.categorical.forward import CategoricalForward
 from nelbo.data import load
+from nelbo.derivation import LINES, Status
 from nelbo.errors import BadInput, NonFinite
-from nelbo.pretrained import load as load_model
+from nelbo.formats import load as load_model
 from nelbo.results import bits_per_dim
 from nelbo.tasks.derive import derive
 from nelbo.tasks.evaluate import evaluate

@@ -11,7 +11,7 @@ from scipy.special import log_ndtr
 
 import nelbo as package
 from conftest import PLAIN, small_recipe
-from nelbo import pretrained, recipe
+from nelbo import formats, recipe
 from nelbo.data import Images, load
 from nelbo.errors import BadInput, NonFinite
 from nelbo.tasks.evaluate import evaluate
@@ -119,7 +119,7 @@ def test_short_chains_are_measured_in_every_mode(test_images, T):
 
 def test_an_image_is_measured_alike_in_any_company(run, test_images):
     """When every t is asked; else the t of all images are chosen together. Kills: H34."""
-    model = pretrained.load(run).every(20)
+    model = formats.load(run).every(20)
     both = evaluate(model, test_images.subset([5, 9]), exhaustive=True).per_image
     for place, id in enumerate((5, 9)):
         alone = evaluate(model, test_images.subset([id]), exhaustive=True).per_image
@@ -131,7 +131,7 @@ def test_an_image_is_measured_alike_in_any_company(run, test_images):
 
 def test_the_table_of_images_adds_up_to_the_terms_and_the_total(run, test_images):
     """Kills: H31 (a mean of batch means), an image twice or under another's id."""
-    model, images = pretrained.load(run).every(50), test_images.subset([9, 3, 400, 8, 7, 5, 1, 11])
+    model, images = formats.load(run).every(50), test_images.subset([9, 3, 400, 8, 7, 5, 1, 11])
     for options in ({"budget": 100}, {"precision": 0.5}, {"exhaustive": True}):
         result = evaluate(model, images, batch_size=3, **options)
         table = result.per_image
@@ -148,7 +148,7 @@ def test_the_table_of_images_adds_up_to_the_terms_and_the_total(run, test_images
 
 
 def test_a_budget_is_kept_to_and_a_precision_is_reached(run, test_images):
-    model, images = pretrained.load(run), test_images.first(10)
+    model, images = formats.load(run), test_images.first(10)
     for budget in (40, 49, 50, 100, 523):
         result = evaluate(model, images, budget=budget)
         assert result.network_evaluations == budget // 10 * 10
@@ -164,7 +164,7 @@ def test_a_budget_is_kept_to_and_a_precision_is_reached(run, test_images):
 
 def test_a_precision_that_is_not_to_be_had_has_an_end(run, test_images):
     """Kills: a cap that the last phase oversteps, or a stop that the report does not name."""
-    result = evaluate(pretrained.load(run), test_images.first(3), precision=1e-6)
+    result = evaluate(formats.load(run), test_images.first(3), precision=1e-6)
     assert result.estimator["stopped_by"] == "1,000 evaluations of each image"
     end = (
         "\n  stopped: ± 1e-06 bits/dim is not reached after 1,000 evaluations of each image, which "
@@ -175,7 +175,7 @@ def test_a_precision_that_is_not_to_be_had_has_an_end(run, test_images):
 
 def test_a_control_that_was_left_out_is_named(run, test_images):
     """Kills: a control dropped in silence."""
-    result = evaluate(pretrained.load(run), test_images.first(10), budget=40)
+    result = evaluate(formats.load(run), test_images.first(10), budget=40)
     assert "without" not in str(result)
     left_out = {"name": "affine denoiser", "z": 7.04, "passed": False}
     told = str(replace(result, estimator={**result.estimator, "controls": [left_out]}))
@@ -201,28 +201,28 @@ def test_a_tenth_of_the_interval_between_images_is_enough():
 
 
 def test_every_t_is_asked_once_and_L_0_twice_of_every_image_when_exhaustive(run, test_images):
-    model = pretrained.load(run).every(20)
+    model = formats.load(run).every(20)
     result = evaluate(model, test_images.first(4), exhaustive=True)
     assert result.network_evaluations == 4 * (2 + 19)
     assert [step.t for step in result.per_step] == list(range(1, 21))
 
 
 def test_one_image_has_no_interval_for_images_like_it(run, test_images):
-    result = evaluate(pretrained.load(run), test_images.first(1), budget=40)
+    result = evaluate(formats.load(run), test_images.first(1), budget=40)
     assert result.to_dict()["ci95"] is None
     assert result.to_dict()["ci95_monte_carlo"] is not None
     assert "unknown" in str(result)
 
 
 def test_levels_in_a_tensor_or_an_array_are_data_too(run, test_images):
-    model, images = pretrained.load(run), test_images.first(3)
+    model, images = formats.load(run), test_images.first(3)
     expected = evaluate(model, images, budget=60).total.mean
     assert package.evaluate(model, images.levels, budget=60).total.mean == expected
     assert package.evaluate(model, images.levels.numpy(), budget=60).total.mean == expected
 
 
 def test_the_json_has_every_key_and_its_terms_add_up(run, test_images):
-    result = evaluate(pretrained.load(run), test_images.first(9), budget=200, command="x")
+    result = evaluate(formats.load(run), test_images.first(9), budget=200, command="x")
     tree = json.loads(result.to_json())
     assert tree["schema"] == "nelbo.evaluation/1"
     assert set(tree) == {
@@ -253,7 +253,7 @@ def test_the_json_has_every_key_and_its_terms_add_up(run, test_images):
 
 
 def test_per_step_means_add_up_to_the_terms_when_every_t_is_asked(run, test_images):
-    model = pretrained.load(run).every(20)
+    model = formats.load(run).every(20)
     result = evaluate(model, test_images.first(4), exhaustive=True)
     by_t = {step.t: step.mean for step in result.per_step}
     assert by_t.pop(1) == pytest.approx(result.terms["L_0"][0].mean, rel=1e-12)
@@ -262,7 +262,7 @@ def test_per_step_means_add_up_to_the_terms_when_every_t_is_asked(run, test_imag
 
 def test_the_rate_at_t_is_what_all_larger_t_have_cost(run, test_images):
     """Kills: L_T forgotten, the term of t itself counted, an error where none was asked for."""
-    model = pretrained.load(run).every(20)
+    model = formats.load(run).every(20)
     results = [
         json.loads(
             evaluate(model, test_images.first(4), exhaustive=True, distortion=distortion).to_json()
@@ -285,7 +285,7 @@ def test_the_rate_at_t_is_what_all_larger_t_have_cost(run, test_images):
 
 def test_a_value_that_is_not_finite_stops_the_evaluation_by_name(run, test_images):
     """Kills: H39 (a NaN averaged away)."""
-    model = pretrained.load(run)
+    model = formats.load(run)
     inner = model.network.forward
 
     def forward(x_t, log_snr):
@@ -309,11 +309,11 @@ def test_a_value_that_is_not_finite_stops_the_evaluation_by_name(run, test_image
 )
 def test_a_wrong_request_is_refused(run, test_images, options, message):
     with pytest.raises(BadInput, match=message):
-        evaluate(pretrained.load(run), test_images.first(3), **options)
+        evaluate(formats.load(run), test_images.first(3), **options)
 
 
 def test_images_of_another_grid_or_shape_are_refused(run):
-    model = pretrained.load(run)
+    model = formats.load(run)
     with pytest.raises(BadInput, match="of 17 levels, other has 256"):
         evaluate(model, Images("other", None, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), 256))
     with pytest.raises(BadInput, match=r"shape \(1, 8, 8\); got \(1, 8, 9\)"):
@@ -322,7 +322,7 @@ def test_images_of_another_grid_or_shape_are_refused(run):
 
 def test_dropout_is_off_and_the_mode_is_put_back(run, test_images):
     """Kills: H40 (dropout at evaluation)."""
-    model = pretrained.load(run)
+    model = formats.load(run)
     model.network.train()
     first, second = (evaluate(model, test_images.first(2), budget=40) for _ in range(2))
     assert first.total.mean == second.total.mean
@@ -332,7 +332,7 @@ def test_dropout_is_off_and_the_mode_is_put_back(run, test_images):
 def test_moving_average_and_last_step_are_two_models(run, test_images):
     """Kills: H37 (one set of weights under the other's name)."""
     results = [
-        evaluate(pretrained.load(run, weights=weights), test_images.first(2), budget=40)
+        evaluate(formats.load(run, weights=weights), test_images.first(2), budget=40)
         for weights in ("ema", "raw")
     ]
     assert [result.model["weights"] for result in results] == ["ema", "raw"]

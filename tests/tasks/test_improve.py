@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import PLAIN, small_recipe
-from nelbo import pretrained, recipe
+from nelbo import formats, recipe
 from nelbo.data import load
 from nelbo.errors import BadInput, NonFinite
 from nelbo.gaussian.optimal_variance import SquaredError, expected_kl
@@ -65,7 +65,7 @@ def test_an_improved_checkpoint_is_a_model_like_any_other(zero_run, tmp_path, ne
     quick = ("--budget", 1000, "--max-images", 40)
     code, out, err = nelbo("improve", zero_run, "-o", folder, "--steps", 5, *quick)
     assert (code, str(folder) in out) == (0, True), err
-    model = pretrained.load(folder)
+    model = formats.load(folder)
     assert model.T == 5
     assert model.facts["variance"] == "optimal-per-dimension"
     assert model.facts["improved"]["steps"][-1] <= 1000
@@ -75,16 +75,16 @@ def test_an_improved_checkpoint_is_a_model_like_any_other(zero_run, tmp_path, ne
     with pytest.raises(BadInput, match="improve the original"):
         model.every(2)
     with pytest.raises(BadInput, match="weights"):
-        pretrained.load(folder, weights="raw")
+        formats.load(folder, weights="raw")
     code, _, err = nelbo("improve", zero_run, "-o", folder)
     assert (code, err.count("\n")) == (2, 1)
 
 
 def test_saving_and_loading_change_no_bit(run, tmp_path):
-    model = pretrained.load(run)
+    model = formats.load(run)
     images = load("digits:train").first(16)
     found = improve(model, images, steps=4, candidates=8)
-    loaded = pretrained.load(save(run, found, tmp_path / "new"))
+    loaded = formats.load(save(run, found, tmp_path / "new"))
     test = load("digits:test").first(8)
     want, got = (evaluate(m, test, exhaustive=True).total.mean for m in (found.model, loaded))
     assert got == want

@@ -9,7 +9,7 @@ from diffusers import UNet2DModel
 
 import nelbo as package
 from conftest import small_recipe
-from nelbo import pretrained, recipe
+from nelbo import formats, recipe
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
 from nelbo.gaussian.optimal_variance import SquaredError, expected_kl
@@ -72,10 +72,10 @@ def test_an_improved_folder_is_loaded_as_it_was_made(folder, images, tmp_path):
 
     Kills: options that are lost on the way, variances of other steps, raw weights for the average.
     """
-    model = pretrained.load(folder, levels=17, range=(-1.0, 1.0))
+    model = formats.load(folder, levels=17, range=(-1.0, 1.0))
     found = improve(model, images, steps=6)
     made = save(folder, found, tmp_path / "new")
-    again = pretrained.load(made)
+    again = formats.load(made)
     assert (again.T, again.weights, again.grid.n) == (6, "ema", 17)
     assert again.sha256() == model.sha256()
     results = [evaluate(m, images, exhaustive=True) for m in (found.model, again)]
@@ -91,12 +91,12 @@ def test_an_improved_folder_is_loaded_as_it_was_made(folder, images, tmp_path):
     assert UNet2DModel.from_pretrained(made).config.sample_size == 4
     for options in ({"levels": 17}, {"weights": "raw"}):
         with pytest.raises(BadInput, match=r"holds its own settings|improved for its weights ema"):
-            pretrained.load(made, **options)
+            formats.load(made, **options)
 
 
 def test_a_folder_that_was_tampered_with_or_cut_short_is_refused(folder, images, tmp_path):
     """Kills: variances used for weights that they are not for; half a copy taken for the whole."""
-    found = improve(pretrained.load(folder, levels=17), images, steps=3)
+    found = improve(formats.load(folder, levels=17), images, steps=3)
     made = save(folder, found, tmp_path / "new")
     network(1).save_pretrained(tmp_path / "other")
     weights = made / "diffusion_pytorch_model.safetensors"
@@ -104,13 +104,13 @@ def test_a_folder_that_was_tampered_with_or_cut_short_is_refused(folder, images,
     other.conv_out.bias.data += 0.1
     other.save_pretrained(made)
     with pytest.raises(BadInput, match="not those that it was improved for"):
-        pretrained.load(made)
+        formats.load(made)
     weights.unlink()
     with pytest.raises(BadInput, match="has no weights"):
-        pretrained.load(made)
+        formats.load(made)
     (made / "improved.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(BadInput, match="damaged"):
-        pretrained.load(made)
+        formats.load(made)
 
 
 def test_a_sub_chain_or_an_improved_model_is_improved_by_its_own_steps(folder, images, tmp_path):
@@ -118,17 +118,17 @@ def test_a_sub_chain_or_an_improved_model_is_improved_by_its_own_steps(folder, i
 
     In the whole chain they would be other steps, and the saved model another one.
     """
-    short = pretrained.load(folder, levels=17).every(10)
+    short = formats.load(folder, levels=17).every(10)
     found = improve(short, images, steps=4)
     kept = short.chain.q.schedule.kept.tolist()
     assert set(found.plan["steps"]) <= set(kept)
-    again = pretrained.load(save(folder, found, tmp_path / "a"))
+    again = formats.load(save(folder, found, tmp_path / "a"))
     assert again.chain.q.schedule.kept.tolist() == found.plan["steps"]
     want, got = (evaluate(m, images, exhaustive=True).total.mean for m in (found.model, again))
     assert got == want
     twice = improve(again, images, steps=2)
     assert set(twice.plan["steps"]) <= set(found.plan["steps"])
-    last = pretrained.load(save(tmp_path / "a", twice, tmp_path / "b"))
+    last = formats.load(save(tmp_path / "a", twice, tmp_path / "b"))
     assert (last.T, last.name) == (2, "b, improved")
     want, got = (evaluate(m, images, exhaustive=True).total.mean for m in (twice.model, last))
     assert got == want
@@ -141,10 +141,10 @@ def test_a_variance_of_the_networks_own_gives_way_to_the_table(images, tmp_path)
     network(2).save_pretrained(tmp_path / "net")
     scheduler = DDPMScheduler(30, beta_end=0.4, clip_sample=False, variance_type="learned_range")
     scheduler.save_pretrained(tmp_path / "net")
-    found = improve(pretrained.load(tmp_path / "net", levels=17), images, steps=6)
+    found = improve(formats.load(tmp_path / "net", levels=17), images, steps=6)
     result = evaluate(found.model, images, exhaustive=True).terms["L_mid"][1]
     assert abs(result.mean - closed_form(found, 6)) < 4 * result.se
-    again = pretrained.load(save(tmp_path / "net", found, tmp_path / "new"))
+    again = formats.load(save(tmp_path / "net", found, tmp_path / "new"))
     assert again.facts["variance"] == "optimal-per-dimension"
 
 
@@ -162,7 +162,7 @@ def test_a_callable_is_improved_and_has_no_folder_to_be_kept_in(images, tmp_path
 
 def test_inspect_says_what_was_improved(run, folder, images, tmp_path):
     """Kills: a variance passed off as the recipe's or the config's word."""
-    model = pretrained.load(run)
+    model = formats.load(run)
     digits = load("digits:train").first(16)
     found = improve(model, digits, steps=3, candidates=8)
     settings = inspect(found.model).settings

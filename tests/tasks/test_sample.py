@@ -3,15 +3,15 @@ import pytest
 import torch
 from PIL import Image
 
-from nelbo import pretrained
+from nelbo import formats
 from nelbo.errors import BadInput, NonFinite
-from nelbo.report.pictures import picture_grid
-from nelbo.tasks.sample import encoder, sample
+from nelbo.sampling.pictures import encoder, picture_grid
+from nelbo.tasks.sample import sample
 
 
 def test_a_sample_depends_on_its_number_and_seed_alone(run):
     """Kills: a generator shared by the batch."""
-    model = pretrained.load(run).every(5)
+    model = formats.load(run).every(5)
     many, few = sample(model, 6, seed=3), sample(model, 2, seed=3)
     assert torch.equal(many[:2], few)
     assert not torch.equal(sample(model, 2, seed=4), few)
@@ -22,11 +22,11 @@ def test_a_sample_depends_on_its_number_and_seed_alone(run):
 
 def test_no_samples_are_refused(run):
     with pytest.raises(BadInput, match="at least 1; got 0"):
-        sample(pretrained.load(run), 0)
+        sample(formats.load(run), 0)
 
 
 def test_a_network_that_gives_nan_stops_the_sampling_by_name(run):
-    model = pretrained.load(run).every(5)
+    model = formats.load(run).every(5)
     inner = model.network.forward
     model.network.forward = lambda x_t, told: (
         inner(x_t, told) + torch.tensor([0.0, torch.nan, 0])[:, None, None, None]

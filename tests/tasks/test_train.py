@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from conftest import small_recipe
-from nelbo import pretrained
+from nelbo import formats
 from nelbo import recipe as recipes
 from nelbo.errors import BadInput, NonFinite
 from nelbo.model import loss
 from nelbo.tasks.train import train
-from nelbo.tasks.train.batches import Batches
-from nelbo.tasks.train.learner import Average
+from nelbo.training.batches import Batches
+from nelbo.training.learner import Average
 
 
 def test_the_same_recipe_gives_the_same_bytes(run, tmp_path):
@@ -123,7 +123,7 @@ def test_loss_is_the_bound_in_expectation_and_has_a_gradient(run):
     from nelbo.data import load
     from nelbo.tasks.evaluate import evaluate
 
-    model = pretrained.load(run).every(8)
+    model = formats.load(run).every(8)
     images = load("digits:test").first(4)
     truth = evaluate(model, images, budget=40_000).monte_carlo
     generator = torch.Generator().manual_seed(0)

@@ -5,9 +5,9 @@ import torch
 
 from nelbo.bound import noise as module
 from nelbo.bound.noise import KeyedNoise
-from nelbo.tasks.train.batches import Batches
-from nelbo.tasks.train.draws import Draws
-from nelbo.tasks.train.times import TIMES
+from nelbo.training.batches import Batches
+from nelbo.training.draws import Draws
+from nelbo.training.times import TIMES
 
 T, STEPS, SIZE, DIMS = 20, 12, 6, 4
 PARTS = [slice(2, 4), slice(4, 6)]  # of the second of two processes, in two parts

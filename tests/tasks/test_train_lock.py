@@ -13,8 +13,8 @@ import pytest
 from training import start
 
 from nelbo.errors import BadInput
-from nelbo.tasks.train import lock
-from nelbo.tasks.train.lock import OWNER, claimed, made
+from nelbo.training import lock
+from nelbo.training.lock import OWNER, claimed, made
 
 TRIALS = 50
 
@@ -156,7 +156,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     """Kills: a handler that only counts; a launcher's echo of the first signal taken for one."""
     code = """
 import os, signal, time
-from nelbo.tasks.train.signals import listening
+from nelbo.training.signals import listening
 with listening() as asked:
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)

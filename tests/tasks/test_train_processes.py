@@ -11,9 +11,9 @@ import pytest
 from training import STEPS, entries, poison, recipe, same, start, together
 
 from nelbo.errors import BadInput, NonFinite
-from nelbo.tasks.train import log as logs
 from nelbo.tasks.train import train
-from nelbo.tasks.train.loop import Loop
+from nelbo.training import log as logs
+from nelbo.training.loop import Loop
 
 CURVE = {
     "training.steps": 100,

@@ -10,10 +10,11 @@ import pytest
 import torch
 from training import STEPS, entries, recipe, same, tensors
 
-from nelbo import checkpoint, files, pretrained
+from nelbo import checkpoint, files, formats
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput, NonFinite, Stopped
-from nelbo.tasks.train import begun, lock, train
+from nelbo.tasks.train import begun, train
+from nelbo.training import lock
 
 NEWEST = f"checkpoints/step-{STEPS:06d}.safetensors"
 EVERYTHING = {
@@ -186,8 +187,8 @@ def test_the_last_checkpoints_and_the_best_are_kept_and_are_models(whole, tmp_pa
     """Kills: pruning the newest, a checkpoint that other commands cannot read."""
     names = {path.name for path in (whole / "checkpoints").iterdir()}
     assert names == {"step-000008.safetensors", "step-000012.safetensors", "best.safetensors"}
-    last = pretrained.load(whole / NEWEST)
-    assert last.sha256() == pretrained.load(whole).sha256()
+    last = formats.load(whole / NEWEST)
+    assert last.sha256() == formats.load(whole).sha256()
     assert begun(whole) == recipe(**EVERYTHING)
     held_out = [entry for entry in entries(whole) if "held_out" in entry]
     assert [entry["step"] for entry in held_out] == [3, 6, 9, 12]
@@ -196,7 +197,7 @@ def test_the_last_checkpoints_and_the_best_are_kept_and_are_models(whole, tmp_pa
     assert kept.description["step"] == best["step"]
     folder = interrupted(tmp_path / "run", 7)
     with pytest.raises(BadInput, match=r"has not ended.*--resume"):
-        pretrained.load(folder)
+        formats.load(folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -306,7 +307,7 @@ def test_what_a_killed_writer_left_is_swept_at_the_next_start(tmp_path):
 
 def test_no_checkpoint_holds_what_is_not_finite(tmp_path, monkeypatch):
     """Kills: H39 in weights that a finite gradient made infinite."""
-    from nelbo.tasks.train.learner import Learner
+    from nelbo.training.learner import Learner
 
     def update(self, step):
         self.parameters["enter.bias"].data[0] = torch.inf
@@ -314,7 +315,7 @@ def test_no_checkpoint_holds_what_is_not_finite(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Learner, "update", update)
     monkeypatch.setattr(
-        "nelbo.tasks.train.loop.Loop._step",
+        "nelbo.training.loop.Loop._step",
         lambda loop, step: (1.0, update(loop.state.learner, step), False),
     )
     with pytest.raises(NonFinite, match=r"network\.enter\.bias is not finite after step 4"):

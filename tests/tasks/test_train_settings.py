@@ -8,16 +8,16 @@ import torch
 from training import entries, recipe, tensors
 
 from conftest import small_recipe
-from nelbo import checkpoint, pretrained
+from nelbo import checkpoint, formats
 from nelbo import recipe as recipes
 from nelbo.data import load
 from nelbo.errors import BadInput
-from nelbo.measure import Asking, Sampling, measuring
+from nelbo.estimation import Evaluator, Sampling, measuring
 from nelbo.recipe import Recipe
 from nelbo.results import bits_per_dim
 from nelbo.tasks.train import train
-from nelbo.tasks.train.batches import apart
-from nelbo.tasks.train.learner import Learner
+from nelbo.training.batches import apart
+from nelbo.training.learner import Learner
 
 HELD = {"training.held_out": 4, "training.held_out_every": 2, "training.held_out_budget": 4}
 
@@ -41,10 +41,10 @@ def test_the_held_out_bound_is_the_one_that_evaluation_gives_of_the_averaged_wei
     """Kills: raw weights, dropout on, images of the training part."""
     folder = train(recipe(**HELD), tmp_path / "run")
     entry = [entry for entry in entries(folder) if "held_out" in entry][-1]
-    model = pretrained.load(folder, weights="ema")
-    asking = Asking([model], apart(load("digits:train"), 4)[1])
+    model = formats.load(folder, weights="ema")
+    evaluator = Evaluator([model], apart(load("digits:train"), 4)[1])
     with measuring([model]):
-        found = Sampling(asking)
+        found = Sampling(evaluator)
         found.spend(16)
     mean = found.total().means()[1]
     assert entry["step"] == 12
@@ -64,7 +64,7 @@ def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path, monkeypatch
     """Kills: patience counted from the start, the last weights kept as the best."""
     bounds = iter([3.0, 2.0, 2.5, 1.9, 2.1, 2.0, 1.0])
     monkeypatch.setattr(
-        "nelbo.tasks.train.held_out.HeldOut.measure",
+        "nelbo.training.held_out.HeldOut.measure",
         lambda self, weights, turn: (next(bounds), 0.1),
     )
     choices = recipe(**HELD, **{"training.steps": 100, "training.patience": 2})

@@ -9,13 +9,13 @@ import pytest
 import torch
 from training import STEPS, entries, recipe, same, tensors
 
-from nelbo import files, pretrained
+from nelbo import files, formats
 from nelbo.errors import BadInput, Stopped
-from nelbo.report.pictures import picture_grid
+from nelbo.sampling.pictures import picture_grid
 from nelbo.tasks.sample import sample
-from nelbo.tasks.train import log as logs
 from nelbo.tasks.train import train
-from nelbo.tasks.train.pictures import COUNT, Pictures
+from nelbo.training import log as logs
+from nelbo.training.pictures import COUNT, Pictures
 
 DRAWN = {
     "chain.schedule.T": 4,
@@ -77,7 +77,7 @@ def test_samples_are_those_of_the_averaged_weights_by_the_same_noise_each_time(d
     """Kills: raw weights, those of another step, a seed that moves with the step."""
     path = drawn / "checkpoints" / f"step-{step:06d}.safetensors"
     by = {
-        weights: picture_grid(sample(pretrained.load(path, weights=weights), COUNT), 17, scale=8)
+        weights: picture_grid(sample(formats.load(path, weights=weights), COUNT), 17, scale=8)
         for weights in ("ema", "raw")
     }
     assert pictures(drawn)[f"step-{step:06d}.png"] == by["ema"] != by["raw"]
@@ -231,7 +231,7 @@ def test_a_tracker_that_is_missing_is_refused_before_any_work(
     nelbo, recipe_file, tmp_path, monkeypatch
 ):
     """Kills: an import error after hours, an extra of another name than pyproject's."""
-    monkeypatch.setattr("nelbo.tasks.train.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("nelbo.training.tracking.find_spec", lambda name: None)
     arguments = ("train", recipe_file(), "-o", tmp_path / "run")
     for name in ("tensorboard", "wandb"):
         code, out, err = nelbo(*arguments, "--track", name)

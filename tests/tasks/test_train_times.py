@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from nelbo.bound.noise import KeyedNoise
-from nelbo.tasks.train import times as module
-from nelbo.tasks.train.times import FLOOR, MEMORY, TIMES, Importance, LowDiscrepancy, Uniform
+from nelbo.training import times as module
+from nelbo.training.times import FLOOR, MEMORY, TIMES, Importance, LowDiscrepancy, Uniform
 
 T = 7
 LOSSES = torch.tensor([9.0, 0.5, 0.1, 2.0, 0.0, 30.0, 1.0], dtype=torch.float64)

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from conftest import small_recipe
 from nelbo import files
-from nelbo.measure import Processes
-from nelbo.tasks.train import log as logs
+from nelbo.estimation import Processes
 from nelbo.tasks.train import train
-from nelbo.tasks.train.loop import Loop
+from nelbo.training import log as logs
+from nelbo.training.loop import Loop
 
 STEPS = 12
 
@@ -58,7 +58,7 @@ def tensors(path):
 
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch.distributed", "nelbo.tasks.train.run"])
+CONTEXT.set_forkserver_preload(["torch.distributed", "nelbo.tasks.train"])
 
 
 def together(folder, recipes, count=2, **options):

@@ -96,7 +96,7 @@ def train(
     Stopped or killed, it goes on from its last checkpoint and ends with the same bytes.
     """
     from nelbo import recipe as recipes
-    from nelbo.measure import Processes
+    from nelbo.estimation import Processes
     from nelbo.tasks.train import begun
     from nelbo.tasks.train import train as run
 
@@ -160,7 +160,7 @@ def sample(
     nelbo sample runs/digits -n 1000 -o samples.npy
     nelbo sample runs/digits-classes --class 3
     """
-    from nelbo.tasks.sample import encoder
+    from nelbo.sampling.pictures import encoder
     from nelbo.tasks.sample import sample as run
 
     check_outputs(Output("-o", output, "picture", (".png", ".npy")), force=force)

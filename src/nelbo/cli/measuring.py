@@ -98,7 +98,7 @@ def evaluate(
     nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
-    from nelbo.measure import Processes
+    from nelbo.estimation import Processes
     from nelbo.results import per_image as table
     from nelbo.tasks.evaluate import evaluate as run
 
@@ -182,7 +182,7 @@ def compare(
 
     Both are asked on the same images, times and noise, so that little error is left.
     """
-    from nelbo.measure import Processes
+    from nelbo.estimation import Processes
     from nelbo.tasks.compare import compare as run
 
     check_outputs(Output("--json", json, "comparison", stdout=True), force=force)
@@ -340,7 +340,7 @@ def cite(
 
     Each entry has the reason for it in a comment.
     """
-    from nelbo.pretrained import recipe_of
+    from nelbo.formats import recipe_of
     from nelbo.results.citation import bibtex, read_result
 
     path = Path(result)

@@ -161,7 +161,7 @@ def find_model(
     """
     import torch
 
-    from nelbo.pretrained import load
+    from nelbo.formats import load
 
     if spacing is not None and steps is None:
         raise BadInput("--spacing needs --steps: say how many steps to spread")
@@ -188,7 +188,7 @@ def find_models(
     Raises:
         BadInput: something is said of diffusers folders, and there is none.
     """
-    from nelbo.pretrained import is_function, says_all
+    from nelbo.formats import is_function, says_all
 
     whole = [says_all(path) for path in paths]
     made = [is_function(path) for path in paths]
@@ -210,7 +210,7 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
     Raises:
         BadInput: a model of another library, which names no data.
     """
-    from nelbo.pretrained import recipe_of
+    from nelbo.formats import recipe_of
     from nelbo.tasks.improve import optimal_steps
 
     if "sources" in model.facts:
@@ -236,7 +236,7 @@ def find_data(
         BadInput: no data, or data that are not of the model's shape and levels.
     """
     from nelbo.data import load_for
-    from nelbo.pretrained import recipe_of
+    from nelbo.formats import recipe_of
     from nelbo.types import Grid
 
     if spec is None and split is not None:
@@ -250,7 +250,7 @@ def find_data(
 
 def _told_apart(path: str, model: "Model", images: "Images") -> "Images":
     """The images; with a warning, and a word in the result, where the model was trained on them."""
-    from nelbo.pretrained import trained_on
+    from nelbo.formats import trained_on
 
     if "sources" in model.facts or trained_on(path) != images.sha256:
         return images
@@ -269,7 +269,7 @@ def find_training_data(
     Raises:
         BadInput: as `find_data`; a share that leaves nothing on one side.
     """
-    from nelbo.pretrained import recipe_of
+    from nelbo.formats import recipe_of
     from nelbo.tasks.improve import held_out
 
     labels = model.classes is not None

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from nelbo.bound.chain import Chain, constant_time
-from nelbo.bound.derivation import (
+from nelbo.derivation import (
     Exact,
     Factors,
     Point,

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from nelbo.bound.derivation import Line, Mistake, Relation
 from nelbo.bound.distribution import Distribution
+from nelbo.derivation import Line, Mistake, Relation
 from nelbo.gaussian.decoder import DiscretizedGaussian
 from nelbo.types import Batch, Nats
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from nelbo.bound.derivation import Row
+from nelbo.derivation import Row
 from nelbo.results.derivation import ChainDerivation, Derivation
 
 __all__ = ["markdown"]
@@ -12,7 +12,7 @@ __all__ = ["markdown"]
 PREAMBLE = """# The derivation, executed
 
 This page is written by the program (`markdown(derive())`). The lines are objects of
-`nelbo.bound.derivation`, and the values below are theirs on {count} chains that are small enough
+`nelbo.derivation`, and the values below are theirs on {count} chains that are small enough
 to be exact. `nelbo derive` prints them, `nelbo derive MODEL` does the same on a model by Monte
 Carlo, and `--html FILE` makes a page with pictures.
 

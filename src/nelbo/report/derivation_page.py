@@ -8,7 +8,7 @@ from latex2mathml.converter import convert
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nelbo.bound.derivation import Line, Row, Valuation
+from nelbo.derivation import Line, Row, Valuation
 from nelbo.report.svg import OUTSIDE, inline_svg
 from nelbo.results.derivation import Derivation, shown, shown_value
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from nelbo.bound.derivation import Line, Relation, Row, Status, Valuation
+from nelbo.derivation import Line, Relation, Row, Status, Valuation
 from nelbo.results.unit import bits_per_dim
 
 __all__ = ["ChainDerivation", "Derivation", "shown", "shown_value"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from nelbo.data import Examples, load_for
 from nelbo.errors import BadInput
-from nelbo.measure import (
-    Asking,
+from nelbo.estimation import (
+    Evaluator,
     Processes,
     Progress,
     Sampling,
@@ -20,8 +20,8 @@ from nelbo.measure import (
     examine,
     measuring,
 )
+from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
-from nelbo.pretrained import Pipeline, as_model
 from nelbo.results import Comparison, Side, Unit
 from nelbo.results.evaluation import environment
 from nelbo.results.warnings import of_levels, of_rounding, of_schedule
@@ -72,7 +72,7 @@ def compare(
     groups = [[a, b]] if a.T == b.T else [[a], [b]]
     with measuring([a, b]):
         askings = [
-            Asking(g, images, seed, given.batch_size, processes, progress=given.progress)
+            Evaluator(g, images, seed, given.batch_size, processes, progress=given.progress)
             for g in groups
         ]
         checked = examine([a, b], images, processes, given.check)
@@ -89,7 +89,7 @@ def compare(
         b=sides[1],
         images=len(images),
         dims=a.dims,
-        network_evaluations=sum(asking.done for asking in askings),
+        network_evaluations=sum(evaluator.done for evaluator in askings),
         seconds=time.perf_counter() - started,
         estimator={
             "name": "survey",
@@ -125,15 +125,15 @@ def _examples_of(a: Model, b: Model, data: object, seed: int) -> Examples:
     return images
 
 
-def _estimates(askings: list[Asking], given: Settings) -> tuple[list[Sum], dict[str, Any]]:
+def _estimates(askings: list[Evaluator], given: Settings) -> tuple[list[Sum], dict[str, Any]]:
     """Of A, B and their difference; what a result says of how."""
     found, stopped, seen = [], [], []
     with ExitStack() as agreed:
-        for number, asking in enumerate(askings):
+        for number, evaluator in enumerate(askings):
             part = None if given.record is None else Path(given.record) / str(number)
-            agreed.enter_context(asking.agreed(given.mode, part))
-        for asking in askings:
-            sampling = Sampling(asking)
+            agreed.enter_context(evaluator.agreed(given.mode, part))
+        for evaluator in askings:
+            sampling = Sampling(evaluator)
             stopped.append(_run(sampling, given.precision, given.budget, len(askings)))
             seen.append(sampling.seen())
             found += [sampling.total(column) for column in range(len(sampling.columns))]
@@ -159,8 +159,8 @@ def _run(sampling: Sampling, precision: float, budget: int | None, groups: int) 
     if budget is not None:
         sampling.spend(budget // groups)
         return "budget"
-    asking = sampling.asking
-    nats = precision * asking.models[0].dims * asking.unit.nats
+    evaluator = sampling.evaluator
+    nats = precision * evaluator.models[0].dims * evaluator.unit.nats
     return sampling.until(nats / math.sqrt(groups))
 
 

@@ -10,14 +10,15 @@ from typing import final
 import numpy as np
 from torch import Tensor
 
-from nelbo import files, pretrained, recipe
+from nelbo import files, formats, recipe
 from nelbo.data import Images, load
 from nelbo.recipe import Recipe
-from nelbo.report.pictures import picture_grid
 from nelbo.results import Evaluation, likelihood_of, per_image
+from nelbo.sampling.pictures import picture_grid
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import IMAGES, RESULT, report
-from nelbo.tasks.train import LOG, SPEED, train
+from nelbo.tasks.train import train
+from nelbo.training.log import LOG, SPEED
 
 __all__ = ["Demo", "Progress", "baselines", "demo"]
 
@@ -95,7 +96,7 @@ def _run(
     """Trains into the folder, evaluates on the test images, writes the result."""
     moved = progress(f"train {choices.name}", "steps")
     train(choices, folder, resume=resume, progress=moved)
-    model = pretrained.load(folder)
+    model = formats.load(folder)
     result = evaluate(
         model,
         test,

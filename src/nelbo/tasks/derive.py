@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from nelbo.arguments import instance, shown, whole
 from nelbo.bound.chain import Chain, D
-from nelbo.bound.derivation import Point, enumerated, sampled, weighting_curve
 from nelbo.bound.estimators import trajectory
 from nelbo.bound.noise import KeyedNoise
 from nelbo.categorical.forward import TRANSITIONS, CategoricalForward
 from nelbo.categorical.reverse import CategoricalReverse, TabularReverse
 from nelbo.data import Images
+from nelbo.derivation import Point, enumerated, sampled, weighting_curve
 from nelbo.errors import BadInput
+from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.affine import affine_valuation
 from nelbo.gaussian.decoder import Density
 from nelbo.gaussian.distribution import Gaussian
@@ -31,7 +32,6 @@ from nelbo.gaussian.schedule import from_betas
 from nelbo.gaussian.variance import small
 from nelbo.model import Model, examples_of
 from nelbo.networks.mode import evaluating, without_gradients
-from nelbo.pretrained import Pipeline, as_model
 from nelbo.results.derivation import ChainDerivation, Derivation
 from nelbo.results.evaluation import environment
 

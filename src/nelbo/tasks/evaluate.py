@@ -7,9 +7,9 @@ from typing import Any
 
 from nelbo.arguments import flag
 from nelbo.data import Examples, Points
-from nelbo.measure import (
-    Asking,
-    Census,
+from nelbo.estimation import (
+    Evaluator,
+    Exhaustive,
     Processes,
     Progress,
     Sampling,
@@ -18,8 +18,8 @@ from nelbo.measure import (
     examine,
     measuring,
 )
+from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
-from nelbo.pretrained import Pipeline, as_model
 from nelbo.results import Evaluation
 from nelbo.results.evaluation import environment
 from nelbo.results.per_image import PerImage
@@ -79,16 +79,16 @@ def evaluate(
     images = examples_of(model, data, given.seed)
     mode = {"exhaustive": True} if exhaustive else given.mode
     with measuring([model]):
-        asking = Asking(
+        evaluator = Evaluator(
             [model], images, given.seed, given.batch_size, given.processes, progress=given.progress
         )
         checked = examine([model], images, given.processes, given.check)
-    with asking.agreed({**mode, "distortion": distortion}, given.record), measuring([model]):
-        estimate = Census if exhaustive else Sampling
-        found = estimate(asking, distortion=distortion)
+    with evaluator.agreed({**mode, "distortion": distortion}, given.record), measuring([model]):
+        estimate = Exhaustive if exhaustive else Sampling
+        found = estimate(evaluator, distortion=distortion)
         estimator = _run(found, given.budget, given.precision)
-    estimator |= {"seed": given.seed, "batch_size": asking.batch, "check": checked}
-    if (at_1 := asking.at_1()) is not None:
+    estimator |= {"seed": given.seed, "batch_size": evaluator.batch, "check": checked}
+    if (at_1 := evaluator.at_1()) is not None:
         estimator["x_0_hat_at_1"] = at_1
     total, described = found.total(), model.described()
     on_average, exactly = total.means()
@@ -98,42 +98,42 @@ def evaluate(
         monte_carlo=exactly,
         terms={name: part.means() for name, part in parts.items()},
         per_step=found.steps(),
-        per_image=_per_image(asking, total, parts),
+        per_image=_per_image(evaluator, total, parts),
         looks=found.looks,
         distortion=found.curve(),
         images=len(images),
         dims=model.dims,
-        network_evaluations=asking.done,
+        network_evaluations=evaluator.done,
         seconds=time.perf_counter() - started,
         estimator=estimator,
         model=described,
         data=_described(model, images),
         environment=environment(model.device, model.dtype, given.processes.size),
         command=command,
-        unit=asking.unit,
+        unit=evaluator.unit,
         log_snr=model.log_snr,
-        warnings=_warnings(asking, on_average.mean, parts, described),
+        warnings=_warnings(evaluator, on_average.mean, parts, described),
     )
 
 
-def _per_image(asking: Asking, total: Sum, parts: Mapping[str, Sum]) -> PerImage:
+def _per_image(evaluator: Evaluator, total: Sum, parts: Mapping[str, Sum]) -> PerImage:
     """The bound of each image and its terms."""
     return PerImage(
-        ids=asking.images.ids,
+        ids=evaluator.images.ids,
         total=total.values,
         se=total.variance.sqrt(),
         **{name: part.values for name, part in parts.items()},
-        dims=asking.models[0].dims,
-        unit=asking.unit,
-        sources=asking.images.sources,
+        dims=evaluator.models[0].dims,
+        unit=evaluator.unit,
+        sources=evaluator.images.sources,
     )
 
 
 def _warnings(
-    asking: Asking, total: float, parts: Mapping[str, Sum], described: Mapping[str, Any]
+    evaluator: Evaluator, total: float, parts: Mapping[str, Sum], described: Mapping[str, Any]
 ) -> list[str]:
     """Why the figure may not be the model's."""
-    model, unit = asking.models[0], asking.unit
+    model, unit = evaluator.models[0], evaluator.unit
     terms = {name: part.means()[0].mean for name, part in parts.items()}
     return doubts(
         unit.per_dim(total, model.dims),
@@ -141,8 +141,8 @@ def _warnings(
         unit,
         model.support.facts["levels"],
         described,
-        _worst(asking, total, terms["L_mid"]),
-        asking.at_1(),
+        _worst(evaluator, total, terms["L_mid"]),
+        evaluator.at_1(),
     )
 
 
@@ -162,26 +162,28 @@ def _described(model: Model, data: Examples) -> dict[str, Any]:
     }
 
 
-def _worst(asking: Asking, total: float, later: float) -> dict[str, float] | None:
+def _worst(evaluator: Evaluator, total: float, later: float) -> dict[str, float] | None:
     """Where x0-hat is most surely worse than an affine function of x_t, if that is known."""
-    found = asking.excess[0]
+    found = evaluator.excess[0]
     return None if found is None else found.worst(later / max(total, later))
 
 
-def _run(found: Census | Sampling, budget: int | None, precision: float) -> dict[str, Any]:
+def _run(found: Exhaustive | Sampling, budget: int | None, precision: float) -> dict[str, Any]:
     """Runs a sampling to its end; what a report says of the estimator."""
-    if isinstance(found, Census):
+    if isinstance(found, Exhaustive):
         return {"name": "exhaustive", **found.seen()}
     estimator: dict[str, Any] = {"name": "survey"}
-    asking = found.asking
+    evaluator = found.evaluator
     if budget is not None:
         found.spend(budget)
         estimator["budget"] = budget
     else:
         estimator["precision"] = precision
-        estimator["stopped_by"] = found.until(precision * asking.models[0].dims * asking.unit.nats)
+        estimator["stopped_by"] = found.until(
+            precision * evaluator.models[0].dims * evaluator.unit.nats
+        )
     estimator |= found.seen()
-    estimator["phases"] = [len(rows) // len(found.asking.images) for rows in found.rows]
+    estimator["phases"] = [len(rows) // len(found.evaluator.images) for rows in found.rows]
     estimator["controls"] = [
         {"name": test.name, "z": test.z, "passed": test.passed} for test in found.tests()
     ]

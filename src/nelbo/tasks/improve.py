@@ -12,12 +12,12 @@ from torch import Tensor
 from nelbo.arguments import flag, whole
 from nelbo.data import Examples, Images
 from nelbo.errors import BadInput
+from nelbo.estimation import Evaluator, Processes, Progress, examine, measuring
+from nelbo.estimation.errors import Errors, gaussian_reverse, measured_errors
+from nelbo.formats import Pipeline, as_model, keep_improved
 from nelbo.gaussian.optimal_subchain import expected_prior_kl, optimal_jumps, optimal_subchains
 from nelbo.gaussian.optimal_variance import optimal, shrunk
-from nelbo.measure import Asking, Processes, Progress, examine, measuring
-from nelbo.measure.errors import Errors, gaussian_reverse, measured_errors
 from nelbo.model import Model, evenly_in, examples_of, improved
-from nelbo.pretrained import Pipeline, as_model, keep_improved
 from nelbo.results import Unit
 
 __all__ = ["Improvement", "held_out", "improve", "optimal_steps", "save"]
@@ -72,7 +72,7 @@ def improve(
     some = _some(examples_of(model, images, seed), seed)
     with measuring([model]):
         examine([model], some, Processes(), check)
-    errors, asking = _measure(model, some, candidates, seed, progress)
+    errors, evaluator = _measure(model, some, candidates, seed, progress)
     kept, nats = _plan(model, some, errors, steps)
     schedule = gaussian_reverse(model).q.schedule.subchain(kept)
     error = errors.whole if per_dimension else errors.whole.per_time
@@ -94,7 +94,7 @@ def improve(
         plan,
         variance.table,
         Unit.of(model.support).per_dim(nats, model.dims),
-        asking.done,
+        evaluator.done,
     )
 
 
@@ -154,13 +154,13 @@ def optimal_steps(
 
 def _measure(
     model: Model, images: Examples, candidates: int, seed: int, progress: Progress
-) -> tuple[Errors, Asking]:
+) -> tuple[Errors, Evaluator]:
     schedule = gaussian_reverse(model).q.schedule
     count = min(candidates, model.T)
     chosen = torch.tensor(evenly_in(schedule.log_snr[1:], count))
     with measuring([model]):
-        asking = Asking([model], images, seed, progress=progress)
-        return measured_errors(asking, chosen), asking
+        evaluator = Evaluator([model], images, seed, progress=progress)
+        return measured_errors(evaluator, chosen), evaluator
 
 
 def _plan(

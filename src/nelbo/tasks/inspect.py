@@ -12,10 +12,10 @@ from rich.text import Text
 
 from nelbo.bound.terms import prior_term
 from nelbo.errors import printable
+from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, try_network
 from nelbo.model.settings import Setting, as_facts
 from nelbo.networks.mode import without_gradients
-from nelbo.pretrained import Pipeline, as_model
 from nelbo.results import bits_per_dim
 from nelbo.results.warnings import of_schedule
 from nelbo.types import Grid

@@ -10,6 +10,7 @@ import numpy as np
 from nelbo.arguments import interval, number, shown, whole_numbers
 from nelbo.arguments import whole as whole_number
 from nelbo.errors import BadInput
+from nelbo.formats.diffusers.scheduler import Scheduler
 from nelbo.gaussian.decoder import Decoder, Density, Discretized, LevelPosterior
 from nelbo.gaussian.learned import learned
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
@@ -20,7 +21,6 @@ from nelbo.model import Model, gaussian_model
 from nelbo.model.model import evenly
 from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.networks.adapter import Adapter
-from nelbo.pretrained.scheduler import Scheduler
 from nelbo.types import Grid, Reals, Support
 from nelbo.wrapping.said import (
     OfTheWhole,

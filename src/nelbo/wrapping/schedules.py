@@ -11,10 +11,10 @@ from torch import Tensor
 
 from nelbo.arguments import scalar, shown
 from nelbo.errors import BadInput
+from nelbo.formats.diffusers.scheduler import Scheduler, Thresholded, read_scheduler
+from nelbo.formats.given import config_of
 from nelbo.gaussian.schedule import SCHEDULES, Schedule, from_betas
 from nelbo.model.settings import Setting
-from nelbo.pretrained.given import config_of
-from nelbo.pretrained.scheduler import Scheduler, Thresholded, read_scheduler
 from nelbo.recipe.choices import schedule_of
 
 __all__ = ["Betas", "agreeing", "ends", "schedule_and_scheduler"]

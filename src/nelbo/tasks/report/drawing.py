@@ -15,9 +15,9 @@ from nelbo.model.model import evenly, evenly_in
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report.evaluation_plots import plots_of
 from nelbo.report.page import Picture
-from nelbo.report.pictures import picture_sheet
 from nelbo.results.result import Result
-from nelbo.tasks.sample import ancestral
+from nelbo.sampling.ancestral import ancestral
+from nelbo.sampling.pictures import picture_sheet
 from nelbo.types import Batch
 
 __all__ = ["extremes", "most_samples", "reconstructions", "samples"]

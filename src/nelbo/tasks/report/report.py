@@ -8,14 +8,14 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor
 
-from nelbo import checkpoint, files, pretrained
+from nelbo import checkpoint, files, formats
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
 from nelbo.model import Model
 from nelbo.report.page import Picture, Pictures, Reported, page
-from nelbo.report.pictures import picture_sheet
 from nelbo.results import per_image
 from nelbo.results.result import Result, read
+from nelbo.sampling.pictures import picture_sheet
 from nelbo.tasks.report import drawing
 from nelbo.types import Grid
 
@@ -77,7 +77,7 @@ def report(
     ):
         raise BadInput(f"{images or source / IMAGES} has other ids than the images of the result")
     pictures = _drawn(model, found, columns, result, samples, seed, why_not, drawn, progress)
-    recipe = pretrained.recipe_of(source).model_dump(mode="json")
+    recipe = formats.recipe_of(source).model_dump(mode="json")
     log = _log(source / LOG)
     return page(Reported(result, columns, log, pictures, recipe, table, why_not))
 
@@ -112,13 +112,13 @@ def measured(
 
 
 def _of_run(folder: Path) -> Result:
-    if not pretrained.says_all(folder):
+    if not formats.says_all(folder):
         raise BadInput(
             f"{folder} is a model of another library, whose page is that of a result alone: "
             f"nelbo evaluate {folder} --data SPEC --json {RESULT}, and nelbo report {RESULT}"
         )
     if not (folder / checkpoint.NAME).is_file():
-        pretrained.file_of(folder)  # says what the folder is not
+        formats.file_of(folder)  # says what the folder is not
     path = folder / RESULT
     if not path.is_file():
         raise BadInput(
@@ -131,7 +131,7 @@ def _of_run(folder: Path) -> Result:
 def _model(folder: Path, result: Result, device: str | None) -> Model:
     """The model that was measured, its chain as short as it was then."""
     weights = result.model.get("weights")
-    model = pretrained.load(folder, weights=weights, device=device)
+    model = formats.load(folder, weights=weights, device=device)
     if model.sha256() != result.model.get("sha256"):
         raise BadInput(
             f"{folder / RESULT} is of other weights than the run has: nelbo evaluate {folder} "
@@ -191,7 +191,7 @@ def _data(folder: Path, model: Model, result: Result, why_not: dict[str, str]) -
     """The images that were measured, where the run's recipe names them."""
     if not isinstance(model.support, Grid):
         return None
-    spec = pretrained.recipe_of(folder).data.test
+    spec = formats.recipe_of(folder).data.test
     told = result.data
     try:
         labels = model.classes is not None

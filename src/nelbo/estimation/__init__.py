@@ -1,0 +1,22 @@
+"""Terms of the bound from a network: in batches, by several processes, with a record."""
+
+from nelbo.estimation.adaptive import Sampling, Sum
+from nelbo.estimation.company import examine
+from nelbo.estimation.evaluator import Evaluator, Progress, measuring
+from nelbo.estimation.exhaustive import Exhaustive
+from nelbo.estimation.processes import Processes
+from nelbo.estimation.record import Record
+from nelbo.estimation.settings import Settings
+
+__all__ = [
+    "Evaluator",
+    "Exhaustive",
+    "Processes",
+    "Progress",
+    "Record",
+    "Sampling",
+    "Settings",
+    "Sum",
+    "examine",
+    "measuring",
+]

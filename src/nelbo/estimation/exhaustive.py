@@ -1,0 +1,132 @@
+"""The bound of images from every one of their terms."""
+
+import math
+from typing import Any, final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from nelbo.bound.estimators import every_time
+from nelbo.bound.statistics import Moments, satterthwaite, smallest_chance
+from nelbo.estimation.adaptive import TAILS, Sum, draws_wanted
+from nelbo.estimation.distortion import Distortion
+from nelbo.estimation.evaluator import Evaluator
+from nelbo.estimation.prior import prior_terms
+from nelbo.estimation.spread import FEWEST
+from nelbo.results import Curve, Look, Step
+
+__all__ = ["Exhaustive"]
+
+SHORT = 10  # a chain of fewer steps is run twice, having too few neighbours
+ROUND = 2**20  # the most rows between two looks
+
+
+@final
+class Exhaustive:
+    """L of each image by one model, every t once, or twice where T is small; L_0 at least twice.
+
+    The noise is seen in the differences between neighbouring t. Half the square of one holds the
+    mean of two noises, and on top how much more an image changes than all do; the ends, in one
+    difference only, count again: never too narrow.
+    """
+
+    def __init__(self, evaluator: Evaluator, *, distortion: bool = False) -> None:
+        self.T = evaluator.models[0].T
+        self.images = len(evaluator.images)
+        self.times = 2 if 1 < self.T < SHORT else 1
+        self.tails = TAILS / evaluator.models[0].dims
+        draws = draws_wanted(self.images, evaluator.models[0].dims)
+        evaluator.expected = (draws + (self.T - 1) * self.times) * self.images
+        self.prior = prior_terms(evaluator)[:, 0]
+        self.draws = evaluator.first(range(draws))[0][:, :, 0].T
+        self.moments = Moments(self.T + 1)
+        self.moments.update(torch.ones(self.images, dtype=torch.int64), self.draws.mean(1))
+        self.sums: list[Tensor] = []
+        self.variances: list[Tensor] = []
+        self.information = 0.0
+        self.distortion, self.along = distortion, Distortion(self.T)
+        size = max(1, ROUND // max(self.T - 1, 1))
+        chunks = torch.split(torch.arange(self.images), size) if self.T > 1 else ()
+        for number, chunk in enumerate(chunks):
+            asked = [
+                self._every(evaluator, 1 + number * self.times + time, chunk)
+                for time in range(self.times)
+            ]
+            self._take(torch.stack(asked))
+        self.looks = [Look(evaluator.done, self.total().means()[1])]
+
+    def _every(
+        self, evaluator: Evaluator, stage: int, chunk: Int64[Tensor, " n"]
+    ) -> Float64[Tensor, "transitions n"]:
+        rows = every_time(self.T, len(chunk), int(chunk[0]))
+        reply = evaluator.later(stage, rows, [[]], self.distortion)
+        error = reply[2][:, 0] if self.distortion and reply[2].shape[1] else None
+        self.along.update(rows.t, rows.weight / self.times, reply[0][:, 0], error)
+        return reply[0][:, 0].reshape(-1, len(chunk))
+
+    def _take(self, values: Float64[Tensor, "times transitions n"]) -> None:
+        t = torch.arange(2, self.T + 1).repeat_interleave(values.shape[2])
+        self.moments.update(t, values.mean(0).flatten())
+        sums = values.sum(1)
+        self.sums.append(sums.mean(0))
+        if self.times > 1:
+            self.variances.append(sums.var(0) / self.times)
+            self.information += float(self.variances[-1].square().sum()) / 3
+            return
+        own, count = values[0], values.shape[2]
+        if count >= FEWEST:  # what all images have in common along t is no noise
+            own = (own - own.mean(1, keepdim=True)) * math.sqrt(count / (count - 1))
+        squares = own.diff(dim=0).square()
+        self.variances.append(0.5 * (squares.sum(0) + squares[0] + squares[-1]))
+        # each t is in two differences, which therefore count as half as many
+        self.information += 2 * float((0.5 * squares).square().sum()) / 3
+
+    def L_T(self) -> Sum:
+        """L_T of each image, which has no error."""
+        return Sum(self.prior, torch.zeros_like(self.prior), 0)
+
+    def first(self) -> Sum:
+        """L_0 of each image."""
+        count = self.draws.shape[1]
+        variance = self.draws.var(1) / count
+        return Sum(self.draws.mean(1), variance, satterthwaite(variance, count - 1, self.tails))
+
+    def seen(self) -> dict[str, Any]:
+        """What the evaluations could see, for a result: all t, and of L_0 what is not too rare."""
+        draws = self.draws.shape[1]
+        return {
+            "L_0_draws": draws,
+            "L_0_smallest_chance": smallest_chance(draws * self.images),
+            "evaluated_t": self.T,
+            "chance_of_missing_a_t": 0.0,
+        }
+
+    def later(self) -> Sum:
+        """The sum over t > 1 of L_{t-1} of each image."""
+        if not self.sums:
+            zero = torch.zeros(self.images, dtype=torch.float64)
+            return Sum(zero, zero, 0)
+        variance = torch.cat(self.variances)
+        each = 1 if self.times > 1 else (self.T - 1) / 2
+        dof = satterthwaite(variance, each, self.tails, self.information)
+        return Sum(torch.cat(self.sums), variance, dof)
+
+    def total(self) -> Sum:
+        """L of each image."""
+        return self.L_T() + self.later() + self.first()
+
+    def curve(self) -> Curve | None:
+        """Rate over t, with distortion where it was asked for and the model has one."""
+        if not self.sums:
+            return None
+        return self.along.curve(float(self.prior.mean()), self.images)
+
+    def steps(self) -> list[Step]:
+        """The term of each t over the images, with its standard error."""
+        errors = self.moments.standard_error().tolist()
+        means = self.moments.mean.tolist()
+        return [
+            Step(t, means[t], None if errors[t] != errors[t] else errors[t])
+            for t in range(1, self.T + 1)
+        ]

@@ -1,0 +1,58 @@
+"""How a bound is measured, by values of the right types."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from nelbo import arguments
+from nelbo.errors import BadInput
+from nelbo.estimation.evaluator import Progress
+from nelbo.estimation.processes import Processes
+
+__all__ = ["Settings"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `evaluate` and `compare` are called with; scalars of numpy and torch become Python's.
+
+    precision: a half-width in the model's unit; budget: network evaluations in all; batch_size in
+    rows.
+
+    Raises:
+        BadInput: a value of another type, or a precision that is not positive.
+    """
+
+    precision: float
+    budget: int | None
+    seed: int
+    batch_size: int | None
+    check: bool
+    record: str | Path | None = None
+    processes: Processes = field(default_factory=Processes)
+    progress: Progress = lambda done, expected, text: None
+
+    def __post_init__(self) -> None:
+        kinds: dict[str, Callable[[str, Any], Any]] = {
+            "precision": arguments.number,
+            "budget": arguments.whole,
+            "seed": arguments.whole,
+            "batch_size": arguments.whole,
+            "check": arguments.flag,
+            "record": arguments.path,
+            "processes": lambda name, x: arguments.instance(name, x, Processes),
+            "progress": arguments.function,
+        }
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if value is not None or name not in ("budget", "batch_size", "record"):
+                object.__setattr__(self, name, kind(name, value))
+        if not self.precision > 0:
+            raise BadInput(f"precision must be positive; got {self.precision}")
+
+    @property
+    def mode(self) -> dict[str, Any]:
+        """How long it goes on, for a record."""
+        return {"budget": self.budget, "precision": self.precision}

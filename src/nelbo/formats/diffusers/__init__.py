@@ -1,0 +1,1 @@
+"""Folders and pipelines of diffusers: network, scheduler, autoencoder and conditions."""

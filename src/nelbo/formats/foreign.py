@@ -1,0 +1,344 @@
+"""A model of a diffusers folder: every setting that changes its bound, honoured and told."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, final
+
+from nelbo import arguments
+from nelbo.errors import BadInput
+from nelbo.formats.diffusers.condition import ZERO
+from nelbo.formats.diffusers.folder import Folder, find, read_json
+from nelbo.formats.diffusers.latents import Encoder, Latent, read_encoder
+from nelbo.formats.diffusers.networks import Network, read_network
+from nelbo.formats.diffusers.scheduler import VARIANCES, Scheduler, Thresholded, read_scheduler
+from nelbo.formats.hub import snapshot_of
+from nelbo.gaussian.decoder import Density, Discretized
+from nelbo.gaussian.reverse import TIME_INPUTS
+from nelbo.gaussian.schedule import Schedule
+from nelbo.gaussian.variance import Variance
+from nelbo.model import Model, gaussian_model, try_network
+from nelbo.model.settings import Setting, Source, as_facts, chosen
+from nelbo.networks.adapter import Adapter
+from nelbo.types import Grid, Reals, Support
+
+__all__ = ["Options", "foreign_model", "load_foreign"]
+
+LEVELS, RANGE = 256, (-1.0, 1.0)
+V_1: float | str = "beta_tilde_2"
+OTHERWISE = "; its configs say this size and T: size= (--size), scheduler= (--scheduler) say others"
+
+
+@final
+@dataclass(frozen=True)
+class Options:
+    """What a diffusers folder does not say, or what to do in place of what it says.
+
+    levels, range: the grid of the data, by default 256 levels on [-1, 1]. variance: what a second
+    half of channels is for, where the config has a fixed variance. clip: instead of the config's
+    clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size, condition: see
+    `read_network`. scheduler: another config file. decoder: discretized-gaussian for levels, the
+    default for pixels, or density for real numbers, the only one for latents. latent: see
+    `Encoder`. variant: see `weights_files`.
+    """
+
+    levels: int | None = None
+    range: tuple[float, float] | None = None
+    variance: Literal["learned-range", "drop"] | None = None
+    clip: bool | None = None
+    V_1: float | str | None = None
+    label: int | None = None
+    size: int | tuple[int, int] | None = None
+    scheduler: str | Path | None = None
+    decoder: Literal["discretized-gaussian", "density"] | None = None
+    latent: Latent | None = None
+    condition: str | Path | None = None
+    variant: str | None = None
+
+    def typed(self) -> "Options":
+        """The same by values of the right types, scalars of numpy and torch too.
+
+        Raises:
+            BadInput: a value of another type.
+        """
+        kinds: dict[str, Callable[[str, Any], Any]] = {
+            **dict.fromkeys(("levels", "label"), arguments.whole),
+            "range": arguments.interval,
+            "clip": arguments.flag,
+            "V_1": lambda name, x: x if isinstance(x, str) else arguments.number(name, x),
+            "size": _sides,
+            **dict.fromkeys(("variance", "decoder", "latent", "variant"), _word),
+            "condition": lambda name, x: (
+                x if isinstance(x, str) and x == ZERO else arguments.path(name, x)
+            ),
+        }
+        given = {name: x for name, x in vars(self).items() if x is not None and name in kinds}
+        return replace(self, **{name: kinds[name](name, x) for name, x in given.items()})
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Options":
+        """From what `told` said."""
+        pairs = {name: told[name] for name in ("range", "size") if isinstance(told.get(name), list)}
+        return cls(**{**told, **{name: tuple(pair) for name, pair in pairs.items()}})
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The options that were given, as JSON."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return {name: str(x) if isinstance(x, Path) else x for name, x in given.items()}
+
+    @property
+    def given(self) -> str:
+        """The names of the options that were given."""
+        return ", ".join(self.told)
+
+
+def _word(name: str, value: object) -> str:
+    return arguments.instance(name, value, str)
+
+
+def _sides(name: str, value: object) -> int | tuple[int, int]:
+    """N, or (rows, columns)."""
+    if arguments.scalar(value) is not None:
+        return arguments.whole(name, value, 1)
+    sides = arguments.whole_numbers(name, value)
+    if len(sides) != 2 or min(sides) < 1:
+        raise BadInput(f"{name} is N or (rows, columns); got {arguments.shown(value)}")
+    return sides[0], sides[1]
+
+
+def load_foreign(
+    path: Path, name: str, options: Options, weights: Literal["ema", "raw"] | None
+) -> Model:
+    """The model of a diffusers pipeline, model folder, or accelerate checkpoint.
+
+    Raises:
+        BadInput: what cannot be bounded, or is not said and may not be guessed; a network that
+            cannot take the images or times that its configs name.
+    """
+    folder = find(path, weights, options.scheduler)
+    try:
+        scheduler = read_scheduler(read_json(folder.scheduler), options.clip)
+    except BadInput as error:
+        raise BadInput(f"{folder.scheduler}: {error}") from None
+    network = read_network(
+        folder.network,
+        label=options.label,
+        size=options.size,
+        condition=options.condition,
+        variant=options.variant,
+    )
+    told = {"options": options.told}  # which a folder of an improvement keeps
+    return foreign_model(folder, scheduler, network, name, options, weights, told)
+
+
+def foreign_model(
+    folder: Folder,
+    scheduler: Scheduler,
+    network: Network,
+    name: str,
+    options: Options,
+    weights: Literal["ema", "raw"] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Model:
+    """The model of a network and a scheduler that have been read; about: facts of it beside theirs.
+
+    Raises:
+        BadInput: what cannot be bounded, or is not said and may not be guessed.
+    """
+    kind, kind_source = _variance_type(network, scheduler, options, folder.network)
+    decoder, decoder_source = _decoder(network, options, folder)
+    scheduler = scheduler.unclipped() if decoder == "density" else scheduler
+    support: Support
+    if decoder == "density":
+        support, encoder, settings = _reals(network, options, folder)
+    else:
+        support, encoder, settings = _grid(network, scheduler, options, folder)
+    first, V_1_source = chosen(options.V_1, V_1)
+    settings |= {
+        "scheduler": Setting(scheduler.name, "config", changes_bound=False),
+        **scheduler.settings,
+        "variance_type": Setting(kind, kind_source),
+        "V_1": Setting(first, V_1_source, changes_bound=kind != "learned"),
+        "decoder": Setting(decoder, decoder_source),
+        "weights": Setting(folder.weights, "config" if weights is None else "option"),
+        **network.settings,
+    }
+    model = gaussian_model(
+        Adapter(network.module, network.arguments, channels=_kept_channels(network, kind)),
+        scheduler.schedule,
+        parametrization=scheduler.parametrization,
+        variance=_variance(kind, first),
+        decoder=Discretized(support) if isinstance(support, Grid) else Density(),
+        time_input=TIME_INPUTS["index"],
+        clip=scheduler.clip,
+        grid=support,
+        shape=network.shape,
+        name=name,
+        facts={**_facts(folder, network, scheduler, kind, settings), **(about or {})},
+        weights=folder.weights,
+        spacing=scheduler.spacing,
+    )
+    try_network(model, OTHERWISE)
+    return replace(model, encode=encoder)
+
+
+def _decoder(network: Network, options: Options, folder: Folder) -> tuple[str, Source]:
+    """discretized-gaussian or density, and what says so.
+
+    Raises:
+        BadInput: latents asked for bits/dim, which are of levels, or an unknown decoder.
+    """
+    if options.decoder not in (None, "discretized-gaussian", "density"):
+        raise BadInput(
+            f"decoder is discretized-gaussian or density for diffusers folders; "
+            f"got {options.decoder!r}"
+        )
+    declared = options.decoder == "discretized-gaussian" and not network.conditional
+    if folder.autoencoder is None and (declared or not network.latent):
+        return chosen(options.decoder, "discretized-gaussian")  # four channels may be RGBA
+    if options.decoder == "discretized-gaussian":
+        raise BadInput(
+            f"{folder.network} is a network of latents, which have no levels and no bits/dim of "
+            "pixels: its bound is that of a density, in nats/dim (decoder density)"
+        )
+    return chosen(options.decoder, "density")
+
+
+def _reals(
+    network: Network, options: Options, folder: Folder
+) -> tuple[Reals, Encoder | None, dict[str, Setting]]:
+    """Data that are real numbers, what makes them of images, and the settings of both.
+
+    Raises:
+        BadInput: levels, a range, or a kind of latent where there is none.
+    """
+    if options.levels is not None or options.range is not None:
+        raise BadInput(
+            f"{folder.network}: a density is of real numbers, without levels and range: leave "
+            "them out (four channels are pixels by decoder discretized-gaussian)"
+        )
+    if folder.autoencoder is not None:
+        return Reals("latents"), *read_encoder(folder.autoencoder, options.latent, options.variant)
+    if options.latent is not None:
+        raise BadInput(f"{folder.network} has no autoencoder beside it: leave latent out")
+    return Reals("latents" if network.latent else "data"), None, {}
+
+
+def _variance_type(
+    network: Network, scheduler: Scheduler, options: Options, folder: Path
+) -> tuple[str, Any]:
+    """One of diffusers' names, and its source.
+
+    Raises:
+        BadInput: channels and config contradict each other, and no option decides.
+    """
+    kind, asked = scheduler.variance_type, options.variance
+    if asked not in (None, "learned-range", "drop"):
+        raise BadInput(f"variance is learned-range or drop; got {asked!r}")
+    learned = kind.startswith("learned")
+    if not network.doubled:
+        if learned:
+            raise BadInput(
+                f"variance_type {kind} needs twice the data's channels, and {folder} gives as many "
+                "as it takes: it sees more than x_t, or the scheduler is another model's"
+            )
+        if asked is not None:
+            raise BadInput(f"{folder} has no channels for a variance: leave variance {asked} out")
+        return kind, scheduler.settings["variance_type"].source
+    if asked == "drop" and learned:
+        raise BadInput(f"variance drop needs a fixed variance_type; {folder} has {kind}")
+    if asked is None and not learned:
+        raise BadInput(
+            f"{folder} gives channels for a variance and its scheduler has {kind}: say whether "
+            "they are used, variance learned-range, or dropped, variance drop (--variance)"
+        )
+    if asked == "learned-range":
+        return "learned_range", "option"
+    return kind, scheduler.settings["variance_type"].source
+
+
+def _grid(
+    network: Network, scheduler: Scheduler, options: Options, folder: Folder
+) -> tuple[Grid, None, dict[str, Setting]]:
+    """The grid of the data with its settings, and no encoder.
+
+    Raises:
+        BadInput: the config shows that the range is not the usual one and no option says which.
+    """
+    if options.latent is not None:
+        raise BadInput(f"{folder.network} is a network of pixels: leave latent out")
+    reach = scheduler.clip
+    unusual = "center_input_sample" if network.centred else None
+    if reach is not None and reach != RANGE:
+        unusual = f"clip_sample_range {reach[1]:g}"
+    if options.range is None and unusual:
+        raise BadInput(
+            f"{folder.network}: {unusual} says that the data are not on [-1, 1]: give their range "
+            "(range=, --range)"
+        )
+    levels, levels_source = chosen(options.levels, LEVELS)
+    (lo, hi), range_source = chosen(options.range, RANGE)
+    settings = {"levels": Setting(levels, levels_source), "range": Setting([lo, hi], range_source)}
+    return Grid(levels, lo, hi), None, settings
+
+
+def _kept_channels(network: Network, kind: str) -> int | None:
+    """How many output channels are used where some are not."""
+    return network.shape[0] if network.doubled and not kind.startswith("learned") else None
+
+
+def _variance(kind: str, first: float | str) -> Callable[[Schedule], Variance]:
+    return partial(VARIANCES[kind], V_1=first)
+
+
+def _facts(
+    folder: Folder,
+    network: Network,
+    scheduler: Scheduler,
+    kind: str,
+    settings: dict[str, Setting],
+) -> dict[str, Any]:
+    schedule = scheduler.schedule
+    about: dict[str, Any] = {"name": network.name, "folder": folder.network.name}
+    for name in ("label", "condition"):
+        if name in network.settings:
+            about[name] = network.settings[name].value
+    if _kept_channels(network, kind) is not None:
+        about["variance_channels"] = "dropped"
+    snapshot = snapshot_of(folder.network)
+    facts: dict[str, Any] = {
+        **({} if snapshot is None else {"hub": snapshot._asdict()}),
+        "schedule": {
+            "name": schedule.name,
+            "T": schedule.T,
+            "beta_1": float(schedule.beta[1]),
+            "beta_T": float(schedule.beta[-1]),
+        },
+        "scheduler": scheduler.name,
+        "spacing": _spacing(scheduler),
+        "time_input": "index",
+        "network": about,
+        "sources": as_facts(settings),
+    }
+    if scheduler.name != "DDPMScheduler":
+        facts["scheduler"] += ", its q with the reverse steps of DDPMScheduler"
+    if folder.lacks_ema:
+        facts["lacks_ema"] = True
+    if scheduler.ignored:
+        facts["ignored"] = list(scheduler.ignored)
+    rule = scheduler.parametrization
+    if isinstance(rule, Thresholded):
+        facts["clip"] = f"dynamic threshold {rule.ratio:g}, at most {rule.most:g}"
+    return facts
+
+
+def _spacing(scheduler: Scheduler) -> str:
+    """Whose steps a shorter chain keeps, and how they lie."""
+    said = [f"the whole times of {scheduler.name}"]
+    if "timestep_spacing" in scheduler.settings:
+        said.append(str(scheduler.settings["timestep_spacing"].value))
+    if "steps_offset" in scheduler.settings:
+        said.append(f"offset {scheduler.settings['steps_offset'].value}")
+    return ", ".join(said)

@@ -1,0 +1,113 @@
+"""A model of another library with what was found for it: its own files, and one of ours beside.
+
+The folder is a model folder of diffusers, which diffusers itself reads, with improved.safetensors:
+the variances and steps, and how the files are to be read.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from nelbo import checkpoint, files
+from nelbo.checkpoint import Checkpoint
+from nelbo.errors import BadInput
+from nelbo.formats.diffusers.folder import CONFIG, find
+from nelbo.formats.diffusers.networks import files_of
+from nelbo.formats.foreign import Options, load_foreign
+from nelbo.formats.hub import place_of
+from nelbo.formats.python_file import is_function
+from nelbo.formats.run import file_of
+from nelbo.model import Model, improved
+
+__all__ = ["is_improved", "keep_improved", "load_improved"]
+
+NAME = "improved.safetensors"
+
+
+def is_improved(place: Path) -> bool:
+    """Whether the folder is one that `keep_improved` made of a diffusers folder."""
+    return (place / NAME).is_file()
+
+
+def keep_improved(
+    path: str | Path, model: Model, plan: Mapping[str, Any], table: Tensor, folder: str | Path
+) -> Path:
+    """Makes the folder: the improvement of the model that was read from the path; the folder.
+
+    That of a function has what was found alone, which `load_improved` takes with its model.
+
+    Raises:
+        BadInput: the folder exists, or the path holds another model.
+    """
+    if is_function(path):
+        about = {"function": str(path), "sha256": model.sha256(), "improved": dict(plan)}
+        with files.whole_folder(folder) as part:
+            checkpoint.save(part / NAME, Checkpoint({"improved.variance": table}, about))
+        return Path(folder)
+    place, kept = place_of(path), {"improved.variance": table}
+    if "sources" not in model.facts:
+        found = checkpoint.load(file_of(place))
+        made = Checkpoint({**found.tensors, **kept}, {**found.description, "improved": dict(plan)})
+        with files.whole_folder(folder) as part:
+            checkpoint.save(part / checkpoint.NAME, made)
+        return Path(folder)
+    if "options" not in model.facts:
+        raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
+    options = dict(model.facts["options"])
+    asked: dict[str, Literal["ema", "raw"]] = {"ema": "ema", "raw": "raw"}
+    weights = None if is_improved(place) else asked.get(model.weights)  # there, it has one set
+    source = find(place, weights, options.pop("scheduler", None))
+    about = {"options": options, "sha256": model.sha256(), "improved": dict(plan)}
+    with files.whole_folder(folder) as part:
+        checkpoint.save(part / NAME, Checkpoint(kept, about))
+        own = files_of(source.network, options.get("variant"))
+        copied = {file.name: file for file in own}
+        for name, file in {**copied, CONFIG: source.scheduler}.items():
+            with files.naming(part / name, file.stat().st_size):
+                shutil.copyfile(file, part / name)
+    return Path(folder)
+
+
+def load_improved(
+    place: Path, name: str, weights: Literal["ema", "raw"] | None, of: Model | None = None
+) -> Model:
+    """The model of a folder that `keep_improved` made.
+
+    of: the model that was improved, where a function made it: no folder names code that is run.
+
+    Raises:
+        BadInput: a damaged folder, weights that it was not improved for, or no model, or another,
+            for an improvement of a function's.
+    """
+    found = checkpoint.load(place / NAME)
+    about, plan = found.description, found.description["improved"]
+    if "function" in about:
+        if of is None:
+            raise BadInput(
+                f"{place} is what was found for {about['function']}, and no folder runs code: "
+                f'return nelbo.load("{place}", of=model) from a function of that file'
+            )
+        if of.sha256() != about["sha256"]:
+            raise BadInput(
+                f"{place} was found for other weights than those of {of.name}: improve it again"
+            )
+        return improved(of, plan, found.part("improved")["variance"])
+    if of is not None:
+        raise BadInput(f"{place} has the model that it was found for: leave of= out")
+    if weights not in (None, plan["weights"]):
+        raise BadInput(
+            f"{place} was improved for its weights {plan['weights']}: its variances are not for "
+            f"{weights}; improve the original with those"
+        )
+    model = load_foreign(place, name, Options.of(about["options"]), None)
+    if model.sha256() != about["sha256"]:
+        raise BadInput(
+            f"the weights in {place} are not those that it was improved for: restore a copy, or "
+            "improve them again"
+        )
+    model = replace(model, weights=plan["weights"])
+    return improved(model, plan, found.part("improved")["variance"])

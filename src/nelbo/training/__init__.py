@@ -1,0 +1,1 @@
+"""Training by the bound: steps, checkpoints, the log and the lock of a run's folder."""

@@ -1,0 +1,183 @@
+"""All that decides the steps to come, as a checkpoint, and back: everything or an error."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from nelbo import checkpoint
+from nelbo.checkpoint import Checkpoint
+from nelbo.errors import BadInput, NonFinite
+from nelbo.estimation import Processes
+from nelbo.training.batches import Batches
+from nelbo.training.learner import Learner
+from nelbo.training.log import Log
+from nelbo.training.times import Times
+
+__all__ = ["Position", "State", "require_same"]
+
+
+@final
+@dataclass
+class Position:
+    """How far a run has come.
+
+    smoothed: the loss; by_quarter: that of the t in each quarter of 1..T, None where it has none;
+    best: the step with the best held-out bound, and that bound in bits/dim; worse: measurements
+    since then; measured: the step of the last one.
+    """
+
+    step: int = 0
+    smoothed: float | None = None
+    by_quarter: tuple[float | None, ...] = (None,) * 4
+    best: tuple[int, float] | None = None
+    worse: int = 0
+    measured: int = 0
+
+
+@final
+@dataclass(frozen=True)
+class State:
+    """The parts of a run that change. `about` says what it is a run of, as JSON."""
+
+    about: Mapping[str, Any]
+    learner: Learner
+    times: Times
+    batches: Batches
+    position: Position
+    log: Log
+    processes: Processes
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint whole or not at all, by the first process.
+
+        Raises:
+            NonFinite: a tensor holds NaN or infinity; nothing is written.
+            OSError: the disk refuses; nothing is written.
+        """
+        generators = self.processes.gather(self._generators())
+        if not self.processes.first:
+            return
+        tensors = {name: x.detach().cpu() for name, x in self._tensors().items()}
+        for rank, states in enumerate(generators):
+            tensors |= {f"generator.{kind}.{rank}": x for kind, x in states.items()}
+        for name, x in tensors.items():
+            if x.is_floating_point() and not x.isfinite().all():
+                raise NonFinite(f"{name} is not finite after step {self.position.step} (rank 0)")
+        state = {
+            **self._derived(),
+            "position": asdict(self.position),
+            "log": self.log.mark(),
+            "tensors": {name: _sha256(x) for name, x in tensors.items()},
+        }
+        checkpoint.save(path, Checkpoint(tensors, {**self.described(), "state": state}))
+
+    def described(self) -> dict[str, Any]:
+        """What a checkpoint says of the run and its step."""
+        return {**self.about, "step": self.position.step}
+
+    def restore(self, path: Path) -> None:
+        """Puts every part back as it was when the checkpoint was written.
+
+        Raises:
+            BadInput: the checkpoint is damaged, of another run, or lacks a part; the message names
+                the part.
+        """
+        found = checkpoint.load(path)
+        refusal = f"cannot go on from {path}: "
+        state = found.description.get("state")
+        if state is None:
+            raise BadInput(f"{refusal}it holds weights alone, no state of a run")
+        require_same(refusal, self.about, found.description)
+        parts = self._tensors()
+        rank = self.processes.rank
+        own = {f"generator.{kind}.{rank}": x for kind, x in self._generators().items()}
+        self._require_tensors(refusal, found.tensors, state["tensors"], {**parts, **own})
+        with torch.no_grad():
+            for name, x in parts.items():
+                x.copy_(found.tensors[name])
+        self._set_generators(found.part("generator"))
+        for key, value in state["position"].items():
+            setattr(self.position, key, tuple(value) if isinstance(value, list) else value)
+        require_same(refusal, self._derived(), state)
+        if self.processes.first:
+            self.log.begin(self.position.step, state["log"])
+
+    def _require_tensors(
+        self,
+        refusal: str,
+        saved: Mapping[str, Tensor],
+        digests: Mapping[str, str],
+        wanted: Mapping[str, Tensor],
+    ) -> None:
+        for name, x in wanted.items():
+            if name not in saved:
+                raise BadInput(f"{refusal}it lacks {name}")
+            if saved[name].shape != x.shape or saved[name].dtype != x.dtype:
+                raise BadInput(
+                    f"{refusal}{name} is {saved[name].dtype} {tuple(saved[name].shape)}, not "
+                    f"{x.dtype} {tuple(x.shape)}"
+                )
+        others = [n for n in saved if n not in wanted and not n.startswith("generator.")]
+        if others:
+            raise BadInput(f"{refusal}it holds {others[0]}, which this run has not")
+        for name, x in saved.items():
+            if digests.get(name) != _sha256(x):
+                raise BadInput(f"{refusal}{name} is not what was saved")
+
+    def _tensors(self) -> dict[str, Tensor]:
+        times = {f"times.{name}": x for name, x in self.times.tensors().items()}
+        return {**self.learner.tensors(), **times}
+
+    def _derived(self) -> dict[str, Any]:
+        """What follows from the step and the settings, and so is checked and not set."""
+        step = self.position.step
+        return {
+            "sampler": self.batches.position(step),
+            "schedule": {"step": step, "learning_rate": self.learner.rate(step)},
+            "processes": self.processes.size,
+        }
+
+    def _generators(self) -> dict[str, Tensor]:
+        """The states of torch's generators that this process draws from."""
+        device = next(iter(self.learner.parameters.values())).device
+        states = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(device)
+        return states
+
+    def _set_generators(self, saved: Mapping[str, Tensor]) -> None:
+        rank = self.processes.rank
+        torch.set_rng_state(saved[f"cpu.{rank}"])
+        device = next(iter(self.learner.parameters.values())).device
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(saved[f"cuda.{rank}"], device)
+
+
+def require_same(refusal: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Names the first of the wanted values, however deep, that differs from what was found.
+
+    Raises:
+        BadInput: one does.
+    """
+    for key, value in wanted.items():
+        _same(refusal, key, value, found.get(key))
+
+
+def _same(refusal: str, where: str, wanted: object, found: object) -> None:
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        for key in dict.fromkeys([*wanted, *found]):
+            _same(refusal, f"{where}.{key}", wanted.get(key), found.get(key))
+    elif wanted != found:
+        raise BadInput(f"{refusal}its {where} is {found}, this run's is {wanted}")
+
+
+def _sha256(x: Tensor) -> str:
+    """Of type, shape and bytes."""
+    digest = hashlib.sha256(f"{x.dtype} {tuple(x.shape)}\n".encode())
+    digest.update(x.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
