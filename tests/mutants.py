@@ -1,20 +1,26 @@
 """Deliberate errors, one at a time; a law that no error breaks is not a law (figure C10).
 
-    python tests/mutants.py [--jobs 2] [--only TEXT]
+    python tests/mutants.py [--jobs 2] [--only TEXT] [--keep FILE]
 
 Copies src and tests to a temporary folder, puts one error into the copy, runs the tests that must
 fail there, and says killed or SURVIVED. Exit code 1 if one survives, if its text is no longer
-found exactly once, or if the tests do not pass without it. H-numbers are those of the hazards.
+found exactly once, or if the tests do not pass without it. `--keep FILE` writes each that was
+killed to FILE, and passes over those that FILE already has, for as long as the mutant, the module
+and the test files are the same. H-numbers are those of the hazards.
 """
 
 import argparse
+import gc
+import hashlib
+import itertools
+import json
 import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,11 +28,19 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # importing them takes longer than most tests
 
 # Imported here so that the children, which are forks, need not: half of a mutant's time.
 import diffusers.pipelines.ddpm  # noqa: F401
+import hypothesis  # noqa: F401
+import jaxtyping  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import pydantic  # noqa: F401
 import pytest
+import scipy.stats  # noqa: F401
+import sklearn.datasets  # noqa: F401
 import torch  # noqa: F401
+import typer  # noqa: F401
 
 from mutants_cancel import CANCEL
 from mutants_categorical import CATEGORICAL
@@ -59,7 +73,6 @@ VDM = "tests/test_recipe_continuous.py"
 TIME_LIMIT = 300  # seconds for one test
 KILLED, WRONG_PACKAGE = "killed", 99
 FORK = multiprocessing.get_context("fork")
-Result = tuple[str, str, float]  # what, outcome, seconds
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,22 @@ class Mutant:
     old: str
     new: str
     tests: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """The test file whose mutants are tried one after the other."""
+        return self.tests[0].partition("::")[0]
+
+    def key(self) -> str:
+        """A digest of all that the verdict is of: the mutant, its module, its test files."""
+        files = [f"src/nelbo/{self.file}", *(test.partition("::")[0] for test in self.tests)]
+        texts = [(ROOT / name).read_text() for name in files]
+        whole = repr((self.file, self.old, self.new, self.tests, texts))
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+
+Groups = list[tuple[Mutant, ...]]  # one for each test file
+Result = tuple[int, int, str, float]  # group, place in it, outcome, seconds
 
 
 def laws(*names: str) -> tuple[str, ...]:
@@ -602,10 +631,10 @@ class Place:
         return self
 
     def outcome(self, tests: Sequence[str]) -> int | None:
-        """pytest's exit code in a child process that imports this copy; None after TIME_LIMIT."""
+        """pytest's exit code in a child that imports this copy; None after TIME_LIMIT a test."""
         process = FORK.Process(target=self._child, args=(tests,))
         process.start()
-        process.join(TIME_LIMIT)
+        process.join(TIME_LIMIT * len(tests))
         if process.is_alive():
             process.kill()
             process.join()
@@ -625,6 +654,7 @@ class Place:
         if found is None or not str(found.origin).startswith(source):
             print(f"the copy is not what is imported: {found}")
             os._exit(WRONG_PACKAGE)
+        sys.dont_write_bytecode = False  # the copy keeps what it has compiled
         quiet = ["-x", "-q", "-p", "no:cacheprovider", "--noconftest"]
         quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # for what diffusers imported
         sys.exit(pytest.main([*quiet, *tests], plugins=[SharedFixtures()]))
@@ -650,53 +680,78 @@ def verdict(mutant: Mutant, place: Place) -> str:
     return KILLED
 
 
-def work(mutants: Sequence[Mutant], folder: Path, results: "SimpleQueue[Result]") -> None:
-    """Tries every mutant in a copy of its own."""
+def work(
+    groups: Groups, numbers: "SimpleQueue[int | None]", folder: Path, results: "SimpleQueue[Result]"
+) -> None:
+    """Tries every mutant of the groups whose numbers it takes, in a copy of its own."""
     place = Place(folder)
-    for mutant in mutants:
-        started = time.perf_counter()
-        try:
-            outcome = verdict(mutant, place)
-        except Exception as error:  # the parent waits for an answer
-            outcome = f"ERROR {error!r}"
-        results.put((mutant.what, outcome, time.perf_counter() - started))
+    while (number := numbers.get()) is not None:
+        tests = sorted({test for mutant in groups[number] for test in mutant.tests})
+        sound = place.outcome(tests) == pytest.ExitCode.OK
+        if not sound:
+            print((place.folder / "log").read_text()[-4000:], flush=True)
+        for index, mutant in enumerate(groups[number]):
+            started = time.perf_counter()
+            try:
+                outcome = verdict(mutant, place) if sound else "TESTS FAIL WITHOUT IT"
+            except Exception as error:  # the parent waits for an answer
+                outcome = f"ERROR {error!r}"
+            results.put((number, index, outcome, time.perf_counter() - started))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="mutants whose description or file holds this")
+    parser.add_argument("--keep", type=Path, help="a file of those killed, to go on from")
     arguments = parser.parse_args()
     mutants = [m for m in MUTANTS if arguments.only in m.what or arguments.only in m.file]
+    kept = killed_before(arguments.keep)
+    left = [mutant for mutant in mutants if mutant.key() not in kept]
+    print(f"{len(mutants)} mutants, {len(mutants) - len(left)} of them killed before", flush=True)
     started = time.perf_counter()
+    killed = len(mutants) - len(left)
     with tempfile.TemporaryDirectory(prefix="nelbo-mutants-") as temporary:
-        first = Place(Path(temporary) / "0").copy_from(ROOT)
-        tests = sorted({test for mutant in mutants for test in mutant.tests})
-        if first.outcome(tests) != 0:
-            print((first.folder / "log").read_text()[-4000:])
-            print("the tests do not pass without a mutant")
-            return 1
-        outcomes = run(mutants, Path(temporary), arguments.jobs)
-    killed = sum(outcome == KILLED for outcome in outcomes)
+        for mutant, outcome, seconds in run(left, Path(temporary), arguments.jobs):
+            print(f"{outcome:8} {seconds:5.1f} s  {mutant.what}", flush=True)
+            if outcome == KILLED:
+                killed += 1
+                keep(arguments.keep, mutant)
     seconds = time.perf_counter() - started
     print(f"\n{killed} of {len(mutants)} mutants killed in {seconds:.0f} s")
     return 0 if killed == len(mutants) else 1
 
 
-def run(mutants: Sequence[Mutant], temporary: Path, jobs: int) -> list[str]:
-    """The outcomes, printed as they come from `jobs` processes."""
+def killed_before(path: Path | None) -> set[str]:
+    """The keys that an earlier run has kept."""
+    if path is None or not path.exists():
+        return set()
+    return {json.loads(line)["key"] for line in path.read_text().splitlines()}
+
+
+def keep(path: Path | None, mutant: Mutant) -> None:
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps({"key": mutant.key(), "what": mutant.what}) + "\n")
+
+
+def run(
+    mutants: Sequence[Mutant], temporary: Path, jobs: int
+) -> Iterable[tuple[Mutant, str, float]]:
+    """Outcome and seconds as they come from `jobs` processes, a test file's mutants in a row."""
+    by_module = sorted(mutants, key=lambda mutant: mutant.module)
+    groups = [tuple(g) for _, g in itertools.groupby(by_module, key=lambda mutant: mutant.module)]
+    numbers: SimpleQueue[int | None] = FORK.SimpleQueue()
     results: SimpleQueue[Result] = FORK.SimpleQueue()
-    folders = [temporary / str(number) for number in range(jobs)]
-    for folder in folders[1:]:  # before any process puts an error into the first
-        Place(folder).copy_from(folders[0])
-    for number, folder in enumerate(folders):
-        FORK.Process(target=work, args=(mutants[number::jobs], folder, results)).start()
-    outcomes = []
+    for number in [*range(len(groups)), *[None] * jobs]:
+        numbers.put(number)
+    gc.freeze()  # no child need look through what was imported before
+    for job in range(jobs):
+        folder = Place(temporary / str(job)).copy_from(ROOT).folder
+        FORK.Process(target=work, args=(groups, numbers, folder, results)).start()
     for _ in mutants:
-        what, outcome, seconds = results.get()
-        print(f"{outcome:8} {seconds:5.1f} s  {what}", flush=True)
-        outcomes.append(outcome)
-    return outcomes
+        number, index, outcome, seconds = results.get()
+        yield groups[number][index], outcome, seconds
 
 
 if __name__ == "__main__":

@@ -204,6 +204,16 @@ MODELS = [
         "gaussian/optimal_variance.py",
         "return own * M + (1 - own) * M.mean(-1, keepdim=True)",
         "return (1 - own) * M + own * M.mean(-1, keepdim=True)",
+        (
+            f"{OPTIMAL}the_mixing_is_the_one_under_which_folds_predict_one_another_best",
+            f"{OPTIMAL}a_dimension_without_errors_is_safe_on_other_images",
+        ),
+    ),
+    (
+        "shrinkage chosen by the fit itself",
+        "gaussian/optimal_variance.py",
+        "images.repeat(len(images), 1).fill_diagonal_(0)",
+        "images.repeat(len(images), 1)",
         (f"{OPTIMAL}shrunk_errors_serve_other_images_like_the_better_of_both_tables",),
     ),
     (

@@ -4,6 +4,7 @@ __all__ = ["WRAP"]
 
 SCHEDULE = "tests/gaussian/test_schedule.py::test_"
 DOUBTS = "tests/test_doubts.py::test_"
+COMPARED = f"{DOUBTS}a_comparison_doubts_what_an_evaluation_doubts"
 
 WRAP = [
     (
@@ -72,5 +73,26 @@ WRAP = [
         "or whole.T == 1000:",
         "or whole.T > 0:",
         (f"{DOUBTS}the_usual_ends_for_another_number_of_steps_are_doubted[schedule0-True]",),
+    ),
+    (
+        "a comparison that doubts the V_1 of A for B's",
+        "tasks/doubted.py",
+        "evaluator.at_1(number)",
+        "evaluator.at_1()",
+        (f"{COMPARED}[changes0-V_1 is too small: x0-hat is off by]",),
+    ),
+    (
+        "a comparison that sets A's network beside the affine function for B's",
+        "tasks/doubted.py",
+        "evaluator.excess[number]",
+        "evaluator.excess[0]",
+        (f"{COMPARED}[changes1-worse than an affine function]",),
+    ),
+    (
+        "a comparison that takes the L_T of A for B's",
+        "tasks/compare.py",
+        '"L_T": sampling.L_T(number)',
+        '"L_T": sampling.L_T(0)',
+        (f"{COMPARED}[changes2-L_T is]",),
     ),
 ]

@@ -263,6 +263,38 @@ def test_warnings_are_in_the_text_the_json_the_page_and_on_stderr(nelbo, zero_ru
 def test_a_comparison_names_the_model_that_is_doubted(images):
     backwards = package.wrap(Denoiser(), **CHOICES | WRONG["time"])
     result = package.compare(backwards, backwards, images.first(9), budget=200)
-    assert [warning[:3] for warning in result.warnings] == ["A: ", "B: "]
+    assert {warning[:3] for warning in result.warnings} == {"A: ", "B: "}
     assert f"warning: {result.warnings[0]}" in str(result)
     assert result.to_dict()["warnings"] == list(result.warnings)
+
+
+def made(**changes):
+    return package.wrap(Denoiser(changes.get("schedule")), **CHOICES | changes)
+
+
+def faults_of(images, mode, **changes):
+    """The warnings of each of the two, where B has the changes."""
+    result = package.compare(made(), made(**changes), images, **mode)
+    assert all(warning[:3] in ("A: ", "B: ") for warning in result.warnings)
+    return [[w[3:] for w in result.warnings if w.startswith(name)] for name in "AB"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"schedule": log_snr_linear(T, first=5.0), "V_1": 1e-4},
+            "V_1 is too small: x0-hat is off by",
+        ),
+        ({"time_input": lambda schedule, t: (t + 1) // 2}, AFFINE),
+        ({"schedule": log_snr_linear(T, last=1.0)}, "L_T is"),
+        ({"schedule": log_snr_linear(T // 2, last=1.0)}, "L_T is"),
+    ],
+)
+def test_a_comparison_doubts_what_an_evaluation_doubts(images, changes, words):
+    """Of the model that it is of, on shared times or on others. Kills: of the other model."""
+    of_A, of_B = faults_of(images, {"budget": 80 * 48}, **changes)
+    assert of_A == []
+    assert any(words in warning for warning in of_B)
+    alone = package.evaluate(made(**changes), images, budget=80 * 24)
+    assert len(of_B) == len(alone.warnings)

@@ -1,6 +1,8 @@
 """The terms of a chain at high SNR, from a network in float32, against float64 at the same x_t."""
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import pytest
 import torch
@@ -28,7 +30,38 @@ from nelbo.types import Grid
 torch.set_num_threads(1)
 
 T, FIRST, LAST = 100_000, 30.0, -9.0
-FINE = log_snr_linear(T, FIRST, LAST)
+
+
+@dataclass(frozen=True)
+class Line:
+    """log SNR falls evenly from `first` to `last` at t = 1..T; what that gives, in float64."""
+
+    T: int = T
+    first: float = FIRST
+    last: float = LAST
+
+    @cached_property
+    def schedule(self):
+        return log_snr_linear(self.T, self.first, self.last)
+
+    def log_snr(self, t):
+        return self.first + (self.last - self.first) * (t - 1).double() / (self.T - 1)
+
+    def half_fall(self, t):
+        """(SNR_{t-1} - SNR_t) / 2."""
+        gap = (self.first - self.last) / (self.T - 1)
+        return 0.5 * self.log_snr(t).exp() * math.expm1(gap)
+
+    def x_0_hat(self, name, x_t, output, t):
+        """By the definitions."""
+        level = self.log_snr(t).reshape(-1, 1, 1, 1)
+        a, s = torch.sigmoid(level).sqrt(), torch.sigmoid(-level).sqrt()
+        x_t, output = x_t.double(), output.double()
+        return {"eps": (x_t - s * output) / a, "v": a * x_t - s * output, "x_0": output}[name]
+
+
+LINE = Line()
+FINE = LINE.schedule
 TIMES = torch.tensor([2, 3, 1_000, 12_000, 20_500, 40_000, 70_000, T])
 GRID = Grid(65_536)
 LAW = 1e-5
@@ -64,30 +97,16 @@ class Nearly(nn.Module):
         return output
 
 
-def wrapped(network, predicts, variance="small", **choices):
+def wrapped(network, predicts, variance="small", line=LINE, **choices):
     return nelbo.wrap(
-        network, schedule=FINE, predicts=predicts, variance=variance, time_input="log-snr",
-        shape=SHAPE, **{"levels": GRID.n, "V_1": math.exp(-FIRST), **choices},
+        network, schedule=line.schedule, predicts=predicts, variance=variance, shape=SHAPE,
+        time_input="log-snr", **{"levels": GRID.n, "V_1": math.exp(-line.first), **choices},
     )  # fmt: skip
-
-
-def x_0_hat(name, x_t, output, t):
-    """By the definitions, in float64."""
-    level = (FIRST + (LAST - FIRST) * (t - 1).double() / (T - 1)).reshape(-1, 1, 1, 1)
-    a, s = torch.sigmoid(level).sqrt(), torch.sigmoid(-level).sqrt()
-    x_t, output = x_t.double(), output.double()
-    return {"eps": (x_t - s * output) / a, "v": a * x_t - s * output, "x_0": output}[name]
 
 
 def rows_at(t):
     """Each t once, of image 0."""
     return Rows(torch.zeros_like(t), t, torch.zeros_like(t), torch.ones(len(t)).double())
-
-
-def half_fall(t):
-    """(SNR_{t-1} - SNR_t) / 2."""
-    gap = (FIRST - LAST) / (T - 1)
-    return 0.5 * torch.exp(FIRST - gap * (t - 1).double()) * math.expm1(gap)
 
 
 def furthest(found, wanted):
@@ -99,32 +118,38 @@ CASES = [(name, kind, clip) for name in ("eps", "v", "x_0") for kind, clip in (
     ("small", False), ("small", True), ("large", False), ("learned-range", True))]  # fmt: skip
 
 
+def term_errors(name, kind, clip, dtype=torch.float32, line=LINE, t=TIMES):
+    """(the largest relative error of L_{t-1}, and of |x_0 - x0-hat|^2) at the x_t that it got."""
+    images = pictures(1)
+    network = Nearly(images.levels[0], name, kind == "learned-range", dtype)
+    evaluator = Evaluator([wrapped(network, name, kind, line, clip=clip)], images)
+    with measuring(evaluator.models):
+        found, _, errors = evaluator.later(0, rows_at(t), [[]], distortion=True)
+    x_t, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
+    assert x_t.dtype == dtype
+    assert torch.equal(x_t, x_t.float().to(dtype)) == (dtype == torch.float32)  # not rounded before
+    guess = line.x_0_hat(name, x_t, output[:, :1], t)
+    error = network.x_0 - (guess.clamp(-1, 1) if clip else guess)
+    squares = error.square().flatten(1)
+    schedule = line.schedule
+    ratio = {
+        "small": torch.ones(len(t), 1).double(),
+        "large": (schedule.posterior_variance / schedule.beta)[t][:, None],
+    }.get(kind)
+    if ratio is None:
+        fraction = (output[:, 1:].double().flatten(1) + 1) / 2
+        whole = (schedule.beta / schedule.posterior_variance).log()[t]
+        ratio = torch.exp(-fraction * whole[:, None])
+    shape = (ratio - 1 - ratio.log()).expand_as(squares)
+    wanted = (line.half_fall(t)[:, None] * ratio * squares + 0.5 * shape).sum(1)
+    return furthest(found[:, 0], wanted), furthest(errors[:, 0], squares.sum(1))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("name", "kind", "clip"), CASES)
 def test_a_term_from_a_float32_network_is_that_of_float64_at_its_x_t(name, kind, clip, dtype):
     """Kills: means in float32; x0-hat in float32; x_t that the network did not get."""
-    images = pictures(1)
-    network = Nearly(images.levels[0], name, kind == "learned-range", dtype)
-    evaluator = Evaluator([wrapped(network, name, kind, clip=clip)], images)
-    with measuring(evaluator.models):
-        found, _, errors = evaluator.later(0, rows_at(TIMES), [[]], distortion=True)
-    x_t, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
-    assert x_t.dtype == dtype
-    assert torch.equal(x_t, x_t.float().to(dtype)) == (dtype == torch.float32)  # not rounded before
-    guess = x_0_hat(name, x_t, output[:, :1], TIMES)
-    error = network.x_0 - (guess.clamp(-1, 1) if clip else guess)
-    squares = error.square().flatten(1)
-    ratio = {
-        "small": torch.ones(len(TIMES), 1).double(),
-        "large": (FINE.posterior_variance / FINE.beta)[TIMES][:, None],
-    }.get(kind)
-    if ratio is None:
-        fraction = (output[:, 1:].double().flatten(1) + 1) / 2
-        ratio = torch.exp(-fraction * (FINE.beta / FINE.posterior_variance).log()[TIMES][:, None])
-    shape = (ratio - 1 - ratio.log()).expand_as(squares)
-    wanted = (half_fall(TIMES)[:, None] * ratio * squares + 0.5 * shape).sum(1)
-    assert furthest(found[:, 0], wanted) < LAW
-    assert furthest(errors[:, 0], squares.sum(1)) < LAW
+    assert max(term_errors(name, kind, clip, dtype)) < LAW
 
 
 @pytest.mark.parametrize("name", ["eps", "v", "x_0"])
@@ -139,7 +164,7 @@ def test_L_0_of_16_bits_is_that_of_float64_at_its_x_1(name, decoder):
     with measuring(evaluator.models):
         found, _ = evaluator.first(range(1))
     ((x_1, output),) = network.seen
-    mean = x_0_hat(name, x_1, output, torch.ones(1))
+    mean = LINE.x_0_hat(name, x_1, output, torch.ones(1))
     if decoder == "density":
         wanted = 0.5 * ((network.x_0 - mean).square() * math.exp(FIRST) - FIRST)
         wanted = wanted + 0.5 * math.log(2 * math.pi)
@@ -209,7 +234,7 @@ def test_the_limit_of_continuous_time_is_that_of_float64_at_its_x_u():
     key = KeyedNoise.of(0, images.ids).draw(torch.tensor([0])).rows(torch.zeros_like(t))
     noise = key.draw(torch.zeros_like(t)).at(t).at(torch.zeros_like(t))
     u = (t - 2 + noise.uniform(torch.empty(len(t), 1))[:, 0]) / (T - 1)
-    error = network.x_0 - x_0_hat("eps", x_u, output, 1 + u * (T - 1))
+    error = network.x_0 - LINE.x_0_hat("eps", x_u, output, 1 + u * (T - 1))
     level = FIRST + (LAST - FIRST) * u
     wanted = 0.5 * (FIRST - LAST) / (T - 1) * level.exp() * error.square().flatten(1).sum(1)
     assert furthest(found, wanted) < LAW
@@ -225,7 +250,7 @@ def test_squared_errors_that_variances_are_made_from_are_those_of_float64():
     with measuring(evaluator.models):
         found = measured_errors(evaluator, t).whole.mean.flatten(1).mean(1)
     x_t, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
-    error = network.x_0 - x_0_hat("eps", x_t, output, t.repeat_interleave(4))
+    error = network.x_0 - LINE.x_0_hat("eps", x_t, output, t.repeat_interleave(4))
     assert furthest(found, error.square().reshape(3, -1).mean(1)) < LAW
 
 
@@ -245,9 +270,9 @@ def test_training_in_float32_has_the_term_of_float64_for_the_noise_that_was_draw
     a = FINE.alpha_bar[TIMES].sqrt().reshape(-1, 1, 1, 1)
     s = FINE.one_minus_alpha_bar[TIMES].sqrt().reshape(-1, 1, 1, 1)
     x_0 = x_0.double()
-    error = x_0 - x_0_hat(name, a * x_0 + s * eps, output, TIMES)
+    error = x_0 - LINE.x_0_hat(name, a * x_0 + s * eps, output, TIMES)
     error = torch.minimum(torch.maximum(error, x_0 - 1), x_0 + 1) if clip else error
-    wanted = half_fall(TIMES) * error.square().flatten(1).sum(1)
+    wanted = LINE.half_fall(TIMES) * error.square().flatten(1).sum(1)
     least = 1e-2 if name == "x_0" else LAW  # an output that is x_0 itself has float32's digits
     seen = wanted > 1e-7  # what is beside L_T / T
     assert furthest(found[seen], wanted[seen]) < least
@@ -267,7 +292,7 @@ def test_the_affine_control_is_that_of_float64_at_its_x_t():
     u, eps = (x_0 - control.mean) @ control.axes, ((x_t.double() - a * x_0) / s) @ control.axes
     left = 1 / (1 + control.variance * snr)
     error = left * u - control.variance * snr.sqrt() * left * eps
-    wanted = half_fall(t) * error.square().sum(1)
+    wanted = LINE.half_fall(t) * error.square().sum(1)
     assert furthest(found, wanted) < LAW
 
 

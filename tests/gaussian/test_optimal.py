@@ -415,14 +415,17 @@ def spread_truth(T, spread):
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0, 2.0])
 @pytest.mark.parametrize("images", [12, 100, 1000])
 def test_shrunk_errors_serve_other_images_like_the_better_of_both_tables(draw, spread, images):
-    """Against the true moments. Kills: shrinkage the wrong way round, or by the fit itself."""
+    """Against the true moments. Kills: k that is chosen by the fit itself."""
     truth = spread_truth(20, spread)
     per_time, per_dimension, chosen = excess(log_snr_linear(20, 8.0, -3.0), truth, images, draw)
     assert chosen <= 1.1 * min(per_time, per_dimension) + 0.1
 
 
 def test_the_mixing_is_the_one_under_which_folds_predict_one_another_best():
-    """By the public table and its public cost. Kills: another cost, folds of equal weight."""
+    """By the public table and its public cost.
+
+    Kills: another cost, folds of equal weight, shrinkage the wrong way round.
+    """
     schedule, truth = log_snr_linear(20, 2.0, -5.0), spread_truth(20, 0.4)
     generator = torch.Generator().manual_seed(4)
     sizes = (10, 15, 30)

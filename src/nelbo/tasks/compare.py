@@ -22,9 +22,9 @@ from nelbo.estimation import (
 )
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
-from nelbo.results import Comparison, Side, Unit
+from nelbo.results import Comparison, Side
 from nelbo.results.evaluation import environment
-from nelbo.results.warnings import of_levels, of_rounding, of_schedule
+from nelbo.tasks.doubted import doubted
 
 __all__ = ["compare"]
 
@@ -71,12 +71,13 @@ def compare(
     images = _examples_of(a, b, data, seed)
     groups = [[a, b]] if a.T == b.T else [[a], [b]]
     with measuring([a, b]):
-        askings = [
+        evaluators = [
             Evaluator(g, images, seed, given.batch_size, processes, progress=given.progress)
             for g in groups
         ]
         checked = examine([a, b], images, processes, given.check)
-        found, estimator = _estimates(askings, given)
+        samplings, estimator = _estimates(evaluators, given)
+    found = _sums(samplings)
     total, monte_carlo = found[2].means()
     sides = [
         Side(*sums.means(), model.described())
@@ -89,7 +90,7 @@ def compare(
         b=sides[1],
         images=len(images),
         dims=a.dims,
-        network_evaluations=sum(evaluator.done for evaluator in askings),
+        network_evaluations=sum(evaluator.done for evaluator in evaluators),
         seconds=time.perf_counter() - started,
         estimator={
             "name": "survey",
@@ -101,8 +102,8 @@ def compare(
         data={"name": images.name, "sha256": images.sha256, "split": images.split, **images.origin},
         environment=environment(a.device, a.dtype, processes.size),
         command=command,
-        unit=askings[0].unit,
-        warnings=_warnings(sides, a),
+        unit=evaluators[0].unit,
+        warnings=_warnings(samplings, sides),
     )
 
 
@@ -125,31 +126,44 @@ def _examples_of(a: Model, b: Model, data: object, seed: int) -> Examples:
     return images
 
 
-def _estimates(askings: list[Evaluator], given: Settings) -> tuple[list[Sum], dict[str, Any]]:
-    """Of A, B and their difference; what a result says of how."""
+def _estimates(
+    evaluators: list[Evaluator], given: Settings
+) -> tuple[list[Sampling], dict[str, Any]]:
+    """One for each group of models, run to its end; what a result says of how."""
     found, stopped, seen = [], [], []
     with ExitStack() as agreed:
-        for number, evaluator in enumerate(askings):
+        for number, evaluator in enumerate(evaluators):
             part = None if given.record is None else Path(given.record) / str(number)
             agreed.enter_context(evaluator.agreed(given.mode, part))
-        for evaluator in askings:
+        for evaluator in evaluators:
             sampling = Sampling(evaluator)
-            stopped.append(_run(sampling, given.precision, given.budget, len(askings)))
+            stopped.append(_run(sampling, given.precision, given.budget, len(evaluators)))
             seen.append(sampling.seen())
-            found += [sampling.total(column) for column in range(len(sampling.columns))]
+            found.append(sampling)
+    return found, {"stopped_by": stopped, "seen": seen}
+
+
+def _sums(samplings: list[Sampling]) -> list[Sum]:
+    """Of A, B and their difference."""
+    found = [s.total(column) for s in samplings for column in range(len(s.columns))]
     if len(found) == 2:  # each on times and noise of its own
         first, second = found
         variance = first.variance + second.variance
         found.append(Sum(first.values - second.values, variance, (first + second).dof))
-    return found, {"stopped_by": stopped, "seen": seen}
+    return found
 
 
-def _warnings(sides: Sequence[Side], model: Model) -> list[str]:
-    """Why the figure of either may not be its own; model: one of them, whose data are both's."""
-    unit, levels, found = Unit.of(model.support), model.support.facts["levels"], []
-    for name, side in zip("AB", sides, strict=True):
-        value = unit.per_dim(side.total.mean, model.dims)
-        told = [*of_levels(value, levels), *of_schedule(side.model), *of_rounding(side.model)]
+def _warnings(samplings: list[Sampling], sides: Sequence[Side]) -> list[str]:
+    """Why the figure of either may not be its own."""
+    models = [(s, number) for s in samplings for number in range(len(s.evaluator.models))]
+    found = []
+    for name, side, (sampling, number) in zip("AB", sides, models, strict=True):
+        parts = {
+            "L_T": sampling.L_T(number),
+            "L_mid": sampling.later(number),
+            "L_0": sampling.first(number),
+        }
+        told = doubted(sampling.evaluator, number, parts, side.model)
         found += [f"{name}: {warning}" for warning in told]
     return found
 

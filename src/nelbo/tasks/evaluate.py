@@ -23,7 +23,7 @@ from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
 from nelbo.results.evaluation import environment
 from nelbo.results.per_image import PerImage
-from nelbo.results.warnings import doubts
+from nelbo.tasks.doubted import doubted
 
 __all__ = ["evaluate"]
 
@@ -112,7 +112,7 @@ def evaluate(
         command=command,
         unit=evaluator.unit,
         log_snr=model.log_snr,
-        warnings=_warnings(evaluator, on_average.mean, parts, described),
+        warnings=doubted(evaluator, 0, parts, described),
     )
 
 
@@ -126,23 +126,6 @@ def _per_image(evaluator: Evaluator, total: Sum, parts: Mapping[str, Sum]) -> Pe
         dims=evaluator.models[0].dims,
         unit=evaluator.unit,
         sources=evaluator.images.sources,
-    )
-
-
-def _warnings(
-    evaluator: Evaluator, total: float, parts: Mapping[str, Sum], described: Mapping[str, Any]
-) -> list[str]:
-    """Why the figure may not be the model's."""
-    model, unit = evaluator.models[0], evaluator.unit
-    terms = {name: part.means()[0].mean for name, part in parts.items()}
-    return doubts(
-        unit.per_dim(total, model.dims),
-        unit.per_dim(terms["L_T"], model.dims),
-        unit,
-        model.support.facts["levels"],
-        described,
-        _worst(evaluator, total, terms["L_mid"]),
-        evaluator.at_1(),
     )
 
 
@@ -160,12 +143,6 @@ def _described(model: Model, data: Examples) -> dict[str, Any]:
         **model.support.facts,
         **({} if made_of is None else {"encoded": dict(made_of)}),
     }
-
-
-def _worst(evaluator: Evaluator, total: float, later: float) -> dict[str, float] | None:
-    """Where x0-hat is most surely worse than an affine function of x_t, if that is known."""
-    found = evaluator.excess[0]
-    return None if found is None else found.worst(later / max(total, later))
 
 
 def _run(found: Exhaustive | Sampling, budget: int | None, precision: float) -> dict[str, Any]:

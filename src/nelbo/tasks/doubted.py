@@ -1,0 +1,31 @@
+"""The warnings of one model in a measurement, the same wherever it is measured."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nelbo.estimation import Evaluator, Sum
+from nelbo.results.warnings import doubts
+
+__all__ = ["doubted"]
+
+
+def doubted(
+    evaluator: Evaluator, number: int, parts: Mapping[str, Sum], described: Mapping[str, Any]
+) -> list[str]:
+    """Why the figure may not be that of `asking.models[number]`, each in a line.
+
+    parts: its L_T, L_mid and L_0, in nats; described: its facts.
+    """
+    model, unit = evaluator.models[number], evaluator.unit
+    terms = {name: part.means()[0].mean for name, part in parts.items()}
+    total = sum(terms.values())
+    excess = evaluator.excess[number]
+    return doubts(
+        unit.per_dim(total, model.dims),
+        unit.per_dim(terms["L_T"], model.dims),
+        unit,
+        model.support.facts["levels"],
+        described,
+        None if excess is None else excess.worst(terms["L_mid"] / max(total, terms["L_mid"])),
+        evaluator.at_1(number),
+    )
