@@ -1,6 +1,7 @@
 """Damaged files and what must come of them: refused, read as they were, or as they are written.
 
-A part is made of a folder and gives, for each number of a case, what came of it.
+A part is made of a folder and gives, for each number of a case, what came of it. Files are damaged
+by chance, cut at every length, and the checkpoint in every bit.
 """
 
 import gzip
@@ -12,6 +13,8 @@ import struct
 import tomllib
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +26,10 @@ from nelbo.recipe import Recipe
 from nelbo.results import per_image, result
 from nelbo.tasks.train import train
 
-__all__ = ["FILES", "Case", "made"]
+__all__ = ["BITS", "CUTS", "FILES", "Case", "made"]
 
 Case = Callable[[int], str]
+Change = Callable[[bytes, int], bytes]
 WORDS = (
     b"NaN",
     b"-1",
@@ -40,6 +44,7 @@ WORDS = (
     b"\n",
     b"9" * 400,
 )
+PICTURES = ("png", "jpg", "bmp", "gif", "tif", "webp", "ppm")
 RESULT = ("value", "half", "half_monte_carlo", "terms", "steps", "rate", "looks", "images")
 
 
@@ -59,7 +64,8 @@ def made(folder: Path) -> Path:
     np.save(folder / "data.npy", levels)
     np.savez_compressed(folder / "data.npz", levels)
     pixels = np.random.default_rng(1).integers(256, size=(9, 7, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / "picture.png")
+    for suffix in PICTURES:
+        Image.fromarray(pixels).save(folder / f"picture.{suffix}", lossless=True)
     Image.fromarray(pixels[..., 0]).save(folder / "grey.png")
     head = struct.pack(">4I", 0x803, 6, 8, 8)
     (folder / "idx.gz").write_bytes(gzip.compress(head + levels.tobytes(), mtime=0))
@@ -95,76 +101,104 @@ def damaged(content: bytes, number: int) -> bytes:
     return bytes(found)
 
 
-def _by_content(
-    folder: Path, name: str, read: Callable[[Path], object], written: Callable[[bytes], object]
-) -> Case:
-    """Refused, the same as from the whole file, or what `written` says of the damaged bytes."""
-    content = (folder / name).read_bytes()
-    place = folder / "damaged"
-    place.mkdir(exist_ok=True)
-    same = read(folder / name)
+def cut(content: bytes, number: int) -> bytes:
+    """The first `number` bytes."""
+    return content[:number]
 
-    def case(number: int) -> str:
-        changed = damaged(content, number)
-        path = place / name
-        path.write_bytes(changed)
+
+def flipped(content: bytes, number: int) -> bytes:
+    """With one bit the other way round."""
+    found = bytearray(content)
+    found[number // 8] ^= 1 << number % 8
+    return bytes(found)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """case(number): refused, the same as from the whole file, or what `written` says of the bytes.
+
+    len(): how many cuts or bits there are.
+    """
+
+    path: Path
+    content: bytes
+    change: Change
+    read: Callable[[Path], object]
+    written: Callable[[bytes], object]
+    same: object
+
+    def __call__(self, number: int) -> str:
+        changed = self.change(self.content, number)
+        self.path.write_bytes(changed)
         try:
-            found = read(path)
+            found = self.read(self.path)
         except BadInput as error:
             return "refused" if "\n" not in str(error) else "several lines"
-        if found == same:
+        if found == self.same:
             return "same"
-        return "as written" if written(changed) == found else "another number"
+        return "as written" if self.written(changed) == found else f"another number for {number}"
 
-    return case
+    def __len__(self) -> int:
+        return len(self.content) * (8 if self.change is flipped else 1)
+
+
+def _by_content(
+    folder: Path,
+    name: str,
+    read: Callable[[Path], object],
+    written: Callable[[bytes], object],
+    change: Change,
+) -> Case:
+    content, place = (folder / name).read_bytes(), folder / "damaged"
+    place.mkdir(exist_ok=True)
+    if change is cut and not name.endswith(".toml"):
+        written = _never  # a reader that fills what is missing is no oracle
+    return Damage(place / name, content, change, read, written, read(folder / name))
 
 
 def _never(changed: bytes) -> object:
     return object()
 
 
-def _result(folder: Path) -> Case:
+def _result(folder: Path, change: Change = damaged) -> Case:
     def read(path: Path) -> object:
         found = result.read(path)
         return [getattr(found, name) for name in RESULT]
 
-    return _by_content(folder, "result.json", read, _never)
+    return _by_content(folder, "result.json", read, _never, change)
 
 
-def _table(suffix: str) -> Callable[[Path], Case]:
-    def part(folder: Path) -> Case:
-        known = json.loads((folder / "result.json").read_text())["per_image_sha256"]
+def _table(suffix: str, folder: Path, change: Change = damaged) -> Case:
+    known = json.loads((folder / "result.json").read_text())["per_image_sha256"]
 
-        def read(path: Path) -> object:
-            columns = per_image.read(path)
-            per_image.check(path, columns)
-            if per_image.digest(columns) != known:
-                raise BadInput("of another evaluation")
-            return known
+    def read(path: Path) -> object:
+        columns = per_image.read(path)
+        per_image.check(path, columns)
+        if per_image.digest(columns) != known:
+            raise BadInput("of another evaluation")
+        return known
 
-        return _by_content(folder, f"images.{suffix}", read, _never)
-
-    return part
+    return _by_content(folder, f"images.{suffix}", read, _never, change)
 
 
-def _recipe(folder: Path) -> Case:
+def _recipe(folder: Path, change: Change = damaged) -> Case:
     def written(changed: bytes) -> object:
         return Recipe.model_validate(tomllib.loads(changed.decode("utf-8-sig")))
 
-    return _by_content(folder, "recipe.toml", recipe.read, written)
+    return _by_content(folder, "recipe.toml", recipe.read, written, change)
 
 
-def _checkpoint(folder: Path) -> Case:
+def _checkpoint(folder: Path, change: Change = damaged) -> Case:
     shutil.copyfile(folder / "run" / "model.safetensors", folder / "model.safetensors")
 
     def read(path: Path) -> object:
         found = checkpoint.load(path)
         return found.description, {name: x.tolist() for name, x in found.tensors.items()}
 
-    return _by_content(folder, "model.safetensors", read, _never)
+    return _by_content(folder, "model.safetensors", read, _never, change)
 
 
-def _array(folder: Path) -> Case:
+def _array(folder: Path, change: Change = damaged) -> Case:
     def read(path: Path) -> object:
         return data.load(str(path), levels=17).levels.tolist()
 
@@ -173,49 +207,69 @@ def _array(folder: Path) -> Case:
             warnings.simplefilter("ignore", UserWarning)
             return np.load(io.BytesIO(changed)).tolist()
 
-    return _by_content(folder, "data.npy", read, written)
+    return _by_content(folder, "data.npy", read, written, change)
 
 
-def _archive(folder: Path) -> Case:
+def _archive(folder: Path, change: Change = damaged) -> Case:
     def read(path: Path) -> object:
         return data.load(str(path), levels=17).levels.tolist()
 
-    return _by_content(folder, "data.npz", read, _never)
+    return _by_content(folder, "data.npz", read, _never, change)
 
 
-def _picture(name: str) -> Callable[[Path], Case]:
-    def part(folder: Path) -> Case:
-        def read(path: Path) -> object:
-            inside = path.parent / f"of {path.stem}"
-            inside.mkdir(exist_ok=True)
-            shutil.copyfile(path, inside / path.name)
-            return data.load(str(inside), levels=256).levels.tolist()
+def _picture(name: str, folder: Path, change: Change = damaged) -> Case:
+    """Of formats without a checksum: as their decoder gives them, which is Pillow's."""
 
-        return _by_content(folder, name, read, _never)
+    def read(path: Path) -> object:
+        inside = path.parent / f"of {path.name}"
+        inside.mkdir(exist_ok=True)
+        shutil.copyfile(path, inside / path.name)
+        levels = data.load(str(inside), levels=256).levels[0]
+        return levels.expand(3, *levels.shape[1:]).tolist()  # of grey, as of colour
 
-    return part
+    def written(changed: bytes) -> object:
+        with Image.open(io.BytesIO(changed)) as image:
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1).tolist()
+
+    return _by_content(folder, name, read, _never if name.endswith("png") else written, change)
 
 
-def _idx(folder: Path) -> Case:
+def _idx(folder: Path, change: Change = damaged) -> Case:
     def read(path: Path) -> object:
         inside = path.parent / "idx"
         inside.mkdir(exist_ok=True)
         shutil.copyfile(path, inside / "t10k-images-idx3-ubyte.gz")
         return data.load(f"mnist:{inside}", split="test").levels.tolist()
 
-    return _by_content(folder, "idx.gz", read, _never)
+    return _by_content(folder, "idx.gz", read, _never, change)
 
 
-FILES: dict[str, tuple[int, Callable[[Path], Case]]] = {
+PLAIN = ", which has no checksum"
+PARTS: dict[str, tuple[int, Callable[..., Case]]] = {
     "result.json": (3000, _result),
     "recipe.toml": (2000, _recipe),
-    "images.csv": (2000, _table("csv")),
-    "images.parquet": (2000, _table("parquet")),
+    "images.csv": (2000, partial(_table, "csv")),
+    "images.parquet": (2000, partial(_table, "parquet")),
     "checkpoint": (3000, _checkpoint),
-    "data.npy, which has no checksum": (1000, _array),
+    f"data.npy{PLAIN}": (1000, _array),
     "data.npz": (3000, _archive),
-    "picture.png": (5000, _picture("picture.png")),
-    "grey.png": (5000, _picture("grey.png")),
+    "picture.png": (5000, partial(_picture, "picture.png")),
+    "grey.png": (5000, partial(_picture, "grey.png")),
     "idx.gz": (3000, _idx),
+    **{
+        f"picture.{suffix}{PLAIN}": (2000, partial(_picture, f"picture.{suffix}"))
+        for suffix in PICTURES[1:]
+    },
 }
+FILES: dict[str, tuple[int, Callable[[Path], Case]]] = dict(PARTS)
 """(cases of the whole campaign, what makes the part) by name."""
+CUTS: dict[str, tuple[int, Callable[[Path], Case]]] = {
+    f"cuts of {name.removesuffix(PLAIN)}": (0, partial(make, change=cut))
+    for name, (_, make) in PARTS.items()
+    if name != "checkpoint"
+}
+"""Every length of every file; 0: as many as it has bytes."""
+BITS: dict[str, tuple[int, Callable[[Path], Case]]] = {
+    "bits of a checkpoint": (0, partial(_checkpoint, change=flipped)),
+    "cuts of a checkpoint": (0, partial(_checkpoint, change=cut)),
+}

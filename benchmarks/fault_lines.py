@@ -18,7 +18,7 @@ from nelbo.__main__ import main
 from nelbo.cli import app
 from nelbo.cli.manner import Manner, set_manner
 
-__all__ = ["LINES"]
+__all__ = ["LINES", "ended"]
 
 WORDS = (
     "", "-", "--", ".", "..", "/dev/null", "run", "run/model.safetensors", "result.json", "a b",
@@ -57,7 +57,7 @@ def _lines(folder: Path) -> Callable[[int], str]:
                 copy(source, place / name)
         before = _digests(place)
         words = _line(draw, names, commands)
-        code, out, err = _ended(place, words)
+        code, out, err = ended(place, words)
         if "Traceback" in out + err:
             return "traceback"
         lost = [name for name, digest in before.items() if _digests(place).get(name) != digest]
@@ -111,7 +111,8 @@ def _value(draw: random.Random, kind: object) -> str:
     return draw.choice(NUMBERS if number and draw.random() < 0.9 else WORDS)
 
 
-def _ended(place: Path, words: list[str]) -> tuple[int, str, str]:
+def ended(place: Path, words: list[str]) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command line in the folder, in this process."""
     out, err = io.StringIO(), io.StringIO()
     before, typed = Path.cwd(), sys.argv
     os.chdir(place)

@@ -21,17 +21,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from fault_files import FILES, made
+from fault_disk import DISK
+from fault_doors import DOORS
+from fault_files import BITS, CUTS, FILES, made
+from fault_kills import KILLS
 from fault_lines import LINES
+from fault_values import VALUES
 
 import nelbo
 from nelbo import files
 
-PARTS = FILES | LINES
-GOOD = ("refused", "same", "as written", "exit 0", "exit 1", "exit 2", "exit 3")
+PARTS = FILES | CUTS | BITS | DISK | DOORS | KILLS | VALUES | LINES
+GOOD = (
+    *("refused", "same", "as written", "exit 0", "exit 1", "exit 2", "exit 3"),
+    *("stopped", "went on", "none fires"),
+)
 LONGEST = 60.0  # seconds of a case
 MEMORY = 2 * 2**30  # bytes more than before
 TOGETHER = 250  # cases of one process
+OFTEN = 10.0  # seconds after which the counts are saved
 SHOWN = 40  # cases that are named of each part
 
 
@@ -60,18 +68,23 @@ def campaign(
 ) -> None:
     """Goes on with a part from where its counts are, to so many cases."""
     count, make = PARTS[name]
-    part = parts.setdefault(name, {"done": 0, "of": count, "seconds": 0.0, "counts": {}, "bad": []})
-    until, case = min(cases or count, count), make(place)
+    part = parts.setdefault(name, {"done": 0, "seconds": 0.0, "counts": {}, "bad": []})
+    case = make(place)
+    part["of"] = count = count or len(case)
+    until = min(cases or count, count)
+    started = time.monotonic()
     while part["done"] < until:
-        started, end = time.monotonic(), min(part["done"] + TOGETHER, until)
+        end = min(part["done"] + TOGETHER, until)
         for number, what in _outcomes(case, part["done"], end):
             kind = what if what in GOOD else what.split(" for ")[0]
             part["counts"][kind] = part["counts"].get(kind, 0) + 1
             if what not in GOOD and len(part["bad"]) < SHOWN:
                 part["bad"].append([number, what])
             part["done"] = number + 1
-        part["seconds"] = round(part["seconds"] + time.monotonic() - started, 1)
-        save()
+            now = time.monotonic()
+            if now - started > OFTEN or part["done"] == until:
+                part["seconds"], started = round(part["seconds"] + now - started, 1), now
+                save()
 
 
 def bad(part: dict) -> int:

@@ -52,7 +52,7 @@ LASTING = [
     (
         "figures of a result that nobody measured",
         "results/result.py",
-        'found.tree.get("figures_sha256", figures := figures_digest(found.tree)) != figures',
+        "found.tree.get(DIGEST, figures := figures_digest(found.tree)) != figures",
         "False",
         (f"{TABLES}a_figure_that_was_edited_makes_no_page",),
     ),

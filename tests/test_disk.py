@@ -14,7 +14,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from conftest import small_recipe
-from nelbo import checkpoint, files
+from nelbo import checkpoint, files, formats
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
 from nelbo.estimation import Processes, Record
@@ -260,6 +260,38 @@ def test_improve_leaves_no_half_folder_on_a_full_disk(nelbo, pipeline, monkeypat
     assert sorted(path.name for path in pipeline.iterdir()) == before
     if full == "ours":
         assert nelbo("-q", *command)[0] == 0
+
+
+WRONG = [("--budget", "47"), ("--precision", "0"), ("--steps", "1001"), ("--seed", "-1")]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("command", ["evaluate", "compare", "improve"])
+def test_what_is_refused_has_written_nothing(nelbo, run, tmp_path, monkeypatch, command, wrong):
+    """Nor measured. Kills: a budget that is looked at when half of the work is done and written."""
+    monkeypatch.chdir(tmp_path)
+    network = type(formats.load(run).network)
+    monkeypatch.setattr(network, "forward", lambda *arguments: pytest.fail("it was evaluated"))
+    models = [run, run] if command == "compare" else [run]
+    more = ["-o", "better"] if command == "improve" else ["--record", "record"]
+    images = ("--max-images", "12" if command == "evaluate" else "6")
+    code, out, err = nelbo(command, *models, *images, "--json", "x.json", *more, *wrong)
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_that_wrote_nothing_is_not_in_the_way(nelbo, recipe_file, tmp_path, monkeypatch):
+    """Kills: an empty folder that neither the same command nor --resume takes."""
+    command = ["train", recipe_file(), "-o", tmp_path / "run"]
+
+    def full(handle, content):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nelbo.files._put", full)
+        assert nelbo(*command)[0] == 1
+    assert not (tmp_path / "run").exists()
+    assert nelbo(*command)[0] == 0
 
 
 def test_a_record_on_a_full_disk_is_named_and_goes_on_when_there_is_room(nelbo, run, tmp_path):

@@ -6,30 +6,61 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SAMPLE = 40
+NAMES = ("disk", "doors", "files", "kills", "lines", "values")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
+    path = list(sys.path)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
         from fault_files import made
 
         yield made(tmp_path_factory.mktemp("faults"))
-    for name in ("fault_files", "fault_lines", "faults"):
+    sys.path[:] = path
+    for name in ("faults", *(f"fault_{name}" for name in NAMES)):
         sys.modules.pop(name, None)
 
 
-def test_damaged_files_are_refused_or_read_as_they_were(place):
-    """Kills: another number in silence, a traceback, several lines."""
-    from fault_files import FILES
+def outcomes(case, count, all_of_them=0):
+    """What came of so many cases, spread over all of them."""
     from faults import GOOD
 
-    for name, (_, make) in FILES.items():
-        case = make(place)
-        found = {number: case(number) for number in range(SAMPLE)}
-        assert {what for what in found.values() if what not in GOOD} == set(), (name, found)
-        assert "refused" in found.values(), name
+    every = max(1, (all_of_them or len(case)) // count)
+    found = {number: case(number) for number in range(0, count * every, every)}
+    assert {what for what in found.values() if what not in GOOD} == set(), found
+    return set(found.values())
+
+
+def test_damaged_files_are_refused_or_read_as_they_were(place):
+    """By chance, cut, and bit by bit. Kills: another number in silence, a traceback, two lines."""
+    from fault_files import BITS, CUTS, FILES
+
+    for parts, count in ((FILES, 25), (CUTS, 12), (BITS, 40)):
+        for name, (cases, make) in parts.items():
+            assert "refused" in outcomes(make(place), count, cases), name
+
+
+def test_a_disk_that_refuses_costs_no_file(place):
+    """Every call of two commands. Kills: half a file, litter, an error that is swallowed."""
+    from fault_disk import Writes
+
+    found = outcomes(Writes(place, ("inspect", "evaluate")), 55)
+    assert found == {"stopped", "went on", "none fires"}
+
+
+def test_nothing_of_a_file_is_run(place):
+    """Kills: a pickle that is loaded at any door, a traceback for a file of another kind."""
+    from fault_doors import Doors
+
+    assert outcomes(Doors(place), 40) <= {"refused", "same"}
+
+
+def test_a_network_that_breaks_is_named_by_every_command(place):
+    """Kills: a NaN that is averaged, drawn or written."""
+    from fault_values import Values
+
+    assert "exit 3" in outcomes(Values(place), 24)
 
 
 def test_random_command_lines_end_in_one_line(place):

@@ -102,7 +102,10 @@ def test_plots_are_no_single_file(nelbo, run, no_work, tmp_path, name):
 
 
 def test_an_earlier_output_of_the_same_kind_is_replaced(nelbo, run, tmp_path, monkeypatch):
-    """Every output of every command twice; and, by --force, over what is of another kind."""
+    """Every output of every command twice; and, by --force, over what another command made.
+
+    Kills: a derivation's page that replaces a result's, samples in place of a plot.
+    """
     monkeypatch.chdir(tmp_path)
     evaluate = ["evaluate", run, *FEW, "--json", "r.json", "--plots", "p", "--per-image"]
     commands = [
@@ -118,8 +121,18 @@ def test_an_earlier_output_of_the_same_kind_is_replaced(nelbo, run, tmp_path, mo
         for _ in range(2):
             code, _, err = nelbo(*command)
             assert code == 0, err
-    (tmp_path / "s.png").write_bytes(b"mine")
-    assert nelbo(*commands[-1], "--force")[0] == 0
+    others = {
+        "page.html": "d.html",
+        "d.html": "page.html",
+        "s.png": next((tmp_path / "p").glob("*.png")),
+    }
+    contents = {name: (tmp_path / other).read_bytes() for name, other in others.items()}
+    for name, command in zip(others, (commands[2], commands[4], commands[6]), strict=True):
+        (tmp_path / name).write_bytes(contents[name])
+        code, _, err = nelbo(*command)
+        assert (code, "left as it is" in err) == (2, True), err
+        assert (tmp_path / name).read_bytes() == contents[name]
+        assert nelbo(*command, "--force")[0] == 0
     assert (tmp_path / "s.png").read_bytes()[1:4] == b"PNG"
 
 

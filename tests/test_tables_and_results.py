@@ -95,15 +95,21 @@ def test_what_is_unknown_has_one_digest():
     assert both[0] == both[1]
 
 
-def test_an_older_result_is_read_and_what_it_lacks_is_said(nelbo, copied):
+@pytest.mark.parametrize("several", [False, True])
+def test_an_older_result_is_read_and_what_it_lacks_is_said(nelbo, copied, several):
+    """Kills: figures that no digest vouches for, taken without a word."""
     path = copied / "r.json"
     tree = json.loads(path.read_text())
     del tree["per_image_sha256"], tree["figures_sha256"]
     path.write_text(json.dumps(tree))
-    output = ("--per-image", copied / "r.csv", "-o", copied / "page.html")
+    more = [path] if several else ["--per-image", copied / "r.csv"]
+    output = (*more, "-o", copied / "page.html")
     code, _, err = nelbo("report", path, *output)
     assert code == 0
-    assert "has no digest of its table" in err
+    for what in ("table", "figures"):
+        assert err.count(f"the result is of an older nelbo and has no digest of its {what}") == (
+            2 if several else 1
+        )
     rows = (copied / "r.csv").read_text().splitlines()
     (copied / "r.csv").write_text("\n".join(CSV["a term changed"](rows)) + "\n")
     code, _, err = nelbo("report", path, *output)

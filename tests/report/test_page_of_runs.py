@@ -17,7 +17,7 @@ from nelbo import data, formats
 from nelbo import recipe as recipes
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, NonFinite
 from nelbo.gaussian.schedule import at
 from nelbo.report.page import Reported, page
 from nelbo.results import per_image
@@ -25,7 +25,7 @@ from nelbo.results.result import parse
 from nelbo.sampling.pictures import picture_sheet
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import report
-from nelbo.tasks.report.drawing import extremes, samples
+from nelbo.tasks.report.drawing import extremes, reconstructions, samples
 from nelbo.tasks.sample import sample
 from nelbo.tasks.train import train
 
@@ -105,6 +105,18 @@ def test_the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say(kind, test_i
             wanted = difference.square().flatten(1).sum(1)
             found = (model.x_0_hat(model.chain.p, x_t, time) - x_0).square().flatten(1).sum(1)
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_a_guess_that_is_not_finite_makes_no_page(test_images):
+    """Kills: a NaN that is drawn as half grey."""
+    model = recipes.build(small_recipe(), (1, 8, 8), 17)
+    result = parse(evaluate(model, test_images, budget=100).to_dict())
+    inner = model.network.forward
+    model.network.forward = lambda x_t, told: inner(x_t, told).where(
+        (torch.arange(len(x_t)) != 2)[:, None, None, None], torch.nan
+    )
+    with pytest.raises(NonFinite, match="x0-hat is not finite at t = 1000 for images 2 of digits"):
+        reconstructions(model, test_images, result, 0)
 
 
 def test_the_guess_of_a_categorical_chain_is_the_mean_of_its_decoder(categorical, test_images):

@@ -101,14 +101,19 @@ def test_optimal_steps_beat_even_ones(training):
     assert high < 0
 
 
-def test_other_families_and_impossible_plans_are_refused(training):
+def test_other_families_and_impossible_plans_are_refused(training, monkeypatch):
+    """Before the network is looked at. Kills: steps that are too many, found after the work."""
     categorical = recipe.build(recipe.read("digits-d3pm"), (1, 8, 8), 17)
     with pytest.raises(BadInput, match="no Gaussian chain"):
         improve(categorical, training)
     with pytest.raises(BadInput, match="at least 4 images"):
         improve(zero_model(), training.first(3))
-    with pytest.raises(BadInput, match="steps must lie in"):
-        improve(zero_model(), training, steps=61)
+    monkeypatch.delattr("nelbo.tasks.improve.examine")
+    for steps, most in ((61, {}), (0, {}), (8, {"candidates": 7})):
+        with pytest.raises(BadInput, match="steps must lie in"):
+            improve(zero_model(), training, steps=steps, **most)
+        with pytest.raises(BadInput, match="steps must lie in"):
+            optimal_steps(zero_model(), training, 61)
 
 
 def test_an_x0_hat_that_is_not_finite_is_named_by_t_and_image(training, monkeypatch):

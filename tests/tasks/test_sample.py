@@ -1,9 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from conftest import PLAIN, VDM, changed
 from nelbo import formats
+from nelbo import recipe as recipes
 from nelbo.errors import BadInput, NonFinite
 from nelbo.sampling.pictures import encoder, picture_grid
 from nelbo.tasks.sample import sample
@@ -32,6 +36,33 @@ def test_a_network_that_gives_nan_stops_the_sampling_by_name(run):
         inner(x_t, told) + torch.tensor([0.0, torch.nan, 0])[:, None, None, None]
     )
     with pytest.raises(NonFinite, match=r"samples \[1\] are not finite at t = 5 \(rank 0\)"):
+        sample(model, 3, check=False)
+
+
+FAMILIES = {
+    "levels": ("digits", {"chain.schedule.T": 4}),
+    "discretized Gaussian": ("digits", PLAIN | {"chain.schedule.T": 4}),
+    "continuous": ("digits-vdm", VDM | {"chain.T": 4}),
+    "categorical": ("digits-d3pm", {"chain.schedule.T": 4}),
+}
+CALLED = {name: (4, 2, 1) for name in FAMILIES} | {"continuous": (4, 2)}  # its decoder calls none
+
+
+@pytest.mark.parametrize(("family", "t"), [(name, t) for name in CALLED for t in CALLED[name]])
+def test_a_nan_at_any_t_of_any_family_is_no_sample(family, t):
+    """Kills: a NaN that is drawn as level 0, by a decoder or by every step of states."""
+    name, changes = FAMILIES[family]
+    model = recipes.build(changed(name, {"network.width": 8} | changes), (1, 8, 8), 17)
+    inner, calls = model.asked.forward, itertools.count(1)
+
+    def broken(x_t, told):
+        found = inner(x_t, told)
+        if next(calls) == model.T + 1 - t:
+            found[1] = torch.nan
+        return found
+
+    model.asked.forward = broken
+    with pytest.raises(NonFinite, match=rf"samples \[1\] are not finite at t = {t} \(rank 0\)"):
         sample(model, 3, check=False)
 
 

@@ -286,6 +286,7 @@ def improve(
     Optimal variances, decoder and steps; then measures what they are worth, before and after, on
     images that were not used for them.
     """
+    from nelbo.estimation import Settings, require_budget
     from nelbo.results import BeforeAfter
     from nelbo.tasks.compare import compare
     from nelbo.tasks.improve import improve as run
@@ -298,6 +299,8 @@ def improve(
     if max_images is not None:
         others = others.first(max_images)
     say_assumed(found)
+    Settings(precision=precision, budget=budget, seed=seed, batch_size=None, check=check)
+    require_budget(budget, len(others), found.T, 2)
     with bars() as start:
         better = run(
             found,

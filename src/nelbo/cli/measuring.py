@@ -251,7 +251,7 @@ def derive(
 
     check_outputs(
         Output("--json", json, "derivation", stdout=True),
-        Output("--html", html, "page", (".html", ".htm")),
+        Output("--html", html, "derivation page", (".html", ".htm")),
         force=force,
     )
     if model is None and ((data, split, steps) != (None, None, None) or reading != Reading()):
@@ -373,7 +373,7 @@ def _plot_files(folder: Path | None) -> list[Output]:
     if not folder.exists():
         return [Output("--plots", folder, "folder")]
     return [
-        Output("--plots", folder / f"{name}{kind}", "picture")
+        Output("--plots", folder / f"{name}{kind}", "plot")
         for name in PLOTS
         for kind in (".png", ".svg")
     ]

@@ -30,8 +30,10 @@ RESULT = re.compile(rb'\{\s*"schema":\s*"nelbo\.(\w+)/\d+"')
 TABLES = (b"id,bits_per_dim,se,", b"id,nats_per_dim,se,")
 MARKS = (
     (b"<!DOCTYPE html", b'<meta name="generator" content="nelbo">', "page"),
+    (b"<!DOCTYPE html", b'<meta name="generator" content="nelbo derive">', "derivation page"),
+    (b"\x89PNG\r\n", b"Software\x00nelbo plots", "plot"),
     (b"\x89PNG\r\n", b"Software\x00nelbo", "picture"),
-    (b"<?xml", b"<dc:title>nelbo</dc:title>", "picture"),
+    (b"<?xml", b"<dc:title>nelbo</dc:title>", "plot"),
 )
 
 
@@ -140,7 +142,7 @@ def kind_of(path: Path) -> str:
     """What a file is that one of our commands made: nothing where it is empty, else unknown.
 
     evaluation, comparison, improvement, derivation or inspection for what --json writes; page,
-    table, picture.
+    derivation page, table, plot, picture.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)

@@ -1,6 +1,6 @@
 """Terms of the bound from a network: in batches, by several processes, with a record."""
 
-from nelbo.estimation.adaptive import Sampling, Sum
+from nelbo.estimation.adaptive import Sampling, Sum, require_budget
 from nelbo.estimation.company import examine
 from nelbo.estimation.evaluator import Evaluator, Progress, measuring
 from nelbo.estimation.exhaustive import Exhaustive
@@ -19,4 +19,5 @@ __all__ = [
     "Sum",
     "examine",
     "measuring",
+    "require_budget",
 ]

@@ -27,7 +27,7 @@ from nelbo.estimation.spread import FEWEST
 from nelbo.estimation.strata import Combined, ControlTest, Layout
 from nelbo.results import Curve, Look, Step
 
-__all__ = ["DRAWS", "Sampling", "Sum"]
+__all__ = ["DRAWS", "Sampling", "Sum", "require_budget"]
 
 DRAWS = 2  # of L_0, for its noise to show
 SEEN = 100  # numbers (draws x images x dimensions) of L_0, so that what is rare in it is seen
@@ -41,6 +41,17 @@ TAILS = 6.0  # half the excess kurtosis of the square of a normal number; terms 
 MARGIN = 1.1  # by which a plan's variance is below what is wanted, as it is an estimate itself
 EXPECTED = 64  # parts of the importance for which the controls say what to expect
 DEAREST = 1000  # evaluations per image after which a precision is given up, or T if more
+
+
+def require_budget(budget: int | None, images: int, T: int, models: int = 1) -> None:
+    """Refuses, before the work, a budget that gives no error bar; None is none.
+
+    Raises:
+        BadInput: it is below two evaluations of L_0 and two later ones for each image and model.
+    """
+    least = images * models * (DRAWS + (2 if T > 1 else 0))
+    if budget is not None and budget < least:
+        raise BadInput(f"a budget for {images} images starts at {least} evaluations; got {budget}")
 
 
 @final
@@ -163,23 +174,15 @@ class Sampling:
         return chance / chance.sum(), rows, reply
 
     def spend(self, budget: int) -> None:
-        """At most so many evaluations in all.
+        """At most so many evaluations in all; `require_budget` says how many are enough.
 
         Where a tenth of them suffices for a pilot, its values share the rest between L_0 and the
         later terms and are thrown away; else L_0 has a third. No value that enters the estimate
         decides how much of anything there is.
-
-        Raises:
-            BadInput: a budget below two evaluations of L_0 and two later ones for each image.
         """
         count = len(self.evaluator.images)
         one = count * len(self.evaluator.models)
         each = budget // one
-        least = DRAWS + (2 if self.T > 1 else 0)
-        if each < least:
-            raise BadInput(
-                f"a budget for {count} images starts at {least * one} evaluations; got {budget}"
-            )
         self.evaluator.expected = each * one
         if self.T == 1:
             return self._measure(each, 0)

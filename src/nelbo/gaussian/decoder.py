@@ -121,8 +121,9 @@ class DiscretizedGaussian(Distribution):
     grid: Grid
 
     def sample(self, noise: Noise) -> Batch:
+        """The value of a level; NaN where the mean or the variance is, which has no level."""
         x = Gaussian(self.mean, self.log_var).sample(noise)
-        return self.grid.values(self.grid.levels(x), x.dtype)
+        return torch.where(x.isnan(), x, self.grid.values(self.grid.levels(x), x.dtype))
 
     def log_prob(self, x: Batch) -> Nats:
         """log P(x_0), nats per example; x holds grid values."""
@@ -138,10 +139,12 @@ class LevelMasses(Distribution):
     grid: Grid
 
     def sample(self, noise: Noise) -> Batch:
+        """The value of a level; NaN where a mass is, since no level is."""
         cumulative = self.log_masses.double().exp().cumsum(2)
         uniform = noise.uniform(cumulative[:, :, 0]) * cumulative[:, :, -1]
         level = (cumulative < uniform.unsqueeze(2)).sum(2)
-        return self.grid.values(level, self.log_masses.dtype)
+        value = self.grid.values(level, self.log_masses.dtype)
+        return value.masked_fill(uniform.isnan(), torch.nan)
 
     def log_prob(self, x: Batch) -> Nats:
         """log P(x_0), nats per example; x holds grid values."""

@@ -329,7 +329,7 @@ def _caption(figure: Figure, notes: Sequence[str]) -> None:
 def _drawn(figure: Figure, kind: str) -> bytes:
     """The file's bytes: no date, no version, the alternative text as its title, and who made it."""
     metadata: dict[str, Any] = {"Title": figure.get_label()}
-    metadata |= {"Date": None, "Creator": "nelbo"} if kind == "svg" else {"Software": "nelbo"}
+    metadata |= {"Date": None, "Creator": "nelbo"} if kind == "svg" else {"Software": "nelbo plots"}
     buffer = BytesIO()
     figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()

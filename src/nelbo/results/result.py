@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, final
@@ -15,9 +15,12 @@ from nelbo.typed_json import once
 
 __all__ = ["Point", "Result", "Term", "load", "parse", "read"]
 
+DIGEST = "figures_sha256"
 MOST = 2**28  # bytes
 SAME = 1e-9  # relative, of one figure in another order of sums
 WRITTEN_BY = "nelbo evaluate MODEL --json FILE writes one"
+
+Say = Callable[[str], None]
 
 
 @final
@@ -115,8 +118,10 @@ class Result:
         return part
 
 
-def read(path: str | Path) -> Result:
+def read(path: str | Path, say: Say = lambda text: None) -> Result:
     """The result in a file that `nelbo evaluate --json` wrote.
+
+    say: called with what should be known of the file: an older nelbo wrote no digest of figures.
 
     Raises:
         BadInput: no such file, no JSON, another schema, a part that is missing or of another kind,
@@ -124,10 +129,12 @@ def read(path: str | Path) -> Result:
     """
     found = parse(load(path), str(path))
     wrong = next(_contradictions(found), None)
-    if found.tree.get("figures_sha256", figures := figures_digest(found.tree)) != figures:
-        wrong = "its figures are not those that it was written with"  # older ones have no digest
+    if found.tree.get(DIGEST, figures := figures_digest(found.tree)) != figures:
+        wrong = "its figures are not those that it was written with"
     if wrong is not None:
         raise BadInput(f"{path} is damaged or was edited: {wrong}; {WRITTEN_BY}")
+    if DIGEST not in found.tree:
+        say(f"{path}: the result is of an older nelbo and has no digest of its figures")
     return found
 
 

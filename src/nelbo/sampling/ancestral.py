@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import Block, KeyedNoise, Noise
+from nelbo.categorical.distribution import Categorical
 from nelbo.errors import BadInput, NonFinite
 from nelbo.model import Model
 from nelbo.model.model import NOTHING
@@ -40,13 +41,25 @@ def ancestral(
     step, length = model.step(p, x), Block.length(x.numel())
     for last in range(model.T, 0, -length):
         times = range(last, max(last - length, 0), -1)
-        states = []
+        states, numbers = [], []
         with evaluating(model.network), without_gradients(model.device):
             for t, at_t in zip(times, _noises(noise, times), strict=True):
-                x = step(x, t, at_t) if t > 1 else p.decoder(x).sample(at_t)
+                if t > 1 and x.is_floating_point():
+                    x = step(x, t, at_t)
+                    number = x
+                else:
+                    drawn = p.step(x, constant_time(t, x)) if t > 1 else p.decoder(x)
+                    x = drawn.sample(at_t)
+                    number = _mass(drawn) if isinstance(drawn, Categorical) else x
                 states.append(x)
-        _require_finite(states, times)
+                numbers.append(number)
+        _require_finite(numbers, times)
         yield from ((t - 1, state) for t, state in zip(times, states, strict=True))
+
+
+def _mass(drawn: Categorical) -> Tensor:
+    """1 for each state that was drawn; NaN, which no state can be, where the network gave it."""
+    return drawn.log_probs.exp().sum(-1)
 
 
 def _noises(noise: KeyedNoise, times: Sequence[int]) -> list[Noise]:

@@ -19,6 +19,7 @@ from nelbo.estimation import (
     Sum,
     examine,
     measuring,
+    require_budget,
 )
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
@@ -69,6 +70,7 @@ def compare(
     started, a, b = time.perf_counter(), as_model(a), as_model(b)
     seed, processes = given.seed, given.processes
     images = _examples_of(a, b, data, seed)
+    require_budget(given.budget, len(images), max(a.T, b.T), 2)
     groups = [[a, b]] if a.T == b.T else [[a], [b]]
     with measuring([a, b]):
         evaluators = [

@@ -17,6 +17,7 @@ from nelbo.estimation import (
     Sum,
     examine,
     measuring,
+    require_budget,
 )
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
@@ -78,6 +79,7 @@ def evaluate(
     started, model = time.perf_counter(), as_model(model)
     images = examples_of(model, data, given.seed)
     mode = {"exhaustive": True} if exhaustive else given.mode
+    require_budget(None if exhaustive else given.budget, len(images), model.T)
     with measuring([model]):
         evaluator = Evaluator(
             [model], images, given.seed, given.batch_size, given.processes, progress=given.progress

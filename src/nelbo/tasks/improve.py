@@ -69,6 +69,7 @@ def improve(
     per_dimension = flag("per_dimension", per_dimension)
     candidates = whole("candidates", candidates, 1)
     gaussian_reverse(model)  # refused before data are read
+    _require_measured(steps, min(candidates, model.T))
     some = _some(examples_of(model, images, seed), seed)
     with measuring([model]):
         examine([model], some, Processes(), check)
@@ -147,6 +148,7 @@ def optimal_steps(
     Raises:
         BadInput: as `improve`.
     """
+    _require_measured(steps, model.T)
     images = _some(images, seed)
     errors, _ = _measure(model, images, max(CANDIDATES, steps), seed, progress)
     return _plan(model, images, errors, steps)[0]
@@ -163,6 +165,12 @@ def _measure(
         return measured_errors(evaluator, chosen), evaluator
 
 
+def _require_measured(steps: int | None, most: int) -> None:
+    """Refuses more steps than will be measured, before anything is."""
+    if steps is not None and not 1 <= steps <= most:
+        raise BadInput(f"steps must lie in 1..{most}, those that are measured; got {steps}")
+
+
 def _plan(
     model: Model, images: Examples, errors: Errors, steps: int | None
 ) -> tuple[list[int], float]:
@@ -171,8 +179,6 @@ def _plan(
     mean_square = float(model.x_0(images.values, torch.float64).square().mean())
     prior = expected_prior_kl(schedule, mean_square, model.dims)[error.t - 1]
     most = len(error.t)
-    if steps is not None and not 1 <= steps <= most:
-        raise BadInput(f"steps must lie in 1..{most}, the steps that were measured; got {steps}")
     found = optimal_subchains(
         error.t, optimal_jumps(schedule, error), errors.decoder, prior, longest=steps or most
     )

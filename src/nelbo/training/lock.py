@@ -11,7 +11,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nelbo.errors import BadInput
@@ -26,15 +26,20 @@ PATIENCE = 2.0  # seconds in which an owner that has just taken the lock writes 
 
 @contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """Makes the folder, owned from its first moment on.
+    """Makes the folder, owned from its first moment on; it is gone if nothing came into it.
 
     Raises:
         BadInput: something is there already, or it cannot be made.
     """
     with held():
         handle = _made(folder)
-    with _holding(handle, folder):
-        yield
+    try:
+        with _holding(handle, folder):
+            yield
+    except BaseException:
+        with suppress(OSError):  # it holds what --resume goes on with
+            folder.rmdir()
+        raise
 
 
 def _made(folder: Path) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Images
+from nelbo.errors import NonFinite
 from nelbo.model import Model
 from nelbo.model.model import evenly, evenly_in
 from nelbo.networks.mode import evaluating, without_gradients
@@ -54,7 +55,11 @@ def most_samples(model: Model) -> int:
 
 
 def reconstructions(model: Model, images: Images, result: Result, seed: int) -> list[Picture]:
-    """x0-hat(x_t) of the first images at chosen t, with the rate there; last, the images."""
+    """x0-hat(x_t) of the first images at chosen t, with the rate there; last, the images.
+
+    Raises:
+        NonFinite: an x0-hat is NaN or infinite; the message names t and the images.
+    """
     if model.x_0_hat is None:
         return []
     some = images.first(min(ROWS, len(images)))
@@ -65,13 +70,30 @@ def reconstructions(model: Model, images: Images, result: Result, seed: int) -> 
         for t in reversed(_times(model)):
             time = constant_time(t, x_0)
             x_t = model.chain.q.marginal(x_0, time).sample(noise.at(time))
-            guess = _levels(model, model.x_0_hat(p, x_t, time))
+            x_0_hat = model.x_0_hat(p, x_t, time)
+            _require_finite(x_0_hat, t, some)
+            guess = _levels(model, x_0_hat)
             alt = f"best guesses of {len(some)} images at t = {t}"
             png = picture_sheet(guess, model.grid.n, 1)
             found.append(Picture(png, alt, (f"t = {t:,}", *_rate(result, t))))
     png = picture_sheet(some.levels.long(), model.grid.n, 1)
     ids = ", ".join(str(i) for i in some.ids.tolist())
     return [*found, Picture(png, f"the images {ids} themselves", ("x₀",))]
+
+
+def _require_finite(x_0_hat: Batch, t: int, images: Images) -> None:
+    """Kept apart from what is drawn: a guess that is NaN would be a grey pixel.
+
+    Raises:
+        NonFinite: it is.
+    """
+    bad = ~x_0_hat.isfinite().flatten(1).all(1)
+    if bool(bad.any()):
+        ids = ", ".join(str(i) for i in images.ids[bad.cpu()].tolist())
+        raise NonFinite(
+            f"x0-hat is not finite at t = {t} for images {ids} of {images.name}: the network gave "
+            "NaN or infinity"
+        )
 
 
 def extremes(

@@ -53,7 +53,7 @@ def report(
     samples: how many to draw with the run's model, 64 or fewer by default, none for 0. seed: of all
     that is drawn. table: rows of (what, bits/dim) beside other codes, the first one the heading.
     drawn: called with the samples, as levels, for whoever wants them elsewhere too. say: called
-    with what should be known of the table.
+    with what should be known of the result and the table.
 
     Raises:
         BadInput: no run and no result, a run that was not measured, a result or a table of
@@ -62,10 +62,10 @@ def report(
     """
     source = Path(source)
     if not source.is_dir():
-        result = read(source)
+        result = read(source, say)
         columns = None if images is None else _columns(Path(images), result, say)
         return page(Reported(result, columns, table=table, why_not=_alone(result)))
-    result = _of_run(source)
+    result = _of_run(source, say)
     model = _model(source, result, device)
     why_not = _in_run(source, result)
     columns = _own_columns(source, images, result, why_not, say)
@@ -88,17 +88,17 @@ def measured(
     """The result of a run folder or a file, and its per-image table where that is beside it.
 
     It is a run's images.csv; beside FILE.json FILE.csv or FILE.parquet, or images.csv. say: called
-    with what should be known of the table.
+    with what should be known of the result and the table.
 
     Raises:
         BadInput: as `report`.
     """
     source = Path(source)
     if source.is_dir():
-        result, table = _of_run(source), source / IMAGES
+        result, table = _of_run(source, say), source / IMAGES
         _model(source, result, None)  # says whether the result is of these weights
         return result, _columns(table, result, say) if table.is_file() else None
-    result = read(source)
+    result = read(source, say)
     for path in (source.with_suffix(".csv"), source.with_suffix(".parquet")):
         if path.is_file():
             return result, _columns(path, result, say)
@@ -111,7 +111,7 @@ def measured(
     return result, None
 
 
-def _of_run(folder: Path) -> Result:
+def _of_run(folder: Path, say: Say) -> Result:
     if not formats.says_all(folder):
         raise BadInput(
             f"{folder} is a model of another library, whose page is that of a result alone: "
@@ -125,7 +125,7 @@ def _of_run(folder: Path) -> Result:
             f"{folder} was not measured yet: nelbo evaluate {folder} --json {path} "
             f"--per-image {folder / IMAGES}"
         )
-    return read(path)
+    return read(path, say)
 
 
 def _model(folder: Path, result: Result, device: str | None) -> Model:
