@@ -57,6 +57,7 @@ from mutants_lasting import LASTING
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
 from mutants_pages import PAGES
+from mutants_paper import PAPER
 from mutants_person import PERSON
 from mutants_pydoors import PYDOORS
 from mutants_trainers import TRAINERS
@@ -598,6 +599,7 @@ MUTANTS = [
             *DENSITY,
             *DOORS,
             *FOREIGN,
+            *PAPER,
             *PERSON,
             *DATA,
             *TRAINERS,

@@ -10,8 +10,8 @@ PAGES = [
     (
         "the Monte Carlo interval shown for images like these",
         "results/result.py",
-        'half=_half(tree["ci95"]),',
-        'half=_half(tree["ci95_monte_carlo"]),',
+        'half=half_of(tree["ci95"]),',
+        'half=half_of(tree["ci95_monte_carlo"]),',
         (f"{PAGE}the_numbers_are_those_of_the_result_as_the_command_line_rounds_them",),
     ),
     (

@@ -61,7 +61,7 @@ WRAP = [
         (f"{DOUBTS}z_is_that_of_student_and_the_range_is_where_the_excess_is",),
     ),
     (
-        "L_T doubted by one threshold alone",
+        "L_T warnings_of by one threshold alone",
         "results/warnings.py",
         "if least < L_T and part * abs(per_dim) < L_T:",
         "if part * abs(per_dim) < L_T:",
@@ -76,14 +76,14 @@ WRAP = [
     ),
     (
         "a comparison that doubts the V_1 of A for B's",
-        "tasks/doubted.py",
+        "tasks/warned.py",
         "evaluator.at_1(number)",
         "evaluator.at_1()",
         (f"{COMPARED}[changes0-V_1 is too small: x0-hat is off by]",),
     ),
     (
         "a comparison that sets A's network beside the affine function for B's",
-        "tasks/doubted.py",
+        "tasks/warned.py",
         "evaluator.excess[number]",
         "evaluator.excess[0]",
         (f"{COMPARED}[changes1-worse than an affine function]",),

@@ -102,6 +102,9 @@ def elsewhere(run, vdm_run, class_run, tmp_path, monkeypatch):
     (tmp_path / "my-images").mkdir()
     for number, pixels in enumerate(np.random.default_rng(0).integers(256, size=(24, 4, 4))):
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "my-images" / f"{number}.png")
+    (tmp_path / "my-test-images").mkdir()
+    for number, pixels in enumerate(np.random.default_rng(1).integers(256, size=(8, 4, 4))):
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "my-test-images" / f"{number}.png")
     page = blocks(DOCS / "measuring-your-model.md")
     function = next(block.text for block in page if "def my_model" in block.text)
     (tmp_path / "my_model.py").write_text(function)

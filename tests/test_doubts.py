@@ -1,4 +1,4 @@
-"""Warnings: a network read by conventions that are not its own is doubted, and no other.
+"""Warnings: a network read by conventions that are not its own is warnings_of, and no other.
 
 The network is the best denoiser of Gaussian data, known in closed form; its wrong readings are
 those that people make.

@@ -85,8 +85,8 @@ def test_a_file_of_another_kind_is_left_as_it_is(
         assert (tmp_path / f"x{suffix}").read_bytes() == content
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "page.pdf", "page.tex", "page.md", "-"])
-def test_a_page_is_written_as_html_alone(nelbo, result, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("name", ["model.safetensors", "page.eps", "page.docx", "page", "-"])
+def test_a_report_has_a_suffix_that_is_made(nelbo, result, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for sources in ([result / "r.json"], [result / "r.json"] * 2):
         code, out, err = nelbo("report", *sources, "-o", name)

@@ -185,7 +185,7 @@ def test_the_command_compares_two_weights_of_one_run(nelbo, run, tmp_path):
     assert set(tree) == {
         "schema", "bits_per_dim", "ci95", "ci95_monte_carlo", "variance_saved", "a", "b", "images",
         "dims", "network_evaluations", "seconds", "estimator", "data", "environment", "command",
-        "warnings",
+        "warnings", "verdict", "better",
     }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def root(
     \b
     nelbo demo                                    train, measure and sample on digits
     nelbo train digits -o runs/digits             train a recipe
+    nelbo recipes new --data my-images/           a recipe for your own, and its cost
     nelbo evaluate runs/digits --data digits:test bits/dim with intervals
     nelbo compare runs/a runs/b                   which is better, paired, with intervals
     nelbo improve runs/digits -o runs/better      a better bound from the same weights

@@ -30,6 +30,7 @@ from nelbo.cli.options import (
     say_assumed,
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.paper import FOR_PAPERS, Columns, FigureOption, Paper, Width, kind_made
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import BadInput, printable
@@ -182,15 +183,22 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN|RESULT.json...",
-            help="A run folder with a result.json, or a result alone; several are compared.",
+            help="A run folder with a result.json, or a result alone, of evaluate or of compare; "
+            "several are compared.",
         ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="An .html file; default report.html, or comparison.html."
+            "-o",
+            "--output",
+            help="A page (.html; default report.html, or comparison.html), a table (.tex, .md, "
+            ".csv) or a figure (.pdf, .svg, .png).",
         ),
     ] = None,
+    columns: Columns = None,
+    figure: FigureOption = None,
+    width: Width = None,
     per_image: Annotated[
         Path | None, typer.Option(help="The result's table of images; default RUN/images.csv.")
     ] = None,
@@ -201,12 +209,16 @@ def report(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Write a result, or several to compare, as one page.
+    """Write a result, or several to compare, as a page, or as a table or figure of a paper.
 
     \b
     nelbo report runs/digits -o report.html
     nelbo report result.json --per-image images.csv -o report.html
     nelbo report runs/digits runs/digits-ddpm -o comparison.html
+    nelbo report difference.json -o difference.html
+    nelbo report runs/digits runs/digits-ddpm -o table.tex
+    nelbo report a.json b.json -o table.md --columns model,bound,evaluations
+    nelbo report runs/digits -o steps.pdf --figure steps --width 8.5cm
 
     The page asks for nothing from the network. Several results are paired by image where each has
     its table of images beside it.
@@ -216,7 +228,15 @@ def report(
 
     several = len(sources) > 1
     output = output or Path("comparison.html" if several else "report.html")
-    check_outputs(Output("-o", output, "page", (".html", ".htm")), force=force)
+    paper = Paper(columns, figure, width)
+    paper.check(output)
+    check_outputs(Output("-o", output, *kind_made(output)), force=force)
+    if output.suffix.lower() in FOR_PAPERS:
+        if samples:
+            raise BadInput("--samples is of a page: a table and a figure show none")
+        content = paper.content(sources, output, per_image)
+        deliver(lambda: None, (output, lambda: content))
+        return
     if several:
         if per_image is not None or samples:
             raise BadInput(

@@ -28,6 +28,8 @@ LONGEST = 255  # bytes of a file's name
 HEAD = 4096  # bytes by which a file is known
 RESULT = re.compile(rb'\{\s*"schema":\s*"nelbo\.(\w+)/\d+"')
 TABLES = (b"id,bits_per_dim,se,", b"id,nats_per_dim,se,")
+OF_RESULTS = re.compile(rb"% Made by nelbo|<!-- Made by nelbo -->|model,[\w,]*\bnelbo\n")
+PDF_END, PDF_MARK = 2**16, b"/Creator (nelbo)"  # which stands before the list of its parts
 MARKS = (
     (b"<!DOCTYPE html", b'<meta name="generator" content="nelbo">', "page"),
     (b"<!DOCTYPE html", b'<meta name="generator" content="nelbo derive">', "derivation page"),
@@ -142,7 +144,7 @@ def kind_of(path: Path) -> str:
     """What a file is that one of our commands made: nothing where it is empty, else unknown.
 
     evaluation, comparison, improvement, derivation or inspection for what --json writes; page,
-    derivation page, table, plot, picture.
+    derivation page, table (of single images), table of results, plot, picture.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -153,10 +155,20 @@ def kind_of(path: Path) -> str:
         return result[1].decode()
     if head.startswith(TABLES) or _is_parquet_table(path, head):
         return "table"
+    if OF_RESULTS.match(head):
+        return "table of results"
+    if head.startswith(b"%PDF-") and PDF_MARK in _end(path):
+        return "plot"
     for start, mark, kind in MARKS:
         if head[: len(start)].lower() == start.lower() and mark in head:
             return kind
     return "unknown"
+
+
+def _end(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - PDF_END))
+        return file.read()
 
 
 def _is_parquet_table(path: Path, head: bytes) -> bool:

@@ -13,7 +13,7 @@ from jaxtyping import Int, Int64
 from torch import Tensor
 
 from nelbo import arguments
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 
 __all__ = ["Examples", "tensor_of", "with_conditions"]
 
@@ -120,6 +120,11 @@ class Examples(ABC):
         labels = None if self.labels is None else self.labels[where]
         rows = {name: condition[where] for name, condition in self.conditions.items()}
         return {"labels": labels, "conditions": rows}
+
+    def __repr__(self) -> str:
+        whole = self.name if self.split is None else f"{self.name}:{self.split}"
+        shape = " x ".join(map(str, self.values.shape[1:]))
+        return printable(f"<{type(self).__name__} {whole}: {len(self):,} of {shape}>")
 
     def __len__(self) -> int:
         return int(self.values.shape[0])

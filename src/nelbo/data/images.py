@@ -35,7 +35,7 @@ def reason(error: Exception) -> str:
 
 # eq=False: two sets are the same data when their sha256 are; tensors have no boolean ==.
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Images(Examples):
     """N images of C x H x W pixels, each one of the levels 0..n-1.
 

@@ -20,7 +20,7 @@ __all__ = ["Points", "as_points"]
 
 # eq=False: as for Images
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Points(Examples):
     """N points of any shape (N, *dims), finite floats; they have a density and no levels.
 

@@ -19,7 +19,7 @@ from nelbo.bound.estimators import low_discrepancy_times, one_time
 from nelbo.bound.noise import KeyedNoise, Noise
 from nelbo.data import Examples, Images, Points
 from nelbo.data.examples import tensor_of
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 from nelbo.gaussian.yardstick import Yardstick
 from nelbo.model.digest import digest
 from nelbo.types import Batch, Grid, Nats, Reals, Support, Time
@@ -67,7 +67,7 @@ def evenly_in(log_snr: Float64[Tensor, " T"], steps: int) -> list[int]:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A chain over data of a declared shape and kind, with what a report must say of it.
 
@@ -189,6 +189,14 @@ class Model:
             **self.facts,
             **({"x_t_rounded": rounded} if rounded else {}),
         }
+
+    def __repr__(self) -> str:
+        family, shape = self.facts.get("family"), " x ".join(map(str, self.shape))
+        T = "infinitely many" if self.facts.get("time") == "continuous" else f"{self.T:,}"
+        of = f"{self.support.n} levels" if isinstance(self.support, Grid) else "real numbers"
+        return printable(
+            f"<Model {self.name}: {family}, {T} steps, {shape} of {of}, {self.weights} weights>"
+        )
 
     def sha256(self) -> str:
         """The digest of the weights in use."""

@@ -17,7 +17,7 @@ from nelbo.files import near
 from nelbo.files import read as read_file
 from nelbo.recipe.choices import KINDS, ContinuousChoice, Recipe
 
-__all__ = ["names", "problem", "read"]
+__all__ = ["names", "parse", "problem", "read", "subject", "text"]
 
 MOST = 2**20  # bytes
 
@@ -40,14 +40,39 @@ def read(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """
     _check(source, changes)
     if str(source) in names():
-        text = (resources.files("nelbo") / "recipes" / f"{source}.toml").read_text("utf-8")
+        found = text(str(source))
     else:
         if not Path(source).exists():
             raise BadInput(_missing(source))
-        text = _text(source)
-    told = " ".join([str(source), *(f"--set {change}" for change in changes)])
+        found = _text(source)
+    return parse(found, str(source), changes)
+
+
+def text(name: str) -> str:
+    """A recipe of the package as its file has it, with its comments.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    if name not in names():
+        raise BadInput(_missing(name))
+    return (resources.files("nelbo") / "recipes" / f"{name}.toml").read_text("utf-8")
+
+
+def subject(name: str) -> str:
+    """The first line of a recipe of the package: what it is of."""
+    return text(name).partition("\n")[0].removeprefix("# ")
+
+
+def parse(content: str, source: str, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe that a text of TOML says, which messages call `source`; changes: as `read`.
+
+    Raises:
+        BadInput: as `read`.
+    """
+    told = " ".join([source, *(f"--set {change}" for change in changes)])
     try:
-        tree = tomllib.loads(text)
+        tree = tomllib.loads(content)
         _change(tree, changes)
         recipe = Recipe.model_validate(tree)
     except RecursionError:

@@ -42,6 +42,7 @@ __all__ = [
     "bits_per_step",
     "cumulative_rate",
     "drawn",
+    "file_of",
     "histogram_edges",
     "house_style",
     "make_folder",
@@ -70,9 +71,12 @@ STYLE: dict[str, Any] = {
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
     "figure.constrained_layout.use": True,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
     "svg.fonttype": "none",
     "svg.hashsalt": "nelbo",
     "text.color": INK,
+    "text.parse_math": False,  # a name with two dollars is no formula
     "xtick.color": INK,
     "ytick.color": INK,
 }
@@ -121,7 +125,8 @@ def drawn(plots: Plots, *, over: Axis = "t") -> Iterator[tuple[str, bytes]]:
         figures["running_estimate"] = running_estimate(plots.running_estimate, unit)
     for name, figure in figures.items():
         for kind in ("png", "svg"):
-            yield f"{name}.{kind}", _drawn(figure, kind)
+            with house_style():
+                yield f"{name}.{kind}", file_of(figure, kind, DPI)
 
 
 @contextmanager
@@ -325,11 +330,18 @@ def _caption(figure: Figure, notes: Sequence[str]) -> None:
     figure.supxlabel(textwrap.fill(" ".join(notes), 105), x=0.01, ha="left", fontsize=8, color=PALE)
 
 
-@house_style()
-def _drawn(figure: Figure, kind: str) -> bytes:
-    """The file's bytes: no date, no version, the alternative text as its title, and who made it."""
-    metadata: dict[str, Any] = {"Title": figure.get_label()}
-    metadata |= {"Date": None, "Creator": "nelbo"} if kind == "svg" else {"Software": "nelbo plots"}
+def file_of(figure: Figure, kind: str, dpi: float) -> bytes:
+    """The file's bytes, png, svg or pdf, in the style that is in force.
+
+    In it are the alternative text as its title, and who made it; no date and no version, so that
+    equal figures give equal bytes.
+    """
+    made: dict[str, dict[str, Any]] = {
+        "png": {"Software": "nelbo plots"},
+        "svg": {"Creator": "nelbo", "Date": None},
+        "pdf": {"Creator": "nelbo", "CreationDate": None, "Producer": None},
+    }
+    metadata = {"Title": figure.get_label(), **made[kind]}
     buffer = BytesIO()
-    figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()

@@ -28,7 +28,19 @@ from nelbo.report.plots import (
 from nelbo.report.plotted import Values
 from nelbo.results.ranking import Difference, Entry, Ranking
 
-__all__ = ["MARKS", "Curve", "Curves", "Mark", "bits", "distortion", "draw", "paired", "rate"]
+__all__ = [
+    "MARKS",
+    "Curve",
+    "Curves",
+    "Mark",
+    "bits",
+    "distortion",
+    "draw",
+    "lay",
+    "paired",
+    "rate",
+    "read_out",
+]
 
 LENGTHS = (
     "The chains differ in length, so each term is taken T times, for heights to compare: the mean "
@@ -150,7 +162,7 @@ def rate(ranking: Ranking) -> Curves:
         meaning="Each chain starts at the right, where nothing is known of an image; at the left "
         "it has paid its whole bound but for L₀.",
         x="t" if one else "t/T",
-        y=f"rate: {ranking.unit.name} paid so far",
+        y=f"rate: {ranking.unit.name} before x_t is known",
         curves=found,
         absent=absent,
         notes=["Read from right to left, as the chains are run back."],
@@ -174,7 +186,7 @@ def distortion(ranking: Ranking) -> Curves:
         title="Rate and distortion",
         meaning="How far off the best guess of an image is when so much has been paid. The lower "
         "curve would be the better lossy coder; chains of any length compare here.",
-        x=f"rate: {ranking.unit.name} paid so far",
+        x=f"rate: {ranking.unit.name} before x_t is known",
         y="RMSE" if levels is None else f"RMSE, levels of 0..{levels - 1}",
         curves=found,
         absent=absent,
@@ -185,6 +197,14 @@ def distortion(ranking: Ranking) -> Curves:
 def draw(found: Curves, names: Sequence[str]) -> Figure:
     """The curves, each with its mark at about a dozen of its points."""
     figure, axes = plain_figure(found.title, found.x, found.y)
+    lay(axes, found)
+    figure.supxlabel(" ".join(found.notes))  # which a page shows as text
+    figure.set_label(read_out(found, names))
+    return figure
+
+
+def lay(axes: Axes, found: Curves, names: Sequence[str] = ()) -> None:
+    """Draws the curves on the axes; names, by entry, for a legend."""
     if found.log_x:
         axes.set_xscale("log")
         axes.xaxis.set(major_formatter="{x:g}", minor_formatter="")
@@ -205,13 +225,9 @@ def draw(found: Curves, names: Sequence[str]) -> Figure:
             color=mark.colour,
             ls=mark.dash,
             marker=mark.shape,
-            markersize=4.5,
             markevery=max(1, len(curve.x) // 12),
-            lw=1.5,
+            label=names[curve.entry] if names else None,
         )
-    figure.supxlabel(" ".join(found.notes))  # which a page shows as text
-    figure.set_label(_read_out(found, names))
-    return figure
 
 
 def _log_axis(axes: Axes, curves: Sequence[Curve]) -> float:
@@ -224,7 +240,7 @@ def _log_axis(axes: Axes, curves: Sequence[Curve]) -> float:
     return float(floor)
 
 
-def _read_out(found: Curves, names: Sequence[str]) -> str:
+def read_out(found: Curves, names: Sequence[str]) -> str:
     """What the picture says to who cannot see it."""
     told = [
         f"{names[curve.entry]} from {curve.y[0]:.3g} at {curve.x[0]:.3g} to {curve.y[-1]:.3g} "

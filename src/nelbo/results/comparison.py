@@ -8,7 +8,10 @@ from typing import Any, final
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.evaluation import likelihood_of, unchecked
+from nelbo.results.ranking import names_of
+from nelbo.results.shown import Shown
 from nelbo.results.unit import BITS, Unit
+from nelbo.results.verdict import Verdict, verdict
 
 __all__ = ["Comparison", "Side"]
 
@@ -26,8 +29,8 @@ class Side:
 
 
 @final
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """A - B in nats per image, paired by image and, where both have the same t, by t and noise.
 
     `total` is for images like these, `monte_carlo` for exactly these; warnings name the model whose
@@ -73,6 +76,19 @@ class Comparison:
         a, b, paired = (error**2 for error in errors if error is not None)
         return 1 - paired / (a + b) if a + b > 0 else None
 
+    @property
+    def headline(self) -> str:
+        """The verdict, and of which models."""
+        a, b = names_of([self.a.model, self.b.model])
+        return printable(f"{self.verdict.text}; A is {a}, B is {b}")
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which is better, A or B, and how sure that is."""
+        halves = [mean.half_width() for mean in (self.total, self.monte_carlo)]
+        known = [None if half is None else self.unit.per_dim(half, self.dims) for half in halves]
+        return verdict(self.per_dim, known[0], known[1], self.unit.name)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, schema nelbo.comparison/1."""
         return {
@@ -80,6 +96,8 @@ class Comparison:
             **self.unit.headline(self.total.mean, self.dims),
             "ci95": self._interval(self.total),
             "ci95_monte_carlo": self._interval(self.monte_carlo),
+            "verdict": self.verdict.text,
+            "better": self.verdict.better,
             "variance_saved": self.variance_saved,
             "a": self._side(self.a),
             "b": self._side(self.b),
@@ -99,14 +117,16 @@ class Comparison:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def __str__(self) -> str:
-        """The difference with both intervals, the two bounds, and what pairing was worth."""
-        names = [f"{side.model['name']} ({side.model['sha256'][:8]})" for side in (self.a, self.b)]
+        """The verdict, the difference with both intervals, the two bounds, what pairing saved."""
+        names = names_of([self.a.model, self.b.model])
         saved = self.variance_saved
         lines = [
-            f"{self.per_dim:+.4f} {self.unit}: A {names[0]} minus B {names[1]}",
+            self.verdict.text,
+            f"  A  {self._bound(self.a)}  {names[0]}",
+            f"  B  {self._bound(self.b)}  {names[1]}",
+            f"  A minus B          {self.per_dim:+.4f} {self.unit}",
             f"  images like these  {self._half(self.total)} (95 %, {self.images:,} images, paired)",
             f"  exactly these      {self._half(self.monte_carlo)} (95 %, Monte Carlo)",
-            *(f"  {name}  {self._bound(side)}" for name, side in (("A", self.a), ("B", self.b))),
             f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
             f"seed {self.estimator['seed']}"
             + ("" if saved is None else f"; pairing saved {saved:.1%} of the variance"),

@@ -16,6 +16,7 @@ from torch import Tensor
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.per_image import PerImage, digest
+from nelbo.results.shown import Tabulated
 from nelbo.results.unit import BITS, Unit
 
 __all__ = [
@@ -109,8 +110,8 @@ class Curve:
 
 
 @final
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Tabulated):
     """The bound of a data set under a model, by term, with two intervals.
 
     Means are nats per image. Of each pair the first is for images like these, the second for
@@ -152,6 +153,15 @@ class Evaluation:
         """
         self.unit.require_bits()
         return self.per_dim
+
+    @property
+    def headline(self) -> str:
+        """The bound, what it is of, and on what, in one line."""
+        split = self.data.get("split")
+        data = f"{self.data['name']}:{split}" if split else self.data["name"]
+        model = self.model["name"] + likelihood_of(self.model)
+        bound = f"{self.per_dim:.4f} {self._plus_minus(self.total)} {self.unit}"
+        return printable(f"{bound}, {model} on {self.images:,} of {data}")
 
     def half_width(self, mean: Mean) -> float | None:
         """Half of a mean's 95 % interval in `unit`; None where it is not known."""

@@ -16,7 +16,7 @@ from nelbo.errors import BadInput
 from nelbo.results.result import Result
 from nelbo.results.unit import Unit
 
-__all__ = ["Difference", "Entry", "Ranking", "rank"]
+__all__ = ["Difference", "Entry", "Ranking", "difference", "names_of", "rank"]
 
 SCHEMA = "nelbo.ranking/1"
 LEVEL = 0.95
@@ -146,12 +146,12 @@ def rank(results: Sequence[tuple[Result, Mapping[str, Tensor] | None]]) -> Ranki
     for other, _ in results[1:]:
         _check_comparable(first, other)
     ordered = sorted(results, key=lambda one: (one[0].value, json.dumps(one[0].tree)))
-    names = _names([result for result, _ in ordered])
+    names = names_of([result.model for result, _ in ordered])
     entries = [Entry(name, *result) for name, result in zip(names, ordered, strict=True)]
     pairs = list(itertools.combinations(entries, 2))
     return Ranking(
         entries=entries,
-        differences=[_difference(a, b, len(pairs)) for a, b in pairs],
+        differences=[difference(a, b, len(pairs)) for a, b in pairs],
         warnings=_warnings(entries),
     )
 
@@ -179,14 +179,14 @@ def _check_comparable(a: Result, b: Result) -> None:
         )
 
 
-def _names(results: Sequence[Result]) -> list[str]:
+def names_of(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each model's own name; where two share one, what tells them apart."""
-    names = [str(result.model["name"]) for result in results]
+    names = [str(model["name"]) for model in models]
     for told in (_steps, _weights, _sha256):
         twice = {name for name in names if names.count(name) > 1}
         if not twice:
             break
-        words = [told(result) for result in results]
+        words = [told(model) for model in models]
         for name in twice:
             places = [place for place, other in enumerate(names) if other == name]
             if len({words[place] for place in places}) > 1:
@@ -198,16 +198,16 @@ def _names(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _steps(result: Result) -> str:
-    return f"{result.model.get('steps')} steps"
+def _steps(model: Mapping[str, Any]) -> str:
+    return f"{model.get('steps')} steps"
 
 
-def _weights(result: Result) -> str:
-    return f"{result.model.get('weights')} weights"
+def _weights(model: Mapping[str, Any]) -> str:
+    return f"{model.get('weights')} weights"
 
 
-def _sha256(result: Result) -> str:
-    return _text(result.model.get("sha256"))[:8]
+def _sha256(model: Mapping[str, Any]) -> str:
+    return _text(model.get("sha256"))[:8]
 
 
 def _text(value: object) -> str:
@@ -218,7 +218,8 @@ def _digest(result: Result) -> object:
     return result.data.get("sha256")
 
 
-def _difference(a: Entry, b: Entry, together: int) -> Difference:
+def difference(a: Entry, b: Entry, together: int = 1) -> Difference:
+    """a - b, paired by image where it can be; together: as `Difference` has it."""
     why_not, values = _why_not(a, b), None
     if why_not is None:
         values = _values(a) - _values(b)

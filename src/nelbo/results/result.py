@@ -13,7 +13,7 @@ from nelbo.results.evaluation import SCHEMA, figures_digest
 from nelbo.results.unit import BITS, NATS, Unit
 from nelbo.typed_json import once
 
-__all__ = ["Point", "Result", "Term", "load", "parse", "read"]
+__all__ = ["Point", "Result", "Term", "half_of", "load", "number_of", "parse", "read", "unit_of"]
 
 DIGEST = "figures_sha256"
 MOST = 2**28  # bytes
@@ -211,8 +211,8 @@ def _same(a: object, b: float, *sizes: "float | Term") -> bool:
 
 
 def _parsed(tree: Mapping[str, Any]) -> Result:
-    unit = _unit(tree)
-    key, value = unit.key, _number(tree[unit.key])
+    unit = unit_of(tree)
+    key, value = unit.key, number_of(tree[unit.key])
     for part in ("model", "data", "estimator", "environment"):
         if not isinstance(tree[part], dict):
             raise ValueError(f"{part} is no object")
@@ -222,38 +222,39 @@ def _parsed(tree: Mapping[str, Any]) -> Result:
     warnings = tree.get("warnings", [])
     if not isinstance(warnings, list) or not all(isinstance(x, str) and x for x in warnings):
         raise ValueError("warnings are no list of texts")
-    images = int(_number(tree["images"]))
+    images = int(number_of(tree["images"]))
     for name in ("dims", "network_evaluations", "seconds"):
-        _number(tree[name])
+        number_of(tree[name])
     steps = [
-        Step(int(_number(s["t"])), _number(s[key]), _known(s["se"]), _known(s.get("log_snr")))
+        Step(int(number_of(s["t"])), number_of(s[key]), _known(s["se"]), _known(s.get("log_snr")))
         for s in tree["per_step"]
     ]
     return Result(
         tree=tree,
         unit=unit,
         value=value,
-        half=_half(tree["ci95"]),
-        half_monte_carlo=_half(tree["ci95_monte_carlo"]),
+        half=half_of(tree["ci95"]),
+        half_monte_carlo=half_of(tree["ci95_monte_carlo"]),
         terms=[_term(name, tree["terms"][name], key, images) for name in ("L_T", "L_mid", "L_0")],
         steps=steps,
         has_log_snr=sum(step.log_snr is not None for step in steps) > 1,
         rate=[
-            Point(int(_number(p["t"])), _number(p[key]), _known(p["rmse"]))
+            Point(int(number_of(p["t"])), number_of(p[key]), _known(p["rmse"]))
             for p in tree.get("rate_distortion") or ()
         ],
         looks=[
             Look(
-                int(_number(look["network_evaluations"])),
-                _number(look[key]),
-                _half(look["ci95_monte_carlo"]),
+                int(number_of(look["network_evaluations"])),
+                number_of(look[key]),
+                half_of(look["ci95_monte_carlo"]),
             )
             for look in tree.get("looks", ())
         ],
     )
 
 
-def _unit(tree: Mapping[str, Any]) -> Unit:
+def unit_of(tree: Mapping[str, Any]) -> Unit:
+    """Bits, or the nats of the density that the tree names; ValueError where it names none."""
     if tree[BITS.key] is not None:
         return BITS
     name, _, subject = str(tree["unit"]).partition(", density of ")
@@ -268,21 +269,23 @@ def _term(name: str, told: Mapping[str, Any], key: str, images: int) -> Term:
     from scipy.special import stdtrit
 
     half = None if se is None else float(stdtrit(images - 1, 0.975)) * se
-    return Term(name, _number(told[key]), half)
+    return Term(name, number_of(told[key]), half)
 
 
-def _half(interval: Sequence[Any] | None) -> float | None:
+def half_of(interval: Sequence[Any] | None) -> float | None:
+    """Half of the width; ValueError or TypeError where it is none."""
     if interval is None:
         return None
     low, high = interval
-    return (_number(high) - _number(low)) / 2
+    return (number_of(high) - number_of(low)) / 2
 
 
 def _known(value: object) -> float | None:
-    return None if value is None else _number(value)
+    return None if value is None else number_of(value)
 
 
-def _number(value: object) -> float:
+def number_of(value: object) -> float:
+    """The finite number; ValueError where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{value!r} is no number")
     return value

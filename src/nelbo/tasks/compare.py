@@ -25,7 +25,7 @@ from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results import Comparison, Side
 from nelbo.results.evaluation import environment
-from nelbo.tasks.doubted import doubted
+from nelbo.tasks.warned import warnings_of
 
 __all__ = ["compare"]
 
@@ -165,7 +165,7 @@ def _warnings(samplings: list[Sampling], sides: Sequence[Side]) -> list[str]:
             "L_mid": sampling.later(number),
             "L_0": sampling.first(number),
         }
-        told = doubted(sampling.evaluator, number, parts, side.model)
+        told = warnings_of(sampling.evaluator, number, parts, side.model)
         found += [f"{name}: {warning}" for warning in told]
     return found
 

@@ -24,7 +24,7 @@ from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
 from nelbo.results.evaluation import environment
 from nelbo.results.per_image import PerImage
-from nelbo.tasks.doubted import doubted
+from nelbo.tasks.warned import warnings_of
 
 __all__ = ["evaluate"]
 
@@ -114,7 +114,7 @@ def evaluate(
         command=command,
         unit=evaluator.unit,
         log_snr=model.log_snr,
-        warnings=doubted(evaluator, 0, parts, described),
+        warnings=warnings_of(evaluator, 0, parts, described),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from nelbo.results.result import Result
 
-__all__ = ["Row", "settings"]
+__all__ = ["Row", "rows", "settings"]
 
 Row = tuple[str, str, str]
 """(setting, value, source)."""
@@ -23,7 +23,7 @@ def settings(
     model = {key: value for key, value in result.model.items() if key not in OWN}
     usual = "its recipe" if sources is None else "its files"
     groups = [
-        ("Model", [(name, value, FROM.get(name, of)) for name, value, of in _rows(model, usual)])
+        ("Model", [(name, value, FROM.get(name, of)) for name, value, of in rows(model, usual)])
     ]
     if sources is not None:
         told = [
@@ -35,23 +35,23 @@ def settings(
             for name, entry in sources.items()
         ]
         groups.append(("Settings of the model, by source", told))
-    groups.append(("Data", _rows(result.data, "the data")))
-    groups.append(("Estimator", _rows(result.estimator, "the evaluation")))
-    groups.append(("Environment", _rows(result.environment, "the machine")))
+    groups.append(("Data", rows(result.data, "the data")))
+    groups.append(("Estimator", rows(result.estimator, "the evaluation")))
+    groups.append(("Environment", rows(result.environment, "the machine")))
     if recipe is not None:
-        groups.append(("Training", _rows(recipe.get("training", {}), "the recipe")))
+        groups.append(("Training", rows(recipe.get("training", {}), "the recipe")))
     return groups
 
 
-def _rows(part: Mapping[str, Any], source: str) -> list[Row]:
+def rows(part: Mapping[str, Any], source: str) -> list[Row]:
     """Nested choices with dotted names."""
-    rows = []
+    found = []
     for name, value in part.items():
         if isinstance(value, Mapping) and value:
-            rows += [(f"{name}.{key}", text, own) for key, text, own in _rows(value, source)]
+            found += [(f"{name}.{key}", text, own) for key, text, own in rows(value, source)]
         else:
-            rows.append((name, _text(value), source))
-    return rows
+            found.append((name, _text(value), source))
+    return found
 
 
 def _text(value: object) -> str:

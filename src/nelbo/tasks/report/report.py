@@ -12,14 +12,16 @@ from nelbo import checkpoint, files, formats
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
 from nelbo.model import Model
-from nelbo.report.page import Picture, Pictures, Reported, page
+from nelbo.report.compared import is_comparison, parse_comparison
+from nelbo.report.page import Picture, Pictures, Reported, difference_page, page
 from nelbo.results import per_image
 from nelbo.results.result import Result, read
+from nelbo.results.result import load as load_json
 from nelbo.sampling.pictures import picture_sheet
 from nelbo.tasks.report import drawing
 from nelbo.types import Grid
 
-__all__ = ["IMAGES", "RESULT", "measured", "report"]
+__all__ = ["IMAGES", "LOG", "RESULT", "columns_of", "log_of", "measured", "report"]
 
 RESULT, IMAGES, LOG = "result.json", "images.csv", "log.jsonl"
 """What a run folder may hold beside its model; the names that a page looks for."""
@@ -49,6 +51,8 @@ def report(
 ) -> str:
     """The HTML page of a run folder with its result.json, or of a result file alone.
 
+    A result is of an evaluation, or of a comparison by `nelbo compare --json`.
+
     images: the per-image table of the result; in a run folder its images.csv by default.
     samples: how many to draw with the run's model, 64 or fewer by default, none for 0. seed: of all
     that is drawn. table: rows of (what, bits/dim) beside other codes, the first one the heading.
@@ -61,9 +65,11 @@ def report(
         NonFinite: the network gave NaN or infinity.
     """
     source = Path(source)
+    if not source.is_dir() and is_comparison(tree := load_json(source)):
+        return difference_page(parse_comparison(tree, str(source)))
     if not source.is_dir():
         result = read(source, say)
-        columns = None if images is None else _columns(Path(images), result, say)
+        columns = None if images is None else columns_of(Path(images), result, say)
         return page(Reported(result, columns, table=table, why_not=_alone(result)))
     result = _of_run(source, say)
     model = _model(source, result, device)
@@ -78,7 +84,7 @@ def report(
         raise BadInput(f"{images or source / IMAGES} has other ids than the images of the result")
     pictures = _drawn(model, found, columns, result, samples, seed, why_not, drawn, progress)
     recipe = formats.recipe_of(source).model_dump(mode="json")
-    log = _log(source / LOG)
+    log = log_of(source / LOG)
     return page(Reported(result, columns, log, pictures, recipe, table, why_not))
 
 
@@ -97,15 +103,15 @@ def measured(
     if source.is_dir():
         result, table = _of_run(source, say), source / IMAGES
         _model(source, result, None)  # says whether the result is of these weights
-        return result, _columns(table, result, say) if table.is_file() else None
+        return result, columns_of(table, result, say) if table.is_file() else None
     result = read(source, say)
     for path in (source.with_suffix(".csv"), source.with_suffix(".parquet")):
         if path.is_file():
-            return result, _columns(path, result, say)
+            return result, columns_of(path, result, say)
     path = source.parent / IMAGES
     if path.is_file():
         try:
-            return result, _columns(path, result, say)
+            return result, columns_of(path, result, say)
         except Another as error:  # it may be that of a result beside this one
             say(f"{source.name} is not paired by image: {error}")
     return result, None
@@ -141,7 +147,7 @@ def _model(folder: Path, result: Result, device: str | None) -> Model:
     return model if steps == model.T else model.every(steps)
 
 
-def _columns(path: Path, result: Result, say: Say) -> dict[str, Tensor]:
+def columns_of(path: Path, result: Result, say: Say) -> dict[str, Tensor]:
     """The table of the very evaluation that the result is of.
 
     Raises:
@@ -177,11 +183,11 @@ def _own_columns(
     folder: Path, images: str | Path | None, result: Result, why_not: dict[str, str], say: Say
 ) -> dict[str, Tensor] | None:
     if images is not None:
-        return _columns(Path(images), result, say)
+        return columns_of(Path(images), result, say)
     if not (folder / IMAGES).is_file():
         return None
     try:
-        return _columns(folder / IMAGES, result, say)
+        return columns_of(folder / IMAGES, result, say)
     except BadInput as error:
         why_not["histogram"] = f"{error}."
         return None
@@ -289,7 +295,7 @@ def _no_distortion(result: Result) -> str:
     return "The reconstruction error was not asked for: nelbo evaluate --json FILE writes it."
 
 
-def _log(path: Path) -> list[dict[str, Any]]:
+def log_of(path: Path) -> list[dict[str, Any]]:
     """The entries of a training log; none where there is none.
 
     Raises:

@@ -6,10 +6,10 @@ from typing import Any
 from nelbo.estimation import Evaluator, Sum
 from nelbo.results.warnings import doubts
 
-__all__ = ["doubted"]
+__all__ = ["warnings_of"]
 
 
-def doubted(
+def warnings_of(
     evaluator: Evaluator, number: int, parts: Mapping[str, Sum], described: Mapping[str, Any]
 ) -> list[str]:
     """Why the figure may not be that of `asking.models[number]`, each in a line.

@@ -1,0 +1,31 @@
+"""nelbo card: a result as a model card of the Hugging Face hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nelbo.cli.app import app
+
+__all__ = ["card"]
+
+
+@app.command()
+def card(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT.json...", help="What evaluate --json wrote.")
+    ],
+) -> None:
+    """Print a model card for the Hugging Face hub: metadata with the bound, and a table.
+
+    \b
+    nelbo card result.json
+    nelbo card digits.json mnist.json
+
+    Several results are of one model on several data sets. Nothing is sent anywhere: redirect it to
+    the README.md of the model's repository.
+    """
+    from nelbo.report.card import card as made
+    from nelbo.results.result import read
+
+    print(made([read(path) for path in results]), end="")

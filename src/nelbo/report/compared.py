@@ -1,0 +1,110 @@
+"""A comparison as its JSON object tells it, read back and checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from nelbo.errors import BadInput
+from nelbo.results.comparison import SCHEMA
+from nelbo.results.ranking import names_of
+from nelbo.results.result import half_of, number_of, unit_of
+from nelbo.results.unit import Unit
+from nelbo.results.verdict import Verdict, verdict
+
+__all__ = ["Bound", "Compared", "is_comparison", "parse_comparison"]
+
+WRITTEN_BY = "nelbo compare A B --json FILE writes one"
+SAME = 1e-9  # relative, of the middle of an interval and of what it is the interval of
+
+
+@final
+@dataclass(frozen=True)
+class Bound:
+    """One of the two models, under a name of its own, with its bound per dimension."""
+
+    name: str
+    value: float
+    half: float | None
+    half_monte_carlo: float | None
+    model: Mapping[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Compared:
+    """A - B per dimension in `unit`, negative where A is better; `tree` is all that was written.
+
+    half is for new images of this kind, half_monte_carlo for exactly these.
+    """
+
+    tree: Mapping[str, Any]
+    unit: Unit
+    value: float
+    half: float | None
+    half_monte_carlo: float | None
+    a: Bound
+    b: Bound
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which is better, by the names of the models."""
+        names = self.a.name, self.b.name
+        return verdict(self.value, self.half, self.half_monte_carlo, self.unit.name, names)
+
+
+def is_comparison(tree: object) -> bool:
+    """Whether a JSON object says that it is one, of whatever version."""
+    schema = tree.get("schema") if isinstance(tree, dict) else None
+    return isinstance(schema, str) and schema.startswith("nelbo.comparison/")
+
+
+def parse_comparison(tree: Mapping[str, Any], source: str = "the comparison") -> Compared:
+    """The comparison that a JSON object tells, which messages call `source`.
+
+    Raises:
+        BadInput: another schema, a part that is missing or of another kind, or an interval that is
+            not round its difference.
+    """
+    if tree.get("schema") != SCHEMA:
+        raise BadInput(f"{source} is of schema {tree.get('schema')}, this reads {SCHEMA}")
+    try:
+        found = _parsed(tree)
+    except KeyError as error:
+        raise BadInput(f"{source} lacks {error} of {SCHEMA}; {WRITTEN_BY}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BadInput(f"{source} does not keep to {SCHEMA}: {error}; {WRITTEN_BY}") from None
+    for name in ("ci95", "ci95_monte_carlo"):
+        ends = tree[name] or (found.value, found.value)
+        if abs(sum(ends) / 2 - found.value) > SAME * max(1e-3, *map(abs, ends)):
+            raise BadInput(f"{source} is damaged or was edited: {name} is not round the difference")
+    return found
+
+
+def _parsed(tree: Mapping[str, Any]) -> Compared:
+    unit, sides = unit_of(tree), (tree["a"], tree["b"])
+    for part in (*(side["model"] for side in sides), tree["data"], tree["estimator"]):
+        if not isinstance(part, dict):
+            raise ValueError("a part of it is no object")
+    if not isinstance(tree["data"]["name"], str):
+        raise ValueError("data.name is no text")
+    for name in ("images", "network_evaluations", "seconds"):
+        number_of(tree[name])
+    bounds = [
+        Bound(
+            name,
+            number_of(side[unit.key]),
+            half_of(side["ci95"]),
+            half_of(side["ci95_monte_carlo"]),
+            side["model"],
+        )
+        for name, side in zip(names_of([side["model"] for side in sides]), sides, strict=True)
+    ]
+    return Compared(
+        tree=tree,
+        unit=unit,
+        value=number_of(tree[unit.key]),
+        half=half_of(tree["ci95"]),
+        half_monte_carlo=half_of(tree["ci95_monte_carlo"]),
+        a=bounds[0],
+        b=bounds[1],
+    )

@@ -1,0 +1,128 @@
+"""What `nelbo compare` measured, as one self-contained HTML page: which is better, how surely."""
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from nelbo.report.compared import Bound, Compared
+from nelbo.report.page.assembly import environment
+from nelbo.report.page.provenance import rows
+from nelbo.results.rounding import plain_number, with_half
+
+__all__ = ["difference_page"]
+
+ABSENT = "—"
+ELSEWHERE = ("sources", "options", "name")  # told by the rows themselves, or in the heading
+
+
+@final
+@dataclass(frozen=True)
+class Interval:
+    """A line of the picture: its name and numbers, where it begins, its width, its middle, in %."""
+
+    name: str
+    says: str
+    value: str
+    strip: tuple[float, float, float]
+
+
+def difference_page(found: Compared) -> str:
+    """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
+    tree, verdict = found.tree, found.verdict
+    whole = json.dumps(tree, allow_nan=False, separators=(",", ":"))
+    packed = gzip.compress(whole.encode(), mtime=0)
+    of_difference, zero = _intervals(found)
+    differing, alike = _settings(found.a.model, found.b.model)
+    return (
+        environment()
+        .get_template("difference.html")
+        .render(
+            unit=found.unit,
+            verdict=verdict.text,
+            headline=plain_number(abs(found.value), found.half or 0.0),
+            a=found.a,
+            b=found.b,
+            data_name=_data_name(tree["data"]),
+            images=f"{int(tree['images']):,}",
+            evaluations=f"{int(tree['network_evaluations']):,}",
+            paired=[str(what) for what in tree["estimator"].get("paired", ())],
+            saved=_saved(tree.get("variance_saved")),
+            warnings=[str(warning) for warning in tree.get("warnings", ())],
+            intervals=of_difference,
+            zero=zero,
+            bounds=_bounds((found.a, found.b)),
+            differing=differing,
+            alike=alike,
+            command=str(tree.get("command") or ""),
+            json=whole.replace("<", "\\u003c"),
+            packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
+        )
+    )
+
+
+def _data_name(data: Mapping[str, Any]) -> str:
+    split = data.get("split")
+    return f"{data['name']}:{split}" if split else str(data["name"])
+
+
+def _saved(share: object) -> str | None:
+    """How many times as much work two separate measurements would have been."""
+    if not isinstance(share, int | float) or not 0 < share < 1:
+        return None
+    return f"{1 / (1 - share):,.0f}"
+
+
+def _intervals(found: Compared) -> tuple[list[Interval], float]:
+    """(both intervals of the difference on one scale with 0 in it, where 0 is)."""
+    halves = (
+        ("new images of this kind", "sampling of images", found.half),
+        ("exactly these images", "Monte Carlo", found.half_monte_carlo),
+    )
+    scale = _scale([found.value, 0.0], [half for _, _, half in halves])
+    lines = [
+        Interval(name, says, with_half(found.value, half, "+"), _strip(found.value, half, *scale))
+        for name, says, half in halves
+    ]
+    return lines, _strip(0.0, None, *scale)[2]
+
+
+def _bounds(bounds: Sequence[Bound]) -> list[Interval]:
+    scale = _scale([bound.value for bound in bounds], [bound.half for bound in bounds])
+    return [
+        Interval(
+            bound.name,
+            letter,
+            with_half(bound.value, bound.half),
+            _strip(bound.value, bound.half, *scale),
+        )
+        for letter, bound in zip("AB", bounds, strict=True)
+    ]
+
+
+def _scale(values: Sequence[float], halves: Sequence[float | None]) -> tuple[float, float]:
+    """From the lowest end of value ± the widest half to the highest."""
+    wide = max(half or 0.0 for half in halves)
+    return min(values) - wide, max(values) + wide
+
+
+def _strip(value: float, half: float | None, low: float, high: float) -> tuple[float, float, float]:
+    percent, wide = 100 / ((high - low) or 1.0), half or 0.0
+    return percent * (value - wide - low), percent * 2 * wide, percent * (value - low)
+
+
+def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], int]:
+    """((setting, of A, of B) of what differs, how many do not)."""
+    told = [
+        {
+            name: text
+            for name, text, _ in rows({k: v for k, v in model.items() if k not in ELSEWHERE}, "")
+        }
+        for model in (a, b)
+    ]
+    names = dict.fromkeys([*told[0], *told[1]])
+    pairs = [(name, told[0].get(name, ABSENT), told[1].get(name, ABSENT)) for name in names]
+    differing = [pair for pair in pairs if pair[1] != pair[2]]
+    return differing, len(pairs) - len(differing)

@@ -1,0 +1,171 @@
+"""A result in Python as a table, a figure, a notebook's cell, or a file by its suffix."""
+
+import html
+from collections.abc import Callable, Sequence
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from nelbo import files
+from nelbo.errors import BadInput, printable
+from nelbo.report import figures, tables
+from nelbo.report.compared import parse_comparison
+from nelbo.report.page import Reported, difference_page, page
+from nelbo.results import per_image
+from nelbo.results.comparison import Comparison
+from nelbo.results.evaluation import Evaluation
+from nelbo.results.ranking import Entry
+from nelbo.results.result import parse
+from nelbo.results.rounding import plain_number, with_half
+
+__all__ = ["cell", "dataframe", "plot", "save", "table"]
+
+TERMS = {"L_T": "L_T", "L_mid": "Σ L_(t−1)", "L_0": "L_0"}
+NEEDS_A_MODEL = ("reconstructions", "extremes", "samples", "training")
+WHY_NOT = dict.fromkeys(
+    NEEDS_A_MODEL, "This takes the model: nelbo report RUN makes a page of a run folder with it."
+)
+
+
+def table(result: Evaluation, suffix: str, columns: Sequence[str] | None) -> str:
+    """The result as a table of one line."""
+    return tables.table([parse(result.to_dict())], suffix, columns)
+
+
+def plot(result: Evaluation, ax: Axes | None, figure: str) -> Axes:
+    """Draws on the axes in the user's own style, or on new ones of pyplot in ours."""
+    entry = _entry(result)
+    if ax is None:
+        from matplotlib import pyplot
+
+        with figures.paper_style():
+            _, ax = pyplot.subplots()
+            figures.draw(ax, figure, [entry])
+        return ax
+    figures.draw(ax, figure, [entry])
+    return ax
+
+
+def dataframe(result: Evaluation) -> Any:  # noqa: ANN401
+    """A row for each image, indexed by id; pandas is no dependency."""
+    try:
+        import pandas  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise BadInput("to_dataframe needs pandas: pip install pandas") from None
+    columns = {name: values.numpy() for name, values in result.per_image.columns().items()}
+    return pandas.DataFrame(columns | result.per_image.files()).set_index("id")
+
+
+def save(result: object, path: str | Path) -> Path:
+    """Writes what the suffix names.
+
+    Raises:
+        BadInput: a suffix that is not made of this kind of result.
+    """
+    made, suffix = _made(result), Path(path).suffix.lower()
+    if suffix not in made:
+        raise BadInput(f"{path}: this is written as {' or '.join(made)}; got {suffix or 'none'}")
+    return files.write(Path(path), made[suffix]())
+
+
+@singledispatch
+def _made(result: object) -> dict[str, Callable[[], bytes]]:
+    """What makes the bytes of each suffix."""
+    raise NotImplementedError(type(result))
+
+
+@_made.register
+def _(result: Evaluation) -> dict[str, Callable[[], bytes]]:
+    def of_table(suffix: str) -> Callable[[], bytes]:
+        return lambda: table(result, suffix, None).encode()
+
+    def of_images(suffix: str) -> Callable[[], bytes]:
+        return lambda: per_image.content(result.per_image, f"x{suffix}")
+
+    def of_figure(suffix: str) -> Callable[[], bytes]:
+        return lambda: figures.file(figures.figure("steps", [_entry(result)]), suffix)
+
+    def of_page() -> bytes:
+        found = parse(result.to_dict())
+        return page(Reported(found, result.per_image.columns(), why_not=WHY_NOT)).encode()
+
+    return {
+        ".json": lambda: result.to_json().encode(),
+        ".html": of_page,
+        **{suffix: of_images(suffix) for suffix in (".csv", ".parquet")},
+        **{suffix: of_table(suffix) for suffix in (".tex", ".md")},
+        **{suffix: of_figure(suffix) for suffix in (".pdf", ".svg", ".png")},
+    }
+
+
+@_made.register
+def _(result: Comparison) -> dict[str, Callable[[], bytes]]:
+    return {
+        ".json": lambda: result.to_json().encode(),
+        ".html": lambda: difference_page(parse_comparison(result.to_dict())).encode(),
+    }
+
+
+def _entry(result: Evaluation) -> Entry:
+    found = parse(result.to_dict())
+    return Entry(str(found.model["name"]), found, result.per_image.columns())
+
+
+@singledispatch
+def cell(result: object) -> str:
+    """A few lines of HTML, which a notebook shows in its own style."""
+    raise NotImplementedError(type(result))
+
+
+@cell.register
+def _(result: Evaluation) -> str:
+    found = parse(result.to_dict())
+    monte_carlo = found.half_monte_carlo
+    rows = [
+        ("new images of this kind", f"± {_half(found.half)}"),
+        ("exactly these images (Monte Carlo)", f"± {_half(monte_carlo)}"),
+        *((TERMS[term.name], plain_number(term.value)) for term in found.terms),
+        ("network evaluations", f"{result.network_evaluations:,}"),
+    ]
+    return _cell(f"{found.value:.4f} {found.unit}", result.headline, rows, result.warnings)
+
+
+@cell.register
+def _(result: Comparison) -> str:
+    found = parse_comparison(result.to_dict())
+    rows = [
+        *((bound.name, with_half(bound.value, bound.half)) for bound in (found.a, found.b)),
+        ("first minus second, new images of this kind", with_half(found.value, found.half, "+")),
+        ("exactly these images (Monte Carlo)", with_half(found.value, found.half_monte_carlo, "+")),
+        ("network evaluations", f"{result.network_evaluations:,}"),
+    ]
+    return _cell(found.verdict.text, "", rows, result.warnings)
+
+
+def _half(half: float | None) -> str:
+    return "unknown" if half is None else plain_number(half, half)
+
+
+def _cell(heading: str, said: str, rows: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
+    lines = [
+        f"<tr><th style='text-align:left'>{_text(name)}</th>"
+        f"<td style='text-align:right'>{_text(value)}</td></tr>"
+        for name, value in rows
+    ]
+    return "\n".join(
+        [
+            f"<div><strong style='font-size:1.3em'>{_text(heading)}</strong>",
+            *([f"<p>{_text(said)}</p>"] if said else []),
+            "<table>",
+            *lines,
+            "</table>",
+            *(f"<p><b>Warning:</b> {_text(warning)}</p>" for warning in warnings),
+            "</div>",
+        ]
+    )
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text))

@@ -1,0 +1,303 @@
+"""Results as the table of a paper: LaTeX with booktabs, Markdown, or CSV, one line for each."""
+
+import csv as comma_separated
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any, final
+
+from nelbo.errors import BadInput, closest, printable
+from nelbo.results.evaluation import likelihood_of
+from nelbo.results.ranking import names_of
+from nelbo.results.result import Result
+from nelbo.results.rounding import plain_number, with_half
+
+__all__ = ["COLUMNS", "DEFAULT", "MADE", "csv", "latex", "markdown", "table"]
+
+MADE = {".tex": "% Made by nelbo", ".md": "<!-- Made by nelbo -->"}
+"""How a table of each kind begins, by which it is known when it is to be replaced."""
+
+SPECIAL = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """A value as LaTeX and as Markdown; CSV has the numbers themselves, by column."""
+
+    tex: str
+    plain: str
+    numbers: Mapping[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Column:
+    """Its heading as LaTeX and as Markdown, the cell of a named result, whether it is of numbers.
+
+    {unit} in a heading is the unit of the results.
+    """
+
+    tex: str
+    plain: str
+    cell: Callable[[str, Result], Cell]
+    numeric: bool = True
+
+
+def table(results: Sequence[Result], suffix: str, columns: Sequence[str] | None = None) -> str:
+    """The table as .tex, .md or .csv has it.
+
+    Raises:
+        BadInput: no result, results in different units, an unknown column or one named twice.
+    """
+    return {".tex": latex, ".md": markdown, ".csv": csv}[suffix](results, columns)
+
+
+def latex(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
+    """A `tabular` of booktabs, for \\input; what a reader has to know follows as comments.
+
+    columns: names of COLUMNS; the default is DEFAULT, with `data` where the results differ in it.
+
+    Raises:
+        BadInput: as `table`.
+    """
+    chosen, unit = _chosen(results, columns), _escaped(results[0].unit.name)
+    heading = " & ".join(column.tex.replace("{unit}", unit) for column in chosen)
+    rows = [" & ".join(cell.tex for cell in cells) for cells in _cells(results, chosen)]
+    notes = [f"% {line}" for line in _notes(results, chosen)]
+    return "\n".join(
+        [
+            f"{MADE['.tex']}; needs \\usepackage{{booktabs}}",
+            f"\\begin{{tabular}}{{{''.join('r' if c.numeric else 'l' for c in chosen)}}}",
+            "\\toprule",
+            f"{heading} \\\\",
+            "\\midrule",
+            *(f"{row} \\\\" for row in rows),
+            "\\bottomrule",
+            "\\end{tabular}",
+            *notes,
+            "",
+        ]
+    )
+
+
+def markdown(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
+    """A table of Markdown, and under it what its numbers are.
+
+    Raises:
+        BadInput: as `table`.
+    """
+    chosen, unit = _chosen(results, columns), results[0].unit.name
+    rows = [
+        [column.plain.replace("{unit}", unit) for column in chosen],
+        ["---:" if column.numeric else "---" for column in chosen],
+        *([cell.plain for cell in cells] for cells in _cells(results, chosen)),
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    notes = [_marked(line) for line in _notes(results, chosen)]
+    return "\n".join([MADE[".md"], "", *lines, "", "\n\n".join(notes), ""])
+
+
+def csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
+    """The numbers as they are, unrounded; the names of models first, the version of nelbo last.
+
+    Raises:
+        BadInput: as `table`.
+    """
+    chosen = list(COLUMNS) if columns is None else ["model", *(c for c in columns if c != "model")]
+    rows = [
+        {key: value for cell in cells for key, value in cell.numbers.items()}
+        | {"nelbo": result.environment.get("nelbo")}
+        for result, cells in zip(results, _cells(results, _chosen(results, chosen)), strict=True)
+    ]
+    text = StringIO()
+    writer = comma_separated.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _number(value: float, half: float | None = None) -> tuple[str, str]:
+    """As LaTeX and as Markdown."""
+    plain = plain_number(value, half)
+    digits, _, exponent = plain.partition("e")
+    return f"${digits} \\times 10^{{{int(exponent)}}}$" if exponent else f"${plain}$", plain
+
+
+def _model(name: str, result: Result) -> Cell:
+    given = likelihood_of(result.model)
+    tex = _escaped(name + (f" ({given.strip()})" if given else ""))
+    return Cell(tex, _marked(name + (f" ({given.strip()})" if given else "")), {"model": name})
+
+
+def _data(name: str, result: Result) -> Cell:
+    split = result.data.get("split")
+    spec = f"{result.data['name']}:{split}" if split else str(result.data["name"])
+    return Cell(_escaped(spec), _marked(spec), {"data": spec, "data_sha256": _digest(result)})
+
+
+def _digest(result: Result) -> object:
+    return result.data.get("sha256")
+
+
+def _bound(name: str, result: Result) -> Cell:
+    value, half = result.value, result.half
+    plain = with_half(value, half)
+    numbers = {result.unit.key: value, "sampling_of_images_half_width": half}
+    tex = plain.replace("±", "\\pm").replace("unknown", "\\mathrm{unknown}")
+    return Cell(f"${tex}$", plain, numbers)
+
+
+def _monte_carlo(name: str, result: Result) -> Cell:
+    half = result.half_monte_carlo
+    numbers = {"monte_carlo_half_width": half}
+    if half is None:
+        return Cell("unknown", "unknown", numbers)
+    return Cell(*_number(half, half), numbers)
+
+
+def _term(place: int) -> Callable[[str, Result], Cell]:
+    def cell(name: str, result: Result) -> Cell:
+        term = result.terms[place]
+        return Cell(*_number(term.value), {term.name: term.value})
+
+    return cell
+
+
+def _steps(name: str, result: Result) -> Cell:
+    if _is_continuous(result):
+        return Cell(r"$\infty$", "∞", {"steps": "infinite"})
+    return _count(result.model.get("steps"), "steps")
+
+
+def _is_continuous(result: Result) -> bool:
+    return result.model.get("time") == "continuous"
+
+
+def _count(value: object, key: str) -> Cell:
+    text = f"{value:,}" if isinstance(value, int) else "unknown"
+    return Cell(text, text, {key: value})
+
+
+def _of_tree(key: str) -> Callable[[str, Result], Cell]:
+    return lambda name, result: _count(int(result.tree[key]), key)
+
+
+def _seconds(name: str, result: Result) -> Cell:
+    seconds = float(result.tree["seconds"])
+    return Cell(f"{seconds:.1f}", f"{seconds:.1f}", {"seconds": seconds})
+
+
+def _setting(key: str) -> Callable[[str, Result], Cell]:
+    def cell(name: str, result: Result) -> Cell:
+        value = result.model.get(key)
+        text = "none" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+        return Cell(_escaped(str(text)), _marked(str(text)), {key: value})
+
+    return cell
+
+
+def _seed(name: str, result: Result) -> Cell:
+    seed = result.estimator.get("seed")
+    return Cell(str(seed), str(seed), {"seed": seed})
+
+
+COLUMNS: Mapping[str, Column] = {
+    "model": Column("Model", "Model", _model, numeric=False),
+    "data": Column("Data", "Data", _data, numeric=False),
+    "weights": Column("Weights", "Weights", _setting("weights"), numeric=False),
+    "steps": Column("$T$", "T", _steps),
+    "bound": Column("{unit}", "{unit}", _bound),
+    "monte-carlo": Column(r"Monte Carlo $\pm$", "Monte Carlo ±", _monte_carlo),
+    "L_T": Column("$L_T$", "L_T", _term(0)),
+    "L_mid": Column(r"$\sum L_{t-1}$", "Σ L_(t−1)", _term(1)),
+    "L_0": Column("$L_0$", "L_0", _term(2)),
+    "evaluations": Column("Evaluations", "Evaluations", _of_tree("network_evaluations")),
+    "images": Column("Images", "Images", _of_tree("images")),
+    "seconds": Column("Seconds", "Seconds", _seconds),
+    "seed": Column("Seed", "Seed", _seed),
+    "decoder": Column("Decoder", "Decoder", _setting("decoder"), numeric=False),
+    "variance": Column("Variance", "Variance", _setting("variance"), numeric=False),
+    "V_1": Column("$V_1$", "V_1", _setting("V_1")),
+}
+"""What a table may have in it, by the word for it."""
+
+DEFAULT = ("model", "steps", "bound", "monte-carlo", "L_T", "L_mid", "L_0", "evaluations")
+
+
+def _chosen(results: Sequence[Result], columns: Sequence[str] | None) -> list[Column]:
+    if not results:
+        raise BadInput("a table is of one result or more; got none")
+    units = dict.fromkeys(str(result.unit) for result in results)
+    if len(units) > 1:
+        raise BadInput(f"results in {' and in '.join(units)} fit in no one table: make two")
+    if columns is None:
+        several = len({_spec(result) for result in results}) > 1
+        columns = (DEFAULT[0], *(["data"] if several else []), *DEFAULT[1:])
+    for name in columns:
+        if name not in COLUMNS:
+            meant = closest(name, COLUMNS)
+            hint = f"did you mean {meant}?" if meant else f"there are {', '.join(COLUMNS)}"
+            raise BadInput(f"no column {name}: {hint}")
+    if not columns or len(set(columns)) < len(columns):
+        raise BadInput(f"columns are one or more, each named once; got {', '.join(columns)}")
+    return [COLUMNS[name] for name in columns]
+
+
+def _cells(results: Sequence[Result], chosen: Sequence[Column]) -> list[list[Cell]]:
+    named = zip(_names(results), results, strict=True)
+    return [[column.cell(name, result) for column in chosen] for name, result in named]
+
+
+def _names(results: Sequence[Result]) -> list[str]:
+    return names_of([result.model for result in results])
+
+
+def _spec(result: Result) -> tuple[str, object]:
+    return _data("", result).plain, _digest(result)
+
+
+def _notes(results: Sequence[Result], chosen: Sequence[Column]) -> list[str]:
+    """What a reader has to know of the numbers; what the results warn of."""
+    unit = results[0].unit
+    of = "−log₂ p(x)" if unit.density_of is None else f"−log p(x), a density of {unit.density_of}"
+    data = dict.fromkeys(
+        f"{result.images:,} examples of {_data('', result).numbers['data']}" for result in results
+    )
+    lines = [f"Upper bounds on {of}, per dimension: {' and '.join(data)}."]
+    if COLUMNS["bound"] in chosen:
+        lines.append("± is half of a 95 % interval for new images of this kind.")
+    if COLUMNS["monte-carlo"] in chosen:
+        lines.append(
+            "Monte Carlo is half of a 95 % interval for exactly these images: "
+            "the error of not evaluating every step."
+        )
+    if COLUMNS["L_mid"] in chosen and any(_is_continuous(result) for result in results):
+        lines.append("With infinitely many steps, the sum of L_(t−1) is its limit, an integral.")
+    if COLUMNS["evaluations"] in chosen:
+        lines.append("One evaluation is one call of the network for one image at one step.")
+    for name, result in zip(_names(results), results, strict=True):
+        lines += [f"Warning, {name}: {text}" for text in result.tree.get("warnings", ())]
+    return [printable(line) for line in lines]
+
+
+def _escaped(text: str) -> str:
+    """As LaTeX prints it; what is no visible character as \\x1b."""
+    escaped = "".join(SPECIAL.get(character, character) for character in printable(text))
+    return re.sub("-(?=-)", "-{}", escaped)  # else two would be joined to a dash
+
+
+def _marked(text: str) -> str:
+    """As Markdown prints it."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>|#~" else c for c in printable(text))

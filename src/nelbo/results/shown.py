@@ -1,0 +1,94 @@
+"""What every result can do where a person looks: a short line, a notebook's cell, a file."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Shown", "Tabulated"]
+
+
+def _showing() -> ModuleType:
+    """How a result is shown; by name and when it is needed, so that to measure imports no plots."""
+    return importlib.import_module("nelbo.report.showing")
+
+
+class Shown(ABC):
+    """A result: what it says is `to_dict`, and how it is shown follows from that."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+
+    @abstractmethod
+    def to_json(self) -> str:
+        """One JSON object; never a NaN or an infinity."""
+
+    @property
+    @abstractmethod
+    def headline(self) -> str:
+        """The result in one line."""
+
+    def save(self, path: str | Path) -> Path:
+        """Writes what the suffix names: .json, .html, or another that this kind of result has.
+
+        A file that is there is replaced, whole or not at all.
+
+        Raises:
+            BadInput: another suffix.
+            OSError: the disk refuses.
+        """
+        saved: Path = _showing().save(self, path)
+        return saved
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.headline}>"
+
+    def _repr_html_(self) -> str:
+        """A notebook's cell: the head of the page."""
+        cell: str = _showing().cell(self)
+        return cell
+
+
+class Tabulated(Shown):
+    """A result that is also a line of a table, a figure, and a row for each image."""
+
+    def to_latex(self, columns: Sequence[str] | None = None) -> str:
+        """A `tabular` of booktabs with one line; columns: as `nelbo report --columns` has them.
+
+        Raises:
+            BadInput: an unknown column.
+        """
+        return str(_showing().table(self, ".tex", columns))
+
+    def to_markdown(self, columns: Sequence[str] | None = None) -> str:
+        """The same as a table of Markdown.
+
+        Raises:
+            BadInput: an unknown column.
+        """
+        return str(_showing().table(self, ".md", columns))
+
+    def plot(self, ax: "Axes | None" = None, figure: str = "steps") -> "Axes":
+        """Draws on the axes: steps, rate, distortion or histogram; the axes.
+
+        ax: axes of matplotlib, in whose style it is drawn; new ones of pyplot by default.
+
+        Raises:
+            BadInput: another figure, or one that the result holds nothing for.
+        """
+        drawn: Axes = _showing().plot(self, ax, figure)
+        return drawn
+
+    def to_dataframe(self) -> Any:  # noqa: ANN401
+        """A pandas.DataFrame with a row for each image, indexed by its id.
+
+        Raises:
+            BadInput: pandas is not installed.
+        """
+        return _showing().dataframe(self)

@@ -1,0 +1,59 @@
+"""Run folders and result files as a table or a figure of a paper."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nelbo.errors import BadInput
+from nelbo.report import figures, tables
+from nelbo.results.ranking import Entry, names_of
+from nelbo.tasks.report.report import LOG, columns_of, log_of, measured
+
+__all__ = ["paper_figure", "paper_table"]
+
+Say = Callable[[str], None]
+Source = str | Path
+
+
+def paper_table(
+    sources: Sequence[Source],
+    suffix: str,
+    columns: Sequence[str] | None = None,
+    say: Say = lambda text: None,
+) -> str:
+    """The results as a table, in the order in which they are given: .tex, .md or .csv.
+
+    Raises:
+        BadInput: no result, results in different units, or a column that there is none of.
+    """
+    return tables.table([measured(source, say)[0] for source in sources], suffix, columns)
+
+
+def paper_figure(
+    sources: Sequence[Source],
+    kind: str,
+    suffix: str,
+    *,
+    width: float = figures.COLUMN,
+    per_image: Source | None = None,
+    say: Say = lambda text: None,
+) -> bytes:
+    """The results as one figure, a .pdf, .svg or .png of this many inches.
+
+    per_image: the table of single images of the one result, where it is not beside it.
+
+    Raises:
+        BadInput: no such figure, or a result without what it shows.
+    """
+    if kind not in figures.FIGURES:
+        raise BadInput(f"a figure is one of {', '.join(figures.FIGURES)}; got {kind}")
+    if kind == "training":
+        logs = {str(source): log_of(Path(source) / LOG) for source in sources}
+        return figures.file(figures.training(logs, width), suffix)
+    found = [measured(source, say) for source in sources]
+    if per_image is not None:
+        if len(found) != 1:
+            raise BadInput("--per-image is of one result: of several, put each table beside it")
+        found = [(found[0][0], columns_of(Path(per_image), found[0][0], say))]
+    names = names_of([result.model for result, _ in found])
+    entries = [Entry(name, *one) for name, one in zip(names, found, strict=True)]
+    return figures.file(figures.figure(kind, entries, width), suffix)

@@ -1,0 +1,177 @@
+"""nelbo recipes: those of the package, and one for data of one's own with what it will cost."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nelbo import recipe as recipes
+from nelbo.data import Images
+from nelbo.tasks.cost import Cost, cost, duration
+
+
+def images(shape, n=256, count=40):
+    levels = torch.arange(n).to(torch.int64 if n > 256 else torch.uint8).repeat(1)
+    values = levels[torch.arange(count * int(np.prod(shape))) % n].reshape(count, *shape)
+    return Images("mine", None, values, n)
+
+
+def fitted(shape, n=256, count=40, **changes):
+    return recipes.parse(recipes.fitted("mine", "a", "b", images(shape, n, count), **changes), "x")
+
+
+@pytest.mark.parametrize(
+    ("shape", "n"),
+    [
+        *(((3, 32, 32), 256), ((3, 64, 64), 256), ((1, 16, 16), 256), ((1, 128, 128), 2)),
+        *(((3, 20, 20), 256), ((1, 24, 32), 256), ((1, 17, 17), 64), ((2, 5, 3), 300)),
+    ],
+)
+def test_a_recipe_fits_whatever_the_shape_and_the_levels(shape, n):
+    """Kills: a U-Net that the sides cannot be halved for, a batch of more images than there are."""
+    found = fitted(shape, n, 20)
+    model = recipes.build(found, shape, n)
+    assert model.shape == shape
+    assert found.training.batch_size + found.training.held_out <= 20
+    batch = images(shape, n, 2).levels
+    with torch.no_grad():
+        output = model.network.eval()(model.x_0(batch), torch.zeros(2))
+    assert output.shape[2:] == shape[1:]
+    assert output.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "n"), [("digits", (1, 8, 8), 17), ("mnist", (1, 28, 28), 256)]
+)
+def test_data_like_those_of_a_recipe_get_that_recipe(name, shape, n):
+    """The sizes that were measured are the oracle. Kills: another log SNR, network or rate."""
+    known, found = recipes.read(name), fitted(shape, n, 4000)
+    assert found.chain == known.chain
+    same = found.network.model_copy(update={"dropout": known.network.dropout})
+    assert same == known.network
+    for key in ("steps", "batch_size", "learning_rate", "objective", "ema"):
+        assert getattr(found.training, key) == getattr(known.training, key)
+
+
+def test_few_images_are_held_out_and_fewer_are_not():
+    """Kills: weights that have learned the data by heart kept as the best."""
+    assert [fitted((1, 8, 8), count=n).training.held_out for n in (40, 80, 9000)] == [0, 8, 500]
+    assert fitted((1, 8, 8), count=5000).network.dropout == 0.1  # the ResNet's own default
+    assert fitted((1, 16, 16), count=4999).network.dropout == 0.1
+    assert fitted((1, 16, 16), count=5000).network.dropout == 0.0
+
+
+def test_a_name_is_text_to_toml():
+    hostile = 'a"b\\c\n\x7f\U0001f600'
+    text = recipes.fitted(hostile, hostile, "b", images((1, 8, 8)))
+    found = recipes.parse(text, "x")
+    assert (found.name, found.data.train) == (hostile, hostile)
+
+
+# ---- what it costs
+
+
+def test_a_cost_adds_up():
+    """Kills: held-out evaluations that nobody counted, minutes taken for seconds."""
+    found = Cost(step=0.5, evaluation=0.01, steps=2000, measured=800, images=100)
+    assert found.training == pytest.approx(1008.0, rel=1e-12)
+    assert found.evaluating == pytest.approx(12.0, rel=1e-12)
+    assert found.steps_in(108) == 200
+    assert found.steps_in(1) == 1
+    assert found.with_steps(10).training == pytest.approx(13.0, rel=1e-12)
+    assert str(found).splitlines() == [
+        "training    2,000 steps x 0.5 s + 800 held-out evaluations x 0.01 s = 17 min",
+        "evaluation  100 images x about 12 network evaluations x 0.01 s = 12 s",
+    ]
+    assert [duration(x) for x in (40, 89.4, 2160, 7560, 300_000)] == [
+        *("40 s", "89 s", "36 min", "2.1 h", "3.5 days"),
+    ]
+
+
+def test_a_cost_is_measured_and_leaves_nothing(tmp_path, monkeypatch):
+    """Kills: a run folder that stays, steps of the trial taken for those of the recipe."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    choices = recipes.read("digits", ["network.width=8", "training.held_out=20"])
+    found = cost(choices)
+    assert list(tmp_path.iterdir()) == []
+    assert found.step > 0
+    assert found.evaluation > 0
+    training = choices.training
+    assert (found.steps, found.images) == (training.steps, 500)
+    assert found.measured == 2400 // 500 * 20 * 16
+
+
+# ---- the command
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """my-images with train and test, and one without."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for place, count in (("my-images/train", 12), ("my-images/test", 5), ("flat", 9), ("wide", 4)):
+        Path(place).mkdir(parents=True)
+        size = (4, 6, 3) if place == "wide" else (4, 4, 3)
+        for number in range(count):
+            pixels = random.integers(256, size=size).astype(np.uint8)
+            Image.fromarray(pixels).save(f"{place}/{number}.png")
+    return tmp_path
+
+
+def test_recipes_are_listed_and_printed(nelbo):
+    """Kills: a recipe that is printed without its comments, or another's."""
+    code, out, _ = nelbo("recipes")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == recipes.names()
+    assert "The demo: 8x8 digits, 17 levels" in out
+    code, out, _ = nelbo("recipes", "show", "mnist")
+    assert (code, out) == (0, recipes.text("mnist"))
+    code, out, err = nelbo("recipes", "show", "mnits")
+    assert (code, out) == (2, "")
+    assert "did you mean mnist?" in err
+
+
+def test_a_new_recipe_is_one_that_train_takes(nelbo, folder):
+    """Kills: a recipe of other data, one whose cost nobody was told."""
+    code, out, err = nelbo("recipes", "new", "--data", "my-images", "-o", "mine.toml")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0] == "12 training images, 3 x 4 x 4, 256 levels"
+    assert lines[1].startswith("training    4,000 steps x ")
+    assert lines[2].startswith("evaluation  5 images x about 12 network evaluations x ")
+    assert lines[3] == "mine.toml"
+    assert "next: nelbo train mine.toml" in err
+    found = recipes.read("mine.toml")
+    assert (found.name, found.data.train, found.data.test) == (
+        *("mine", "my-images:train", "my-images:test"),
+    )
+    code, _, err = nelbo("train", "mine.toml", "-o", "run", "--smoke", "--set", "network.width=8")
+    assert code == 0, err
+    assert nelbo("recipes", "new", "--data", "my-images", "-o", "mine.toml")[0] == 2
+    arguments = ("--minutes", "0.1", "--force", "-o", "mine.toml")
+    code, out, _ = nelbo("recipes", "new", "--data", "my-images", *arguments)
+    assert code == 0
+    steps = recipes.read("mine.toml").training.steps
+    assert f"training    {steps:,} steps x " in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "flat"), "no test split"),
+        (("--data", "flat", "--test-data", "wide"), "of different data"),
+        (("--data", "flat", "--test-data", "flat"), "the same images"),
+        (("--data", "nothing", "--test-data", "flat"), "no such"),
+        (("--data", "my-images", "-o", "x.json"), "written as .toml"),
+        (("--data", "my-images", "--minutes", "3", "--no-estimate"), "--no-estimate"),
+    ],
+)
+def test_data_that_make_no_recipe_are_refused(nelbo, folder, options, message):
+    before = sorted(folder.iterdir())
+    code, out, err = nelbo("recipes", "new", *options)
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert message in err
+    assert sorted(folder.iterdir()) == before
