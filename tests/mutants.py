@@ -45,6 +45,7 @@ import typer  # noqa: F401
 from mutants_cancel import CANCEL
 from mutants_categorical import CATEGORICAL
 from mutants_classes import CLASSES
+from mutants_coding import CODING
 from mutants_company import COMPANY
 from mutants_comparison import COMPARISON
 from mutants_data import DATA
@@ -54,6 +55,7 @@ from mutants_estimator import ESTIMATOR
 from mutants_folders import FOLDERS
 from mutants_foreign import FOREIGN
 from mutants_lasting import LASTING
+from mutants_masked import MASKED
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
 from mutants_pages import PAGES
@@ -595,6 +597,8 @@ MUTANTS = [
             *MODELS,
             *CANCEL,
             *CATEGORICAL,
+            *MASKED,
+            *CODING,
             *COMPANY,
             *DENSITY,
             *DOORS,

@@ -27,6 +27,7 @@ DOCS = ROOT / "docs"
 QUICK = {
     "evaluate": ("--budget", 128, "--max-images", 16),
     "compare": ("--budget", 256, "--max-images", 16),
+    "compress": ("--max-images", 6),
     "improve": ("--budget", 256, "--max-images", 6),
     "report": ("--samples", 0),
     "sample": ("--steps", 5),
@@ -90,7 +91,7 @@ def python(page):
 
 @pytest.fixture
 def elsewhere(run, vdm_run, class_run, tmp_path, monkeypatch):
-    """A folder with what the pages take for granted: three runs, a pipeline, pictures."""
+    """A folder with what the pages take for granted: three runs, a pipeline, pictures, a twin."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     shutil.copytree(run, tmp_path / "runs" / "demo")
@@ -108,6 +109,7 @@ def elsewhere(run, vdm_run, class_run, tmp_path, monkeypatch):
     page = blocks(DOCS / "measuring-your-model.md")
     function = next(block.text for block in page if "def my_model" in block.text)
     (tmp_path / "my_model.py").write_text(function)
+    shutil.copy(ROOT / "tests" / "golden" / "twin.safetensors", tmp_path)
     return tmp_path
 
 
@@ -119,6 +121,8 @@ def quick(arguments, folder):
         path.write_text(toml(changed(arguments[1], small).model_dump()))
         output = () if "-o" in arguments else ("-o", f"runs/{arguments[1]}")
         return [arguments[0], str(path), *arguments[2:], *output]
+    if "--order" in arguments:  # exact, so without a budget
+        return [*arguments, "--max-images", 4]
     return [*arguments, *QUICK.get(arguments[0], ())]
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nelbo.model import Model, loss
     from nelbo.results import Comparison, Evaluation
     from nelbo.tasks.compare import compare
+    from nelbo.tasks.compress import compress, decompress
     from nelbo.tasks.derive import derive
     from nelbo.tasks.evaluate import evaluate
     from nelbo.tasks.improve import improve
@@ -29,7 +30,9 @@ __all__ = [
     "Model",
     "NonFinite",
     "compare",
+    "compress",
     "data",
+    "decompress",
     "derive",
     "evaluate",
     "improve",
@@ -53,6 +56,8 @@ _HOME = {
     "Model": "nelbo.model",
     "NonFinite": "nelbo.errors",
     "compare": "nelbo.tasks.compare",
+    "compress": "nelbo.tasks.compress",
+    "decompress": "nelbo.tasks.compress",
     "derive": "nelbo.tasks.derive",
     "evaluate": "nelbo.tasks.evaluate",
     "improve": "nelbo.tasks.improve",

@@ -74,8 +74,9 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
     `time_input` says of t, the condition if any) to logits, `levels` channels for each:
     (B, C K, ...) to (B, C levels, ...). `levels` is K where it is not given; data with fewer
     levels than the chain has states are the states 0..levels-1, and the others, such as the mask,
-    are never data. by_logits: p_theta(x_0 | x_1) is pi itself, without what x_1 says, as in D3PM's
-    published code.
+    are never data. ids: the network gets the states 0..K-1 of x_t themselves, (B, C, ...), which an
+    embedding takes. time_input None: it gets no time. by_logits: p_theta(x_0 | x_1) is pi itself,
+    without what x_1 says, as in D3PM's published code.
 
     Raises:
         BadInput: levels outside 1..K; a prior that is no distribution over K states, or that has no
@@ -88,10 +89,11 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         network: nn.Module,
         forward: CategoricalForward,
         *,
-        time_input: TimeInput,
+        time_input: TimeInput | None,
         prior: Prior,
         levels: int | None = None,
         by_logits: bool = False,
+        ids: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -99,6 +101,7 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         self.time_input = time_input
         self.log_prior = prior
         self.by_logits = by_logits
+        self.ids = ids
         self.levels = forward.transition.K if levels is None else levels
         _check(forward.transition, prior, self.levels)
 
@@ -120,12 +123,11 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         Raises:
             BadInput: the network's output is not `levels` channels for each of the data's.
         """
-        transition = self.q.transition
-        told = self.time_input(transition, t).to(x_t.device, non_blocking=True)
-        if told.is_floating_point():
-            told = told.to(transition.dtype)
-        states = one_hot(x_t, transition.K).movedim(-1, 2).flatten(1, 2).to(transition.dtype)
-        logits = self.network(states, told, *self.condition_at(x_t)).to(transition.dtype)
+        transition, states = self.q.transition, x_t
+        if not self.ids:
+            states = one_hot(x_t, transition.K).movedim(-1, 2).flatten(1, 2).to(transition.dtype)
+        told = self._told(x_t, t)
+        logits = self.network(states, *told, *self.condition_at(x_t)).to(transition.dtype)
         if logits.shape != (len(x_t), self.levels * x_t.shape[1], *x_t.shape[2:]):
             raise BadInput(
                 f"the network must give {self.levels * x_t.shape[1]} channels, {self.levels} "
@@ -135,6 +137,13 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         by_level = logits.reshape(*x_t.shape[:2], self.levels, *x_t.shape[2:]).movedim(2, -1)
         log_pi = torch.log_softmax(by_level, dim=-1)
         return pad(log_pi, (0, transition.K - self.levels), value=-math.inf)
+
+    def _told(self, x_t: Batch, t: Time) -> list[Tensor]:
+        """What the network is told about t, if anything."""
+        if self.time_input is None:
+            return []
+        told = self.time_input(self.q.transition, t).to(x_t.device, non_blocking=True)
+        return [told.to(self.q.transition.dtype) if told.is_floating_point() else told]
 
     def x_0_hat(self, x_t: Batch, t: Time) -> Float[Tensor, "B *dims"]:
         """The mean level under p_theta(x_0 | x_t)."""

@@ -62,6 +62,7 @@ def root(
     nelbo compare runs/a runs/b                   which is better, paired, with intervals
     nelbo improve runs/digits -o runs/better      a better bound from the same weights
     nelbo sample runs/digits -o samples.png
+    nelbo compress runs/twin images/ -o a.nlb     without a loss, as small as the likelihood says
     nelbo report runs/digits -o report.html       the result as a page to look at
     nelbo derive runs/digits                      every line of the derivation, with its value
     nelbo cite runs/digits                        BibTeX of what was used

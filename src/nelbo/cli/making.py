@@ -10,6 +10,7 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import app
+from nelbo.cli.coding import improve_integers
 from nelbo.cli.manner import artefacts, name_made, note, print_result
 from nelbo.cli.options import (
     Budget,
@@ -285,6 +286,10 @@ def improve(
     steps: Annotated[
         int | None, typer.Option(help="Steps of the new chain; default as many as help.")
     ] = None,
+    integers: Annotated[
+        bool,
+        typer.Option("--integers", help="An integer twin in place of this, for nelbo compress."),
+    ] = False,
     per_time: Annotated[
         bool, typer.Option("--per-time", help="One variance for each t, not for each dimension.")
     ] = False,
@@ -302,10 +307,17 @@ def improve(
     \b
     nelbo improve runs/digits -o runs/digits-20 --steps 20
     nelbo improve ./ddpm-cifar10 --data my-images/ -o ddpm-100 --steps 100
+    nelbo improve runs/digits-absorbing --integers -o runs/twin
 
     Optimal variances, decoder and steps; then measures what they are worth, before and after, on
     images that were not used for them.
     """
+    if integers:
+        if steps is not None or per_time:
+            raise BadInput("--steps and --per-time are of Gaussian chains: leave out --integers")
+        measured = (precision, budget, max_images, seed, check, device, json, force)
+        improve_integers(model, reading, output, data, test, held_out, *measured)
+        return
     from nelbo.estimation import Settings, require_budget
     from nelbo.results import BeforeAfter
     from nelbo.tasks.compare import compare

@@ -12,10 +12,12 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import app
+from nelbo.cli.coding import inspect_file, is_compressed
 from nelbo.cli.manner import console, print_result
 from nelbo.cli.options import (
     BatchSize,
     Budget,
+    Calls,
     Check,
     DataOption,
     Device,
@@ -23,6 +25,7 @@ from nelbo.cli.options import (
     JsonOption,
     MaxImages,
     ModelArgument,
+    OrderOption,
     Precision,
     RecordOption,
     Seed,
@@ -33,6 +36,7 @@ from nelbo.cli.options import (
     find_data,
     find_model,
     find_models,
+    revealing,
     say_assumed,
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
@@ -71,8 +75,10 @@ def evaluate(
     steps: Steps = None,
     spacing: SpacingOption = None,
     continuous: Annotated[
-        bool, typer.Option("--continuous", help="The bound of infinitely many steps (VDM).")
+        bool, typer.Option("--continuous", help="The bound of infinitely many steps.")
     ] = False,
+    order: OrderOption = None,
+    calls: Calls = None,
     max_images: MaxImages = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
@@ -96,6 +102,7 @@ def evaluate(
     nelbo evaluate runs/digits --data my-images/ --precision 0.005 --plots plots/
     nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
     nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
+    nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.estimation import Processes
@@ -108,6 +115,12 @@ def evaluate(
         raise BadInput(
             "--continuous and --spacing exclude each other: there are no steps to spread"
         )
+    if (order, calls) != (None, None) and (continuous or steps is not None):
+        raise BadInput(
+            "--order and --calls say which steps there are: leave --steps and --continuous out"
+        )
+    if order is not None and (budget is not None or exhaustive):
+        raise BadInput("--order evaluates every call of every image: leave --budget out")
     check_outputs(
         Output("--json", json, "evaluation", stdout=True),
         Output("--per-image", per_image, "table", (".csv", ".parquet")),
@@ -118,7 +131,7 @@ def evaluate(
         table.check_path(per_image)
     processes = Processes.started()  # before what may fail in one of them alone
     found = find_model(model, reading, device, steps, spacing, dtype)
-    found = found.in_the_limit() if continuous else found
+    found = revealing(found.in_the_limit() if continuous else found, order, calls)
     images = _first(find_data(model, found, data, split), max_images)
     if processes.first:
         say_assumed(found)
@@ -309,10 +322,14 @@ def inspect(
     \b
     nelbo inspect runs/digits
     nelbo inspect ./ddpm-cifar10 --json -
+    nelbo inspect my-images.nlb
     """
     from nelbo.tasks.inspect import inspect as run
 
     check_outputs(Output("--json", json, "inspection", stdout=True), force=force)
+    if is_compressed(model):
+        inspect_file(model, json)
+        return
     found = run(find_model(model, reading, "cpu", steps))
 
     def show() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchSize",
     "Budget",
+    "Calls",
     "Check",
     "DataOption",
     "Device",
@@ -34,6 +35,7 @@ __all__ = [
     "JsonOption",
     "MaxImages",
     "ModelArgument",
+    "OrderOption",
     "Precision",
     "RecordOption",
     "Seed",
@@ -49,6 +51,7 @@ __all__ = [
     "find_model",
     "find_models",
     "find_training_data",
+    "revealing",
     "say_assumed",
 ]
 
@@ -134,6 +137,22 @@ Steps = Annotated[
 ]
 
 
+OrderOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The exact -log p of a masked model in this order: raster, dispersed, left-to-right, "
+        "random:SEED or a file of positions."
+    ),
+]
+Calls = Annotated[
+    int | None,
+    typer.Option(
+        help="Reveal a masked model's positions in so many equal groups; in any order, a bound, "
+        "without --order."
+    ),
+]
+
+
 def check_folder(folder: Path) -> None:
     """Refuses "-", which is stdout elsewhere and not a name that anybody means."""
     if str(folder) == "-":
@@ -173,6 +192,24 @@ def find_model(
     if steps is None:
         return model
     return _optimal(path, model, steps) if spacing == "optimal" else model.every(steps, spacing)
+
+
+def revealing(model: "Model", order: str | None, calls: int | None) -> "Model":
+    """The masked model in an order, or in any, by so many calls; itself where neither is given.
+
+    Raises:
+        BadInput: an order without calls, or a model that has no positions to reveal.
+    """
+    from nelbo.categorical.orders import read_order
+    from nelbo.model import in_any_order, in_order
+
+    if order is not None and calls is None:
+        raise BadInput("--order needs --calls: say in how many groups the positions are revealed")
+    if calls is None:
+        return model
+    if order is None:
+        return in_any_order(model).every(calls)
+    return in_order(model, read_order(order, model.shape), calls)
 
 
 def find_models(

@@ -35,6 +35,7 @@ MARKS = (
     (b"<!DOCTYPE html", b'<meta name="generator" content="nelbo derive">', "derivation page"),
     (b"\x89PNG\r\n", b"Software\x00nelbo plots", "plot"),
     (b"\x89PNG\r\n", b"Software\x00nelbo", "picture"),
+    (b"\x8dN", b"", "archive"),
     (b"<?xml", b"<dc:title>nelbo</dc:title>", "plot"),
 )
 
@@ -143,8 +144,9 @@ def _check_kind(output: Output, path: Path) -> None:
 def kind_of(path: Path) -> str:
     """What a file is that one of our commands made: nothing where it is empty, else unknown.
 
-    evaluation, comparison, improvement, derivation or inspection for what --json writes; page,
-    derivation page, table (of single images), table of results, plot, picture.
+    evaluation, comparison, improvement, derivation, inspection or compression for what --json
+    writes; page, derivation page, table (of single images), table of results, plot, picture,
+    archive.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)

@@ -90,5 +90,5 @@ class Paper:
 def kind_made(output: Path) -> tuple[str, Sequence[str]]:
     """(the kind of file that is written there, the suffixes that are made)."""
     suffix = output.suffix.lower()
-    kind = "table of results" if suffix in TABLES else "picture" if suffix in PICTURES else "page"
+    kind = "table of results" if suffix in TABLES else "plot" if suffix in PICTURES else "page"
     return kind, (*PAGES, *FOR_PAPERS)

@@ -12,6 +12,7 @@ from nelbo.formats.foreign import Options, load_foreign
 from nelbo.formats.given import Pipeline, load_given
 from nelbo.formats.hub import is_hub_name, place_of, snapshot_of
 from nelbo.formats.improved import is_improved, keep_improved, load_improved
+from nelbo.formats.integers import keep_integers
 from nelbo.formats.python_file import is_function, load_function
 from nelbo.formats.run import described_by, file_of, load_ours, recipe_of, trained_on
 from nelbo.model import Model
@@ -23,6 +24,7 @@ __all__ = [
     "file_of",
     "is_function",
     "keep_improved",
+    "keep_integers",
     "load",
     "recipe_of",
     "says_all",

@@ -1,5 +1,6 @@
 """Models of this library: a run folder or a checkpoint file."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
+from torch import Tensor
 
 from nelbo import checkpoint, recipe
 from nelbo.errors import BadInput
@@ -14,7 +16,8 @@ from nelbo.files import near
 from nelbo.formats.hub import is_hub_name, refuse_cache
 from nelbo.formats.look import refuse_foreign
 from nelbo.formats.python_file import is_function
-from nelbo.model import Model, improved
+from nelbo.model import Model, improved, with_network
+from nelbo.networks.integers import Twin, sizes_of
 from nelbo.recipe import Recipe
 
 __all__ = ["described_by", "file_of", "load_ours", "recipe_of", "trained_on"]
@@ -28,8 +31,11 @@ def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
     """
     found = checkpoint.load(file_of(path))
     description = described_by(found.description, path)
-    state = found.part({"ema": "ema", "raw": "network"}[weights])
     shape, n = description.shape, description.levels
+    if description.integers is not None:
+        with _consistent(path):
+            return _twin(description, found.part("integers"), weights)
+    state = found.part({"ema": "ema", "raw": "network"}[weights])
     with _consistent(path):
         model = replace(recipe.build(description.recipe, shape, n, state), weights=weights)
     plan = description.improved
@@ -44,6 +50,26 @@ def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
         return improved(model, plan, found.part("improved")["variance"])
 
 
+def _twin(
+    description: "Described", state: Mapping[str, Tensor], weights: Literal["ema", "raw"]
+) -> Model:
+    """The model whose network is an integer twin, by tables as long as those that are stored.
+
+    Raises:
+        BadInput: it is that of other weights; a range that lets a number overflow.
+    """
+    about = description.integers or {}
+    if about.get("weights") != weights:
+        raise BadInput(
+            f"it is the integer twin of its {about.get('weights')} weights: make one of {weights}"
+        )
+    model = recipe.build(description.recipe, description.shape, description.levels)
+    twin = Twin(model.network, sizes_of(state, math.prod(description.shape[1:])))
+    twin.load_state_dict(state)
+    made = with_network(model, twin.eval(), {"integers": about})
+    return replace(made, weights=weights)
+
+
 class Described(BaseModel):
     """What a checkpoint says of its model; what else it says is of no matter to it."""
 
@@ -51,6 +77,7 @@ class Described(BaseModel):
     shape: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] = Field(min_length=1, max_length=4)
     levels: int = Field(ge=2, le=2**16)
     improved: dict[str, Any] | None = None
+    integers: dict[str, Any] | None = None
 
 
 def described_by(description: Mapping[str, Any], path: str | Path) -> Described:

@@ -1,10 +1,11 @@
 """What the tasks work on: a chain with its data's shape and grid, and all that a report says."""
 
-from nelbo.model.categorical import categorical_model
+from nelbo.model.categorical import categorical_model, with_network
 from nelbo.model.continuous import continuous_model
 from nelbo.model.digest import digest
 from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import gaussian_model, improved
+from nelbo.model.masked import has_positions, in_any_order, in_order
 from nelbo.model.model import Model, evenly_in, loss
 from nelbo.model.trial import try_network
 from nelbo.model.weights import clip_gradients, parameter_groups
@@ -18,8 +19,12 @@ __all__ = [
     "evenly_in",
     "examples_of",
     "gaussian_model",
+    "has_positions",
     "improved",
+    "in_any_order",
+    "in_order",
     "loss",
     "parameter_groups",
     "try_network",
+    "with_network",
 ]

@@ -1,6 +1,7 @@
 """A D3PM model of its parts, and of any of its sub-chains."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,13 @@ from torch import Tensor, nn
 
 from nelbo.bound.chain import Chain
 from nelbo.categorical.forward import CategoricalForward
-from nelbo.categorical.reverse import CategoricalReverse, Prior, TimeInput
+from nelbo.categorical.reverse import PRIORS, CategoricalReverse, Prior, TimeInput
 from nelbo.categorical.transition import Transition
+from nelbo.model.masked import has_positions, in_any_order
 from nelbo.model.model import Model
 from nelbo.types import Grid
 
-__all__ = ["categorical_model"]
+__all__ = ["categorical_model", "with_network"]
 
 
 def categorical_model(
@@ -28,11 +30,13 @@ def categorical_model(
     name: str,
     facts: Mapping[str, Any],
     by_logits: bool = False,
+    ids: bool = False,
 ) -> Model:
     """The model whose chain is q of the transition and p_theta of the network, and its sub-chains.
 
     The data's n levels are the first n states. facts: `schedule`, `transition`, and what else a
-    report says. by_logits: whether the decoder is the network's own distribution at t = 1.
+    report says. by_logits: whether the decoder is the network's own distribution at t = 1. ids:
+    whether the network gets states as they are, and not K channels for each.
 
     Raises:
         BadInput: parts that do not go together.
@@ -45,6 +49,7 @@ def categorical_model(
         prior=prior(transition),
         levels=grid.n,
         by_logits=by_logits,
+        ids=ids,
     )
 
     chain_of = partial(
@@ -57,6 +62,7 @@ def categorical_model(
         name=name,
         facts=facts,
         by_logits=by_logits,
+        ids=ids,
     )
     described = {
         "family": "categorical",
@@ -68,7 +74,7 @@ def categorical_model(
         "clip": False,
         "decoder": "levels",
     }
-    return Model(
+    made = Model(
         name=name,
         network=network,
         chain=Chain(q, p),
@@ -81,6 +87,24 @@ def categorical_model(
         x_0_hat=CategoricalReverse.x_0_hat,
         facts={**described, **facts},
     )
+    return replace(made, limit=partial(in_any_order, made)) if has_positions(made) else made
+
+
+def with_network(model: Model, network: nn.Module, facts: Mapping[str, Any]) -> Model:
+    """The model of another network in the place of an absorbing chain's, with more facts of it."""
+    p: Any = model.chain.p
+    made = categorical_model(
+        network,
+        p.q.transition,
+        prior=PRIORS["target"],
+        time_input=p.time_input,
+        grid=model.grid,
+        shape=model.shape,
+        name=model.name,
+        facts={**model.facts, **facts},
+        ids=p.ids,
+    )
+    return replace(made, weights=model.weights)
 
 
 def _respaced(

@@ -1,5 +1,6 @@
 """A model as the tasks see it: a chain, what its data are, and all that changes its bound."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -99,6 +100,8 @@ class Model:
 
     To doubt: `yardstick(data)` is a denoiser that a network of these data should beat.
 
+    `exact`: x_1..x_T follow from x_0, so the bound is -log p(x_0) and has no Monte Carlo error.
+
     `classes` is how many classes there are where p_theta is that of an image given its class, and
     `conditions` names what else of each image it is given: then the chain is called with a
     `condition`.
@@ -132,6 +135,7 @@ class Model:
     classes: int | None = None
     conditions: tuple[str, ...] = ()
     yardstick: Callable[[Tensor], Yardstick | None] = no_yardstick
+    exact: bool = False
 
     @property
     def grid(self) -> Grid:
@@ -165,8 +169,8 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        parameter = next(self.network.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
+        own = next(itertools.chain(self.network.parameters(), self.network.buffers()), None)
+        return torch.device("cpu") if own is None else own.device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -22,6 +22,7 @@ from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametriza
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, large, learned_range, small
 from nelbo.model import Model, categorical_model, continuous_model, gaussian_model
+from nelbo.networks.embedded import Embedded
 from nelbo.networks.logits import LowRankLogits
 from nelbo.networks.mode import single_precision
 from nelbo.networks.resnet import ResNet
@@ -63,10 +64,10 @@ def _built(
     """The model of the chosen family."""
     if isinstance(choice, ContinuousChoice):
         return builder.continuous(choice)
-    schedule = choice.schedule.make()
     if isinstance(choice, CategoricalChoice):
-        transition = _transition(choice, schedule, n)
+        transition = _transition(choice, n)
         return builder.categorical(choice, builder.network(transition.K, n), transition)
+    schedule = choice.schedule.make()
     outputs = _parametrization(choice, builder.grid).outputs + _variance(choice, schedule).outputs
     return builder.gaussian(choice, builder.network(1, outputs), schedule)
 
@@ -104,14 +105,22 @@ class _Builder:
 
     def _unseeded(self, inputs: int, outputs: int) -> nn.Module:
         choice, n, channels = self.recipe.network, self.grid.n, self.shape[0]
+        states, inputs = inputs, choice.embedding or inputs
+        if choice.embedding is not None and states == 1:
+            raise BadInput(
+                f"network.embedding is for the states of a categorical chain, and this one is "
+                f"{self.recipe.chain.family}: leave it out"
+            )
         if choice.rank is None:
-            return _network(choice, self.shape, inputs * channels, outputs * channels)
+            inside = _network(choice, self.shape, inputs * channels, outputs * channels)
+            return Embedded(inside, states, inputs) if choice.embedding else inside
         if outputs != n:
             raise BadInput(
                 f"network.rank is for logits over the {n} levels: the chain's network gives "
                 f"{outputs} channels for each of the data; leave it out"
             )
         inside = _network(choice, self.shape, inputs * channels, choice.rank * channels)
+        inside = Embedded(inside, states, inputs) if choice.embedding else inside
         return LowRankLogits(inside, choice.rank, n)
 
     def _with_weights(self, module: Module) -> Module:
@@ -137,6 +146,7 @@ class _Builder:
             shape=self.shape,
             name=self.recipe.name,
             facts={**self._facts(choice), "transition": choice.transition},
+            ids=self.recipe.network.embedding is not None,
         )
 
     def gaussian(self, choice: GaussianChoice, network: nn.Module, schedule: Schedule) -> Model:
@@ -221,8 +231,8 @@ def _log_snr(choice: LogSNRChoice) -> LogSNR:
     return FixedLogSNR(choice.first, choice.last)
 
 
-def _transition(choice: CategoricalChoice, schedule: Schedule, n: int) -> Transition:
-    betas = schedule.beta[1:].tolist()
+def _transition(choice: CategoricalChoice, n: int) -> Transition:
+    betas = choice.schedule.betas()
     if choice.transition == "absorbing":
         return absorbing(betas, n + 1)  # one state more than the data has levels: the mask
     kernels = {"uniform": uniform, "discretized-gaussian": discretized_gaussian}

@@ -1,6 +1,7 @@
 """The choices that make a run, as a tree of checked tables."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from pydantic import (
@@ -98,6 +99,15 @@ class ScheduleChoice(Part):
         arguments = dict(self.model_extra or {})
         return schedule_of(self.name, arguments, f"recipe: chain.schedule {self.name}")
 
+    def betas(self) -> list[float]:
+        """beta_1..beta_T.
+
+        Raises:
+            BadInput: as `make`.
+        """
+        found: list[float] = self.make().beta[1:].tolist()
+        return found
+
 
 def schedule_of(name: str, arguments: Mapping[str, Any], said: str) -> Schedule:
     """The schedule of that name with these arguments; said: what a message begins with.
@@ -157,11 +167,24 @@ class ContinuousChoice(Part):
     clip: bool
 
 
+class SurvivalChoice(Part):
+    """abar_t = 1 - (t / T)^power: what is left of the data in x_t, nothing at t = T."""
+
+    name: Literal["survival"]
+    T: int = Field(ge=1, le=10**6)
+    power: float = Field(1.0, gt=0)
+
+    def betas(self) -> list[float]:
+        """beta_t = 1 - abar_t / abar_{t-1}, t = 1..T."""
+        left = [1 - (t / self.T) ** self.power for t in range(self.T + 1)]
+        return [1 - after / before for before, after in pairwise(left)]
+
+
 class CategoricalChoice(Part):
     """A D3PM chain over the data's levels, by the kernel that its betas drive."""
 
     family: Literal["categorical"]
-    schedule: ScheduleChoice
+    schedule: Annotated[ScheduleChoice | SurvivalChoice, Field(discriminator="name")]
     transition: Literal["uniform", "absorbing", "discretized-gaussian"]
 
 
@@ -173,6 +196,7 @@ class ResNetChoice(Growing):
 
     rank: where the output is logits over levels, so many channels of it and a table.
     classes: how many an image may be of; then the model is of p(x | class).
+    embedding: where the chain's states go in, so many learned numbers for each, not K channels.
     """
 
     name: Literal["resnet"]
@@ -182,7 +206,8 @@ class ResNetChoice(Growing):
     dropout: float = Field(0.1, ge=0, lt=1)
     rank: int | None = Field(None, ge=3)
     classes: int | None = Field(None, ge=2)
-    later: ClassVar[Sequence[str]] = ("rank", "classes")
+    embedding: int | None = Field(None, ge=2, le=2**14)
+    later: ClassVar[Sequence[str]] = ("rank", "classes", "embedding")
 
 
 class UNetChoice(Growing):
@@ -192,6 +217,7 @@ class UNetChoice(Growing):
     attention: the levels of `widths` with self-attention, 0 the finest; the middle always has it.
     rank: where the output is logits over levels, so many channels of it and a table.
     classes: how many an image may be of; then the model is of p(x | class).
+    embedding: where the chain's states go in, so many learned numbers for each, not K channels.
     """
 
     name: Literal["unet"]
@@ -203,7 +229,8 @@ class UNetChoice(Growing):
     attention: Annotated[tuple[int, ...], LIST] = ()
     rank: int | None = Field(None, ge=3)
     classes: int | None = Field(None, ge=2)
-    later: ClassVar[Sequence[str]] = ("patch", "attention", "rank", "classes")
+    embedding: int | None = Field(None, ge=2, le=2**14)
+    later: ClassVar[Sequence[str]] = ("patch", "attention", "rank", "classes", "embedding")
 
 
 KINDS = {

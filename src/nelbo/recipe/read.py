@@ -83,7 +83,7 @@ def parse(content: str, source: str, changes: Sequence[str] = ()) -> Recipe:
         raise BadInput(f"{told}: {problem(error)}") from None
     if not isinstance(recipe.chain, ContinuousChoice):
         try:
-            recipe.chain.schedule.make()
+            recipe.chain.schedule.betas()
         except BadInput as error:
             raise BadInput(f"{told}: {str(error).removeprefix('recipe: ')}") from None
     return recipe

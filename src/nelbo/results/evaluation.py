@@ -26,7 +26,9 @@ __all__ = [
     "Step",
     "environment",
     "figures_digest",
+    "kind_of",
     "likelihood_of",
+    "order_of",
     "unchecked",
 ]
 
@@ -34,7 +36,7 @@ SCHEMA = "nelbo.evaluation/1"
 FIGURES = (
     *("bits_per_dim", "nats_per_dim", "unit", "ci95", "ci95_monte_carlo", "nats_per_image"),
     *("terms", "per_step", "rate_distortion", "looks", "per_image_sha256"),
-    *("images", "dims", "network_evaluations"),
+    *("images", "dims", "network_evaluations", "kind"),
 )
 
 
@@ -68,6 +70,19 @@ def unchecked(estimator: Mapping[str, Any]) -> list[str]:
 def likelihood_of(model: Mapping[str, Any]) -> str:
     """What a figure of the model is of, where that is not p(x), as the end of a line."""
     return f" of {model['likelihood']}" if "likelihood" in model else ""
+
+
+def kind_of(model: Mapping[str, Any]) -> str:
+    """likelihood, of a model of one order, whose -log p is exact; bound, of any other."""
+    return "likelihood" if "order" in model else "bound"
+
+
+def order_of(model: Mapping[str, Any]) -> str:
+    """The order that the likelihood is exact in, as the end of a line; nothing of a bound."""
+    if "order" not in model:
+        return ""
+    order = model["order"]
+    return f", exact -log p in the order {order['name']}, {order['calls']} calls"
 
 
 def figures_digest(tree: Mapping[str, Any]) -> str:
@@ -112,7 +127,7 @@ class Curve:
 @final
 @dataclass(frozen=True, repr=False)
 class Evaluation(Tabulated):
-    """The bound of a data set under a model, by term, with two intervals.
+    """The bound of a data set under a model, by term, with two intervals; or -log p, exactly.
 
     Means are nats per image. Of each pair the first is for images like these, the second for
     exactly these. log_snr is that of t = 0..T, where the chain has one; warnings say why the figure
@@ -141,7 +156,7 @@ class Evaluation(Tabulated):
 
     @property
     def per_dim(self) -> float:
-        """The headline: an upper bound on the negative log-likelihood, in `unit`."""
+        """The headline: an upper bound on -log p, or -log p itself in one order, in `unit`."""
         return self.unit.per_dim(self.total.mean, self.dims)
 
     @property
@@ -171,6 +186,7 @@ class Evaluation(Tabulated):
         """The JSON object, schema nelbo.evaluation/1."""
         tree = {
             "schema": SCHEMA,
+            "kind": kind_of(self.model),
             **self.unit.headline(self.total.mean, self.dims),
             "ci95": self._interval(self.total),
             "ci95_monte_carlo": self._interval(self.monte_carlo),
@@ -223,9 +239,9 @@ class Evaluation(Tabulated):
         """The figure with both intervals, then its three terms and what it took."""
         images, evaluations = f"{self.images:,}", f"{self.network_evaluations:,}"
         lines = [
-            f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}",
+            f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}{order_of(self.model)}",
             f"  images like these  {self._plus_minus(self.total)} (95 %, {images} images)",
-            f"  exactly these      {self._plus_minus(self.monte_carlo)} (95 %, Monte Carlo)",
+            f"  exactly these      {self._of_these()}",
         ]
         later = "L_inf" if self.model.get("time") == "continuous" else "sum of L_(t-1)"
         names = {"L_T": "L_T", "L_mid": later, "L_0": "L_0"}
@@ -265,6 +281,11 @@ class Evaluation(Tabulated):
         if why.startswith("a tenth of"):
             return "the Monte Carlo error is a tenth of what the spread between images leaves"
         return f"{wanted} is not reached after {why}, which is the most"
+
+    def _of_these(self) -> str:
+        if kind_of(self.model) == "likelihood":
+            return "exact: nothing is drawn"
+        return f"{self._plus_minus(self.monte_carlo)} (95 %, Monte Carlo)"
 
     def _plus_minus(self, mean: Mean) -> str:
         half = self.half_width(mean)

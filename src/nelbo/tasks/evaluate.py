@@ -50,8 +50,9 @@ def evaluate(
     By default a pilot, whose values are thrown away, says how many evaluations bring the 95 % Monte
     Carlo half-width to `precision` bits/dim or a tenth of what the spread between images leaves, at
     most 1,000 of each image (T where T is more); `budget` is a number of network evaluations in
-    all; `exhaustive` asks for every t of every image. A model of real numbers has a density: then
-    the unit, of `precision` too, is nats/dim. data: Images, or a tensor, array or Dataset of levels
+    all; `exhaustive` asks for every t of every image, as a model of one order always is, whose
+    -log p is exact. A model of real numbers has a density: then the unit, of `precision` too, is
+    nats/dim. data: Images, or a tensor, array or Dataset of levels
     (N, C, H, W), or of numbers on the model's grid; for a density Points or floats (N, *dims), or
     images where the model encodes them; or a spec or path. model: also a path, a name of the hub
     or a pipeline, as `nelbo.load` takes them. distortion: the reconstruction error at each t too.
@@ -78,6 +79,7 @@ def evaluate(
     exhaustive, distortion = flag("exhaustive", exhaustive), flag("distortion", distortion)
     started, model = time.perf_counter(), as_model(model)
     images = examples_of(model, data, given.seed)
+    exhaustive = exhaustive or model.exact
     mode = {"exhaustive": True} if exhaustive else given.mode
     require_budget(None if exhaustive else given.budget, len(images), model.T)
     with measuring([model]):
@@ -150,7 +152,7 @@ def _described(model: Model, data: Examples) -> dict[str, Any]:
 def _run(found: Exhaustive | Sampling, budget: int | None, precision: float) -> dict[str, Any]:
     """Runs a sampling to its end; what a report says of the estimator."""
     if isinstance(found, Exhaustive):
-        return {"name": "exhaustive", **found.seen()}
+        return {"name": "exact" if found.exact else "exhaustive", **found.seen()}
     estimator: dict[str, Any] = {"name": "survey"}
     evaluator = found.evaluator
     if budget is not None:

@@ -129,8 +129,8 @@ def wrap_categorical(
     if kept is not None:
         settings["steps"] = Setting(f"{len(kept)} of 1..{kernel.T}", "option")
     call = network
-    if (sees, logits) != ("one-hot", "channels"):
-        call = _Converted(network, shape[0], sees == "states", logits == "last")
+    if logits == "last":
+        call = _LastAxis(network)
     adapter = Adapter(call, keywords(arguments), conditions=conditions)
     model = categorical_model(
         adapter,
@@ -148,24 +148,21 @@ def wrap_categorical(
             "sources": as_facts(settings),
         },
         by_logits=ending == "logits",
+        ids=sees == "states",
     )
     return replace(model, classes=classes, conditions=conditions)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Converted:
-    """A network of states, or with logits on the last axis, as one of channels."""
+class _LastAxis:
+    """A network with logits on the last axis as one of channels."""
 
     network: Callable[..., object]
-    channels: int
-    of_states: bool
-    last: bool
 
     def __call__(self, x_t: Tensor, time: Tensor, *given: Tensor, **named: object) -> Tensor:
-        states = x_t.unflatten(1, (self.channels, -1)).argmax(2) if self.of_states else x_t
-        output = tensor_in(self.network(states, time, *given, **named))
-        return output.movedim(-1, 2).flatten(1, 2) if self.last else output
+        output = tensor_in(self.network(x_t, time, *given, **named))
+        return output.movedim(-1, 2).flatten(1, 2)
 
 
 @final

@@ -73,10 +73,20 @@ def sentence(result: Result) -> str:
     chain = "infinitely many steps" if model.get("time") == "continuous" else f"{steps:,} steps"
     if steps != whole and model.get("time") != "continuous":
         chain = f"{steps:,} of its {whole:,} steps"
+    if "masks" in model:
+        chain = f"{model['calls']:,} calls, each of which reveals as many positions, evenly chosen,"
     evaluations = result.tree["network_evaluations"]
     clip = f", x̂₀ {'clipped' if model.get('clip') else 'not clipped'}"
     if model.get("family") == "categorical":
         clip = ""
+    if "order" in model:
+        name, calls = model["order"]["name"], model["order"]["calls"]
+        return (
+            f"Exactly −{of} per dimension of the model that reveals positions in the order {name} "
+            f"by {calls:,} calls: of {result.images:,} images of {data_name(result)}, "
+            f"{evaluations:,} network evaluations. The bound of the model of any order may lie on "
+            "either side."
+        )
     return (
         f"An upper bound on −{of} per dimension: of {result.images:,} "
         f"{'images' if density is None else 'examples'} of {data_name(result)}, by a chain of "

@@ -1,0 +1,264 @@
+"""Images to bytes and back, without a loss, by an ordered masked chain in whole numbers."""
+
+import lzma
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, final
+
+import torch
+from jaxtyping import Int64
+from PIL import Image
+from torch import Tensor
+
+from nelbo.arguments import flag, whole
+from nelbo.categorical.orders import read_order
+from nelbo.coding import Archive, Coded, OrderedCode, Progress, read, require_codable, written
+from nelbo.data import Images
+from nelbo.errors import BadInput, NotWritten, printable
+from nelbo.formats import Pipeline, as_model
+from nelbo.model import Model, examples_of
+from nelbo.results.compression import Compression
+from nelbo.tasks.evaluate import evaluate
+
+__all__ = ["Decompressed", "Files", "compress", "decompress", "described", "png"]
+
+DIGEST = 4  # bytes of the twin's digest that a file has
+MOST = 256  # levels, which a byte of a picture has
+BOUND = 0.02  # bits/dim: what the bound is measured to, beside the file
+
+
+@final
+@dataclass(frozen=True)
+class Files:
+    """The bytes of a .nlb file, and what they cost."""
+
+    content: bytes
+    bill: Compression
+
+
+@final
+@dataclass(frozen=True)
+class Decompressed:
+    """Images as levels, and the name that each had, or its number where there was none."""
+
+    levels: Int64[Tensor, "N C H W"]
+    names: Sequence[str]
+
+
+def compress(
+    model: Model | str | Path | Pipeline,
+    images: object,
+    *,
+    order: str = "dispersed",
+    calls: int = 8,
+    bound: bool = False,
+    verify: bool = True,
+    progress: Progress = lambda done, expected, text: None,
+) -> Files:
+    """The images as bytes whose length is what the likelihood promises: below 8 bits more each.
+
+    model: one whose network is an integer twin (`nelbo improve --integers`). images: as for
+    `evaluate`; a single one has a head of 12 bytes, several have an archive. calls: network
+    evaluations for each image; more are smaller and slower. bound: measure the model's bound on the
+    same images too. verify: decode the bytes and hold every pixel against the images.
+
+    Raises:
+        BadInput: another model, with the way to one; images that are not the model's; an order or
+            a number of calls that a file has no room for.
+        NotWritten: what was written decodes to other images, which is an error of this library.
+    """
+    model, calls = as_model(model), whole("calls", calls)
+    code = _code(model, order, calls)
+    examples = examples_of(model, images)
+    if not isinstance(examples, Images):
+        raise BadInput(f"{examples.name} holds no images of levels, which a codec is for")
+    started = time.monotonic()
+    coded = code.encode(examples.levels, progress)
+    archive = Archive(
+        _digest(model),
+        order,
+        0 if calls == model.dims else calls,
+        coded.contents,
+        names=tuple(_as_png(name) for name in examples.sources) if len(examples) > 1 else (),
+        single=len(examples) == 1,
+    )
+    _refuse_twice(archive.names)
+    content, names = written(archive)
+    seconds = time.monotonic() - started
+    if flag("verify", verify):
+        found = decompress(model, content, examples.name, progress=progress).levels
+        if not torch.equal(found, examples.levels.long()):
+            raise NotWritten(
+                f"nothing is written: the code of {examples.name} decodes to other pixels, which "
+                "is an error of nelbo; please report it with the model and the images"
+            )
+    bill = _bill(model, examples, code, coded, len(content), names, verify, seconds, bound)
+    return Files(content, bill)
+
+
+def decompress(
+    model: Model | str | Path | Pipeline,
+    content: bytes,
+    where: str = "the file",
+    *,
+    only: str | int | None = None,
+    first: int | None = None,
+    progress: Progress = lambda done, expected, text: None,
+) -> Decompressed:
+    """The images of a .nlb file, every pixel as it was.
+
+    where: the file's name in messages. only: one image, by its name or its number from 0. first:
+    read this many of the groups alone and guess the rest, for a preview.
+
+    Raises:
+        BadInput: damaged bytes; another model than the file was made with; no such image or group.
+    """
+    model, archive = as_model(model), read(content, where)
+    require_codable(model)
+    if archive.digest != _digest(model):
+        raise BadInput(
+            f"{where} was made with the model {archive.digest.hex()}, and {model.name} is "
+            f"{_digest(model).hex()}: give the one that it was made with"
+        )
+    code = _code(model, archive.order, archive.calls or model.dims)
+    if first is not None and not 0 <= whole("groups", first) <= code.calls:
+        raise BadInput(f"{where} has {code.calls} groups; a preview of {first} was asked for")
+    chosen = range(len(archive.codes)) if only is None else [_number(archive, only, where)]
+    codes = [archive.code(i) for i in chosen]
+    levels = code.decode(codes, first=first, progress=progress)
+    return Decompressed(levels, [_name(archive, i) for i in chosen])
+
+
+def described(content: bytes, where: str) -> dict[str, Any]:
+    """What a .nlb file says of itself, without its model."""
+    archive = read(content, where)
+    sizes = [len(code) for code in archive.codes]
+    return {
+        "schema": "nelbo.inspection/1",
+        "images": len(sizes),
+        "order": archive.order,
+        "calls": archive.calls or "one for each position",
+        "model_sha256_begins": archive.digest.hex(),
+        "bytes": len(content),
+        "bytes_of_codes": sum(sizes),
+        "names": len(archive.names),
+    }
+
+
+def _code(model: Model, order: str, calls: int) -> OrderedCode:
+    require_codable(model)
+    if model.grid.n > MOST:
+        raise BadInput(
+            f"{model.name} is of {model.grid.n} levels, and pictures of more than {MOST} are not "
+            "coded: give a model of 8 bits"
+        )
+    return OrderedCode(model, read_order(order, model.shape), calls)
+
+
+def _digest(model: Model) -> bytes:
+    return bytes.fromhex(model.sha256())[:DIGEST]
+
+
+def _as_png(name: str) -> str:
+    return name if name.endswith(".png") else f"{name}.png"
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInput(f"two files would both come back as {printable(twice)}: rename one")
+
+
+def _name(archive: Archive, i: int) -> str:
+    """The relative path of image i: that of the table, or its number.
+
+    Raises:
+        BadInput: a path that leads elsewhere, which no file of ours has.
+    """
+    if not archive.names:
+        return f"{i:0{len(str(len(archive.codes) - 1))}}.png"
+    name = archive.names[i]
+    path = PurePosixPath(name)
+    inside = 1 <= len(path.parts) <= 2 and not path.is_absolute() and ".." not in path.parts
+    if not inside or printable(name) != name or "\\" in name or path.suffix != ".png":
+        raise BadInput(f"the file names an image {printable(name)!r}, which leads elsewhere")
+    return name
+
+
+def _number(archive: Archive, only: str | int, where: str) -> int:
+    """The place of an image of that name or number."""
+    text = str(only)
+    for name in (text, _as_png(text)):
+        if name in archive.names:
+            return archive.names.index(name)
+    if text.isascii() and text.isdecimal() and int(text) < len(archive.codes):
+        return int(text)
+    raise BadInput(
+        f"{where} has no image {printable(text)}: it has {len(archive.codes)}, numbered from 0"
+        + (f", the first {printable(archive.names[0])}" if archive.names else "")
+    )
+
+
+def _bill(
+    model: Model,
+    images: Images,
+    code: OrderedCode,
+    coded: Coded,
+    size: int,
+    names: int,
+    verified: bool,
+    seconds: float,
+    bound: bool,
+) -> Compression:
+    measured = None
+    if bound:
+        measured = evaluate(model, images, precision=BOUND).bits_per_dim * len(images) * model.dims
+    return Compression(
+        model=model.described(),
+        data={"name": images.name, "split": images.split, "sha256": images.sha256},
+        images=len(images),
+        dims=model.dims,
+        order=code.order.name,
+        calls=code.calls,
+        bound=measured,
+        likelihood=float(coded.likelihood.sum()),
+        ideal=float(coded.ideal.sum()),
+        coded=int(coded.bits.sum()),
+        names=8 * names,
+        file=8 * size,
+        others=_others(images),
+        model_bytes=sum(x.numel() * x.element_size() for x in model.network.buffers()),
+        verified=verified,
+        seconds=seconds,
+    )
+
+
+def _others(images: Images) -> dict[str, int]:
+    """The bits of the same images by PNG and lossless WebP, a file each, and by one xz of all."""
+    pictures = [_picture(levels) for levels in images.levels]
+    packed = lzma.compress(images.levels.numpy().tobytes(), preset=9 | lzma.PRESET_EXTREME)
+    return {
+        "PNG, a file each": 8 * sum(len(_saved(x, "PNG", optimize=True)) for x in pictures),
+        "WebP lossless, a file each": 8
+        * sum(len(_saved(x, "WEBP", lossless=True, quality=100, method=6)) for x in pictures),
+        "xz -9e, one of all": 8 * len(packed),
+    }
+
+
+def _picture(levels: Tensor) -> Image.Image:
+    pixels = levels.to(torch.uint8).permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def png(levels: Tensor) -> bytes:
+    """A PNG whose pixels are the levels themselves, not spread over 0..255."""
+    return _saved(_picture(levels), "PNG", optimize=True)
+
+
+def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()

@@ -1,0 +1,147 @@
+"""From pictures to a file and back, by the commands: every pixel and name, or one line and nothing.
+
+The files of tests/golden are of the first version of the format: they decode for ever.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from twins import twin
+
+import nelbo as package
+from nelbo.errors import NotWritten
+from nelbo.tasks import compress as task
+from nelbo.tasks.compress import compress, decompress
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+TWIN = GOLDEN / "twin.safetensors"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return package.load(TWIN)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Odd 8x8 pictures of 17 levels: constants, noise, names that need care."""
+    folder = tmp_path / "pictures"
+    (folder / "ä b").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(17, size=(8, 8))
+    made = {"zero.png": 0 * noise, "most.png": 0 * noise + 16, "ä b/noise.png": noise}
+    for name, pixels in made.items():
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+    Image.fromarray(noise.astype(np.uint8)).save(folder / "noise.bmp")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["many", "one"])
+def test_golden_files_decode_for_ever(model, name):
+    """Kills: a change of the format, of the masses or of the network's arithmetic."""
+    content = (GOLDEN / f"{name}.nlb").read_bytes()
+    found = decompress(model, content).levels
+    assert torch.equal(found, package.data.load("digits:test").first(len(found)).levels.long())
+
+
+def test_a_folder_comes_back_pixel_by_pixel_and_name_by_name(nelbo, pictures, tmp_path):
+    """Kills: a name or a folder that is lost, two images exchanged, levels that are stretched."""
+    file, back, bill = tmp_path / "a.nlb", tmp_path / "back", tmp_path / "bill.json"
+    code, out, err = nelbo("compress", TWIN, pictures, "-o", file, "--json", bill, "--calls", 4)
+    assert code == 0, err
+    assert "bits/dim" in out
+    assert "come back as PNG" in err
+    code, _, err = nelbo("decompress", TWIN, file, "-o", back)
+    assert code == 0, err
+    for name in ("zero.png", "most.png", "ä b/noise.png", "noise.bmp"):
+        with Image.open(pictures / name) as wanted:
+            at = back / (name if name.endswith("png") else f"{name}.png")
+            with Image.open(at) as found:
+                assert (np.asarray(found) == np.asarray(wanted)).all()
+    assert sum(path.is_file() for path in back.rglob("*")) == 4
+    told = json.loads(bill.read_text())
+    assert told["bits"]["file"] == 8 * file.stat().st_size
+    assert told["bits"]["coded"] < told["bits"]["ideal"] + 4 * 8 + 1
+    assert told["verified"]
+    code, _, _ = nelbo(
+        "decompress", TWIN, file, "--only", "ä b/noise.png", "-o", tmp_path / "1.png"
+    )
+    with Image.open(tmp_path / "1.png") as one, Image.open(pictures / "noise.bmp") as wanted:
+        assert (np.asarray(one) == np.asarray(wanted)).all()
+    code, _, err = nelbo("decompress", TWIN, file, "--only", "other", "-o", tmp_path / "2.png")
+    assert (code, (tmp_path / "2.png").exists()) == (2, False)
+    assert "has no image other" in err
+
+
+def test_what_cannot_be_decoded_is_one_line_and_no_output(nelbo, run, tmp_path):
+    """Kills: a picture of noise in the place of an error; a half-written folder."""
+    damaged, other = tmp_path / "damaged.nlb", tmp_path / "other.nlb"
+    content = bytearray((GOLDEN / "many.nlb").read_bytes())
+    other.write_bytes(compress(twin(), twin_images(), calls=2, verify=False).content)
+    content[-1] ^= 4
+    damaged.write_bytes(content)
+    gaussian = (run, GOLDEN / "many.nlb", "no absorbing chain")
+    for name, file, why in [(TWIN, damaged, "damaged"), (TWIN, other, "made with"), gaussian]:
+        code, out, err = nelbo("decompress", name, file, "-o", tmp_path / "back")
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+        assert why in err
+        assert not (tmp_path / "back").exists()
+
+
+def twin_images():
+    return torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+
+
+def test_a_code_that_does_not_decode_is_not_written(model, monkeypatch):
+    """Kills: a verification that looks at nothing."""
+    images = package.data.load("digits:test").first(2)
+    wrong = task.Decompressed(images.levels.long().flip(0), ["a", "b"])
+    monkeypatch.setattr(task, "decompress", lambda *given, **named: wrong)
+    with pytest.raises(NotWritten, match="decodes to other pixels"):
+        compress(model, images)
+    assert compress(model, images, verify=False).content
+
+
+def test_a_dry_run_writes_nothing_and_says_the_same(nelbo, tmp_path):
+    """Kills: a bill that depends on the file being written."""
+    code, out, _ = nelbo("compress", TWIN, "digits:test", "--dry-run", "--max-images", 3)
+    assert code == 0
+    assert list(tmp_path.iterdir()) == []
+    made = compress(package.load(TWIN), package.data.load("digits:test").first(3))
+    assert f"{made.bill.file / 8 / 3:10,.1f}" in out
+
+
+def test_inspect_says_what_a_file_is(nelbo):
+    """Kills: an archive that inspect takes for a model."""
+    code, out, _ = nelbo("inspect", GOLDEN / "many.nlb", "--json", "-")
+    found = json.loads(out)
+    digest = package.load(TWIN).sha256()
+    assert (code, found["images"], found["calls"]) == (0, 12, 8)
+    assert digest.startswith(found["model_sha256_begins"])
+
+
+@pytest.mark.parametrize("name", ["../up.png", "/root.png", "a/b/c.png", "x.sh", "a\nb.png"])
+def test_a_name_that_leads_elsewhere_is_refused(model, name):
+    """Kills: a file that is written outside the folder."""
+    from nelbo.coding import read, written
+
+    archive = read((GOLDEN / "many.nlb").read_bytes(), "x")
+    named = task.Archive(
+        archive.digest, archive.order, archive.calls, archive.codes, names=(name,) * 12
+    )
+    with pytest.raises(package.BadInput, match="leads elsewhere"):
+        decompress(model, written(named)[0])
+
+
+def test_a_twin_is_a_checkpoint_like_any_other(nelbo):
+    """Kills: a twin whose logits change when it is saved and loaded."""
+    code, out, err = nelbo("evaluate", TWIN, "--max-images", 4, "--budget", 64, "--json", "-")
+    assert code == 0, err
+    assert math.isfinite(json.loads(out)["bits_per_dim"])
+    code, _, err = nelbo("evaluate", TWIN, "--weights", "raw")
+    assert code == 2
+    assert "twin of its ema weights" in err

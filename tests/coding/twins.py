@@ -1,0 +1,47 @@
+"""Absorbing chains with random networks, small enough for laws, and their integer twins."""
+
+import functools
+
+import torch
+from torch import nn
+
+from nelbo.categorical.resampling import absorbing
+from nelbo.categorical.reverse import PRIORS, TIME_INPUTS
+from nelbo.coding import twin_of
+from nelbo.data import Images
+from nelbo.model import categorical_model
+from nelbo.networks.resnet import ResNet
+from nelbo.types import Grid
+
+
+def float_model(seed=0, *, n=5, shape=(1, 4, 4), T=8, network=None, width=8, blocks=1):
+    """A chain over n levels whose network has random weights, its last layer too."""
+    channels = shape[0]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = network or ResNet((n + 1) * channels, n * channels, width, blocks, dropout=0.0)
+        for module in made.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.2)
+                nn.init.normal_(module.bias, std=0.5)
+    return categorical_model(
+        made,
+        absorbing([1 / (T - t + 1) for t in range(1, T + 1)], n + 1),
+        prior=PRIORS["target"],
+        time_input=TIME_INPUTS["fraction"],
+        grid=Grid(n),
+        shape=shape,
+        name="toy",
+        facts={"schedule": {"name": "betas", "T": T}, "transition": "absorbing"},
+    )
+
+
+def random_images(seed=0, count=32, *, n=5, shape=(1, 4, 4)):
+    draw = torch.Generator().manual_seed(seed)
+    return Images("toy", None, torch.randint(n, (count, *shape), generator=draw), n)
+
+
+@functools.cache
+def twin(seed=0, n=5, shape=(1, 4, 4), **options):
+    images = random_images(seed, n=n, shape=shape)
+    return twin_of(float_model(seed, n=n, shape=shape, **options), images, silu_entries=2**10)

@@ -1,0 +1,114 @@
+"""Deliberate errors in the codec and its integer networks, as the fields of `mutants.Mutant`."""
+
+__all__ = ["CODING"]
+
+INTEGERS = "tests/coding/test_integers.py::test_"
+CODE = "tests/coding/test_code.py::test_"
+CONTAINER = "tests/coding/test_container.py::test_"
+COMPRESS = "tests/coding/test_compress.py::test_"
+
+CODING = [
+    (
+        "a root that float64 rounded up is left",
+        "networks/integers/arithmetic.py",
+        "    root -= (root * root > x).long()\n",
+        "",
+        (f"{INTEGERS}the_root_is_the_largest_whole_number_whose_square_is_no_larger",),
+    ),
+    (
+        "negative quotients towards zero",
+        "networks/integers/arithmetic.py",
+        'torch.div(above, root, rounding_mode="floor")',
+        'torch.div(above, root, rounding_mode="trunc")',
+        (f"{INTEGERS}a_norm_is_that_of_pythons_whole_numbers",),
+    ),
+    (
+        "sums of products in float32",
+        "networks/integers/arithmetic.py",
+        "(weight @ inputs).long()",
+        "(weight.float() @ inputs.float()).long()",
+        (f"{INTEGERS}a_convolution_is_that_of_pythons_whole_numbers",),
+    ),
+    (
+        "a bias is left out of the declared range",
+        "networks/integers/arithmetic.py",
+        ".sum(1) * most + self.bias.abs()",
+        ".sum(1) * most",
+        (
+            f"{INTEGERS}a_layer_whose_declared_range_passes_2_to_the_53_is_refused_by_name",
+            f"{INTEGERS}a_twin_is_checked_when_it_is_loaded",
+        ),
+    ),
+    (
+        "a state is not checked when it is loaded",
+        "networks/integers/twin.py",
+        "lambda module, keys: module.check()",
+        "lambda module, keys: None",
+        (f"{INTEGERS}a_twin_is_checked_when_it_is_loaded",),
+    ),
+    (
+        "masses without the one that each level has",
+        "coding/masses.py",
+        "(share + 1).scatter_add",
+        "share.scatter_add",
+        (f"{CODE}masses_are_those_of_pythons_whole_numbers_and_add_up",),
+    ),
+    (
+        "constriction shares out masses that hold its own one already",
+        "coding/entropy.py",
+        "(masses - 1).double()",
+        "masses.double()",
+        (f"{CODE}a_code_lies_in_the_exact_interval_and_no_shorter_one_does",),
+    ),
+    (
+        "an end that is cut a byte late",
+        "coding/entropy.py",
+        "range(2 * WORD, -1, -8)",
+        "range(2 * WORD - 24, -1, -8)",
+        (f"{CODE}a_code_lies_in_the_exact_interval_and_no_shorter_one_does",),
+    ),
+    (
+        "the network is told of the first t alone",
+        "coding/ordered.py",
+        "twin.rows[hidden - 1]",
+        "twin.rows[0 * hidden]",
+        (f"{CODE}the_ideal_length_is_the_ordered_likelihood",),
+    ),
+    (
+        "a group sees itself",
+        "coding/ordered.py",
+        "                found.append(self._logits(hidden, positions))\n"
+        "                hidden[:, positions] = flat[:, positions]\n",
+        "                hidden[:, positions] = flat[:, positions]\n"
+        "                found.append(self._logits(hidden, positions))\n",
+        (f"{CODE}the_ideal_length_is_the_ordered_likelihood",),
+    ),
+    (
+        "a check that leaves out the head",
+        "coding/container.py",
+        "zlib.crc32(content[:8] + content[HEAD:end])",
+        "zlib.crc32(content[HEAD:end])",
+        (f"{CONTAINER}what_is_written_is_read",),
+    ),
+    (
+        "bytes behind the last code are passed over",
+        "coding/container.py",
+        "sum(size for size, _ in entries) != len(content)",
+        "sum(size for size, _ in entries) > len(content)",
+        (f"{CONTAINER}every_flipped_bit_and_every_cut_is_refused",),
+    ),
+    (
+        "another twin decodes",
+        "tasks/compress.py",
+        "if archive.digest != _digest(model):",
+        "if False:",
+        (f"{COMPRESS}what_cannot_be_decoded_is_one_line_and_no_output",),
+    ),
+    (
+        "a name may lead out of the folder",
+        "tasks/compress.py",
+        ' and not path.is_absolute() and ".." not in path.parts',
+        "",
+        (f"{COMPRESS}a_name_that_leads_elsewhere_is_refused",),
+    ),
+]

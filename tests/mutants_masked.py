@@ -1,0 +1,94 @@
+"""Deliberate errors in masked chains, orders and tokens, as the fields of `mutants.Mutant`."""
+
+__all__ = ["MASKED"]
+
+ORDERS = "tests/categorical/test_orders.py::test_"
+CHAINS = "tests/categorical/test_masked.py::test_"
+MODELS = "tests/tasks/test_masked_models.py::test_"
+
+MASKED = [
+    (
+        "high bits of a coordinate weigh most in a dispersed order",
+        "categorical/orders.py",
+        "for b in range(bits):",
+        "for b in reversed(range(bits)):",
+        (f"{ORDERS}the_first_pixels_of_a_dispersed_order_are_far_apart",),
+    ),
+    (
+        "channels of a pixel revealed together",
+        "categorical/orders.py",
+        "(rank + later) % pixels",
+        "rank + 0 * later",
+        (f"{ORDERS}no_call_reveals_two_channels_of_a_pixel",),
+    ),
+    (
+        "raster channel by channel",
+        "categorical/orders.py",
+        ".reshape(channels, -1).T.reshape(-1)",
+        "",
+        (f"{ORDERS}raster_has_the_channels_of_a_pixel_one_after_another",),
+    ),
+    (
+        "an order that names a position twice is taken",
+        "categorical/orders.py",
+        "self.positions.bincount(minlength=D) > 1",
+        "self.positions.bincount(minlength=D) > 2",
+        (f"{ORDERS}a_file_that_is_no_permutation_is_refused_by_name",),
+    ),
+    (
+        "the change of survival over what is left, as of a weight 1/t told the wrong way round",
+        "categorical/masked.py",
+        "rate = (before - survival) / (1 - survival)",
+        "rate = (before - survival) / before",
+        (f"{CHAINS}an_absorbing_chain_by_counts_is_the_chain_by_time",),
+    ),
+    (
+        "Bernoulli weight on masks of exactly k",
+        "categorical/masked.py",
+        "    subsets = _log_binomial(torch.full_like(k, D), k)\n",
+        "    subsets = torch.zeros_like(k)\n",
+        (f"{CHAINS}the_weights_of_counts_add_up_to_all_positions",),
+    ),
+    (
+        "k off by one",
+        "categorical/masked.py",
+        "k = torch.arange(1, D + 1, dtype=torch.float64)[:, None]",
+        "k = torch.arange(D, dtype=torch.float64)[:, None]",
+        (f"{CHAINS}the_weights_of_counts_add_up_to_all_positions",),
+    ),
+    (
+        "a step pays for all that is masked",
+        "categorical/masked.py",
+        "return self.count.to(each.device).double() / self.free.flatten(1).sum(1) * each",
+        "return each.double()",
+        (f"{CHAINS}the_limit_is_the_mean_over_orders_and_encloses_the_likelihood",),
+    ),
+    (
+        "positions that a call reveals are seen by it",
+        "categorical/masked.py",
+        "return self.step.to(x.device) <= _beside(t, x)",
+        "return self.step.to(x.device) < _beside(t, x)",
+        (f"{CHAINS}an_order_is_its_own_enumeration_and_adds_up_to_1",),
+    ),
+    (
+        "groups revealed from the last to the first",
+        "categorical/masked.py",
+        "step[part] = self.calls - call",
+        "step[part] = call + 1",
+        (f"{MODELS}the_likelihood_of_an_order_is_that_of_calls_by_hand",),
+    ),
+    (
+        "a survival at the end is passed over",
+        "categorical/masked.py",
+        "if left > 0:",
+        "if False:",
+        (f"{CHAINS}chains_without_a_strict_masked_form_are_refused",),
+    ),
+    (
+        "a likelihood with a Monte Carlo error",
+        "tasks/evaluate.py",
+        "exhaustive = exhaustive or model.exact",
+        "pass",
+        (f"{MODELS}the_likelihood_of_an_order_is_that_of_calls_by_hand",),
+    ),
+]
