@@ -194,8 +194,8 @@ CLASSES = [
     (
         "classes: written into recipes that have none",
         "recipe/choices.py",
-        '("rank", "classes")',
-        '("rank",)',
+        '("rank", "classes", "embedding")',
+        '("rank", "embedding")',
         (f"{TASKS}older_recipes_are_written_as_they_were",),
     ),
     # Labels as data.

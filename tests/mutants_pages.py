@@ -8,7 +8,7 @@ PLOTS = "tests/report/test_plots.py::test_"
 
 PAGES = [
     (
-        "the Monte Carlo interval shown for images like these",
+        "the Monte Carlo interval shown for sampling of images",
         "results/result.py",
         'half=half_of(tree["ci95"]),',
         'half=half_of(tree["ci95_monte_carlo"]),',

@@ -72,7 +72,7 @@ def test_the_exact_denoiser_has_the_terms_of_the_table(variance, V_1):
 @pytest.mark.parametrize("variance", list(ON_AVERAGE))
 @pytest.mark.parametrize("mode", [{"exhaustive": True}, {"budget": 60_000}])
 def test_evaluate_finds_the_mean_bound_of_points_in_the_plane(variance, mode):
-    """E_data of the bound, closed form, |z| < 4 with the interval for images like these.
+    """E_data of the bound, closed form, |z| < 4 with the interval of the sampling of images.
 
     Kills: a factor ln 2 or D (H09), a control variate whose expectation is of other data.
     """

@@ -386,5 +386,5 @@ def test_a_pipeline_of_latents_is_named_for_what_it_is():
 def test_a_model_is_itself():
     model = build(changed("digits", {"network.width": 8}), (1, 4, 4), 17)
     assert nelbo.load(model) is model
-    with pytest.raises(BadInput, match="holds its own settings: leave levels out"):
+    with pytest.raises(BadInput, match="stores its own settings: leave levels out"):
         nelbo.load(model, levels=4)

@@ -27,8 +27,8 @@ __all__ = ["NELBOCallback"]
 class NELBOCallback(Callback):
     """Logs bits_per_dim, L_T, L_mid and L_0 of the same images at the same noise every n epochs.
 
-    With them `half_width` of the 95 % interval for images like these and `half_width_monte_carlo`
-    for exactly these; all in bits per dimension, under `val/`. They are measured with each
+    With them `half_width` of the 95 % interval, sampling of images, and `half_width_monte_carlo`,
+    Monte Carlo; all in bits per dimension, under `val/`. They are measured with each
     validation of such an epoch, or at its end where there is none. The network is used as it is:
     neither its weights, nor its parts' modes, nor any random state changes.
 

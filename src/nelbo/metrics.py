@@ -36,7 +36,7 @@ class BitsPerDim(Metric):
 
     Give `update` an Evaluation, its `per_image`, or nats per image (B,), such as `nelbo.loss`
     returns, a tensor, array or list, with L_T, L_mid and L_0 of each where they are known.
-    `compute` gives bits_per_dim, its standard error `se` for images like these, and the terms
+    `compute` gives bits_per_dim, its standard error `se` for sampling of images, and the terms
     where every update had them. se is NaN
     of one image.
 

@@ -125,7 +125,7 @@ def test_an_interval_is_students(mean, se, dof, level):
     dof=st.integers(1, 500),
 )
 def test_the_two_errors_are_the_formulas_of_hazards_2_5(rows, dof):
-    """SE^2 = var(image values)/N for images like these, sum of var_i / N^2 for these images."""
+    """SE^2 = var(image values)/N for sampling of images, sum of var_i / N^2 for these images."""
     values, variance = np.array(rows).T
     count = len(rows)
     data, noise = mean_over_images(torch.from_numpy(values), torch.from_numpy(variance), dof)

@@ -75,7 +75,7 @@ def test_the_toy_is_the_one_of_the_reference_values():
 
 
 def test_both_intervals_cover_what_they_are_for(evaluations):
-    """Figure C6, |z| < 4: the population's mean, and that of exactly these images.
+    """Figure C6, |z| < 4: the population's mean, and that of this test set.
 
     Kills: H36; a variance of half the pairs; what the controls leave taken for all there is.
     """

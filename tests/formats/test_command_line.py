@@ -137,7 +137,7 @@ def test_a_folder_is_compared_with_a_run_of_ours(nelbo, zero_run, tmp_path):
     code, out, err = nelbo("compare", folder, zero_run, *options, "--json", "-")
     assert code == 0, err
     assert json.loads(out)["b"]["model"]["name"] == "zero"
-    message = "holds its own settings: levels is for diffusers folders"
+    message = "stores its own settings: levels is for diffusers folders"
     check_refusal(nelbo, tmp_path, 2, message, "compare", zero_run, zero_run, *options)
 
 

@@ -356,7 +356,7 @@ def test_a_range_of_clipping_that_is_not_the_datas_is_kept(tmp_path):
 
 
 def test_settings_for_a_model_of_our_own_are_refused(run):
-    refused("holds its own settings: levels, label is for diffusers", run, levels=256, label=1)
+    refused("stores its own settings: levels, label is for diffusers", run, levels=256, label=1)
     refused("no model at none", "none", levels=256)
 
 

@@ -131,7 +131,7 @@ def test_the_numbers_are_those_of_the_result_as_the_command_line_rounds_them(mea
     result, words = measured[1], Page(written).words
     printed = str(result).splitlines()
     assert printed[0].split()[0] in words
-    for line, name in zip(printed[1:3], ("images like these", "exactly these"), strict=True):
+    for line, name in zip(printed[1:3], ("sampling of images", "Monte Carlo"), strict=True):
         half = re.search(r"± \S+", line)[0]
         assert re.search(rf"{name}[^±]*{re.escape(half)}", words)
     for line in printed[3:6]:

@@ -90,7 +90,7 @@ def test_an_improved_folder_is_loaded_as_it_was_made(folder, images, tmp_path):
     assert package.sample(again, 2).shape == (2, 1, 4, 4)
     assert UNet2DModel.from_pretrained(made).config.sample_size == 4
     for options in ({"levels": 17}, {"weights": "raw"}):
-        with pytest.raises(BadInput, match=r"holds its own settings|improved for its weights ema"):
+        with pytest.raises(BadInput, match=r"stores its own settings|improved for its weights ema"):
             formats.load(made, **options)
 
 

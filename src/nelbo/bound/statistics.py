@@ -3,8 +3,8 @@
 Terms of one image at different t or draws are not independent observations of the data set:
 an interval over (image, t, draw) triples covers a third of what it claims. So values are
 summed to one number per image and replicate first, and two questions are kept apart: how far
-is the estimate from the exact bound of exactly these images (Monte Carlo), and how far from
-that of images like these (data).
+is the estimate from the exact bound of this test set (Monte Carlo), and how far from
+that of all images of this kind (sampling of images).
 """
 
 import math
@@ -97,7 +97,7 @@ class Mean:
 def mean_over_images(
     values: Float64[Tensor, " N"], noise_variance: Float64[Tensor, " N"], dof: int | float
 ) -> tuple[Mean, Mean]:
-    """(for images like these, for exactly these images), from an estimate for each of N images.
+    """(sampling of images, Monte Carlo), from an estimate for each of N images.
 
     The first takes the spread between images, which holds the noise too. The second takes
     noise_variance, that of each image's own error, known from `dof` degrees of freedom in all;

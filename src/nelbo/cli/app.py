@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from nelbo.cli.manner import Manner, set_manner
 from nelbo.cli.start import next_steps
@@ -16,6 +17,25 @@ EVERYWHERE = frozenset({"--debug", "-q", "--quiet", "-v", "--verbose", "--no-col
 """Options of the command line that may stand behind a command too."""
 
 SHARING = ("train", "evaluate", "compare")  # what several processes do together
+
+
+class Command(TyperCommand):
+    """A command whose --help has a section for each panel of options, in plain text."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's, or typer's
+        """Arguments, options, and then each panel, with its name above it."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            own = parameter.param_type_name.capitalize() + "s"
+            panel = getattr(parameter, "rich_help_panel", None) or own
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(panel, []).append(record)
+        for name, records in sections.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
 
 app = typer.Typer(
     invoke_without_command=True,

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from nelbo.cli.app import app
+from nelbo.cli.app import Command, app
 
 __all__ = ["card"]
 
 
-@app.command()
+@app.command(cls=Command)
 def card(
     results: Annotated[
         list[Path], typer.Argument(metavar="RESULT.json...", help="What evaluate --json wrote.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import completion
-from nelbo.cli.app import app
+from nelbo.cli.app import Command, app
 from nelbo.cli.manner import artefacts, detail, note, print_result
 from nelbo.cli.options import (
     Device,
@@ -33,7 +33,7 @@ __all__ = ["compress", "decompress", "improve_integers", "inspect_file", "is_com
 LARGEST = 2**34  # bytes of a file that is read at once
 
 
-@app.command()
+@app.command(cls=Command)
 @reads_models
 def compress(
     model: ModelArgument,
@@ -109,7 +109,7 @@ def compress(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 @reads_models
 def decompress(
     model: ModelArgument,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nelbo.cli import completion
-from nelbo.cli.app import app
+from nelbo.cli.app import Command, app
 from nelbo.cli.manner import artefacts, console, name_made
 from nelbo.cli.options import check_folder, command
 from nelbo.cli.progress import bars
@@ -18,7 +18,7 @@ from nelbo.stopping import leaving
 __all__ = ["demo"]
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")] = Path(
         "runs/demo"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nelbo.cli import completion
-from nelbo.cli.app import app
+from nelbo.cli.app import Command, app
 from nelbo.cli.coding import improve_integers
 from nelbo.cli.manner import artefacts, name_made, note, print_result
 from nelbo.cli.options import (
@@ -46,7 +46,7 @@ class Track(StrEnum):
     wandb = "wandb"
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     recipe: Annotated[
         str | None,
@@ -137,7 +137,7 @@ def train(
         note(f"next: nelbo evaluate {shlex.quote(str(made))}")
 
 
-@app.command()
+@app.command(cls=Command)
 @reads_models
 def sample(
     model: ModelArgument,
@@ -178,7 +178,7 @@ def sample(
     deliver(lambda: None, (output, lambda: encode(levels, n)))
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     sources: Annotated[
         list[Path],
@@ -221,7 +221,7 @@ def report(
     nelbo report a.json b.json -o table.md --columns model,bound,evaluations
     nelbo report runs/digits -o steps.pdf --figure steps --width 8.5cm
 
-    The page asks for nothing from the network. Several results are paired by image where each has
+    The page loads nothing from the network. Several results are paired by image where each has
     its table of images beside it.
     """
     from nelbo.tasks.report import comparison
@@ -260,7 +260,7 @@ def report(
     deliver(lambda: None, (output, page.encode))
 
 
-@app.command()
+@app.command(cls=Command)
 @reads_models
 def improve(
     model: ModelArgument,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import completion
-from nelbo.cli.app import app
+from nelbo.cli.app import Command, app
 from nelbo.cli.coding import inspect_file, is_compressed
 from nelbo.cli.manner import console, print_result
 from nelbo.cli.options import (
@@ -60,7 +60,7 @@ PLOTS = (
 )
 
 
-@app.command()
+@app.command(cls=Command)
 @reads_models
 def evaluate(
     model: ModelArgument,
@@ -163,7 +163,7 @@ def evaluate(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 @reads_models
 def compare(
     a: ModelArgument,
@@ -230,7 +230,7 @@ def compare(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 @reads_models
 def derive(
     reading: Reading,
@@ -308,7 +308,7 @@ def derive(
         raise typer.Exit(3)  # a check that was asked for
 
 
-@app.command()
+@app.command(cls=Command)
 @reads_models
 def inspect(
     model: ModelArgument,
@@ -345,7 +345,7 @@ def inspect(
     deliver(show, (json, found.to_json().encode), stdout=json != "-")
 
 
-@app.command()
+@app.command(cls=Command)
 def cite(
     result: Annotated[str, typer.Argument(help="What --json wrote, or a run folder.")],
 ) -> None:

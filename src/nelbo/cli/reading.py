@@ -1,4 +1,4 @@
-"""How a model is to be read: asked once, an option of every command that takes a model."""
+"""How a model is to be read: the same options of every command that takes a model."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from nelbo.errors import BadInput
 
 __all__ = ["Decoder", "Latent", "Reading", "SecondHalf", "Weights", "reads_models"]
 
-FOREIGN = "Of a diffusers folder:"
+FOLDER: Any = {"rich_help_panel": "A diffusers folder, or another that does not state it"}
 
 
 class Weights(StrEnum):
@@ -55,61 +55,66 @@ class Reading:
         typer.Option(help="Moving average, or last step; default the average, if there is one."),
     ] = None
     levels: Annotated[
-        int | None, typer.Option(help=f"{FOREIGN} how many levels a pixel has; default 256.")
+        int | None, typer.Option(**FOLDER, help="How many levels a pixel has; default 256.")
     ] = None
     range: Annotated[
         tuple[float, float] | None,
         typer.Option(
             metavar="LO HI",
-            help=f"{FOREIGN} what the first and the last level stand for; default -1 1.",
+            **FOLDER,
+            help="What the first and the last level stand for; default -1 1.",
         ),
     ] = None
     variance: Annotated[
         SecondHalf | None,
-        typer.Option(help=f"{FOREIGN} what a second half of output channels is for."),
+        typer.Option(**FOLDER, help="What a second half of output channels is for."),
     ] = None
     clip: Annotated[
         bool | None,
-        typer.Option("--clip/--no-clip", help=f"{FOREIGN} clip x0-hat; default as it says."),
+        typer.Option("--clip/--no-clip", **FOLDER, help="Clip x0-hat; default as it says."),
     ] = None
     V_1: Annotated[
         str | None,
         typer.Option(
+            "--decoder-variance",
             "--V-1",
-            help=f"{FOREIGN} the decoder's variance: a number, beta_1, inverse_snr_1, or "
+            **FOLDER,
+            help="The decoder's variance: a number, beta_1, inverse_snr_1, or "
             "beta_tilde_2, the default.",
         ),
     ] = None
     label: Annotated[
-        int | None, typer.Option(help=f"{FOREIGN} the class that the bound is conditional on.")
+        int | None, typer.Option(**FOLDER, help="The class that the bound is conditional on.")
     ] = None
     size: Annotated[
-        str | None, typer.Option(metavar="N|HxW", help=f"{FOREIGN} the size of its images.")
+        str | None, typer.Option(metavar="N|HxW", **FOLDER, help="The size of its images.")
     ] = None
     scheduler: Annotated[
-        Path | None, typer.Option(help=f"{FOREIGN} another scheduler_config.json, or its folder.")
+        Path | None, typer.Option(**FOLDER, help="Another scheduler_config.json, or its folder.")
     ] = None
     decoder: Annotated[
         Decoder | None,
         typer.Option(
-            help=f"{FOREIGN} discretized-gaussian, bits/dim of levels, or density, nats/dim of "
-            "real numbers, the only one for latents."
+            **FOLDER,
+            help="The decoder: discretized-gaussian, bits/dim of levels, or density, nats/dim of "
+            "real numbers, the only one for latents.",
         ),
     ] = None
     latent: Annotated[
         Latent | None,
-        typer.Option(help=f"{FOREIGN} what its autoencoder makes of images; default a sample."),
+        typer.Option(**FOLDER, help="What its autoencoder makes of images; default a sample."),
     ] = None
     condition: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|zero",
-            help=f"{FOREIGN} the embedding that a UNet2DConditionModel is conditional on.",
+            **FOLDER,
+            help="The embedding that a UNet2DConditionModel is conditional on.",
         ),
     ] = None
     variant: Annotated[
         str | None,
-        typer.Option(help=f"{FOREIGN} fp16, non_ema: which of its files of weights is read."),
+        typer.Option(**FOLDER, help="Which of its files of weights is read: fp16, non_ema."),
     ] = None
 
     @property

@@ -76,7 +76,7 @@ def twin_of(
     twin = Twin(network, sizes)
     twin.times.copy_(bits_of(times))
     counts = range(1, model.dims + 1)
-    twin.rows.copy_(nearest_times(survival(transition), counts, model.dims) - 1)
+    twin.rows.copy_(nearest_times(survival(chain), counts, model.dims) - 1)
     fall = torch.arange(sizes["exp"], dtype=torch.float64) / PER_NAT
     twin.exp.copy_((2**EXP * torch.exp(-fall)).round())
     with evaluating(network), without_gradients(model.device):

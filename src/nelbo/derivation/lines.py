@@ -374,4 +374,4 @@ FALSE_LINES = (
         rival="D11",
     ),
 )
-"""Tempting lines that are not equalities."""
+"""Common mistakes: lines that are not equalities."""

@@ -255,7 +255,7 @@ def _mean(values: Float64[Tensor, "N paths"]) -> float:
 
 
 def _error(values: Float64[Tensor, "N paths"]) -> float:
-    """The standard error of the mean over exactly these examples."""
+    """The standard error of the mean over Monte Carlo examples."""
     count, paths = values.shape
     return float((values.var(1) / paths).sum().sqrt() / count)
 

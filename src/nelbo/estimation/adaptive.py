@@ -40,7 +40,7 @@ THIRD = 3  # of the evaluations L_0 has one in so many where no pilot says what 
 TAILS = 6.0  # half the excess kurtosis of the square of a normal number; terms are sums of D
 MARGIN = 1.1  # by which a plan's variance is below what is wanted, as it is an estimate itself
 EXPECTED = 64  # parts of the importance for which the controls say what to expect
-DEAREST = 1000  # evaluations per image after which a precision is given up, or T if more
+MOST_EACH = 1000  # evaluations per image after which a precision is given up, or T if more
 
 
 def require_budget(budget: int | None, images: int, T: int, models: int = 1) -> None:
@@ -64,7 +64,7 @@ class Sum:
     dof: int | float
 
     def means(self) -> tuple[Mean, Mean]:
-        """(for images like these, for exactly these images)."""
+        """(sampling of images, Monte Carlo)."""
         return mean_over_images(self.values, self.variance, self.dof)
 
     def __add__(self, other: "Sum") -> "Sum":
@@ -206,7 +206,7 @@ class Sampling:
         count = len(self.evaluator.images)
         images = min(count, PILOT_IMAGES)
         each = min(max(PILOT // images, PILOT_EACH[0]), PILOT_EACH[1])
-        plan, most = self._pilot(images, each), max(self.T, DEAREST)
+        plan, most = self._pilot(images, each), max(self.T, MOST_EACH)
         # the first process decides for all, whose machines may round otherwise
         draws, rows, enough = self.evaluator.processes.once(
             lambda: self._sizes(plan, precision, most - each)

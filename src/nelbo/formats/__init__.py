@@ -144,7 +144,7 @@ def _of_files(
     if says_all(place) and options != Options():
         if not is_improved(place):
             file_of(place)  # or what is not there at all would be told that it has settings
-        raise BadInput(f"{place} holds its own settings: {options.given} is for diffusers folders")
+        raise BadInput(f"{place} stores its own settings: {options.given} is for diffusers folders")
     name = _name(path, place)
     if of is not None and not is_improved(place):
         raise BadInput(f"{place} is no folder that nelbo improve made: leave of= out")

@@ -34,7 +34,7 @@ class Bound:
 class Compared:
     """A - B per dimension in `unit`, negative where A is better; `tree` is all that was written.
 
-    half is for new images of this kind, half_monte_carlo for exactly these.
+    half is for new images of this kind, half_monte_carlo for Monte Carlo.
     """
 
     tree: Mapping[str, Any]

@@ -24,7 +24,7 @@ for every family.
 
 FALSE_PREAMBLE = """## False lines
 
-Tempting, and not equalities. Each is held against the true line that it would replace; where one
+Common mistakes: not equalities. Each is held against the true line that it would replace; where one
 happens to agree, it says so.
 """
 

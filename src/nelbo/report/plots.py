@@ -195,7 +195,7 @@ def cumulative_rate(rate: Rate, unit: str = BITS.name) -> Figure:
     """What was paid before x_t was known, over t; it falls from the bound to L_T."""
     t, paid = np.asarray(rate.t, np.float64), np.asarray(rate.rate, np.float64)
     figure, axes = plain_figure(
-        "What has been paid when x_t is known", "t", f"rate: {unit} paid so far"
+        "The rate: cumulative bits when x_t is known", "t", f"rate: {unit} so far"
     )
     axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
     axes.axhline(rate.bound, color=ORANGE, lw=1, ls="--", zorder=1)
@@ -217,7 +217,7 @@ def rate_distortion(curve: RateDistortion, unit: str = BITS.name) -> Figure:
     scale = "in the data's unit" if levels is None else f"levels, 0 to {levels - 1}"
     figure, axes = plain_figure(
         "Rate and distortion along the reverse chain",
-        f"rate: {unit} paid so far",
+        f"rate: {unit} so far",
         f"RMSE of x̂₀ ({scale})",
     )
     axes.plot(rate, rmse, "o-", color=BLUE, markersize=3.5, linewidth=1.5)
@@ -242,7 +242,7 @@ def per_image_histogram(images: BitsPerImage, unit: str = BITS.name) -> Figure:
     half = np.nan if images.half_width is None else images.half_width
     if half == half:
         axes.axvspan(images.mean - half, images.mean + half, color=ORANGE, alpha=0.3, lw=0)
-    label = f"mean {_plus_minus(images.mean, half)} (95 %, images like these)"
+    label = f"mean {_plus_minus(images.mean, half)} (95 %, sampling of images)"
     axes.axvline(images.mean, color=ORANGE, lw=2)
     axes.yaxis.set_major_locator(MaxNLocator(**WHOLE))
     _remark(axes, label)
@@ -283,7 +283,7 @@ def running_estimate(looks: RunningEstimate, unit: str = BITS.name) -> Figure:
         axes.set_ylim(ends.min() - 0.05 * np.ptp(ends), ends.max() + 0.05 * np.ptp(ends))
     at_last = f"{_plus_minus(bits[-1], half[-1])} for {looks.evaluations[-1]:,} evaluations"
     _remark(axes, at_last)
-    _caption(figure, ["Band: 95 %, Monte Carlo, for exactly these images."])
+    _caption(figure, ["Band: 95 %, Monte Carlo."])
     figure.set_label(f"Estimate of the bound against network evaluations: {at_last}.")
     return figure
 

@@ -173,7 +173,7 @@ class BitsPerImage:
     """An estimate for each image, per dimension, and their mean with half of its 95 % interval.
 
     se: each estimate's own standard error, None or NaN where it is not known; half_width is for
-    images like these, None where it is not known.
+    sampling of images, None where it is not known.
 
     Raises:
         BadInput: no image, columns of different lengths.

@@ -1,4 +1,4 @@
-"""Several results in one picture: where each pays, how fast, and how two differ by image."""
+"""Several results in one picture: bits per step, how fast, and how two differ by image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,7 +130,7 @@ def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
         )
     unit = ranking.unit.name
     return Curves(
-        title="Where each pays",
+        title="Bits per step",
         meaning="What the steps of each chain add to its bound. "
         + ("The lower curve pays less there." if one else LENGTHS),
         x="t" if one else "t/T",
@@ -158,9 +158,9 @@ def rate(ranking: Ranking) -> Curves:
         labels = [str(time) for time, _ in told]
         found.append(Curve(number, t / (1 if one else _length(entry)), paid, None, labels))
     return Curves(
-        title="What has been paid when x_t is known",
+        title="The rate: cumulative bits when x_t is known",
         meaning="Each chain starts at the right, where nothing is known of an image; at the left "
-        "it has paid its whole bound but for L₀.",
+        "it holds the whole bound but for L₀.",
         x="t" if one else "t/T",
         y=f"rate: {ranking.unit.name} before x_t is known",
         curves=found,
@@ -170,7 +170,7 @@ def rate(ranking: Ranking) -> Curves:
 
 
 def distortion(ranking: Ranking) -> Curves:
-    """How far off the best guess is when so much has been paid; the one picture free of t."""
+    """How far off the best guess is at this rate; the one picture free of t."""
     found, absent = [], []
     for number, entry in enumerate(ranking.entries):
         points = entry.result.rate
@@ -184,7 +184,7 @@ def distortion(ranking: Ranking) -> Curves:
     levels = ranking.best.result.levels
     return Curves(
         title="Rate and distortion",
-        meaning="How far off the best guess of an image is when so much has been paid. The lower "
+        meaning="How far off the best guess of an image is at this rate. The lower "
         "curve would be the better lossy coder; chains of any length compare here.",
         x=f"rate: {ranking.unit.name} before x_t is known",
         y="RMSE" if levels is None else f"RMSE, levels of 0..{levels - 1}",

@@ -125,7 +125,7 @@ def _(result: Evaluation) -> str:
     monte_carlo = found.half_monte_carlo
     rows = [
         ("new images of this kind", f"± {_half(found.half)}"),
-        ("exactly these images (Monte Carlo)", f"± {_half(monte_carlo)}"),
+        ("this test set (Monte Carlo)", f"± {_half(monte_carlo)}"),
         *((TERMS[term.name], plain_number(term.value)) for term in found.terms),
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
@@ -138,7 +138,7 @@ def _(result: Comparison) -> str:
     rows = [
         *((bound.name, with_half(bound.value, bound.half)) for bound in (found.a, found.b)),
         ("first minus second, new images of this kind", with_half(found.value, found.half, "+")),
-        ("exactly these images (Monte Carlo)", with_half(found.value, found.half_monte_carlo, "+")),
+        ("this test set (Monte Carlo)", with_half(found.value, found.half_monte_carlo, "+")),
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
     return _cell(found.verdict.text, "", rows, result.warnings)

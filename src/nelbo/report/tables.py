@@ -280,7 +280,7 @@ def _notes(results: Sequence[Result], chosen: Sequence[Column]) -> list[str]:
         lines.append("± is half of a 95 % interval for new images of this kind.")
     if COLUMNS["monte-carlo"] in chosen:
         lines.append(
-            "Monte Carlo is half of a 95 % interval for exactly these images: "
+            "Monte Carlo is half of a 95 % interval for this test set: "
             "the error of not evaluating every step."
         )
     if COLUMNS["L_mid"] in chosen and any(_is_continuous(result) for result in results):

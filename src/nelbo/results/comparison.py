@@ -21,7 +21,7 @@ SCHEMA = "nelbo.comparison/1"
 @final
 @dataclass(frozen=True)
 class Side:
-    """One of the two models: its bound, for images like these and for exactly these, in nats."""
+    """One of the two models: its bound, with both intervals, in nats."""
 
     total: Mean
     monte_carlo: Mean
@@ -33,8 +33,8 @@ class Side:
 class Comparison(Shown):
     """A - B in nats per image, paired by image and, where both have the same t, by t and noise.
 
-    `total` is for images like these, `monte_carlo` for exactly these; warnings name the model whose
-    figure may not be its own.
+    `total` has the error of the sampling of images, `monte_carlo` its own; warnings name the model
+    whose figure may be wrong.
     """
 
     total: Mean
@@ -125,11 +125,15 @@ class Comparison(Shown):
             f"  A  {self._bound(self.a)}  {names[0]}",
             f"  B  {self._bound(self.b)}  {names[1]}",
             f"  A minus B          {self.per_dim:+.4f} {self.unit}",
-            f"  images like these  {self._half(self.total)} (95 %, {self.images:,} images, paired)",
-            f"  exactly these      {self._half(self.monte_carlo)} (95 %, Monte Carlo)",
+            f"  sampling of images {self._half(self.total)} (95 %, {self.images:,} images, paired)",
+            f"  Monte Carlo        {self._half(self.monte_carlo)} (95 %, this test set)",
             f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
             f"seed {self.estimator['seed']}"
-            + ("" if saved is None else f"; pairing saved {saved:.1%} of the variance"),
+            + (
+                ""
+                if saved is None
+                else f"; interval {(1 - saved) ** -0.5:.1f}x narrower by pairing"
+            ),
             *unchecked(self.estimator),
             *(f"  warning: {warning}" for warning in self.warnings),
         ]

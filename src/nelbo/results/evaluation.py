@@ -113,7 +113,7 @@ class Look:
 @final
 @dataclass(frozen=True)
 class Curve:
-    """What has been paid before x_t is known, and how far x0-hat(x_t) then is from x_0.
+    """The rate: cumulative bits before x_t is known, and how far x0-hat(x_t) then is from x_0.
 
     rate is L_T + the sum of L_{s-1} over s > t, squared_error |x_0 - x0-hat|^2, None where it was
     not asked for or the chain has no x0-hat; both per image.
@@ -129,9 +129,9 @@ class Curve:
 class Evaluation(Tabulated):
     """The bound of a data set under a model, by term, with two intervals; or -log p, exactly.
 
-    Means are nats per image. Of each pair the first is for images like these, the second for
-    exactly these. log_snr is that of t = 0..T, where the chain has one; warnings say why the figure
-    may not be the model's.
+    Means are nats per image. Of each pair the first has the error of the sampling of images, the
+    second that of Monte Carlo. log_snr is that of t = 0..T, where the chain has one; warnings say
+    why the figure may not be the model's.
     """
 
     total: Mean
@@ -240,8 +240,8 @@ class Evaluation(Tabulated):
         images, evaluations = f"{self.images:,}", f"{self.network_evaluations:,}"
         lines = [
             f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}{order_of(self.model)}",
-            f"  images like these  {self._plus_minus(self.total)} (95 %, {images} images)",
-            f"  exactly these      {self._of_these()}",
+            f"  sampling of images {self._plus_minus(self.total)} (95 %, {images} images)",
+            f"  Monte Carlo      {self._of_these()}",
         ]
         later = "L_inf" if self.model.get("time") == "continuous" else "sum of L_(t-1)"
         names = {"L_T": "L_T", "L_mid": later, "L_0": "L_0"}
@@ -275,7 +275,7 @@ class Evaluation(Tabulated):
         why, wanted = self.estimator["stopped_by"], f"± {self.estimator['precision']:g} {self.unit}"
         half = self.half_width(self.monte_carlo)
         if why == "precision" and half is not None and half <= self.estimator["precision"]:
-            return f"it is as precise as asked for, {wanted} for exactly these"
+            return f"reached --precision: {wanted}, Monte Carlo"
         if why == "precision":
             return f"a pilot planned this for {wanted}; the interval says what came of it"
         if why.startswith("a tenth of"):
@@ -285,7 +285,7 @@ class Evaluation(Tabulated):
     def _of_these(self) -> str:
         if kind_of(self.model) == "likelihood":
             return "exact: nothing is drawn"
-        return f"{self._plus_minus(self.monte_carlo)} (95 %, Monte Carlo)"
+        return f"{self._plus_minus(self.monte_carlo)} (95 %, this test set)"
 
     def _plus_minus(self, mean: Mean) -> str:
         half = self.half_width(mean)

@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def mean(self) -> Mean:
-        """The bound per dimension, for images like these."""
+        """The bound per dimension, for sampling of images."""
         half, dof = self.result.half, self.result.images - 1
         se = None if half is None else half / _quantile(dof)
         return Mean(self.result.value, se, dof)
@@ -43,10 +43,10 @@ class Entry:
 @final
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """a - b per dimension, negative where a is better, for images like these.
+    """a - b per dimension, negative where a is better, for sampling of images.
 
     values: that of each image where it is paired; else why_not says why it is not, and the interval
-    is that of two separate sets of images. half_monte_carlo is for exactly these images, not known
+    is that of two separate sets of images. half_monte_carlo is that of Monte Carlo, not known
     where they are others; of two results with one seed, whose noise is in part the same, it is the
     sum of both or half of the other interval, whichever is less: at most so much. together: how
     many differences are looked at beside each other.
@@ -232,9 +232,9 @@ def difference(a: Entry, b: Entry, together: int = 1) -> Difference:
 
 
 def _monte_carlo(a: Result, b: Result, mean: Mean, at_most: bool) -> float | None:
-    """Half of the interval for exactly these images, if they are the same for both.
+    """Half of the Monte Carlo interval, if they are the same for both.
 
-    The interval for images like these holds this error too, and so is a bound of it.
+    The interval of the sampling of images holds this error too, and so is a bound of it.
     """
     halves = a.half_monte_carlo, b.half_monte_carlo
     if _digest(a) is None or _digest(a) != _digest(b) or None in halves:

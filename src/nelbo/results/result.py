@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 @final
 @dataclass(frozen=True)
 class Term:
-    """One of the three terms, per dimension; half of its 95 % interval for images like these."""
+    """One of the three terms, per dimension; half of its 95 % interval (sampling of images)."""
 
     name: str
     value: float
@@ -69,7 +69,7 @@ class Step:
 class Result:
     """What an evaluation found, every figure per dimension in `unit`; `tree` is all that it says.
 
-    half is for images like these, half_monte_carlo for exactly these.
+    half is of the sampling of images, half_monte_carlo of Monte Carlo.
     """
 
     tree: Mapping[str, Any]

@@ -13,7 +13,7 @@ __all__ = ["Verdict", "verdict"]
 class Verdict:
     """The sentence, and which of the two is better; None where the intervals do not tell.
 
-    these_alone: it is known of exactly these images and not of new ones.
+    these_alone: it is known of this test set and not of new ones.
     """
 
     text: str
@@ -31,7 +31,7 @@ def verdict(
     """Of the first bound minus the second, where lower is better.
 
     half: of its 95 % interval for new images of this kind, which holds the Monte Carlo error too;
-    half_monte_carlo: for exactly these images. Either is None where it is not known. One is better
+    half_monte_carlo: for this test set. Either is None where it is not known. One is better
     if 0 is outside the first interval; better on these images if 0 is outside the second alone.
     """
     a, b = names

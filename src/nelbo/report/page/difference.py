@@ -79,7 +79,7 @@ def _intervals(found: Compared) -> tuple[list[Interval], float]:
     """(both intervals of the difference on one scale with 0 in it, where 0 is)."""
     halves = (
         ("new images of this kind", "sampling of images", found.half),
-        ("exactly these images", "Monte Carlo", found.half_monte_carlo),
+        ("this test set", "Monte Carlo", found.half_monte_carlo),
     )
     scale = _scale([found.value, 0.0], [half for _, _, half in halves])
     lines = [

@@ -86,7 +86,7 @@ def histogram(found: BitsPerImage, unit: str) -> Chart:
         plots.per_image_histogram(found, unit),
         "histogram",
         "The figure of the page is the mean of this. How wide it is, and how many images there "
-        "are, make the interval for images like these.",
+        "are, make the interval of the sampling of images.",
         [unit, "images"],
         [
             [f"{shown(a)} to {shown(b)}", f"{n:,}"]

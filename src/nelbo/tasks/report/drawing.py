@@ -27,7 +27,7 @@ Progress = Callable[[int, int | None, str], None]
 
 TIMES = 8  # of the chain that are shown
 ROWS = 4  # images of a column
-EXTREMES = 8  # cheapest images, and dearest
+EXTREMES = 8  # easiest images, and hardest
 PIXELS = 2**16  # of all samples together
 
 
@@ -99,7 +99,7 @@ def _require_finite(x_0_hat: Batch, t: int, images: Images) -> None:
 def extremes(
     images: Images, columns: Mapping[str, Tensor], key: str
 ) -> tuple[list[Picture], list[Picture]]:
-    """(the cheapest images, the dearest, each kind from its end on)."""
+    """(the easiest images, the hardest, each kind from its end on)."""
     values, place = columns[key], {int(i): k for k, i in enumerate(images.ids)}
     order = values.argsort(stable=True)
     count = min(EXTREMES, len(values) // 2) or len(values)
