@@ -31,7 +31,7 @@ lint: $(READY)
 mutants: $(READY) ## put known bugs in on purpose: every one must make a test fail
 	$(BIN)/python tests/mutants.py
 
-faults: $(READY) ## damaged files and random command lines by the thousand; goes on from benchmarks/results; hours
+faults: $(READY) ## damaged files, failing disks, kills, attacks, command lines; goes on from benchmarks/results; hours
 	$(BIN)/python benchmarks/faults.py
 
 bench: $(READY) ## what the library adds to the network's time; writes benchmarks/results

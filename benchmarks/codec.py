@@ -1,6 +1,6 @@
 """Speed and rate of the codec: images/s of encoding and decoding on one core, without verification.
 
-    python benchmarks/codec.py runs/twin --data digits:test --output results/DATE-codec.json
+    python benchmarks/codec.py runs/twin --output benchmarks/results/DATE-codec.json
 
 CPU seconds, since other work may share the machine; the model is loaded before. `network` is the
 share of the time in the network's whole logits.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent / "tests"
-sys.path[:0] = map(str, (TESTS, TESTS / "tasks", TESTS / "measure"))
+sys.path[:0] = map(str, (TESTS, TESTS / "tasks", TESTS / "estimation"))
 
 import kill_evaluation  # noqa: E402
 import kill_training  # noqa: E402
@@ -27,14 +27,15 @@ KILLED = 2  # times, each run
 def _trainings(processes: int, folder: Path) -> Callable[[int], str]:
     place = folder / f"killed-{processes}"
     choices = training.recipe(**kill_training.CHOICES, **{"training.steps": STEPS})
-    if training.together(place / "whole", choices, processes) != ["done"] * processes:
-        raise AssertionError("the run that is left alone fails")
+    whole = place / "whole"
 
     def case(number: int) -> str:
         run = place / f"run-{number}"
         try:
+            if not whole.exists():  # here and not before: who starts processes has to wait for them
+                _alone(training.together(whole, choices, processes) == ["done"] * processes)
             kill_training.survive(run, choices, KILLED, 1, processes, seed=number)
-            same = training.same(run, place / "whole", STEPS)
+            same = training.same(run, whole, STEPS)
         except AssertionError as error:
             return f"does not go on for {error!r:.300}"
         shutil.rmtree(run)
@@ -44,36 +45,34 @@ def _trainings(processes: int, folder: Path) -> Callable[[int], str]:
 
 
 def _evaluations(mode: tuple[str, ...], folder: Path) -> Callable[[int], str]:
-    place = folder / "evaluations"
-    place.mkdir(exist_ok=True)
+    place, start = folder / "evaluations", kill_evaluation.Forked
     arguments = ("evaluate", (folder / "run").absolute(), *mode, *kill_evaluation.OUTPUTS)
 
-    def whole() -> object:
-        alone = place / f"whole-{len(mode)}"
-        alone.mkdir()
-        if kill_evaluation.attempt(kill_evaluation.Forked, alone, arguments) != (True, False):
-            raise AssertionError("the evaluation that is left alone fails")
-        return kill_evaluation.outcome(alone)
-
-    expected = whole()
+    whole = place / f"whole-{len(mode)}"
 
     def case(number: int) -> str:
+        if not whole.exists():
+            whole.mkdir(parents=True)
+            _alone(kill_evaluation.attempt(start, whole, arguments) == (True, False))
         draw, part, kills, done = random.Random(number), place / f"part-{number}", 0, False
         part.mkdir()
         while not done:
             after = draw.uniform(0.05, 3) if kills < KILLED else None
             victims = draw.choice([(0,), (1,), (0, 1)])
-            done, killed = kill_evaluation.attempt(
-                kill_evaluation.Forked, part, arguments, after, victims
-            )
+            done, killed = kill_evaluation.attempt(start, part, arguments, after, victims)
             if not done and not killed:
                 return f"does not go on for {(part / 'err-0').read_text()!r:.300}"
             kills += killed
-        same = kill_evaluation.outcome(part) == expected
+        same = kill_evaluation.outcome(part) == kill_evaluation.outcome(whole)
         shutil.rmtree(part)
         return ("same" if kills else "not killed") if same else "another end"
 
     return case
+
+
+def _alone(ended: bool) -> None:
+    if not ended:
+        raise AssertionError("what is left alone does not come to its end")
 
 
 KILLS: dict[str, tuple[int, Callable[[Path], Callable[[int], str]]]] = {

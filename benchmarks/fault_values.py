@@ -1,6 +1,6 @@
 """NaN and infinities out of the network, at each t and batch: exit code 3, named, nothing written.
 
-Of two ranks this is in the tests (tests/measure/test_processes.py, tests/tasks).
+Of two ranks this is in the tests (tests/estimation/test_processes.py, tests/tasks).
 """
 
 import contextlib
@@ -74,7 +74,7 @@ class Values:
             return f"exit {code} {case}"
         if name != "derive" and f"t = {t}" not in said[0] and f"{t}" not in said[0]:
             return f"not named {case}"
-        if left and name != "train":  # which keeps the checkpoints before it
+        if left and name not in ("train", "improve"):  # what was whole before it is kept
             return f"left {left[0]} {case}"
         return "exit 3"
 

@@ -1,4 +1,4 @@
-"""Faults by the thousand, counted by what came of each: damaged files, random command lines.
+"""Faults by the thousand, counted by what came of each: damaged files, failing disks, kills, lines.
 
     python benchmarks/faults.py [--part NAME] [--cases N] [--output FILE]
 
@@ -36,7 +36,7 @@ GOOD = (
     *("refused", "same", "as written", "exit 0", "exit 1", "exit 2", "exit 3"),
     *("stopped", "went on", "none fires"),
 )
-LONGEST = 60.0  # seconds of a case
+LONGEST = 60.0  # seconds of a case; where processes are killed and start again, ten times as long
 MEMORY = 2 * 2**30  # bytes more than before
 TOGETHER = 250  # cases of one process
 OFTEN = 10.0  # seconds after which the counts are saved
@@ -72,10 +72,11 @@ def campaign(
     case = make(place)
     part["of"] = count = count or len(case)
     until = min(cases or count, count)
+    longest = LONGEST * (10 if name in KILLS else 1)
     started = time.monotonic()
     while part["done"] < until:
         end = min(part["done"] + TOGETHER, until)
-        for number, what in _outcomes(case, part["done"], end):
+        for number, what in _outcomes(case, part["done"], end, longest):
             kind = what if what in GOOD else what.split(" for ")[0]
             part["counts"][kind] = part["counts"].get(kind, 0) + 1
             if what not in GOOD and len(part["bad"]) < SHOWN:
@@ -101,7 +102,9 @@ def table(parts: dict) -> str:
     return "\n".join(lines)
 
 
-def _outcomes(case: Callable[[int], str], first: int, end: int) -> Iterator[tuple[int, str]]:
+def _outcomes(
+    case: Callable[[int], str], first: int, end: int, longest: float
+) -> Iterator[tuple[int, str]]:
     """(number, what came of it) of each case, in processes that outlive no bad one."""
     while first < end:
         reader, writer = os.pipe()
@@ -113,7 +116,7 @@ def _outcomes(case: Callable[[int], str], first: int, end: int) -> Iterator[tupl
         what = "died"
         with os.fdopen(reader, "rb") as lines:
             while first < end:
-                if not select.select([lines], [], [], LONGEST)[0]:
+                if not select.select([lines], [], [], longest)[0]:
                     what = "hang"
                     break
                 line = lines.readline()

@@ -60,6 +60,7 @@ from mutants_measuring import MEASURING
 from mutants_models import MODELS
 from mutants_pages import PAGES
 from mutants_paper import PAPER
+from mutants_paths import PATHS
 from mutants_person import PERSON
 from mutants_pydoors import PYDOORS
 from mutants_trainers import TRAINERS
@@ -610,6 +611,7 @@ MUTANTS = [
             *WRAP,
             *PYDOORS,
             *PAGES,
+            *PATHS,
             *COMPARISON,
             *CLASSES,
         )

@@ -5,6 +5,8 @@ __all__ = ["LASTING"]
 TABLES = "tests/test_tables_and_results.py::test_"
 CRAFTED = "tests/test_crafted_checkpoints.py::test_"
 SIZES = "tests/test_sizes.py::test_"
+DISK = "tests/test_disk.py::test_"
+SAMPLE = "tests/tasks/test_sample.py::test_"
 
 LASTING = [
     (
@@ -76,5 +78,68 @@ LASTING = [
         "if NAMED.fullmatch(path.name)",
         'if path.name.startswith("values-")',
         (f"{SIZES}a_copy_in_a_record_is_not_of_it",),
+    ),
+    (
+        "a NaN of a mass drawn as level 0",
+        "gaussian/decoder.py",
+        "return value.masked_fill(uniform.isnan(), torch.nan)",
+        "return value",
+        (f"{SAMPLE}a_nan_at_any_t_of_any_family_is_no_sample",),
+    ),
+    (
+        "a NaN of a discretized mean drawn as level 0",
+        "gaussian/decoder.py",
+        "return torch.where(x.isnan(), x, self.grid.values(self.grid.levels(x), x.dtype))",
+        "return self.grid.values(self.grid.levels(x), x.dtype)",
+        (f"{SAMPLE}a_nan_at_any_t_of_any_family_is_no_sample",),
+    ),
+    (
+        "a NaN of a state's mass drawn as state 0",
+        "sampling/ancestral.py",
+        "number = _mass(drawn) if isinstance(drawn, Categorical) else x",
+        "number = x",
+        (f"{SAMPLE}a_nan_at_any_t_of_any_family_is_no_sample",),
+    ),
+    (
+        "a guess that is NaN drawn as half grey",
+        "tasks/report/drawing.py",
+        "            _require_finite(x_0_hat, t, some)\n",
+        "",
+        ("tests/report/test_page_of_runs.py::test_a_guess_that_is_not_finite_makes_no_page",),
+    ),
+    (
+        "steps of an improvement that are looked at after the work",
+        "tasks/improve.py",
+        "    _require_measured(steps, min(candidates, model.T))\n",
+        "",
+        (f"{DISK}what_is_refused_has_written_nothing",),
+    ),
+    (
+        "a budget that is looked at when the record is there",
+        "tasks/evaluate.py",
+        "    require_budget(None if exhaustive else given.budget, len(images), model.T)\n",
+        "",
+        (f"{DISK}what_is_refused_has_written_nothing",),
+    ),
+    (
+        "a folder of nothing that is in the way",
+        "training/lock.py",
+        "            folder.rmdir()\n",
+        "            pass\n",
+        (f"{DISK}a_start_that_wrote_nothing_is_not_in_the_way",),
+    ),
+    (
+        "a derivation's page that replaces a result's",
+        "cli/measuring.py",
+        'Output("--html", html, "derivation page",',
+        'Output("--html", html, "page",',
+        ("tests/test_outputs.py::test_an_earlier_output_of_the_same_kind_is_replaced",),
+    ),
+    (
+        "an older result taken without a word",
+        "results/result.py",
+        "if DIGEST not in found.tree:",
+        "if False:",
+        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_said",),
     ),
 ]

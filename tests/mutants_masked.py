@@ -85,6 +85,13 @@ MASKED = [
         (f"{CHAINS}chains_without_a_strict_masked_form_are_refused",),
     ),
     (
+        "a control's mean as if L_0 had a part in it",
+        "categorical/controls.py",
+        "self.plan.sizes()[1:] / self.plan.counts[-1].double()",
+        "self.plan.sizes()[1:] / self.plan.counts[1:].double()",
+        (f"{CHAINS}the_mean_of_a_control_is_that_over_every_mask",),
+    ),
+    (
         "a likelihood with a Monte Carlo error",
         "tasks/evaluate.py",
         "exhaustive = exhaustive or model.exact",

@@ -453,5 +453,5 @@ def test_a_network_of_the_wrong_kind_is_refused():
 def test_every_convention_has_to_be_stated():
     """Kills: a default for what changes the bound and cannot be seen in the network."""
     for name in ("schedule", "predicts", "variance", "time_input"):
-        with pytest.raises(TypeError, match=name):
+        with pytest.raises(BadInput, match=f"wrap needs {name}="):
             nelbo.wrap(Affine(), **{k: v for k, v in CHOICES.items() if k != name})

@@ -11,6 +11,7 @@ from nelbo import testing
 from nelbo.bound.chain import Chain, constant_time
 from nelbo.bound.estimators import importance_weighted, trajectory
 from nelbo.bound.noise import KeyedNoise
+from nelbo.categorical import controls
 from nelbo.categorical.forward import CategoricalForward
 from nelbo.categorical.masked import (
     AnyOrder,
@@ -233,6 +234,28 @@ def test_an_order_is_its_own_enumeration_and_adds_up_to_1(name, calls):
         importance_weighted(chain, DATA, keyed, 3),
     ):
         torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("counts", [[1, 2, 3, 4], [1, 4], [2, 3, 4]])
+@pytest.mark.parametrize("largest", [2**24, 1])
+def test_the_mean_of_a_control_is_that_over_every_mask(counts, largest, monkeypatch):
+    """Kills: a control of what is revealed, (m_t - m_(t-1)) / m_t in its mean, L_0's part in it."""
+    monkeypatch.setattr(controls, "LARGEST", largest)
+    plan = AnyOrder(torch.tensor(counts))
+    control = controls.HistogramControl.of(plan, MASK, DATA[::5].to(torch.uint8))
+    assert len(control.cost) == (D if largest > 1 else 1)
+    x, T = DATA[::7], len(counts)
+    want = torch.zeros(len(x), T - 1, dtype=FLOAT)
+    for t, count in enumerate(counts[1:], start=2):
+        masks = list(combinations(range(D), count))
+        for S in masks:
+            value = control.value(x, hidden(x, S), constant_time(t, x), torch.arange(len(x)))
+            want[:, t - 2] += value / len(masks)
+    each = control.totals(x, torch.arange(T - 1), T - 1)
+    torch.testing.assert_close(each, want.expand(2, -1, -1), rtol=1e-12, atol=1e-12)
+    whole = control.totals(x, torch.zeros(T - 1, dtype=torch.int64), 1)
+    torch.testing.assert_close(whole[0, :, 0], want.sum(1), rtol=1e-12, atol=1e-12)
 
 
 PLANS = {

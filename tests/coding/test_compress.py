@@ -14,7 +14,10 @@ from PIL import Image
 from twins import twin
 
 import nelbo as package
+from nelbo.categorical.orders import read_order
+from nelbo.data import Images
 from nelbo.errors import NotWritten
+from nelbo.model import in_order
 from nelbo.tasks import compress as task
 from nelbo.tasks.compress import compress, decompress
 
@@ -115,6 +118,16 @@ def test_a_dry_run_writes_nothing_and_says_the_same(nelbo, tmp_path):
     assert f"{made.bill.file / 8 / 3:10,.1f}" in out
 
 
+def test_the_bill_has_the_likelihood_that_evaluate_finds_in_the_same_order(model):
+    """Kills: a code of another order or of other groups than those that are measured."""
+    images = package.data.load("digits:test").first(10)
+    measured = in_order(model, read_order("dispersed", model.shape), 8)
+    nats = package.evaluate(measured, images, check=False)
+    bill = compress(model, images, calls=8, verify=False).bill
+    assert bill.likelihood / 640 == pytest.approx(nats.bits_per_dim, rel=1e-5)
+    assert bill.ideal <= bill.likelihood + 10 * 1e-3
+
+
 def test_inspect_says_what_a_file_is(nelbo):
     """Kills: an archive that inspect takes for a model."""
     code, out, _ = nelbo("inspect", GOLDEN / "many.nlb", "--json", "-")
@@ -135,6 +148,22 @@ def test_a_name_that_leads_elsewhere_is_refused(model, name):
     )
     with pytest.raises(package.BadInput, match="leads elsewhere"):
         decompress(model, written(named)[0])
+
+
+def test_what_a_file_has_no_room_for_is_refused_before_the_work(model, monkeypatch):
+    """Kills: minutes of coding that end in a refusal."""
+    monkeypatch.setattr(task.OrderedCode, "encode", None)
+    images = package.data.load("digits:test").first(2)
+    named = Images("x", None, images.levels, 17, sources=("a.png", "b\x1b.png"))
+    twice = Images("x", None, images.levels, 17, sources=("a.bmp", "a.bmp.png"))
+    for given, settings, why in [
+        (images, {"order": "random:3"}, "none of raster, dispersed"),
+        (images, {"order": "random:3", "calls": 65}, "65 calls"),
+        (named, {}, "not plain"),
+        (twice, {}, "both come back as a.bmp.png"),
+    ]:
+        with pytest.raises(package.BadInput, match=why):
+            compress(model, given, **settings)
 
 
 def test_a_twin_is_a_checkpoint_like_any_other(nelbo):

@@ -170,11 +170,9 @@ def replaced(outputs, **config):
 
 NET, SCHEDULER, INDEX = "unet/config.json", "scheduler/scheduler_config.json", "model_index.json"
 REFUSED = {
-    "EDM": (edit(SCHEDULER, _class_name="EDMEulerScheduler"), "EDM scales", ()),
-    "flow matching": (
-        edit(SCHEDULER, _class_name="FlowMatchEulerDiscreteScheduler"), "flow matching runs", ()
+    "a sampler of flows": (
+        edit(SCHEDULER, _class_name="FlowMatchLCMScheduler"), "family='diffusers-flow'", ()
     ),
-    "VE": (edit(SCHEDULER, _class_name="ScoreSdeVeScheduler"), "variance exploding", ()),
     "zero SNR with eps": (
         edit(SCHEDULER, rescale_betas_zero_snr=True), "epsilon cannot give x_0 at zero", ()
     ),

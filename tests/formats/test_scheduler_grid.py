@@ -320,16 +320,11 @@ def test_an_offset_beyond_the_chain_is_refused():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler has no bound here: EDM scales"),
-        ({"_class_name": "EDMDPMSolverMultistepScheduler"}, "EDM scales"),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "flow matching runs straight"),
-        ({"_class_name": "ScoreSdeVeScheduler"}, "variance exploding"),
+        ({"_class_name": "EDMEulerScheduler"}, "no betas that are read here: .*family='edm'"),
+        ({"_class_name": "FlowMatchLCMScheduler"}, "straight line: .*family='diffusers-flow'"),
+        ({"_class_name": "ScoreSdeVeScheduler"}, "path='ve' or 'edm'"),
         ({"_class_name": "UnCLIPScheduler"}, "not known to be that of DDPM"),
         ({"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "flow sigmas"),
-        (
-            {"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"},
-            "timestep_type continuous",
-        ),
         ({}, "no _class_name"),
         ({"rescale_betas_zero_snr": True}, r"epsilon cannot give x_0 .*alpha_bar\[1000\] = 0"),
         ({"trained_betas": [0.1, 1.0], "num_train_timesteps": 2}, "epsilon cannot give x_0"),

@@ -170,6 +170,24 @@ def test_a_network_that_gives_nan_is_said_to(model, digits):
         weight.data.copy_(before)
 
 
+def test_a_nan_in_any_call_of_the_network_stops_it(model, digits, monkeypatch):
+    """Kills: a NaN of D11's own draws, found by the JSON when all is done."""
+    inner, calls, broken = model.asked.forward, [], 0
+
+    def forward(x_t, told):
+        calls.append(len(x_t))
+        return inner(x_t, told) * (math.nan if len(calls) == broken else 1)
+
+    monkeypatch.setattr(model.asked, "forward", forward)
+    derive(model, digits, images=1, paths=2)
+    count = len(calls)
+    assert count > 1
+    for broken in range(1, count + 1):  # noqa: B007
+        calls.clear()
+        with pytest.raises(NonFinite, match="not finite"):
+            derive(model, digits, images=1, paths=2)
+
+
 def test_the_json_has_the_memos_labels_and_no_infinity(exact, drawn):
     for derivation, kinds in ((exact, 3), (drawn, 1)):
         text = derivation.to_json()

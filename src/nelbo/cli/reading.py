@@ -117,6 +117,14 @@ class Reading:
         typer.Option(**FOLDER, help="Which of its files of weights is read: fp16, non_ema."),
     ] = None
 
+    log_snr: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="FIRST LAST",
+            help=f"{FOREIGN} the log SNRs between which the bound of a flow, EDM or VE runs.",
+        ),
+    ] = None
+
     @property
     def options(self) -> dict[str, Any]:
         """As `nelbo.load` takes them.
@@ -138,6 +146,7 @@ class Reading:
             "latent": None if self.latent is None else self.latent.value,
             "condition": self.condition,
             "variant": self.variant,
+            "log_snr": self.log_snr,
         }
 
 

@@ -1,6 +1,6 @@
 """Bits become bytes: an ordered masked chain in whole numbers is a code on any machine."""
 
-from nelbo.coding.container import Archive, read, written
+from nelbo.coding.container import Archive, read, settings, written
 from nelbo.coding.masses import TOTAL, masses
 from nelbo.coding.ordered import Coded, OrderedCode, Progress
 from nelbo.coding.twin import absorbing_chain, require_codable, twin_of
@@ -15,6 +15,7 @@ __all__ = [
     "masses",
     "read",
     "require_codable",
+    "settings",
     "twin_of",
     "written",
 ]

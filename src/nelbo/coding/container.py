@@ -20,7 +20,7 @@ from typing import Any, final
 
 from nelbo.errors import BadInput, printable
 
-__all__ = ["MAGIC", "VERSION", "Archive", "read", "written"]
+__all__ = ["MAGIC", "VERSION", "Archive", "read", "settings", "written"]
 
 MAGIC = b"\x8dN"
 VERSION = 1
@@ -66,11 +66,15 @@ def written(archive: Archive) -> tuple[bytes, int]:
     """The bytes of the file, and how many of them are the table of names.
 
     Raises:
-        BadInput: an order or a number of calls that the head has no room for; several images where
-            one is meant.
+        BadInput: an order or a number of calls that the head has no room for.
     """
     kind = ONE if archive.single else MANY
-    head = MAGIC + bytes([VERSION << 4 | kind]) + archive.digest + bytes([_settings(archive)])
+    head = (
+        MAGIC
+        + bytes([VERSION << 4 | kind])
+        + archive.digest
+        + bytes([settings(archive.order, archive.calls)])
+    )
     if archive.single:
         (code,) = archive.codes
         return head + zlib.crc32(head + code).to_bytes(4, "big") + code, 0
@@ -140,18 +144,22 @@ def _names(table: bytes, count: int, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _settings(archive: Archive) -> int:
-    if archive.order not in ORDERS:
+def settings(order: str, calls: int) -> int:
+    """The byte of the head that says both.
+
+    Raises:
+        BadInput: an order or a number of calls that it has no room for.
+    """
+    if order not in ORDERS:
         raise BadInput(
-            f"a file says its order by name, and {printable(archive.order)} is none of "
-            f"{', '.join(ORDERS)}"
+            f"a file says its order by name, and {printable(order)} is none of {', '.join(ORDERS)}"
         )
-    if not 0 <= archive.calls <= MOST_CALLS:
+    if not 0 <= calls <= MOST_CALLS:
         raise BadInput(
             f"a file has room for 1..{MOST_CALLS} calls, or as many as an image has positions; "
-            f"got {archive.calls}"
+            f"got {calls}"
         )
-    return ORDERS.index(archive.order) << 6 | archive.calls
+    return ORDERS.index(order) << 6 | calls
 
 
 def _check(content: bytes, end: int, where: str) -> None:

@@ -64,7 +64,7 @@ def sampled(
 
     Raises:
         BadInput: fewer than two paths.
-        NonFinite: L of a path is NaN or infinite.
+        NonFinite: L of a path, or a term of its own noise, is NaN or infinite.
     """
     if paths < 2:
         raise BadInput(f"Monte Carlo needs at least 2 paths of each example; got {paths}")
@@ -143,7 +143,12 @@ class _Run:
             t = times.repeat_interleave(count)
             part = term(chain.rows(row), x_0[row.to(x_0.device)], t, noise.rows(row))
             parts.append(part.double().cpu().reshape(len(times), count))
-        return torch.cat(parts)
+        terms = torch.cat(parts)
+        finite = terms.isfinite().all(1)
+        if not finite.all():
+            t = 1 + int((~finite).nonzero()[0])
+            raise NonFinite(f"a term is not finite at t = {t}: the network gave NaN or infinity")
+        return terms
 
     def valuation(self) -> Valuation:
         """The values of all lines, once every path is in."""

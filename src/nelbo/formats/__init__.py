@@ -8,7 +8,8 @@ from nelbo import arguments
 from nelbo.arguments import device_of
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import is_diffusers
-from nelbo.formats.foreign import Options, load_foreign
+from nelbo.formats.foreign import Options
+from nelbo.formats.foreign_folder import load_foreign
 from nelbo.formats.given import Pipeline, load_given
 from nelbo.formats.hub import is_hub_name, place_of, snapshot_of
 from nelbo.formats.improved import is_improved, keep_improved, load_improved
@@ -61,6 +62,7 @@ def load(
     latent: Literal["sample", "mean"] | None = None,
     condition: str | Path | None = None,
     variant: str | None = None,
+    log_snr: tuple[float, float] | None = None,
     of: Model | None = None,
 ) -> Model:
     """The model in a run folder, a checkpoint file or a diffusers folder, ready to measure.
@@ -90,6 +92,8 @@ def load(
     condition: the embedding that a UNet2DConditionModel is conditional on: a .npy or .safetensors
         file with one tensor (tokens, width), or "zero". There is no guidance.
     variant: which of several files of weights is read, by the word in its name: fp16, non_ema.
+    log_snr: (first, last), between which the bound of flow matching, EDM or VE runs; default the
+        path's own ends.
     of: the model itself, where the path is what `nelbo improve` found for a function's.
 
     Raises:
@@ -110,6 +114,7 @@ def load(
         latent=latent,
         condition=condition,
         variant=variant,
+        log_snr=log_snr,
     ).typed()
     place_on = None if device is None else device_of(device)
     if weights is not None:

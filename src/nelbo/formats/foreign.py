@@ -9,10 +9,10 @@ from typing import Any, Literal, final
 from nelbo import arguments
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.condition import ZERO
-from nelbo.formats.diffusers.folder import Folder, find, read_json
+from nelbo.formats.diffusers.folder import Folder
 from nelbo.formats.diffusers.latents import Encoder, Latent, read_encoder
-from nelbo.formats.diffusers.networks import Network, read_network
-from nelbo.formats.diffusers.scheduler import VARIANCES, Scheduler, Thresholded, read_scheduler
+from nelbo.formats.diffusers.networks import Network
+from nelbo.formats.diffusers.scheduler import VARIANCES, Scheduler, Thresholded
 from nelbo.formats.hub import snapshot_of
 from nelbo.gaussian.decoder import Density, Discretized
 from nelbo.gaussian.reverse import TIME_INPUTS
@@ -23,7 +23,7 @@ from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Reals, Support
 
-__all__ = ["Options", "foreign_model", "load_foreign"]
+__all__ = ["Options", "decoder_of", "foreign_model", "grid_of", "reals_of"]
 
 LEVELS, RANGE = 256, (-1.0, 1.0)
 V_1: float | str = "beta_tilde_2"
@@ -40,7 +40,8 @@ class Options:
     clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size, condition: see
     `read_network`. scheduler: another config file. decoder: discretized-gaussian for levels, the
     default for pixels, or density for real numbers, the only one for latents. latent: see
-    `Encoder`. variant: see `weights_files`.
+    `Encoder`. variant: see `weights_files`. log_snr: (first, last), between which the bound runs
+    where time is continuous, by default the path's own ends.
     """
 
     levels: int | None = None
@@ -55,6 +56,7 @@ class Options:
     latent: Latent | None = None
     condition: str | Path | None = None
     variant: str | None = None
+    log_snr: tuple[float, float] | None = None
 
     def typed(self) -> "Options":
         """The same by values of the right types, scalars of numpy and torch too.
@@ -68,6 +70,7 @@ class Options:
             "clip": arguments.flag,
             "V_1": lambda name, x: x if isinstance(x, str) else arguments.number(name, x),
             "size": _sides,
+            "log_snr": _falling,
             **dict.fromkeys(("variance", "decoder", "latent", "variant"), _word),
             "condition": lambda name, x: (
                 x if isinstance(x, str) and x == ZERO else arguments.path(name, x)
@@ -79,7 +82,11 @@ class Options:
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Options":
         """From what `told` said."""
-        pairs = {name: told[name] for name in ("range", "size") if isinstance(told.get(name), list)}
+        pairs = {
+            name: told[name]
+            for name in ("range", "size", "log_snr")
+            if isinstance(told.get(name), list)
+        }
         return cls(**{**told, **{name: tuple(pair) for name, pair in pairs.items()}})
 
     @property
@@ -98,6 +105,19 @@ def _word(name: str, value: object) -> str:
     return arguments.instance(name, value, str)
 
 
+def _falling(name: str, value: object) -> tuple[float, float]:
+    """(first, last) of log SNR, which falls."""
+    last, first = arguments.interval(name, list(reversed(_pair(name, value))))
+    return first, last
+
+
+def _pair(name: str, value: object) -> list[Any]:
+    try:
+        return list(value)  # type: ignore[call-overload]
+    except TypeError:
+        raise BadInput(f"{name} is (first, last), such as (12, -9); got {value!r:.40}") from None
+
+
 def _sides(name: str, value: object) -> int | tuple[int, int]:
     """N, or (rows, columns)."""
     if arguments.scalar(value) is not None:
@@ -106,31 +126,6 @@ def _sides(name: str, value: object) -> int | tuple[int, int]:
     if len(sides) != 2 or min(sides) < 1:
         raise BadInput(f"{name} is N or (rows, columns); got {arguments.shown(value)}")
     return sides[0], sides[1]
-
-
-def load_foreign(
-    path: Path, name: str, options: Options, weights: Literal["ema", "raw"] | None
-) -> Model:
-    """The model of a diffusers pipeline, model folder, or accelerate checkpoint.
-
-    Raises:
-        BadInput: what cannot be bounded, or is not said and may not be guessed; a network that
-            cannot take the images or times that its configs name.
-    """
-    folder = find(path, weights, options.scheduler)
-    try:
-        scheduler = read_scheduler(read_json(folder.scheduler), options.clip)
-    except BadInput as error:
-        raise BadInput(f"{folder.scheduler}: {error}") from None
-    network = read_network(
-        folder.network,
-        label=options.label,
-        size=options.size,
-        condition=options.condition,
-        variant=options.variant,
-    )
-    told = {"options": options.told}  # which a folder of an improvement keeps
-    return foreign_model(folder, scheduler, network, name, options, weights, told)
 
 
 def foreign_model(
@@ -148,13 +143,13 @@ def foreign_model(
         BadInput: what cannot be bounded, or is not said and may not be guessed.
     """
     kind, kind_source = _variance_type(network, scheduler, options, folder.network)
-    decoder, decoder_source = _decoder(network, options, folder)
+    decoder, decoder_source = decoder_of(network, options, folder)
     scheduler = scheduler.unclipped() if decoder == "density" else scheduler
     support: Support
     if decoder == "density":
-        support, encoder, settings = _reals(network, options, folder)
+        support, encoder, settings = reals_of(network, options, folder)
     else:
-        support, encoder, settings = _grid(network, scheduler, options, folder)
+        support, encoder, settings = grid_of(network, scheduler.clip, options, folder)
     first, V_1_source = chosen(options.V_1, V_1)
     settings |= {
         "scheduler": Setting(scheduler.name, "config", changes_bound=False),
@@ -184,7 +179,7 @@ def foreign_model(
     return replace(model, encode=encoder)
 
 
-def _decoder(network: Network, options: Options, folder: Folder) -> tuple[str, Source]:
+def decoder_of(network: Network, options: Options, folder: Folder) -> tuple[str, Source]:
     """discretized-gaussian or density, and what says so.
 
     Raises:
@@ -206,7 +201,7 @@ def _decoder(network: Network, options: Options, folder: Folder) -> tuple[str, S
     return chosen(options.decoder, "density")
 
 
-def _reals(
+def reals_of(
     network: Network, options: Options, folder: Folder
 ) -> tuple[Reals, Encoder | None, dict[str, Setting]]:
     """Data that are real numbers, what makes them of images, and the settings of both.
@@ -259,18 +254,24 @@ def _variance_type(
     return kind, scheduler.settings["variance_type"].source
 
 
-def _grid(
-    network: Network, scheduler: Scheduler, options: Options, folder: Folder
+def grid_of(
+    network: Network,
+    reach: tuple[float, float] | None,
+    options: Options,
+    folder: Folder,
+    usual: tuple[float, float] = RANGE,
+    usual_source: Source = "default",
 ) -> tuple[Grid, None, dict[str, Setting]]:
     """The grid of the data with its settings, and no encoder.
+
+    reach: what x0-hat is clipped to. usual: the range where nothing says another.
 
     Raises:
         BadInput: the config shows that the range is not the usual one and no option says which.
     """
     if options.latent is not None:
         raise BadInput(f"{folder.network} is a network of pixels: leave latent out")
-    reach = scheduler.clip
-    unusual = "center_input_sample" if network.centred else None
+    unusual = "center_input_sample" if network.centred and usual == RANGE else None
     if reach is not None and reach != RANGE:
         unusual = f"clip_sample_range {reach[1]:g}"
     if options.range is None and unusual:
@@ -279,7 +280,8 @@ def _grid(
             "(range=, --range)"
         )
     levels, levels_source = chosen(options.levels, LEVELS)
-    (lo, hi), range_source = chosen(options.range, RANGE)
+    (lo, hi), range_source = chosen(options.range, usual)
+    range_source = usual_source if options.range is None else range_source
     settings = {"levels": Setting(levels, levels_source), "range": Setting([lo, hi], range_source)}
     return Grid(levels, lo, hi), None, settings
 

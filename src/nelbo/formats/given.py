@@ -10,8 +10,10 @@ from torch import nn
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import AUTOENCODERS, NETWORKS, Folder, read_json
 from nelbo.formats.diffusers.networks import network_of
-from nelbo.formats.diffusers.scheduler import Scheduler, read_scheduler
-from nelbo.formats.foreign import Options, foreign_model
+from nelbo.formats.diffusers.path_scheduler import PathScheduler
+from nelbo.formats.diffusers.scheduler import Scheduler
+from nelbo.formats.foreign import Options
+from nelbo.formats.foreign_folder import any_scheduler, model_of
 from nelbo.model import Model
 
 __all__ = ["Pipeline", "config_of", "load_given"]
@@ -65,7 +67,7 @@ def _of_pipeline(given: object, options: Options, weights: Literal["ema", "raw"]
     read = network_of(
         module, config, folder.network, options.label, options.size, options.condition
     )
-    return foreign_model(folder, scheduler, read, name, options)
+    return model_of(folder, scheduler, read, name, options)
 
 
 def config_of(given: object) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def config_of(given: object) -> dict[str, Any]:
     return {**kept, "_class_name": type(given).__name__}
 
 
-def _scheduler(own: object, options: Options) -> Scheduler:
+def _scheduler(own: object, options: Options) -> Scheduler | PathScheduler:
     """That of the pipeline, or of the options: a config file, or another scheduler."""
     chosen = own if options.scheduler is None else options.scheduler
     if isinstance(chosen, str | Path):
@@ -84,7 +86,7 @@ def _scheduler(own: object, options: Options) -> Scheduler:
         config = read_json(place / "scheduler_config.json" if place.is_dir() else place)
     else:
         config = config_of(chosen)
-    return read_scheduler(config, options.clip)
+    return any_scheduler(config, options)
 
 
 def _what_it_is(given: object) -> str:

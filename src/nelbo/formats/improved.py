@@ -17,7 +17,8 @@ from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import CONFIG, find
 from nelbo.formats.diffusers.networks import files_of
-from nelbo.formats.foreign import Options, load_foreign
+from nelbo.formats.foreign import Options
+from nelbo.formats.foreign_folder import load_foreign
 from nelbo.formats.hub import place_of
 from nelbo.formats.python_file import is_function
 from nelbo.formats.run import file_of

@@ -30,15 +30,17 @@ class Ancestral:
             raise BadInput(f"{p.variance.name} {p.parametrization.name} is not linear in x_t")
         schedule, each = p.q.schedule, torch.arange(1, p.q.T + 1)
         self.p = p
-        self.estimate = p.parametrization.estimate
         self.dtype = p.dtype(like.dtype)
         self.told = p.told(each, like.device, self.dtype).unbind()
 
         def numbers(table: Tensor) -> Tensor:
             return table[1:].to(like)
 
-        self.a = numbers(schedule.alpha_bar).sqrt().tolist()
-        self.s = numbers(schedule.one_minus_alpha_bar).sqrt().tolist()
+        a = numbers(schedule.alpha_bar).sqrt()
+        s = numbers(schedule.one_minus_alpha_bar).sqrt()
+        p_weight, r_weight = p.parametrization.coefficients(a, s)
+        self.p_weight = p_weight.tolist()  # x0-hat = p x_t + r output
+        self.r_weight = r_weight.tolist()
         self.x_0_weight = numbers(schedule.posterior_x_0).tolist()
         self.x_t_weight = numbers(schedule.posterior_x_t).tolist()
         self.deviation = torch.exp(0.5 * numbers(p.variance.table).log()).tolist()
@@ -47,6 +49,6 @@ class Ancestral:
         """x_{t-1}, t >= 2, drawn by the noise that belongs to t."""
         i = t - 1
         output = self.p.asked(x_t, self.told[i].expand(len(x_t)), self.dtype)
-        x_0 = self.p.clipped(self.estimate(x_t, output, self.a[i], self.s[i]))
+        x_0 = self.p.clipped(self.p_weight[i] * x_t + self.r_weight[i] * output)
         x_prev: Batch = self.x_0_weight[i] * x_0
         return x_prev.add_(self.x_t_weight[i] * x_t).add_(self.deviation[i] * noise.normal(x_t))

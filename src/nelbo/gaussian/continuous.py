@@ -23,6 +23,7 @@ from nelbo.gaussian.decoder import Decoder, Density, LevelMasses, Prediction
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
 from nelbo.gaussian.log_snr import Curve, LogSNR, Points
+from nelbo.gaussian.on_path import OnPath
 from nelbo.gaussian.parametrization import Levels, Output, Parametrization
 from nelbo.gaussian.reverse import TIME_INPUTS, GaussianReverse
 from nelbo.gaussian.schedule import Schedule, at
@@ -155,9 +156,12 @@ class ContinuousGaussian(nn.Module, Conditional):
         # In the dtype of the network's weights, as GaussianReverse asks it.
         dtypes = (weight.dtype for weight in self.network.parameters())
         dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), x_u.dtype)
-        told = log_snr.to(x_u.device, dtype)
         condition = self.condition_at(x_u)
-        output: Tensor = self.network(x_u.to(dtype), told, *condition).to(x_u.dtype)
+        if isinstance(self.network, OnPath):  # which rounds what it makes of them
+            output: Tensor = self.network(x_u, log_snr.to(x_u.device), *condition)
+        else:
+            output = self.network(x_u.to(dtype), log_snr.to(x_u.device, dtype), *condition)
+        output = output.to(x_u.dtype)
         wanted = (len(x_u), self.parametrization.outputs * x_u.shape[1], *x_u.shape[2:])
         if output.shape != wanted:
             raise BadInput(

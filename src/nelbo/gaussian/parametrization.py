@@ -1,31 +1,39 @@
-"""What the network's output means: the noise, the data, the velocity, or the data's levels.
+"""What the network's output means: noise, data, v, score, velocity, EDM's F, or the data's levels.
 
-Each parametrisation turns an output into x0-hat, the model's estimate of the data, and can make
-the output that would be exactly right (`target`), so each is a pair of inverse formulas.
+Each parametrisation turns an output into x0-hat, the model's estimate of the data. All but that of
+levels are linear in (x_0, eps), on any path: two weights say which.
 A formula takes alpha_bar as numbers, from a schedule's table or from a log SNR in continuous time.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias, final
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from nelbo.errors import BadInput
+from nelbo.gaussian.path import Level, Number, Path
 from nelbo.gaussian.schedule import Schedule, at
 from nelbo.types import Batch, Grid, Time
 
 __all__ = [
     "EPS",
     "PARAMETRIZATIONS",
+    "SCORE",
     "X_0",
     "Levels",
     "Linear",
     "Output",
     "Parametrization",
     "V",
+    "edm_F",
+    "edm_v",
+    "velocity",
 ]
 
 Output: TypeAlias = Shaped[Tensor, "B ..."]
@@ -62,23 +70,61 @@ def _tables(schedule: Schedule, t: Time, x_t: Batch) -> tuple[Tensor, Tensor]:
     return at(schedule.alpha_bar, t, x_t), at(schedule.one_minus_alpha_bar, t, x_t)
 
 
-Formula = Callable[[Tensor, Tensor, Tensor | float, Tensor | float], Tensor]
+Weights: TypeAlias = Callable[[Level], tuple[Number, Number]]
 
 
 @final
 @dataclass(frozen=True)
 class Linear(Parametrization):
-    """An output linear in (x_0, eps), with a = sqrt(alpha_bar_t), s = sqrt(1 - alpha_bar_t).
+    """An output k x_0 + m eps, (k, m) = weights(level): with z = a x_0 + s eps, x0-hat = p z + r o,
 
-    target(x_0, eps, a, s) is the output that is exactly right, estimate(x_t, output, a, s) its
-    inverse. `divides` says whether the inverse divides by a, which is 0 at zero terminal SNR.
+        p = m / (a m - s k),    r = -s / (a m - s k).
+
+    path: where z runs; without it a^2 + s^2 = 1, with a = sqrt(alpha_bar_t). The x_t of the methods
+    is z / sqrt(a^2 + s^2) whatever the path, and a, s are those of x_t. The level that `weights`
+    gets is the path's own, in float64.
+
+    Raises:
+        BadInput: a velocity without a path that knows its derivatives.
     """
 
     name: str
-    target: Formula
-    estimate: Formula
-    divides: bool = False
+    weights: Weights
+    path: Path | None = None
     outputs: int = 1
+
+    def __post_init__(self) -> None:
+        middle = torch.tensor(0.5, dtype=torch.float64).sqrt()
+        self.weights_at(middle, middle)
+
+    @property
+    def divides(self) -> bool:
+        """Whether x0-hat needs a division by a, which is 0 at zero terminal SNR."""
+        one = torch.ones((), dtype=torch.float64)
+        return self.path is None and float(self.weights(Level(0 * one, one))[0]) == 0
+
+    def weights_at(self, a: Tensor, s: Tensor) -> tuple[Number, Number]:
+        """(k, m) where x_t = a x_0 + s eps, in a's dtype."""
+        if self.path is None:
+            return self.weights(Level(a, s))
+        k, m = self.weights(self.path.at(2 * (a.double().log() - s.double().log())))
+        return torch.as_tensor(k).to(a), torch.as_tensor(m).to(a)
+
+    def coefficients(self, a: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """(p, r): x0-hat = p x_t + r output."""
+        k, m = self.weights_at(a, s)
+        both = a * m - s * k
+        return m / both, -s / both
+
+    def target(self, x_0: Batch, eps: Batch, a: Tensor, s: Tensor) -> Batch:
+        """The output that is exactly right."""
+        k, m = self.weights_at(a, s)
+        return k * x_0 + m * eps
+
+    def estimate(self, x_t: Batch, output: Output, a: Tensor, s: Tensor) -> Batch:
+        """x0-hat."""
+        p, r = self.coefficients(a, s)
+        return p * x_t + r * output
 
     def x_0_given(
         self,
@@ -90,47 +136,82 @@ class Linear(Parametrization):
         return self.estimate(x_t, output, alpha_bar.sqrt(), one_minus_alpha_bar.sqrt())
 
     def error(self, x_0: Batch, eps: Batch, output: Output, a: Tensor, s: Tensor) -> Batch:
-        """x_0 - x0-hat = r (target - output), r = d x0-hat / d output, at x_t = a x_0 + s eps.
+        """x_0 - x0-hat = r (target - output) at x_t = a x_0 + s eps.
 
         So formed it keeps its digits where it is small beside x_0.
         """
-        r = self.estimate(torch.zeros_like(a), torch.ones_like(a), a, s)
-        error: Batch = r * (self.target(x_0, eps, a, s) - output)
-        return error
+        return self.coefficients(a, s)[1] * (self.target(x_0, eps, a, s) - output)
 
-
-Number = Tensor | float
+    def along(self, path: Path) -> "Linear":
+        """The same output, of a network on that path."""
+        return replace(self, path=path)
 
 
 # Functions by name, not lambdas: a model that holds them can be pickled.
-def _eps(x_0: Tensor, eps: Tensor, a: Number, s: Number) -> Tensor:
-    return eps
+def _eps(level: Level) -> tuple[Number, Number]:
+    return 0.0, 1.0
 
 
-def _of_eps(x_t: Tensor, output: Tensor, a: Number, s: Number) -> Tensor:
-    return (x_t - s * output) / a
+def _x_0(level: Level) -> tuple[Number, Number]:
+    return 1.0, 0.0
 
 
-def _x_0(x_0: Tensor, eps: Tensor, a: Number, s: Number) -> Tensor:
-    return x_0
+def _v(level: Level) -> tuple[Number, Number]:
+    return -level.s, level.a
 
 
-def _of_x_0(x_t: Tensor, output: Tensor, a: Number, s: Number) -> Tensor:
-    return output
+def _score(level: Level) -> tuple[Number, Number]:
+    return 0.0, -1 / level.s
 
 
-def _v(x_0: Tensor, eps: Tensor, a: Number, s: Number) -> Tensor:
-    return a * eps - s * x_0
+def _velocity(level: Level) -> tuple[Number, Number]:
+    return level.slopes
 
 
-def _of_v(x_t: Tensor, output: Tensor, a: Number, s: Number) -> Tensor:
-    return a * x_t - s * output
+def _edm_F(sigma_data: float, level: Level) -> tuple[Number, Number]:
+    size = (level.s * level.s + (sigma_data * level.a) * (sigma_data * level.a)) ** 0.5
+    return level.s / (sigma_data * size), -sigma_data * level.a / size
 
 
-EPS = Linear("eps", target=_eps, estimate=_of_eps, divides=True)
-X_0 = Linear("x_0", target=_x_0, estimate=_of_x_0)
-V = Linear("v", target=_v, estimate=_of_v)  # Salimans and Ho 2022
+EPS = Linear("eps", _eps)
+X_0 = Linear("x_0", _x_0)
+V = Linear("v", _v)  # Salimans and Ho 2022
+SCORE = Linear("score", _score)  # the gradient of log q(z_t | x_0), -eps/s
 PARAMETRIZATIONS = {p.name: p for p in (EPS, X_0, V)}
+
+
+def edm_F(sigma_data: float = 0.5) -> Linear:
+    """F of D = c_skip y + c_out F, y = z/a (Karras et al. 2022, table 1).
+
+    Raises:
+        BadInput: sigma_data, the standard deviation of the data, not positive.
+    """
+    if not 0 < sigma_data < math.inf:
+        raise BadInput(f"sigma_data must be positive; got {sigma_data}")
+    return Linear("edm-F", partial(_edm_F, sigma_data))
+
+
+def _edm_v(sigma_data: float, level: Level) -> tuple[Number, Number]:
+    k, m = _edm_F(sigma_data, level)
+    return -k, -m
+
+
+def edm_v(sigma_data: float = 1.0) -> Linear:
+    """-F, what diffusers' EDM schedulers call v_prediction: v of z/sqrt(a^2 + s^2) at sigma_data 1.
+
+    Raises:
+        BadInput: sigma_data not positive.
+    """
+    return replace(edm_F(sigma_data), name="edm-v", weights=partial(_edm_v, sigma_data))
+
+
+def velocity(path: Path) -> Linear:
+    """u = dz/dt = a' x_0 + s' eps by the path's own time: flow matching (Lipman et al. 2023).
+
+    Raises:
+        BadInput: a path that does not know its derivatives.
+    """
+    return Linear("flow-velocity", _velocity, path)
 
 
 @final

@@ -14,6 +14,7 @@ from nelbo.errors import BadInput
 from nelbo.gaussian.decoder import Decoder, LevelPosterior, Prediction
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
+from nelbo.gaussian.on_path import OnPath
 from nelbo.gaussian.parametrization import Levels, Linear, Output, Parametrization
 from nelbo.gaussian.schedule import Schedule, at
 from nelbo.gaussian.variance import Variance
@@ -135,9 +136,13 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         return next((dtype for dtype in dtypes if dtype.is_floating_point), default)
 
     def told(self, t: Time, device: torch.device, dtype: torch.dtype) -> Shaped[Tensor, " B"]:
-        """What the network is told of t; real numbers in the dtype of its weights."""
+        """What the network is told of t; real numbers in the dtype of its weights.
+
+        A network on a path makes its time of the log SNR, which stays in float64.
+        """
         told = self.time_input(self.q.schedule, t).to(device, non_blocking=True)
-        return told.to(dtype) if told.is_floating_point() else told
+        whole = isinstance(self.network, OnPath) or not told.is_floating_point()
+        return told if whole else told.to(dtype)
 
     def asked(self, x_t: Batch, told: Shaped[Tensor, " B"], dtype: torch.dtype) -> Output:
         """All that the network gives, in x_t's dtype.
@@ -146,7 +151,8 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
             BadInput: as `output`.
         """
         condition = self.condition_at(x_t)
-        output: Tensor = self.network(x_t.to(dtype), told, *condition).to(x_t.dtype)
+        given = x_t if isinstance(self.network, OnPath) else x_t.to(dtype)
+        output: Tensor = self.network(given, told, *condition).to(x_t.dtype)
         channels = (self.parametrization.outputs + self.variance.outputs) * x_t.shape[1]
         if output.shape != (len(x_t), channels, *x_t.shape[2:]):
             raise BadInput(

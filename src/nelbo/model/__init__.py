@@ -1,7 +1,7 @@
 """What the tasks work on: a chain with its data's shape and grid, and all that a report says."""
 
 from nelbo.model.categorical import categorical_model, with_network
-from nelbo.model.continuous import continuous_model
+from nelbo.model.continuous import continuous_model, in_continuous_time
 from nelbo.model.digest import digest
 from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import gaussian_model, improved
@@ -22,6 +22,7 @@ __all__ = [
     "has_positions",
     "improved",
     "in_any_order",
+    "in_continuous_time",
     "in_order",
     "loss",
     "parameter_groups",

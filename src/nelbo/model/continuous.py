@@ -14,23 +14,23 @@ from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
 from nelbo.gaussian.continuous import ContinuousGaussian
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
-from nelbo.gaussian.decoder import Discretized, LevelPosterior
+from nelbo.gaussian.decoder import Density, Discretized, LevelPosterior
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.log_snr import LearnedLogSNR
 from nelbo.gaussian.precise import InFloat64, state_dtype
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.yardstick import Yardstick
 from nelbo.model.model import Model, no_controls, no_yardstick
-from nelbo.types import Batch, Grid, Nats, Time
+from nelbo.types import Batch, Grid, Nats, Support, Time
 
-__all__ = ["continuous_model"]
+__all__ = ["continuous_model", "in_continuous_time"]
 
 
 def continuous_model(
     trained: ContinuousGaussian,
     T: int,
     *,
-    grid: Grid,
+    grid: Support,
     shape: tuple[int, ...],
     name: str,
     facts: Mapping[str, Any],
@@ -55,6 +55,15 @@ def continuous_model(
     return _Family(trained, fixed, grid, shape, name, facts).steps(T)
 
 
+def in_continuous_time(model: Model) -> Model:
+    """Its limit, of which `every` and `keeping` make chains all the same.
+
+    Raises:
+        BadInput: a chain that has no steps between its steps.
+    """
+    return replace(model.in_the_limit(), discretize=model.discretize, respace=model.respace)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class _Family:
@@ -62,7 +71,7 @@ class _Family:
 
     trained: ContinuousGaussian
     fixed: ContinuousGaussian
-    grid: Grid
+    grid: Support
     shape: tuple[int, ...]
     name: str
     facts: Mapping[str, Any]
@@ -75,7 +84,9 @@ class _Family:
     def along(self, schedule: Schedule, T: int) -> Model:
         """The chain of T steps, or of those of them that the schedule keeps."""
         grid = self.grid
-        few = isinstance(self.fixed.emission, LevelPosterior) and grid.n <= FINEST
+        context = None
+        if isinstance(grid, Grid) and isinstance(self.fixed.emission, LevelPosterior):
+            context = partial(frozen_logits, schedule, grid) if grid.n <= FINEST else None
         return Model(
             name=self.name,
             network=self.trained,
@@ -88,7 +99,7 @@ class _Family:
             levels=grid.levels,
             facts=self.described(T),
             log_snr=schedule.log_snr,
-            context=partial(frozen_logits, schedule, grid) if few else None,
+            context=context,
             controls=partial(controls, schedule, grid),
             arithmetic=InFloat64(),
             x_0_hat=_x_0_hat,
@@ -127,7 +138,7 @@ class _Family:
             "schedule": {"name": fixed.log_snr.name, "T": T, "first": first, "last": last},
             "parametrization": fixed.parametrization.name,
             "variance": "small",
-            "V_1": math.exp(-first) if isinstance(fixed.emission, Discretized) else None,
+            "V_1": math.exp(-first) if isinstance(fixed.emission, Discretized | Density) else None,
             "clip": fixed.clip is not None,
             "decoder": fixed.emission.name,
             **self.facts,

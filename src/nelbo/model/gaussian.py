@@ -159,7 +159,8 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
     schedule = p.q.schedule.subchain([kept[t] for t in plan["steps"]])
     variance = Tabulated(plan["variance"], table, p.variance.outputs)
 
-    facts = {key: x for key, x in model.facts.items() if key not in ("variance", "V_1", "spacing")}
+    replaced = ("variance", "V_1", "spacing", "time")
+    facts = {key: x for key, x in model.facts.items() if key not in replaced}
     if "sources" in facts:
         facts["sources"] = _sources(facts["sources"], plan, schedule, variance)
     made = gaussian_model(
@@ -194,7 +195,15 @@ def _sources(
     before: Mapping[str, Any], plan: Mapping[str, Any], schedule: Schedule, variance: Variance
 ) -> dict[str, Any]:
     """The settings with their sources, where some were improved."""
-    replaced = ("variance", "variance_type", "V_1", "steps", "timestep_spacing", "steps_offset")
+    replaced = (
+        "variance",
+        "variance_type",
+        "V_1",
+        "steps",
+        "time",
+        "timestep_spacing",
+        "steps_offset",
+    )
     kept = {name: entry for name, entry in before.items() if name not in replaced}
     if "weights" in kept:
         kept["weights"] = {**kept["weights"], "value": plan["weights"]}

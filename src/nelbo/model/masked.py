@@ -7,8 +7,11 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nelbo.bound.chain import Chain
+from nelbo.bound.control import Control
+from nelbo.categorical.controls import HistogramControl
 from nelbo.categorical.masked import (
     AnyOrder,
     InOrder,
@@ -22,7 +25,7 @@ from nelbo.categorical.masked import (
 from nelbo.categorical.orders import Order
 from nelbo.categorical.reverse import CategoricalReverse
 from nelbo.errors import BadInput
-from nelbo.model.model import Model, evenly
+from nelbo.model.model import Model, evenly, no_controls
 
 __all__ = ["has_positions", "in_any_order", "in_order"]
 
@@ -54,7 +57,8 @@ def in_any_order(model: Model, counts: Sequence[int] | None = None) -> Model:
     plan = AnyOrder(torch.tensor(list(counts)))
     facts = {"masks": "exactly m_t positions, evenly chosen", "calls": len(plan.counts)}
     made = _along(model, plan, facts)
-    return replace(made, respace=partial(_keeping, model, list(counts)))
+    controls = partial(_controls, plan, mask_of(_reverse_of(model)))
+    return replace(made, controls=controls, respace=partial(_keeping, model, list(counts)))
 
 
 def in_order(model: Model, order: Order, calls: int) -> Model:
@@ -86,6 +90,7 @@ def _along(model: Model, plan: Plan, facts: Mapping[str, Any]) -> Model:
         spacing=evenly,
         log_snr=None,
         x_0_hat=None,
+        controls=no_controls,
         facts={**kept, **facts},
     )
 
@@ -111,6 +116,11 @@ def _keeping(model: Model, counts: Sequence[int], steps: Sequence[int]) -> Model
     if wrong or steps[-1] > len(counts):
         raise BadInput(f"kept steps must increase within 1..{len(counts)}; got {list(steps)[:8]}")
     return in_any_order(model, [counts[t - 1] for t in steps])
+
+
+def _controls(plan: AnyOrder, mask: int, levels: Tensor, context: Tensor | None) -> list[Control]:
+    """What is known without a network, where there is more than one step."""
+    return [HistogramControl.of(plan, mask, levels)] if len(plan.counts) > 1 else []
 
 
 def _no_steps(steps: Sequence[int]) -> Model:

@@ -6,9 +6,10 @@ from typing import Any, Literal, TypeVar, final
 
 __all__ = ["Setting", "Source", "as_facts", "chosen"]
 
-Source = Literal["recipe", "config", "default", "class", "option", "improve"]
+Source = Literal["recipe", "config", "default", "class", "option", "family", "improve"]
 """A recipe of ours, a file beside the weights, a convention of the field, the behaviour of a
-class that has no such key, the user's word, or what `nelbo improve` found."""
+class that has no such key, the user's word, what a family of models that the user named has in
+common, or what `nelbo improve` found."""
 
 Value = TypeVar("Value")
 

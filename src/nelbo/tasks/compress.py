@@ -15,7 +15,16 @@ from torch import Tensor
 
 from nelbo.arguments import flag, whole
 from nelbo.categorical.orders import read_order
-from nelbo.coding import Archive, Coded, OrderedCode, Progress, read, require_codable, written
+from nelbo.coding import (
+    Archive,
+    Coded,
+    OrderedCode,
+    Progress,
+    read,
+    require_codable,
+    settings,
+    written,
+)
 from nelbo.data import Images
 from nelbo.errors import BadInput, NotWritten, printable
 from nelbo.formats import Pipeline, as_model
@@ -75,18 +84,14 @@ def compress(
     examples = examples_of(model, images)
     if not isinstance(examples, Images):
         raise BadInput(f"{examples.name} holds no images of levels, which a codec is for")
+    said = 0 if calls == model.dims else calls  # in the head of the file
+    settings(order, said)
+    names = _names(examples.sources) if len(examples) > 1 else ()
     started = time.monotonic()
     coded = code.encode(examples.levels, progress)
-    archive = Archive(
-        _digest(model),
-        order,
-        0 if calls == model.dims else calls,
-        coded.contents,
-        names=tuple(_as_png(name) for name in examples.sources) if len(examples) > 1 else (),
-        single=len(examples) == 1,
-    )
-    _refuse_twice(archive.names)
-    content, names = written(archive)
+    single = len(examples) == 1
+    archive = Archive(_digest(model), order, said, coded.contents, names=names, single=single)
+    content, table = written(archive)
     seconds = time.monotonic() - started
     if flag("verify", verify):
         found = decompress(model, content, examples.name, progress=progress).levels
@@ -95,7 +100,7 @@ def compress(
                 f"nothing is written: the code of {examples.name} decodes to other pixels, which "
                 "is an error of nelbo; please report it with the model and the images"
             )
-    bill = _bill(model, examples, code, coded, len(content), names, verify, seconds, bound)
+    bill = _bill(model, examples, code, coded, len(content), table, verify, seconds, bound)
     return Files(content, bill)
 
 
@@ -166,25 +171,39 @@ def _as_png(name: str) -> str:
     return name if name.endswith(".png") else f"{name}.png"
 
 
-def _refuse_twice(names: Sequence[str]) -> None:
+def _names(sources: Sequence[str]) -> tuple[str, ...]:
+    """The paths that files come back by, below the folder.
+
+    Raises:
+        BadInput: two that are one, or a name that is refused when it is read.
+    """
+    names = [_as_png(name) for name in sources]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise BadInput(f"two files would both come back as {printable(twice)}: rename one")
+    return tuple(map(_plain, names))
 
 
 def _name(archive: Archive, i: int) -> str:
-    """The relative path of image i: that of the table, or its number.
-
-    Raises:
-        BadInput: a path that leads elsewhere, which no file of ours has.
-    """
+    """The relative path of image i: that of the table, or its number."""
     if not archive.names:
         return f"{i:0{len(str(len(archive.codes) - 1))}}.png"
-    name = archive.names[i]
+    return _plain(archive.names[i])
+
+
+def _plain(name: str) -> str:
+    """The name of a picture in a folder, or in a folder of that.
+
+    Raises:
+        BadInput: it leads elsewhere, or a terminal would not show it as it is.
+    """
     path = PurePosixPath(name)
     inside = 1 <= len(path.parts) <= 2 and not path.is_absolute() and ".." not in path.parts
     if not inside or printable(name) != name or "\\" in name or path.suffix != ".png":
-        raise BadInput(f"the file names an image {printable(name)!r}, which leads elsewhere")
+        raise BadInput(
+            f"the name {printable(name)!r} leads elsewhere or is not plain: an image is a name in "
+            "a folder, or in one folder below"
+        )
     return name
 
 
@@ -238,14 +257,22 @@ def _bill(
 
 def _others(images: Images) -> dict[str, int]:
     """The bits of the same images by PNG and lossless WebP, a file each, and by one xz of all."""
-    pictures = [_picture(levels) for levels in images.levels]
+    pictures = [_picture(levels) for levels in images.levels] if _shown(images.levels[0]) else []
     packed = lzma.compress(images.levels.numpy().tobytes(), preset=9 | lzma.PRESET_EXTREME)
-    return {
-        "PNG, a file each": 8 * sum(len(_saved(x, "PNG", optimize=True)) for x in pictures),
-        "WebP lossless, a file each": 8
-        * sum(len(_saved(x, "WEBP", lossless=True, quality=100, method=6)) for x in pictures),
-        "xz -9e, one of all": 8 * len(packed),
-    }
+    found = {}
+    if pictures:
+        webp = {"lossless": True, "quality": 100, "method": 6}
+        found = {
+            "PNG, a file each": sum(len(_saved(x, "PNG", optimize=True)) for x in pictures),
+            "WebP lossless, a file each": sum(len(_saved(x, "WEBP", **webp)) for x in pictures),
+        }
+    found["xz -9e, one of all"] = len(packed)
+    return {name: 8 * size for name, size in found.items()}
+
+
+def _shown(levels: Tensor) -> bool:
+    """Whether an image has the channels of a picture."""
+    return levels.shape[0] in (1, 3)
 
 
 def _picture(levels: Tensor) -> Image.Image:
@@ -254,7 +281,16 @@ def _picture(levels: Tensor) -> Image.Image:
 
 
 def png(levels: Tensor) -> bytes:
-    """A PNG whose pixels are the levels themselves, not spread over 0..255."""
+    """A PNG whose pixels are the levels themselves, not spread over 0..255.
+
+    Raises:
+        BadInput: other channels than those of a picture.
+    """
+    if not _shown(levels):
+        raise BadInput(
+            f"images of {levels.shape[0]} channels are no pictures: write them as an array, -o "
+            "FILE.npy"
+        )
     return _saved(_picture(levels), "PNG", optimize=True)
 
 

@@ -5,15 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from nelbo.arguments import interval, number, shown, whole_numbers
-from nelbo.arguments import whole as whole_number
+from nelbo.arguments import shown, whole_numbers
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.scheduler import Scheduler
-from nelbo.gaussian.decoder import Decoder, Density, Discretized, LevelPosterior
 from nelbo.gaussian.learned import learned
-from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
+from nelbo.gaussian.on_path import Reading
+from nelbo.gaussian.path import Path
 from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, default_V_1, large, learned_range, small
@@ -21,26 +18,26 @@ from nelbo.model import Model, gaussian_model
 from nelbo.model.model import evenly
 from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.networks.adapter import Adapter
-from nelbo.types import Grid, Reals, Support
+from nelbo.types import Grid, Support
+from nelbo.wrapping.kinds import clip_range, decoder_of, ending_of, kind_of_data, typed
+from nelbo.wrapping.paths import on_a_path
 from nelbo.wrapping.said import (
     OfTheWhole,
     given_of_images,
-    grid_of,
     keywords,
     label_of,
     name_of,
     network_facts,
     schedule_facts,
-    shape_of_points,
 )
 from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
+from nelbo.wrapping.words import parametrization, prediction
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
 __all__ = ["wrap"]
 
-ALIASES = {"epsilon": "eps", "noise": "eps", "sample": "x_0", "v_prediction": "v"}
 TIMES: dict[str, TimeInput] = {**TIME_INPUTS, "fraction": fraction}
 VARIANCES: dict[str, Callable[..., Variance]] = {
     "small": small,
@@ -53,10 +50,15 @@ VARIANCES: dict[str, Callable[..., Variance]] = {
 def wrap(
     network: Callable[..., object],
     *,
-    schedule: "Betas | SchedulerMixin",
-    predicts: str,
-    variance: str | Callable[[Schedule], Variance],
-    time_input: str | TimeInput,
+    schedule: "Betas | SchedulerMixin | None" = None,
+    predicts: str | None = None,
+    variance: str | Callable[[Schedule], Variance] | None = None,
+    time_input: str | TimeInput | Reading | None = None,
+    path: str | Mapping[str, object] | Path | None = None,
+    family: str | None = None,
+    scale: str | Reading | None = None,
+    sigma_data: float | None = None,
+    log_snr: tuple[float, float] | None = None,
     data: object = None,
     shape: tuple[int, ...] | None = None,
     levels: int | None = None,
@@ -72,6 +74,11 @@ def wrap(
 ) -> Model:
     """p_theta(x_{t-1} | x_t) = N(posterior mean at x0-hat, V_t), x0-hat by network(x_t, time).
 
+    A chain of betas is said by schedule, predicts, variance and time_input; a path
+    z_t = a_t x_0 + s_t eps by path, predicts, time_input and scale, or by the family that has these
+    in common. Along a path the default is the limit of infinitely many steps; `model.every(N)` is
+    the chain of N steps even in log SNR.
+
     network: any callable (x_t, time[, labels], **arguments) -> tensor (or a tuple, or an object
         with `.sample`), x_t (B, C, H, W), time (B,). Of an nn.Module, and of those that a function
         evaluates (in its closure, arguments, attributes, the globals it names), the weights are in
@@ -83,11 +90,29 @@ def wrap(
         alpha_bar; cosine is Nichol and Dhariwal's everywhere but in D3PM: cosine-d3pm. Also
         scaled-linear (Stable Diffusion) and log-snr-linear. Or a scheduler of diffusers, whose
         config says the betas, the clipping and which steps a shorter chain keeps.
-    predicts: eps, x_0 or v (also epsilon, sample, v_prediction), or levels.
+    predicts: eps, x_0, v, score, edm-F or levels, and along a path flow-velocity (also epsilon,
+        sample, denoiser, v_prediction, velocity, flow_prediction).
     variance: small (beta-tilde), large (beta), learned-range (the second half of the channels),
         learned (that half is V_t itself), or a function of a Schedule. A sub-chain asks it again.
     time_input: what the network receives: index (0..T-1), t (1..T), fraction (t/T), log-snr, or a
         function of (Schedule, t): of the schedule given here and its t, in every sub-chain too.
+        Along a path: t (the path's own), 1000 t, 999 t, 1 - t, sigma (s/a), log(sigma),
+        log(sigma)/4, log(sigma/2), log-snr, or a function of a `Level`.
+    path: vp-sde, sub-vp, ve, edm, flow or cosine; a table such as {"name": "flow", "data_at": 1},
+        {"name": "ve", "sigma_max": 348} or {"name": "vp-sde", "beta_min": 0.1}; {"alpha": f,
+        "sigma": g, "time": (0, 1)}, functions of a float64 tensor of times and the time at the data
+        and at the noise; or tables of the steps that the network knows, alpha, sigma, time and,
+        where a velocity is read, alpha_slope and sigma_slope.
+    family: edm (F, as NVlabs' inner network), edm-denoiser (D(z, sigma), as its files hold),
+        ncsnpp, flow-matching (the data at t = 1), diffusers-flow (at t = 0), sit (but for what it
+        predicts). What is said besides takes its place.
+    scale: what z is multiplied by: none, the default, c_in of EDM, unit (1/sqrt(a^2 + s^2)), or a
+        function of a `Level`.
+    sigma_data: of edm-F and c_in; default 0.5.
+    log_snr: (first, last), between which the bound runs, a choice of whoever measures: at the first
+        is the decoder, with variance 1/SNR, at the last the prior, and L_T is in the sum. Default
+        the path's own ends; where these are infinite, sigma a quarter of the data's spacing, and
+        -9.
     data: images, or a spec such as digits:test, that say shape and levels; else `shape` (C, H, W)
         and `levels`, the number of levels that a pixel has.
     range: the real numbers that level 0 and the last level stand for; default (-1, 1).
@@ -115,12 +140,39 @@ def wrap(
         >>> wrap(zero, schedule="linear", shape=(1, 8, 8), levels=17, **choices).T
         1000
     """
-    _check(network, variance)
-    predicts = _word_of(predicts)
-    ending, decoder_source = _ending(decoder, predicts)
-    shape, levels, range, clip, V_1 = _typed(shape, levels, range, clip, V_1)
+    if not callable(network):
+        raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
+    if path is not None or family is not None:
+        _none_of_betas(schedule=schedule, variance=variance, steps=steps)
+        return on_a_path(
+            network,
+            path=path,
+            family=family,
+            predicts=predicts,
+            time_input=time_input,
+            scale=scale,
+            sigma_data=sigma_data,
+            log_snr=log_snr,
+            data=data,
+            shape=shape,
+            levels=levels,
+            range=range,
+            clip=clip,
+            V_1=V_1,
+            decoder=decoder,
+            arguments=arguments,
+            classes=classes,
+            conditions=conditions,
+            name=name,
+        )
+    _none_of_paths(scale=scale, log_snr=log_snr)
+    _all_stated(schedule=schedule, predicts=predicts, variance=variance, time_input=time_input)
+    variance = _checked(variance)
+    predicts = prediction(predicts, along=False)
+    ending, decoder_source = ending_of(decoder, predicts)
+    shape, levels, range, clip, V_1 = typed(shape, levels, range, clip, V_1)
     classes, conditions = given_of_images(classes, conditions)
-    shape, support, kind = _kind_of_data(ending, data, shape, (levels, range, clip))
+    shape, support, kind = kind_of_data(ending, data, shape, (levels, range, clip))
     own = isinstance(variance, str) and variance != "learned" and ending != "levels"
     _no_vain_choice(predicts, clip, None if own else V_1)
     whole, scheduler = schedule_and_scheduler(schedule)
@@ -136,6 +188,7 @@ def wrap(
         "clip": Setting(clip, clip_source),
         "decoder": Setting(ending, decoder_source),
         "time_input": Setting(name_of(time_input), "option"),
+        **({} if sigma_data is None else {"sigma_data": Setting(sigma_data, "option")}),
         **kind,
         **ends(schedule, whole),
     }
@@ -147,11 +200,11 @@ def wrap(
     model = gaussian_model(
         adapter,
         chain,
-        parametrization=_parametrization(predicts, support),
+        parametrization=parametrization(predicts, support, sigma_data),
         variance=_variance(variance, first),
-        decoder=_decoder(ending, support),
+        decoder=decoder_of(ending, support),
         time_input=_time_input(time_input, whole),
-        clip=_clip(clip, support),
+        clip=clip_range(clip, support),
         grid=support,
         shape=shape,
         name=label_of(name, network),
@@ -165,61 +218,6 @@ def wrap(
         spacing=evenly if scheduler is None or chain is not whole else scheduler.spacing,
     )
     return replace(model, classes=classes, conditions=conditions)
-
-
-def _kind_of_data(
-    ending: str,
-    data: object,
-    shape: tuple[int, ...] | None,
-    of_levels: tuple[int | None, tuple[float, float] | None, bool | tuple[float, float] | None],
-) -> tuple[tuple[int, ...], Support, dict[str, Setting]]:
-    """The data's shape, what they are, and what is said of them."""
-    if ending == "density":
-        return shape_of_points(data, shape, of_levels), Reals(), {}
-    levels, range, _ = of_levels
-    return grid_of(data, shape, levels, range)
-
-
-def _ending(decoder: object, predicts: str) -> tuple[str, Source]:
-    """The decoder's name, and what says it."""
-    default = "levels" if predicts == "levels" else "discretized-gaussian"
-    ending, source = chosen(decoder, default)
-    if not isinstance(ending, str):
-        raise BadInput(f"decoder is a name; got {shown(ending)}")
-    return ending, source
-
-
-def _word_of(predicts: object) -> str:
-    """The name of a prediction, by any of its names."""
-    if not isinstance(predicts, str) or predicts not in (*PARAMETRIZATIONS, "levels", *ALIASES):
-        known = [*PARAMETRIZATIONS, "levels", *ALIASES]
-        raise BadInput(f"predicts is one of {', '.join(known)}; got {shown(predicts)}")
-    return ALIASES.get(predicts, predicts)
-
-
-def _typed(
-    shape: object, levels: object, range: object, clip: object, V_1: object
-) -> tuple[
-    tuple[int, ...] | None,
-    int | None,
-    tuple[float, float] | None,
-    bool | tuple[float, float] | None,
-    float | str | None,
-]:
-    """These arguments by values of the right types.
-
-    Raises:
-        BadInput: a value of another type.
-    """
-    if not (clip is None or isinstance(clip, bool | np.bool_)):
-        clip = interval("clip", clip)
-    return (
-        None if shape is None else tuple(whole_numbers("shape", shape)),
-        None if levels is None else whole_number("levels", levels),
-        None if range is None else interval("range", range),
-        bool(clip) if isinstance(clip, np.bool_) else clip,
-        V_1 if V_1 is None or isinstance(V_1, str) else number("V_1", V_1),
-    )
 
 
 def _clip_of(
@@ -238,14 +236,39 @@ def _clip_of(
     return own.clip or False, own.settings["clip_sample"].source
 
 
-def _check(network: object, variance: object) -> None:
-    if not callable(network):
-        raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
-    if not callable(variance) and not (isinstance(variance, str) and variance in VARIANCES):
-        raise BadInput(
-            f"variance is one of {', '.join(VARIANCES)}, or a function of a Schedule; "
-            f"got {shown(variance)}"
-        )
+def _none_of_betas(**given: object) -> None:
+    """Refuses what a chain of betas is said by, beside a path."""
+    for name, value in given.items():
+        if value is not None:
+            raise BadInput(f"{name} is of a chain of betas, which no path has: leave it out")
+
+
+def _none_of_paths(**given: object) -> None:
+    """Refuses what a path is said by, beside a schedule."""
+    for name, value in given.items():
+        if value is not None:
+            raise BadInput(f"{name} is of a path: give path= or family=, or leave it out")
+
+
+def _all_stated(**given: object) -> None:
+    """Refuses a convention that was left out, of those that a network does not show."""
+    for name, value in given.items():
+        if value is None:
+            raise BadInput(f"wrap needs {name}=, or path= or family=: a network does not show it")
+
+
+def _checked(variance: object) -> str | Callable[[Schedule], Variance]:
+    """The variance, a word that is known or a function.
+
+    Raises:
+        BadInput: neither.
+    """
+    if callable(variance) or (isinstance(variance, str) and variance in VARIANCES):
+        return variance
+    raise BadInput(
+        f"variance is one of {', '.join(VARIANCES)}, or a function of a Schedule; "
+        f"got {shown(variance)}"
+    )
 
 
 def _no_vain_choice(predicts: str, clip: object, V_1: object) -> None:
@@ -257,21 +280,6 @@ def _no_vain_choice(predicts: str, clip: object, V_1: object) -> None:
         )
     if predicts == "levels" and clip:
         raise BadInput("clip would change nothing: x0-hat of levels is in range by itself")
-
-
-def _clip(clip: bool | tuple[float, float] | None, support: Support) -> tuple[float, float] | None:
-    """The range that x0-hat is clipped to."""
-    if isinstance(clip, tuple):
-        return clip
-    return (support.lo, support.hi) if clip and isinstance(support, Grid) else None
-
-
-def _parametrization(predicts: str, support: Support) -> Parametrization:
-    if predicts == "levels":
-        if not isinstance(support, Grid):
-            raise BadInput("predicts levels is for data with levels: leave decoder density out")
-        return Levels(support)
-    return PARAMETRIZATIONS[predicts]
 
 
 def _variance(
@@ -295,21 +303,6 @@ def _made_by(variance: Callable[[Schedule], Variance], schedule: Schedule) -> Va
             f"nelbo.gaussian.variance.small; got {shown(made)}"
         )
     return made
-
-
-def _decoder(name: str, support: Support) -> Decoder:
-    if not isinstance(support, Grid):
-        return Density()
-    decoders: dict[str, Callable[[Grid], Decoder]] = {
-        "discretized-gaussian": Discretized,
-        "levels": LevelPosterior,
-    }
-    if name not in decoders:
-        raise BadInput(
-            f"decoder is one of {', '.join(decoders)}, over the levels of the data, or density, "
-            f"of data that are real numbers; got {shown(name)}"
-        )
-    return decoders[name](support)
 
 
 def _time_input(time_input: object, whole: Schedule) -> TimeInput:

@@ -43,18 +43,21 @@ SAME_Q = (
     "HeunDiscreteScheduler",
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
+    "LCMScheduler",
     "LMSDiscreteScheduler",
     "PNDMScheduler",
     "SASolverScheduler",
+    "TCDScheduler",
     "UniPCMultistepScheduler",
 )
 """The schedulers whose networks were trained on DDPM's q; all but the first sample otherwise."""
 
+FLOW = "wrap its network with family='diffusers-flow'"
 REASONS = {
-    "Flow": "flow matching runs straight from data to noise and has no betas",
-    "EDM": "EDM scales its network's input and output by sigma and has no betas",
-    "CosineDPM": "EDM scales its network's input and output by sigma and has no betas",
-    "SdeVe": "a variance exploding chain adds noise to x_0 without shrinking it",
+    "Flow": f"it runs from data to noise in a straight line: {FLOW}",
+    "EDM": "its chain adds noise of sigma to x_0: wrap its network with family='edm'",
+    "CosineDPM": "its chain adds noise of sigma to x_0: wrap its network with family='edm'",
+    "Ve": "its chain adds noise of sigma to x_0: wrap its network with path='ve' or 'edm'",
 }
 
 PREDICTIONS = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
@@ -195,17 +198,18 @@ def _refuse_class(name: object) -> None:
         return
     reason = next((text for part, text in REASONS.items() if part in name), None)
     raise BadInput(
-        f"{name} has no bound here: {reason or 'its chain is not known to be that of DDPM'}; "
-        "a bound needs the Gaussian steps of a DDPM, DDIM, DPM-Solver or similar scheduler"
+        f"{name} has no betas that are read here: "
+        f"{reason or 'its chain is not known to be that of DDPM'}"
     )
 
 
 def _refuse_other_paths(name: str, config: Mapping[str, Any]) -> None:
     """Raises BadInput where a sampler of DDPM's q is set to run along another path."""
     if config.get("use_flow_sigmas") or config["prediction_type"] == "flow_prediction":
-        raise BadInput(f"{name} with flow sigmas has no bound here: {REASONS['Flow']}")
-    if config.get("timestep_type") == "continuous":
-        raise BadInput(f"{name} with timestep_type continuous has no bound here: {REASONS['EDM']}")
+        raise BadInput(
+            f"{name} with flow sigmas samples a flow on a grid of betas, and is not read here: "
+            f"{FLOW}, or give a FlowMatchEulerDiscreteScheduler (scheduler=, --scheduler)"
+        )
 
 
 def _parametrization(config: Mapping[str, Any], schedule: Schedule) -> Parametrization:

@@ -45,7 +45,17 @@ WITHOUT_TORCHSDE: dict[str, Any] = {
     "timestep_spacing": "linspace",
     "steps_offset": 0,
 }
-OWN = {"DPMSolverSDEScheduler": WITHOUT_TORCHSDE}
+COSINE: dict[str, Any] = {
+    "sigma_min": 0.3,
+    "sigma_max": 500.0,
+    "sigma_data": 1.0,
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+}
+OWN = {
+    "DPMSolverSDEScheduler": WITHOUT_TORCHSDE,
+    "CosineDPMSolverMultistepScheduler": COSINE,
+}
 """Defaults of classes that diffusers does not define where a package of theirs is missing."""
 
 SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")

@@ -202,7 +202,8 @@ class Norm(nn.Module):
         root = floor_root((spread << (2 * self.finer)) + self.eps)
         above = (self.n * grouped - sums) << (UNIT + self.finer)
         y = torch.div(above, root, rounding_mode="floor").clamp(-LARGEST, LARGEST)
-        scale, offset = (x[row if len(x) > 1 else 0 * row] for x in (self.scale, self.offset))
+        at = row if len(self.scale) > 1 else torch.zeros_like(row)
+        scale, offset = self.scale[at], self.offset[at]
         y = y.reshape(h.shape)
         return rounded(y * scale[:, :, None, None] + offset[:, :, None, None], WIDE)
 

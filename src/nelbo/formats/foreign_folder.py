@@ -1,0 +1,74 @@
+"""A model of a diffusers folder, on whichever path its scheduler's config says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from nelbo.errors import BadInput
+from nelbo.formats.diffusers.folder import Folder, find, read_json
+from nelbo.formats.diffusers.networks import Network, read_network
+from nelbo.formats.diffusers.path_scheduler import PathScheduler, read_path_scheduler
+from nelbo.formats.diffusers.scheduler import Scheduler, read_scheduler
+from nelbo.formats.foreign import Options, foreign_model
+from nelbo.formats.foreign_path import foreign_path_model
+from nelbo.model import Model
+
+__all__ = ["any_scheduler", "load_foreign", "model_of"]
+
+
+def load_foreign(
+    path: Path, name: str, options: Options, weights: Literal["ema", "raw"] | None
+) -> Model:
+    """The model of a diffusers pipeline, model folder, or accelerate checkpoint.
+
+    Raises:
+        BadInput: what cannot be bounded, or is not said and may not be guessed; a network that
+            cannot take the images or times that its configs name.
+    """
+    folder = find(path, weights, options.scheduler)
+    try:
+        scheduler = any_scheduler(read_json(folder.scheduler), options)
+    except BadInput as error:
+        raise BadInput(f"{folder.scheduler}: {error}") from None
+    network = read_network(
+        folder.network,
+        label=options.label,
+        size=options.size,
+        condition=options.condition,
+        variant=options.variant,
+    )
+    told = {"options": options.told}  # which a folder of an improvement keeps
+    return model_of(folder, scheduler, network, name, options, weights, told)
+
+
+def any_scheduler(raw: Mapping[str, Any], options: Options) -> Scheduler | PathScheduler:
+    """The scheduler of a config: of a path of its own, or of DDPM's chain.
+
+    Raises:
+        BadInput: neither, or settings that leave no bound; log_snr of a chain of betas.
+    """
+    found = read_path_scheduler(raw)
+    if found is not None:
+        return found
+    if options.log_snr is not None:
+        raise BadInput("log_snr is of continuous time, and this is a chain of betas: leave it out")
+    return read_scheduler(raw, options.clip)
+
+
+def model_of(
+    folder: Folder,
+    scheduler: Scheduler | PathScheduler,
+    network: Network,
+    name: str,
+    options: Options,
+    weights: Literal["ema", "raw"] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Model:
+    """The model of a network and of either kind of scheduler.
+
+    Raises:
+        BadInput: as `foreign_model` and `foreign_path_model`.
+    """
+    if isinstance(scheduler, PathScheduler):
+        return foreign_path_model(folder, scheduler, network, name, options, weights, about)
+    return foreign_model(folder, scheduler, network, name, options, weights, about)

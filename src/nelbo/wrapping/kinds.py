@@ -1,0 +1,91 @@
+"""What the data of a network are, how its last latent is decoded and how x0-hat is clipped."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nelbo.arguments import interval, number, shown, whole_numbers
+from nelbo.arguments import whole as whole_number
+from nelbo.errors import BadInput
+from nelbo.gaussian.decoder import Decoder, Density, Discretized, LevelPosterior
+from nelbo.model.settings import Setting, Source, chosen
+from nelbo.types import Grid, Reals, Support
+from nelbo.wrapping.said import grid_of, shape_of_points
+
+__all__ = ["clip_range", "decoder_of", "ending_of", "kind_of_data", "typed"]
+
+
+def typed(
+    shape: object, levels: object, range: object, clip: object, V_1: object
+) -> tuple[
+    tuple[int, ...] | None,
+    int | None,
+    tuple[float, float] | None,
+    bool | tuple[float, float] | None,
+    float | str | None,
+]:
+    """These arguments by values of the right types.
+
+    Raises:
+        BadInput: a value of another type.
+    """
+    if not (clip is None or isinstance(clip, bool | np.bool_)):
+        clip = interval("clip", clip)
+    return (
+        None if shape is None else tuple(whole_numbers("shape", shape)),
+        None if levels is None else whole_number("levels", levels),
+        None if range is None else interval("range", range),
+        bool(clip) if isinstance(clip, np.bool_) else clip,
+        V_1 if V_1 is None or isinstance(V_1, str) else number("V_1", V_1),
+    )
+
+
+def kind_of_data(
+    ending: str,
+    data: object,
+    shape: tuple[int, ...] | None,
+    of_levels: tuple[int | None, tuple[float, float] | None, bool | tuple[float, float] | None],
+) -> tuple[tuple[int, ...], Support, dict[str, Setting]]:
+    """The data's shape, what they are, and what is said of them."""
+    if ending == "density":
+        return shape_of_points(data, shape, of_levels), Reals(), {}
+    levels, range, _ = of_levels
+    return grid_of(data, shape, levels, range)
+
+
+def ending_of(decoder: object, predicts: str) -> tuple[str, Source]:
+    """The decoder's name, and what says it."""
+    default = "levels" if predicts == "levels" else "discretized-gaussian"
+    ending, source = chosen(decoder, default)
+    if not isinstance(ending, str):
+        raise BadInput(f"decoder is a name; got {shown(ending)}")
+    return ending, source
+
+
+def clip_range(
+    clip: bool | tuple[float, float] | None, support: Support
+) -> tuple[float, float] | None:
+    """The range that x0-hat is clipped to."""
+    if isinstance(clip, tuple):
+        return clip
+    return (support.lo, support.hi) if clip and isinstance(support, Grid) else None
+
+
+def decoder_of(name: str, support: Support) -> Decoder:
+    """The decoder of that name.
+
+    Raises:
+        BadInput: there is none for these data.
+    """
+    if not isinstance(support, Grid):
+        return Density()
+    decoders: dict[str, Callable[[Grid], Decoder]] = {
+        "discretized-gaussian": Discretized,
+        "levels": LevelPosterior,
+    }
+    if name not in decoders:
+        raise BadInput(
+            f"decoder is one of {', '.join(decoders)}, over the levels of the data, or density, "
+            f"of data that are real numbers; got {shown(name)}"
+        )
+    return decoders[name](support)

@@ -1,0 +1,206 @@
+"""Folders of flow matching, EDM and VE, written by diffusers and read against its classes."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    LCMScheduler,
+    ScoreSdeVeScheduler,
+    TCDScheduler,
+)
+from diffusers_folders import unet
+from scipy.stats import norm
+
+import nelbo
+from nelbo.errors import BadInput
+
+V = {"prediction_type": "v_prediction"}
+CLASSES = {
+    "flow": lambda: FlowMatchEulerDiscreteScheduler(shift=3.0),
+    "flow by Heun": lambda: FlowMatchHeunDiscreteScheduler(num_train_timesteps=500),
+    "EDM": lambda: EDMEulerScheduler(),
+    "EDM, v": lambda: EDMEulerScheduler(**V, sigma_data=0.7, sigma_max=60.0),
+    "EDM by DPM-Solver": lambda: EDMDPMSolverMultistepScheduler(),
+    "cosine": lambda: EDMEulerScheduler(**V, sigma_min=0.3, sigma_max=500.0, sigma_data=1.0),
+    "continuous Euler": lambda: EulerDiscreteScheduler(
+        timestep_type="continuous", **V, sigma_min=0.002, sigma_max=700.0, use_karras_sigmas=True
+    ),
+    "VE": lambda: ScoreSdeVeScheduler(),
+}
+
+
+def folder(place, scheduler, network=None):
+    (unet() if network is None else network).save_pretrained(place)
+    scheduler.save_pretrained(place)
+    return place
+
+
+def received(model, x_0, eps, log_snr):
+    """(z, time, output, x0-hat) of the network in a model, at this log SNR."""
+    seen = {}
+    network = model.network.network.network.call  # of the bound, of the path, of the adapter
+    hook = network.register_forward_hook(
+        lambda module, given, output: seen.update(given=given, output=output[0])
+    )
+    level = torch.tensor([log_snr], dtype=torch.float64)
+    x_t = torch.sigmoid(level).sqrt() * x_0 + torch.sigmoid(-level).sqrt() * eps
+    with torch.no_grad():
+        x_0_hat = model.network.predict(x_t.float(), level, torch.float64).x_0
+    hook.remove()
+    return *seen["given"][:2], seen["output"], x_0_hat
+
+
+def by_the_class(scheduler, x_0, eps, place, output):
+    """(what a pipeline of the class gives its network, log SNR, x0-hat) at a step of its own."""
+    if isinstance(scheduler, ScoreSdeVeScheduler):
+        scheduler.set_timesteps(20)
+        scheduler.set_sigmas(20)
+        sigma = float(scheduler.sigmas[place])
+        z = x_0 + sigma * eps
+        return (scheduler.scale_model_input(z), sigma), -2 * math.log(sigma), z + sigma**2 * output
+    scheduler.set_timesteps(20)
+    sigma, time = scheduler.sigmas[place].double(), scheduler.timesteps[place]
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler | FlowMatchHeunDiscreteScheduler):
+        z = (1 - sigma) * x_0 + sigma * eps
+        return (z, float(time)), 2 * math.log((1 - sigma) / sigma), z - sigma * output
+    z = x_0 + sigma * eps
+    given = scheduler.scale_model_input(z, time)
+    if isinstance(scheduler, EulerDiscreteScheduler):
+        stepped = scheduler.step(output.float(), time, z.float())
+        return (given, float(time)), -2 * math.log(sigma), stepped.pred_original_sample
+    if scheduler.config.sigma_data == 1:  # CosineDPM's time, of a class that needs torchsde
+        time = sigma.atan() / math.pi * 2
+    x_0_hat = scheduler.precondition_outputs(z, output, sigma)
+    return (given, float(time)), -2 * math.log(sigma), x_0_hat
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # within diffusers
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_network_receives_and_says_what_its_class_says(tmp_path, name):
+    """Against scale_model_input, precondition_inputs, timesteps and the class's own x0-hat, at a
+    time of its own grid. Kills: shift taken for another time; the sign of EDM's v; sigma_data of
+    another class; VE's time for its sigma.
+    """
+    place = folder(tmp_path, CLASSES[name]())
+    if name == "cosine":  # by its own defaults
+        config = {"_class_name": "CosineDPMSolverMultistepScheduler"}
+        (place / "scheduler_config.json").write_text(json.dumps(config))
+    model = nelbo.load(place, levels=16)
+    generator = torch.Generator().manual_seed(0)
+    x_0, eps = torch.randn(2, 1, 1, 4, 4, generator=generator, dtype=torch.float64)
+    _, log_snr, _ = by_the_class(CLASSES[name](), x_0, eps, 7, torch.zeros_like(x_0))
+    z, time, output, x_0_hat = received(model, x_0, eps, log_snr)
+    given, _, wanted = by_the_class(CLASSES[name](), x_0, eps, 7, output.double())
+    scale = float(given[0].abs().max())
+    torch.testing.assert_close(z.double(), given[0].double(), rtol=1e-6, atol=1e-6 * scale)
+    assert float(time) == pytest.approx(given[1], rel=2e-6)
+    sizes = float(wanted.abs().max())
+    torch.testing.assert_close(x_0_hat, wanted.double(), rtol=0, atol=1e-5 * max(sizes, 1))
+
+
+READINGS = {  # x0-hat = p z + r b of a network that always says b, by hand: (a, s, p, r) of sigma
+    "flow": lambda g: (1 / (1 + g), g / (1 + g), 1.0, -g / (1 + g)),
+    "EDM": lambda g: (1.0, g, 0.25 / (g * g + 0.25), 0.5 * g / np.sqrt(g * g + 0.25)),
+    "VE": lambda g: (1.0, g, 1.0, g * g),
+}
+
+
+def bound(name, x_0, log_snr, spacing):
+    """The chain's bound in bits/dim by numpy: closed forms for L_T and L_(t-1), the mean of L_0 by
+    a rule over eps, for a network that always says 0.1, averaged over numbers x_0.
+    """
+    snr = np.exp(log_snr)
+    alpha_bar = snr[-1] / (1 + snr[-1])
+    total = 0.5 * (alpha_bar * x_0**2 - alpha_bar - np.log1p(-alpha_bar))
+    for before, now in itertools.pairwise(snr):
+        a, s, p, r = READINGS[name](now**-0.5)
+        error = ((1 - p * a) * x_0 - r * 0.1) ** 2 + (p * s) ** 2
+        total = total + 0.5 * (before - now) * error
+    a, s, p, r = READINGS[name](snr[0] ** -0.5)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    mean = p * (a * x_0[:, None] + s * nodes) + r * 0.1
+    lower = np.where(x_0 <= x_0.min(), -np.inf, x_0 - spacing / 2)[:, None]
+    upper = np.where(x_0 >= x_0.max(), np.inf, x_0 + spacing / 2)[:, None]
+    deviation = snr[0] ** -0.5
+    high, low = (upper - mean) / deviation, (lower - mean) / deviation
+    flip = low > 0  # both edges into the left tail, where a difference has its digits
+    high, low = np.where(flip, -low, high), np.where(flip, -high, low)
+    mass = norm.logcdf(high) + np.log1p(-np.exp(norm.logcdf(low) - norm.logcdf(high)))
+    return float((total - mass @ weights / weights.sum()).mean() / math.log(2))
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_the_bound_of_a_folder_is_that_of_numpy(tmp_path, name):
+    """A chain of 12 steps of a network that always says 0.1. Kills: the range of another class;
+    ends other than those of the config; a decoder of another variance.
+    """
+    model = nelbo.load(folder(tmp_path, CLASSES[name](), unet(1, [0.1])), levels=16)
+    lo, hi = (0.0, 1.0) if name == "VE" else (-1.0, 1.0)
+    levels = torch.arange(16).reshape(1, 1, 4, 4).repeat(8, 1, 1, 1)
+    first, last = (model.facts["sources"][f"log SNR {end}"]["value"] for end in ("first", "last"))
+    ends = {"EDM": (-2 * math.log(0.002), -2 * math.log(80))}
+    ends["VE"] = (-2 * math.log(0.01), -2 * math.log(1348))
+    assert (first, last) == pytest.approx(ends.get(name, (2 * math.log(4 * 15 / 2), -9.0)))
+    log_snr = np.linspace(first, last, 12)
+    want = bound(name, np.linspace(lo, hi, 16), log_snr, (hi - lo) / 15)
+    result = nelbo.evaluate(model.every(12), levels, budget=3_000)
+    assert abs(result.monte_carlo.mean / 16 / math.log(2) - want) < 4 * (
+        result.monte_carlo.se / 16 / math.log(2)
+    )
+    assert result.monte_carlo.se < 0.02 * result.monte_carlo.mean
+
+
+@pytest.mark.parametrize("make", [LCMScheduler, TCDScheduler])
+def test_distilled_samplers_have_the_chain_of_ddpm(tmp_path, make):
+    """Kills: a refusal of a network whose q is that of DDPM."""
+    model = nelbo.load(folder(tmp_path, make(num_train_timesteps=20)), levels=16, clip=False)
+    assert model.T == 20
+    assert model.facts["scheduler"].startswith(make.__name__)
+
+
+def edited(place, **change):
+    path = place / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    return place
+
+
+REFUSED = {
+    "inverted": (FlowMatchEulerDiscreteScheduler, {"invert_sigmas": True}, {}, "invert_sigmas"),
+    "sample": (EDMEulerScheduler, {"prediction_type": "sample"}, {}, "one of epsilon, v_pred"),
+    "threshold": (EDMDPMSolverMultistepScheduler, {"thresholding": True}, {}, "thresholding"),
+    "a text": (EDMEulerScheduler, {"sigma_min": "low"}, {}, "sigma_min"),
+    "V_1": (EDMEulerScheduler, {}, {"V_1": 0.1}, "V_1 is of chains of betas"),
+    "latents": (
+        FlowMatchEulerDiscreteScheduler,
+        {},
+        {"decoder": "density"},
+        "say where the bound does, by log_snr=",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_a_folder_leaves_open_is_refused_by_name(tmp_path, what):
+    """Kills: a figure of a network that is read the wrong way round."""
+    make, change, options, says = REFUSED[what]
+    with pytest.raises(BadInput, match=says):
+        nelbo.load(edited(folder(tmp_path, make()), **change), **options)
+
+
+def test_a_folder_of_a_flow_says_where_each_setting_is_from(tmp_path):
+    """Kills: a time without its source; the number of times forgotten."""
+    place = folder(tmp_path, FlowMatchHeunDiscreteScheduler(num_train_timesteps=500))
+    settings = nelbo.inspect(nelbo.load(place, log_snr=(8, -8))).settings
+    assert settings["time_input"].value == "500 t"
+    assert settings["num_train_timesteps"].source == "config"
+    assert settings["log SNR first"].source == "option"
+    assert settings["scheduler"].value == "FlowMatchHeunDiscreteScheduler"

@@ -1,0 +1,139 @@
+"""Deliberate errors in paths, in what their networks receive and in what those say."""
+
+__all__ = ["PATHS"]
+
+PATH = "tests/gaussian/test_path.py::test_"
+LEVEL = f"{PATH}a_level_is_the_point_of_the_path_with_that_log_snr"
+WRAP = "tests/test_wrap_paths.py::test_"
+RECEIVES = f"{WRAP}a_network_receives_what_its_family_gives_it"
+CLOSED = f"{WRAP}an_exact_network_has_the_bound_of_its_closed_form"
+READ = f"{PATH}a_prediction_gives_the_data_back_on_every_path"
+
+PATHS = [
+    (
+        "v as where a^2 + s^2 is 1",
+        "gaussian/parametrization.py",
+        "return -level.s, level.a",
+        "return -level.s / level.norm, level.a / level.norm",
+        (f"{READ}[v-ve]",),
+    ),
+    (
+        "the score of x_t for that of z",
+        "gaussian/parametrization.py",
+        "return 0.0, -1 / level.s",
+        "return 0.0, -level.norm / level.s",
+        (f"{READ}[score-edm]",),
+    ),
+    (
+        "a velocity by the time of the other direction",
+        "gaussian/path.py",
+        "return _slope(self.a, t), _slope(self.s, t)",
+        "return -_slope(self.a, t), -_slope(self.s, t)",
+        (f"{LEVEL}[flow]", f"{READ}[flow-velocity-flow from the data's end]"),
+    ),
+    (
+        "EDM's F for data of deviation 1",
+        "gaussian/parametrization.py",
+        "(sigma_data * level.a) * (sigma_data * level.a)",
+        "level.a * level.a",
+        (f"{READ}[edm-F-edm]",),
+    ),
+    (
+        "an output's weights at half the log SNR",
+        "gaussian/parametrization.py",
+        "self.path.at(2 * (",
+        "self.path.at(1 * (",
+        (f"{READ}[v-sub-vp]",),
+    ),
+    (
+        "sub-VP with the noise of VP",
+        "gaussian/path.py",
+        "return -torch.expm1(-B(t))\n",
+        "return (-torch.expm1(-B(t))).sqrt()\n",
+        (f"{LEVEL}[sub-vp]",),
+    ),
+    (
+        "VE's time counted from its largest sigma",
+        "gaussian/path.py",
+        "return (-0.5 * log_snr - log_min) / rise",
+        "return 1 - (-0.5 * log_snr - log_min) / rise",
+        (f"{LEVEL}[ve]",),
+    ),
+    (
+        "an SNR of a/s",
+        "gaussian/path.py",
+        "return 2 * (self.a(t).log() - self.s(t).log())",
+        "return self.a(t).log() - self.s(t).log()",
+        (f"{PATH}time_is_found_where_no_inverse_is_given",),
+    ),
+    (
+        "a path that runs the other way taken as it is",
+        "gaussian/path.py",
+        "        if len(rises):",
+        "        if len(rises) < 0:",
+        (f"{PATH}what_is_no_path_is_refused_by_name[the direction of time]",),
+    ),
+    (
+        "the step of a table after the one that is meant",
+        "gaussian/path.py",
+        "(-middles).to(log_snr.device))",
+        "(-self.log_snr).to(log_snr.device))",
+        (f"{PATH}a_table_is_the_path_at_its_steps",),
+    ),
+    (
+        "z of a chain that keeps variance, for a network on a path",
+        "gaussian/on_path.py",
+        "self.scale(level) * level.norm",
+        "self.scale(level)",
+        (f"{RECEIVES}[ncsnpp]", f"{CLOSED}[score of VE-gaussian]"),
+    ),
+    (
+        "sigma of z where a is not 1",
+        "gaussian/path.py",
+        "return self.s / self.a",
+        "return self.s",
+        (f"{WRAP}each_word_for_a_time_is_what_it_says[sigma-0.25]",),
+    ),
+    (
+        "EDM's c_in with the variance of the data for its deviation",
+        "gaussian/on_path.py",
+        "(sigma_data * level.a) * (sigma_data * level.a)) ** -0.5",
+        "sigma_data * level.a * level.a) ** -0.5",
+        (f"{RECEIVES}[edm]",),
+    ),
+    (
+        "the flow of one library for that of another",
+        "wrapping/paths.py",
+        '"path": {"name": "flow", "data_at": 0},',
+        '"path": {"name": "flow", "data_at": 1},',
+        (f"{RECEIVES}[diffusers-flow]",),
+    ),
+    (
+        "the limit's facts kept by the improved chain",
+        "model/gaussian.py",
+        'replaced = ("variance", "V_1", "spacing", "time")',
+        'replaced = ("variance", "V_1", "spacing")',
+        (f"{WRAP}every_verb_takes_a_model_on_a_path",),
+    ),
+    (
+        "--steps that leave the limit where it is",
+        "model/continuous.py",
+        "discretize=model.discretize, respace=model.respace)",
+        "respace=model.respace)",
+        (f"{WRAP}every_verb_takes_a_model_on_a_path",),
+    ),
+    (
+        "a spacing for its quarter",
+        "model/on_path.py",
+        "2 * math.log(QUARTER / support.spacing)",
+        "-2 * math.log(support.spacing)",
+        (f"{WRAP}the_top_of_an_endless_path_is_a_quarter_of_a_spacing",),
+    ),
+    (
+        "a time of a network on a path in the dtype of its weights before it is made",
+        "gaussian/reverse.py",
+        "whole = isinstance(self.network, OnPath) or not",
+        "whole = not",
+        (f"{WRAP}half_precision_is_of_the_network_alone",),
+    ),
+]
