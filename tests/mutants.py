@@ -44,6 +44,7 @@ import typer  # noqa: F401
 
 from mutants_cancel import CANCEL
 from mutants_categorical import CATEGORICAL
+from mutants_check import CHECK
 from mutants_classes import CLASSES
 from mutants_coding import CODING
 from mutants_company import COMPANY
@@ -600,6 +601,7 @@ MUTANTS = [
             *CATEGORICAL,
             *MASKED,
             *CODING,
+            *CHECK,
             *COMPANY,
             *DENSITY,
             *DOORS,

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nelbo.formats import load
     from nelbo.model import Model, loss
     from nelbo.results import Comparison, Evaluation
+    from nelbo.tasks.check import check
     from nelbo.tasks.compare import compare
     from nelbo.tasks.compress import compress, decompress
     from nelbo.tasks.derive import derive
@@ -29,6 +30,7 @@ __all__ = [
     "Grid",
     "Model",
     "NonFinite",
+    "check",
     "compare",
     "compress",
     "data",
@@ -55,6 +57,7 @@ _HOME = {
     "Grid": "nelbo.types",
     "Model": "nelbo.model",
     "NonFinite": "nelbo.errors",
+    "check": "nelbo.tasks.check",
     "compare": "nelbo.tasks.compare",
     "compress": "nelbo.tasks.compress",
     "decompress": "nelbo.tasks.compress",

@@ -1,6 +1,6 @@
 """One command per task; no mathematics, and nothing heavy imported before a command runs."""
 
-from nelbo.cli import card, coding, demo, making, measuring, recipes
+from nelbo.cli import card, check, coding, demo, making, measuring, recipes
 from nelbo.cli.app import EVERYWHERE, app
 
-__all__ = ["EVERYWHERE", "app", "card", "coding", "demo", "making", "measuring", "recipes"]
+__all__ = ["EVERYWHERE", "app", "card", "check", "coding", "demo", "making", "measuring", "recipes"]

@@ -14,7 +14,7 @@ from nelbo.gaussian.controls import scaled, weight
 from nelbo.gaussian.schedule import Schedule, at
 from nelbo.types import Batch, Nats, Support, Time
 
-__all__ = ["FEWEST", "Yardstick"]
+__all__ = ["FEWEST", "AffineFit", "Yardstick"]
 
 FEWEST = 8  # images, of whom half fit the denoiser of the other half
 FITTED = 512  # images of a half that are used
@@ -36,7 +36,7 @@ class Yardstick:
         self.half = torch.zeros(len(x_0), dtype=torch.int64)
         self.half[mixed[len(x_0) // 2 :]] = 1
         flat = x_0.flatten(1)
-        self.fits = [_Fit(flat[self.half != side][:FITTED]) for side in (0, 1)]
+        self.fits = [AffineFit(flat[self.half != side][:FITTED]) for side in (0, 1)]
 
     @classmethod
     def of(cls, schedule: Schedule, support: Support, data: Tensor) -> "Yardstick | None":
@@ -61,7 +61,7 @@ class Yardstick:
 
 
 @final
-class _Fit:
+class AffineFit:
     """Mean, the axes that the images span with their variances, and that of all other axes."""
 
     def __init__(self, x_0: Float64[Tensor, "n dims"]) -> None:

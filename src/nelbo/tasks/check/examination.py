@@ -1,0 +1,240 @@
+"""Which conventions a network was trained with, as far as its errors on data tell."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nelbo.arguments import flag, shown, whole
+from nelbo.bound.statistics import mean_over_images
+from nelbo.data import Examples
+from nelbo.errors import BadInput
+from nelbo.estimation import Progress
+from nelbo.formats import Pipeline, as_model
+from nelbo.gaussian.yardstick import FEWEST, AffineFit
+from nelbo.model import Model, examples_of
+from nelbo.networks.mode import evaluating, without_gradients
+from nelbo.results.check import SAME, ModelCheck, Ranked, word
+from nelbo.results.evaluation import environment
+from nelbo.results.unit import Unit
+from nelbo.tasks.check.search import ROUNDS, Candidate, Draws, Remembered, halved
+from nelbo.tasks.check.words import call_of, conventions, stated_by
+from nelbo.tasks.evaluate import evaluate
+from nelbo.types import Grid
+from nelbo.wrapping import wrap
+from nelbo.wrapping.said import label_of
+
+__all__ = ["check"]
+
+FITTED = 512  # images that the affine function is fitted to
+EACH = 20  # evaluations of an image whose warnings are looked for
+
+
+def check(
+    model: Model | str | Path | Pipeline | Callable[..., object],
+    images: object,
+    *,
+    shape: tuple[int, ...] | None = None,
+    levels: int | None = None,
+    arguments: Mapping[str, object] | None = None,
+    search: bool = True,
+    seed: int = 0,
+    progress: Progress = lambda done, expected, text: None,
+) -> ModelCheck:
+    """Whether a network is read as it was trained: its errors by what is stated, and by others.
+
+    model: a model, whose stated conventions are held against those searched, or a network alone, of
+    images of that shape and number of levels, for which the best are searched. Some 150 readings of
+    predictions, schedules, paths, times, scales and ranges are compared at the same images and
+    noise by half of the integral of SNR |x_0 - x0-hat|^2 over log SNR, in rounds of fewer readings
+    and more images. images: as for `evaluate`; 64 are used, others fit the affine function that a
+    denoiser should beat. arguments: what else a network is called with. search: False for the
+    stated reading and its warnings alone.
+
+    Clipping, variances and V_1 are choices of whoever measures, and are not searched.
+
+    Raises:
+        BadInput: a network without shape or levels, no Gaussian model, a model of logits, whose
+            output has one reading, or fewer than 16 images.
+    """
+    started = time.perf_counter()
+    seed, search = whole("seed", seed), flag("search", search)
+    stated = _stated(model)
+    about = _about(stated, shape, levels)
+    network: Any = model if stated is None else stated.asked
+    remembered = Remembered(network)
+    readings = _readings(remembered, stated, about, arguments) if search else []
+    if stated is None and not readings:
+        raise BadInput("a network alone states nothing: search must be True")
+    likely = None if stated is None else Candidate(stated_by(stated), stated)
+    one = readings[0].model if stated is None else stated
+    data = examples_of(one, images, seed)
+    order = _order(data, seed)
+    measured = order[: min(ROUNDS[-1][0], len(data) // 2)]
+
+    def draws(count: int, snrs: int) -> Draws:
+        part = data.subset(measured[:count])
+        return Draws.of(part.values, one.condition_of(part), snrs, seed)
+
+    last = draws(*ROUNDS[-1][:2])
+    with evaluating(remembered), without_gradients(one.device):
+        best = halved(readings, draws, remembered, likely, progress)
+        if likely is not None and not readings:
+            likely.measure(last)
+    unit = Unit.of(one.support)
+    evaluations = remembered.evaluations
+    evaluations += 0 if likely is None else _evaluations_of_the_stated(bool(readings), measured)
+    warnings: Sequence[str] = []
+    if stated is not None:
+        few = data.subset(measured)
+        found = evaluate(stated, few, budget=EACH * len(few), seed=seed, check=True)
+        warnings, evaluations = found.warnings, evaluations + found.network_evaluations
+    best = _simplest_first(best, likely, readings)
+    ranked = _Ranking([*best, *filter(None, [likely])], lambda nats: unit.per_dim(nats, one.dims))
+    return ModelCheck(
+        name=one.name,
+        stated=None if likely is None else ranked(likely),
+        best=[ranked(each) for each in best],
+        affine=_affine(last, data.subset(order[len(measured) :]).values, ranked.per_dim, one),
+        call=call_of(best[0].words, about) if best else "",
+        warnings=warnings,
+        searched=len(readings),
+        network_evaluations=evaluations,
+        images=len(measured),
+        data={"name": data.name, "sha256": data.sha256, "images": len(data)},
+        unit=unit,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+        environment=environment(one.device, one.dtype),
+    )
+
+
+def _stated(model: object) -> Model | None:
+    """The model, or None of a network alone."""
+    if isinstance(model, Model | str | Path) or hasattr(model, "scheduler"):
+        given: Any = model
+        return as_model(given)
+    if not callable(model):
+        raise BadInput(f"check takes a model or a network (x_t, time); got {shown(model)}")
+    return None
+
+
+def _about(
+    stated: Model | None, shape: tuple[int, ...] | None, levels: int | None
+) -> dict[str, Any]:
+    """What every reading says of the data."""
+    if stated is None:
+        if shape is None or levels is None:
+            raise BadInput("check of a network alone needs shape= (C, H, W) and levels=")
+        return {"shape": shape, "levels": levels}
+    if shape is not None or levels is not None:
+        raise BadInput(f"{stated.name} is a model, which has its shape and levels: leave them out")
+    if stated.log_snr is None or stated.x_0_hat is None:
+        raise BadInput(f"{stated.name} is no Gaussian model: its readings are not searched")
+    if not isinstance(stated.support, Grid):
+        return {"shape": stated.shape, "decoder": "density"}
+    return {"shape": stated.shape, "levels": stated.support.n}
+
+
+def _readings(
+    network: Remembered,
+    stated: Model | None,
+    about: Mapping[str, Any],
+    arguments: Mapping[str, object] | None,
+) -> list[Candidate]:
+    """What could be meant, each as a model; none where the output is of logits."""
+    if stated is not None:
+        if stated.given:
+            raise BadInput(
+                f"{stated.name} is a model of p(x | {', '.join(stated.given)}), whose readings are "
+                "not searched: search=False, --no-search, checks what is stated"
+            )
+        if stated.facts["parametrization"] == "levels":
+            return []
+    T = 1000 if stated is None else int(stated.facts["schedule"].get("T", stated.T))
+    variance = "small" if stated is None else str(stated.facts["variance"])
+    words = conventions(T, "levels" in about, variance if "learned" in variance else "small")
+    name = label_of(None, network.network) if stated is None else stated.name
+    clip: dict[str, Any] = {"clip": True} if stated is not None and stated.facts["clip"] else {}
+    return [
+        Candidate(each, wrap(network, **each, **about, **clip, arguments=arguments, name=name))
+        for each in words
+    ]
+
+
+def _order(data: Examples, seed: int) -> Tensor:
+    """A random order: a folder may be sorted by class.
+
+    Raises:
+        BadInput: too few images.
+    """
+    if len(data) < 2 * FEWEST:
+        raise BadInput(f"check needs at least {2 * FEWEST} images; {data.name} has {len(data)}")
+    return torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+
+
+def _evaluations_of_the_stated(searched: bool, measured: Tensor) -> int:
+    rounds = ROUNDS if searched else ROUNDS[-1:]
+    return sum(min(images, len(measured)) * count for images, count, _ in rounds)
+
+
+class _Ranking:
+    """Each candidate beside the best of all, paired by image."""
+
+    def __init__(self, all_: Sequence[Candidate], per_dim: Callable[[float], float]) -> None:
+        self.best = min(all_, key=lambda one: one.mean)
+        self.per_dim = per_dim
+
+    def __call__(self, one: Candidate) -> Ranked:
+        apart = one.part - self.best.part
+        difference, _ = mean_over_images(apart, torch.zeros_like(apart), 1)
+        half = difference.half_width()
+        return Ranked(
+            words=one.words,
+            part=self.per_dim(one.mean),
+            above=self.per_dim(difference.mean),
+            half=None if half is None else self.per_dim(half),
+        )
+
+
+def _simplest_first(
+    best: list[Candidate], stated: Candidate | None, readings: Sequence[Candidate]
+) -> list[Candidate]:
+    """Of readings that are equal but for chance, the nearest to what is stated, or a chain's."""
+    if not best:
+        return best
+
+    def tied(one: Candidate) -> bool:
+        apart = (one.part - best[0].part) / one.model.dims
+        mean, _ = mean_over_images(apart, torch.zeros_like(apart), 1)
+        return mean.mean <= max(SAME * math.log(2), mean.half_width() or 0.0)
+
+    def distance(one: Candidate) -> tuple[int, int]:
+        words = {} if stated is None else stated.words
+        differ = [key for key in words if word(one.words.get(key)) != word(words[key])]
+        return len(differ), readings.index(one)
+
+    first = min(filter(tied, best), key=distance)
+    return [first, *(one for one in best if one is not first)]
+
+
+def _affine(
+    draws: Draws, others: Tensor, per_dim: Callable[[float], float], model: Model
+) -> float | None:
+    """The part of the bound of an affine function of x_t, fitted to other images."""
+
+    def even(values: Tensor) -> Tensor:
+        """On [-1, 1], as log SNR is counted."""
+        support = model.support
+        x = support.values(values.flatten(1).cpu(), torch.float64)
+        if isinstance(support, Grid):
+            x = 2 * (x - support.lo) / (support.hi - support.lo) - 1
+        return x
+
+    if len(others) < FEWEST:
+        return None
+    return per_dim(float(draws.affine(AffineFit(even(others[:FITTED])), even(draws.levels)).mean()))

@@ -1,0 +1,159 @@
+"""Which conventions fit a network: errors at the same images and noise, by successive halving."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+
+from nelbo.bound.chain import constant_time
+from nelbo.errors import BadInput, NonFinite
+from nelbo.gaussian.yardstick import AffineFit
+from nelbo.model import Model
+from nelbo.networks.adapter import tensor_in
+from nelbo.types import Grid
+
+__all__ = ["Candidate", "Draws", "Remembered", "halved"]
+
+WINDOW = (6.0, -6.0)  # log SNR of data on [-1, 1]: outside it no network differs from another
+ROUNDS = ((6, 6, 12), (16, 8, 4), (64, 12, 4))  # images, log SNRs, candidates that are left
+
+FAILURES = (BadInput, NonFinite, RuntimeError, TypeError, ValueError, IndexError)
+"""What a network does with inputs that are not its own."""
+
+
+@final
+class Remembered(nn.Module):
+    """A network that is evaluated once for equal inputs, whatever its output is taken for."""
+
+    def __init__(self, network: Callable[..., object]) -> None:
+        super().__init__()
+        self.network = network
+        self.evaluations = 0
+        self._outputs: dict[bytes, Tensor] = {}
+
+    def forward(self, x_t: Tensor, time: Tensor, *given: Tensor, **arguments: Tensor) -> Tensor:
+        digest = hashlib.sha256(repr((time.dtype, x_t.dtype)).encode())
+        for tensor in (x_t, time):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        key = digest.digest()
+        if key not in self._outputs:
+            self.evaluations += len(x_t)
+            self._outputs[key] = tensor_in(self.network(x_t, time, *given, **arguments)).detach()
+        return self._outputs[key]
+
+    def forget(self) -> None:
+        """Between rounds, whose inputs differ."""
+        self._outputs.clear()
+
+
+@final
+@dataclass(frozen=True)
+class Draws:
+    """Images and one noise for each of them and each log SNR, the same for every candidate."""
+
+    levels: Tensor
+    condition: tuple[Tensor, ...]
+    eps: Float64[Tensor, "K N dims"]
+
+    @classmethod
+    def of(cls, levels: Tensor, condition: tuple[Tensor, ...], count: int, seed: int) -> "Draws":
+        """At so many log SNRs."""
+        generator = torch.Generator().manual_seed(seed)
+        size = (count, len(levels), levels[0].numel())
+        eps = torch.randn(size, generator=generator, dtype=torch.float64)
+        return cls(levels, condition, eps)
+
+    @property
+    def log_snr(self) -> Float64[Tensor, " K"]:
+        """Of data on [-1, 1]."""
+        return torch.linspace(*WINDOW, len(self.eps), dtype=torch.float64)
+
+    @property
+    def share(self) -> Float64[Tensor, " K"]:
+        """The weights of the trapezoidal rule over the log SNRs."""
+        share = torch.full((len(self.eps),), (WINDOW[0] - WINDOW[1]) / (len(self.eps) - 1))
+        share[[0, -1]] /= 2
+        return share.double()
+
+    def part(self, model: Model) -> Float64[Tensor, " N"]:
+        """1/2 of the integral of SNR |x_0 - x0-hat|^2 over log SNR, nats of each image.
+
+        A chain is evaluated at its t that are nearest to the log SNRs. Infinite where the network
+        fails, or gives no numbers.
+        """
+        reach = (model.support.hi - model.support.lo) / 2 if isinstance(model.support, Grid) else 1
+        wanted = self.log_snr - 2 * math.log(reach)
+        table = model.log_snr
+        assert table is not None  # of a Gaussian family
+        times = 1 + (table[1:, None] - wanted).abs().argmin(0)
+        total = torch.zeros(len(self.levels), dtype=torch.float64)
+        x_0 = model.x_0(self.levels, torch.float32)
+        p = model.chain.p.given(*self.condition)
+        for k, t in enumerate(times.tolist()):
+            log_snr = table[t]
+            signal, noise = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
+            eps = self.eps[k].reshape(x_0.shape)
+            x_t = (signal * x_0.double().cpu() + noise * eps).to(x_0)
+            x_0_hat = model.x_0_hat(p, x_t, constant_time(t, x_t))  # type: ignore[misc]
+            error = (x_0 - x_0_hat).double().flatten(1).square().sum(1).cpu()
+            total += 0.5 * self.share[k] * log_snr.exp() * error
+        return total.nan_to_num(nan=math.inf)
+
+    def affine(self, fit: AffineFit, x_0: Tensor) -> Float64[Tensor, " N"]:
+        """The same of an affine function of x_t that was fitted to other images on [-1, 1]."""
+        flat = x_0.flatten(1).double()
+        total = torch.zeros(len(flat), dtype=torch.float64)
+        for k, log_snr in enumerate(self.log_snr):
+            root = (log_snr / 2).exp().expand(len(flat), 1)
+            error = fit.error(flat, root * flat + self.eps[k], root)
+            total += 0.5 * self.share[k] * log_snr.exp() * error
+        return total
+
+
+@final
+@dataclass(eq=False)
+class Candidate:
+    """Conventions, the model that they make of the network, and its part of the bound by image."""
+
+    words: Mapping[str, Any]
+    model: Model
+    part: Float64[Tensor, " N"] = field(default_factory=lambda: torch.tensor([math.inf]))
+
+    def measure(self, draws: Draws) -> None:
+        """At these images and noises."""
+        try:
+            self.part = draws.part(self.model)
+        except FAILURES:
+            self.part = torch.full((len(draws.levels),), math.inf, dtype=torch.float64)
+
+    @property
+    def mean(self) -> float:
+        """Nats per image."""
+        return float(self.part.mean())
+
+
+def halved(
+    candidates: Sequence[Candidate],
+    draws_of: Callable[[int, int], Draws],
+    remembered: Remembered,
+    stated: Candidate | None,
+    progress: Callable[[int, int, str], None],
+) -> list[Candidate]:
+    """The best, measured last at the same images; the stated one is measured with them."""
+    left = list(candidates)
+    for number, (images, count, keep) in enumerate(ROUNDS):
+        draws = draws_of(images, count)
+        for done, candidate in enumerate(left):
+            candidate.measure(draws)
+            progress(done + 1, len(left), f"round {number + 1} of {len(ROUNDS)}")
+        if stated is not None:
+            stated.measure(draws)
+        left = sorted((one for one in left if math.isfinite(one.mean)), key=lambda one: one.mean)
+        left = left[:keep]
+        remembered.forget()
+    return left

@@ -1,0 +1,37 @@
+"""Deliberate errors in the examination of a network's conventions."""
+
+__all__ = ["CHECK"]
+
+TESTS = "tests/tasks/test_check.py::test_"
+FOUND = f"{TESTS}the_words_of_a_network_are_found"
+
+CHECK = [
+    (
+        "check: one output for all times",
+        "tasks/check/search.py",
+        "for tensor in (x_t, time):",
+        "for tensor in (x_t,):",
+        (f"{TESTS}equal_inputs_are_evaluated_once", f"{FOUND}[eps, index]"),
+    ),
+    (
+        "check: a reading of any worth is a denoiser",
+        "results/check.py",
+        "min(parts) < self.affine",
+        "min(parts) >= 0",
+        (f"{TESTS}a_network_that_knows_nothing_is_said_to_know_nothing",),
+    ),
+    (
+        "check: what is stated agrees with itself",
+        "results/check.py",
+        "stated is None or stated.above <= max(SAME, stated.half or 0.0)",
+        "stated is None or stated.part > 0",
+        (f"{TESTS}true_words_pass_and_wrong_ones_are_named",),
+    ),
+    (
+        "check: the worst readings are kept",
+        "tasks/check/search.py",
+        "key=lambda one: one.mean)",
+        "key=lambda one: -one.mean)",
+        (f"{FOUND}[flow, data at 1]",),
+    ),
+]
