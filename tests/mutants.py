@@ -435,24 +435,27 @@ MUTANTS = [
         laws("clipping_is_a_part_of_the_model_in_its_bound_and_in_its_samples"),
     ),
     Mutant(
-        "sign in v, estimate",
+        "sign in v",
         "gaussian/parametrization.py",
-        "return a * x_t - s * output",
-        "return a * x_t + s * output",
-        laws("the_target_of_a_parametrization_gives_the_data_back"),
+        "return -level.s, level.a",
+        "return level.s, level.a",
+        (
+            "tests/test_wrap.py::test_the_bound_of_a_linear_network_is_its_closed_form"
+            "[v_prediction-v-small]",
+        ),
     ),
     Mutant(
-        "sign in v, target",
+        "sign of the noise in a target",
         "gaussian/parametrization.py",
-        "return a * eps - s * x_0",
-        "return a * eps + s * x_0",
-        laws("the_simple_loss_is_the_squared_error_of_the_target"),
+        "return k * x_0 + m * eps",
+        "return k * x_0 - m * eps",
+        laws("the_target_of_a_parametrization_gives_the_data_back"),
     ),
     Mutant(
         "eps estimate not divided by sqrt(alpha_bar)",
         "gaussian/parametrization.py",
-        "(x_t - s * output) / a",
-        "(x_t - s * output)",
+        "return m / both, -s / both",
+        "return m, -s",
         laws("the_weight_of_the_bound_in_eps_form_is_the_closed_form"),
     ),
     Mutant(

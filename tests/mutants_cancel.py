@@ -96,8 +96,8 @@ CANCEL = [
     (
         "the error that is trained on in units of the output",
         "gaussian/parametrization.py",
-        "error: Batch = r * (",
-        "error: Batch = r.sign() * (",
+        "return self.coefficients(a, s)[1] * (",
+        "return self.coefficients(a, s)[1].sign() * (",
         (f"{TRAINING}[v-False]",),
     ),
     (

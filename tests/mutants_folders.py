@@ -205,8 +205,8 @@ FOLDERS = [
     (
         "t in the network's dtype (H23)",
         "gaussian/reverse.py",
-        "return told.to(dtype) if told.is_floating_point() else told",
-        "return told.to(dtype)",
+        "whole = isinstance(self.network, OnPath) or not told.is_floating_point()",
+        "whole = isinstance(self.network, OnPath)",
         (f"{FOLDER}a_network_in_half_precision_is_told_whole_steps",),
     ),
     (

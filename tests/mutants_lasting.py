@@ -130,7 +130,7 @@ LASTING = [
     ),
     (
         "a derivation's page that replaces a result's",
-        "cli/measuring.py",
+        "cli/derive.py",
         'Output("--html", html, "derivation page",',
         'Output("--html", html, "page",',
         ("tests/test_outputs.py::test_an_earlier_output_of_the_same_kind_is_replaced",),

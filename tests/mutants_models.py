@@ -21,9 +21,9 @@ MODELS = [
     ),
     (
         "v read as x_0",
-        "wrapping/gaussian.py",
-        '"v_prediction": "v"}',
-        '"v_prediction": "x_0"}',
+        "wrapping/words.py",
+        '"v_prediction": "v",',
+        '"v_prediction": "x_0",',
         (f"{WRAP}the_bound_of_a_linear_network_is_its_closed_form[v_prediction-v-small]",),
     ),
     (
@@ -36,7 +36,7 @@ MODELS = [
     (
         "a clip that is stored and not used (H17)",
         "wrapping/gaussian.py",
-        "clip=_clip(clip, support),",
+        "clip=clip_range(clip, support),",
         "clip=None,",
         (f"{WRAP}clip_is_part_of_the_model",),
     ),

@@ -7,6 +7,8 @@ LEVEL = f"{PATH}a_level_is_the_point_of_the_path_with_that_log_snr"
 WRAP = "tests/test_wrap_paths.py::test_"
 RECEIVES = f"{WRAP}a_network_receives_what_its_family_gives_it"
 CLOSED = f"{WRAP}an_exact_network_has_the_bound_of_its_closed_form"
+FOLDERS = "tests/pretrained/test_path_schedulers.py::test_"
+SAYS = f"{FOLDERS}a_network_receives_and_says_what_its_class_says"
 READ = f"{PATH}a_prediction_gives_the_data_back_on_every_path"
 
 PATHS = [
@@ -89,7 +91,7 @@ PATHS = [
     ),
     (
         "sigma of z where a is not 1",
-        "gaussian/path.py",
+        "gaussian/level.py",
         "return self.s / self.a",
         "return self.s",
         (f"{WRAP}each_word_for_a_time_is_what_it_says[sigma-0.25]",),
@@ -135,5 +137,33 @@ PATHS = [
         "whole = isinstance(self.network, OnPath) or not",
         "whole = not",
         (f"{WRAP}half_precision_is_of_the_network_alone",),
+    ),
+    (
+        "EDM's v with the sign of its F",
+        "gaussian/parametrization.py",
+        "    return -k, -m",
+        "    return k, m",
+        (f"{SAYS}[EDM, v]",),
+    ),
+    (
+        "a flow of 1000 times whatever its config says",
+        "formats/diffusers/path_scheduler.py",
+        "return steps * TIMES",
+        "return 1000 * TIMES",
+        (f"{SAYS}[flow by Heun]",),
+    ),
+    (
+        "the time of EDM for that of CosineDPM",
+        "formats/diffusers/path_scheduler.py",
+        "return torch.as_tensor(level.sigma).atan() * (2 / math.pi)",
+        'return TIMES["log(sigma)/4"](level)',
+        (f"{SAYS}[cosine]",),
+    ),
+    (
+        "the range of EDM for that of VE",
+        "formats/diffusers/path_scheduler.py",
+        "range=(0.0, 1.0),",
+        "range=None,",
+        (f"{FOLDERS}the_bound_of_a_folder_is_that_of_numpy[VE]",),
     ),
 ]

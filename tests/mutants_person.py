@@ -90,7 +90,7 @@ PERSON = [
     ),
     (
         "person: a record that is not named",
-        "cli/measuring.py",
+        "cli/evaluate.py",
         "_plots_of(result, plots)),\n        also=[] if record is None else [record],",
         "_plots_of(result, plots)),\n        also=[],",
         (CLI + "every_file_that_is_written_is_named_at_the_end",),

@@ -47,7 +47,7 @@ def ended(code, preexec_fn=heard):
     [
         ("typer", "-m", signal.SIGINT),
         ("nelbo.cli", "script", signal.SIGTERM),
-        ("nelbo.cli.measuring", "script", signal.SIGINT),
+        ("nelbo.cli.evaluate", "script", signal.SIGINT),
         ("torch.nn", "script", signal.SIGINT),  # as numpy inside torch, but always
         ("numpy", "-m", signal.SIGTERM),
     ],

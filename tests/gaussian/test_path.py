@@ -17,11 +17,11 @@ from nelbo.bound.chain import Chain
 from nelbo.errors import BadInput
 from nelbo.gaussian.decoder import Density
 from nelbo.gaussian.forward import GaussianForward
+from nelbo.gaussian.level import Level
 from nelbo.gaussian.parametrization import EPS, SCORE, X_0, V, edm_F, velocity
 from nelbo.gaussian.path import (
     PATHS,
     FunctionPath,
-    Level,
     TablePath,
     cosine_path,
     edm,

@@ -30,7 +30,7 @@ def told(name, values, *, seed=0, half_monte_carlo=0.01, steps=1000, **changes):
         "dims": 64,
         "network_evaluations": 5000,
         "seconds": 1.0,
-        "estimator": {"name": "survey", "seed": seed},
+        "estimator": {"name": "adaptive stratified", "seed": seed},
         "model": {"name": name, "sha256": name, "weights": "ema", "T": 1000, "steps": steps},
         "data": {"name": "digits", "sha256": "d", "split": "test", "images": n, "levels": 17},
         "environment": {},

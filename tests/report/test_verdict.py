@@ -1,11 +1,13 @@
 """What a comparison says first, and its page: the sentence is true of the intervals it has."""
 
+import itertools
 import json
 from dataclasses import replace
 
 import pytest
 from test_page import Page
 
+from browser import SCHEMES, WIDTHS, visiting
 from nelbo.bound.statistics import Mean
 from nelbo.errors import BadInput
 from nelbo.report.compared import parse_comparison
@@ -36,7 +38,11 @@ def comparison(difference=-0.0236, half=0.0078, monte_carlo=0.002, **changes):
         dims=64,
         network_evaluations=5000,
         seconds=1.0,
-        estimator={"name": "survey", "seed": 0, "paired": ["images", "times", "noise"]},
+        estimator={
+            "name": "adaptive stratified",
+            "seed": 0,
+            "paired": ["images", "times", "noise"],
+        },
         data={"name": "digits", "split": "test", "sha256": "d"},
         environment={},
         command="nelbo compare a b",
@@ -100,7 +106,7 @@ def test_the_page_says_the_difference_and_what_makes_it(monte_carlo):
     assert "http" not in text
     assert all(link[1:] in page.ids for link in page.links if link.startswith("#"))
     assert page.headings == [1, 2, 3, 3, 2, 3, 3, 2, 2]
-    assert "Digits, ema weights is better by 0.0236 ± 0.0078 bits/dim." in page.words
+    assert "digits, ema weights is better by 0.0236 ± 0.0078 bits/dim." in page.words
     assert "-0.0236 ± 0.0078 bits/dim" in page.words
     assert ("-0.0236 ± 0.0020" in page.words) == (monte_carlo is not None)
     assert "1.7764 ± 0.0300" in page.words
@@ -142,3 +148,18 @@ def test_report_makes_the_page_of_a_difference(nelbo, tmp_path):
     assert code == 0, err
     expected = difference_page(parse_comparison(comparison().to_dict()))
     assert (tmp_path / "d.html").read_text() == expected
+
+
+@pytest.mark.browser
+def test_the_page_can_be_read_by_everybody(browser, tmp_path):
+    """Kills: a table wider than a telephone, ink on its own colour, a page that asks for more."""
+    path = tmp_path / "d.html"
+    path.write_text(difference_page(parse_comparison(comparison().to_dict())))
+    with visiting(browser, path) as visit:
+        for width, scheme in itertools.product(WIDTHS, SCHEMES):
+            visit.resize(width)
+            visit.page.emulate_media(color_scheme=scheme)
+            assert visit.overflow() <= 0
+            assert visit.violations() == []
+            assert min(visit.contrast("h1, h2, h3, p, th, td, li").values()) >= 4.5
+        assert visit.complaints == []

@@ -16,6 +16,7 @@ from nelbo.data import as_images
 from nelbo.errors import BadInput
 from nelbo.model import in_any_order, in_order
 from nelbo.report.page import Reported, page
+from nelbo.results import rank
 from nelbo.results.result import parse
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.train import train
@@ -102,6 +103,8 @@ def test_an_exact_result_says_so_to_people_and_pages(masked, images):
     bound = evaluate(masked.in_the_limit(), images, budget=2000)
     assert bound.to_dict()["kind"] == "bound"
     assert "Monte Carlo" in str(bound)
+    with pytest.raises(BadInput, match="are a bound and the exact likelihood"):
+        rank([(parse(one.to_dict()), None) for one in (result, bound)])
 
 
 def test_the_limit_is_estimated_without_bias(masked, images):

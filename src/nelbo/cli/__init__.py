@@ -1,6 +1,38 @@
-"""One command per task; no mathematics, and nothing heavy imported before a command runs."""
+"""A file a command; no mathematics, and nothing heavy imported before a command runs."""
 
-from nelbo.cli import card, check, coding, demo, making, measuring, recipes
+from nelbo.cli import (
+    card,
+    check,
+    cite,
+    coding,
+    compare,
+    demo,
+    derive,
+    evaluate,
+    improve,
+    inspect,
+    recipes,
+    report,
+    sample,
+    train,
+)
 from nelbo.cli.app import EVERYWHERE, app
 
-__all__ = ["EVERYWHERE", "app", "card", "check", "coding", "demo", "making", "measuring", "recipes"]
+__all__ = [
+    "EVERYWHERE",
+    "app",
+    "card",
+    "check",
+    "cite",
+    "coding",
+    "compare",
+    "demo",
+    "derive",
+    "evaluate",
+    "improve",
+    "inspect",
+    "recipes",
+    "report",
+    "sample",
+    "train",
+]

@@ -51,6 +51,7 @@ __all__ = [
     "find_model",
     "find_models",
     "find_training_data",
+    "first_of",
     "revealing",
     "say_assumed",
 ]
@@ -376,3 +377,8 @@ def find_device(name: str) -> "torch.device":
 def command() -> str:
     """What the user typed, for the report."""
     return shlex.join(["nelbo", *sys.argv[1:]])
+
+
+def first_of(data: "Images | Points", count: int | None) -> "Images | Points":
+    """The first so many examples, or all."""
+    return data if count is None else data.first(count)

@@ -121,7 +121,8 @@ class Reading:
         tuple[float, float] | None,
         typer.Option(
             metavar="FIRST LAST",
-            help=f"{FOREIGN} the log SNRs between which the bound of a flow, EDM or VE runs.",
+            **FOLDER,
+            help="The log SNRs between which the bound of a flow, EDM or VE runs.",
         ),
     ] = None
 

@@ -1,6 +1,6 @@
 """A model of a diffusers folder: every setting that changes its bound, honoured and told."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -107,15 +107,10 @@ def _word(name: str, value: object) -> str:
 
 def _falling(name: str, value: object) -> tuple[float, float]:
     """(first, last) of log SNR, which falls."""
-    last, first = arguments.interval(name, list(reversed(_pair(name, value))))
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise BadInput(f"{name} is (first, last), such as (12, -9); got {arguments.shown(value)}")
+    last, first = arguments.interval(name, value[::-1])
     return first, last
-
-
-def _pair(name: str, value: object) -> list[Any]:
-    try:
-        return list(value)  # type: ignore[call-overload]
-    except TypeError:
-        raise BadInput(f"{name} is (first, last), such as (12, -9); got {value!r:.40}") from None
 
 
 def _sides(name: str, value: object) -> int | tuple[int, int]:

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from nelbo.gaussian.path import Level, Number, Path
+from nelbo.gaussian.level import Level, Number
+from nelbo.gaussian.path import Path
 
 __all__ = ["SCALES", "TIMES", "OnPath", "Reading", "c_in"]
 

@@ -17,7 +17,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from nelbo.errors import BadInput
-from nelbo.gaussian.path import Level, Number, Path
+from nelbo.gaussian.level import Level, Number
+from nelbo.gaussian.path import Path
 from nelbo.gaussian.schedule import Schedule, at
 from nelbo.types import Batch, Grid, Time
 

@@ -15,16 +15,15 @@ from functools import partial
 from typing import TypeAlias, final
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from nelbo.errors import BadInput
+from nelbo.gaussian.level import Level, Times
 
 __all__ = [
     "PATHS",
     "FunctionPath",
-    "Level",
-    "Number",
     "Path",
     "TablePath",
     "cosine_path",
@@ -35,48 +34,10 @@ __all__ = [
     "vp_sde",
 ]
 
-Number: TypeAlias = Float[Tensor, "..."] | float
-Times: TypeAlias = Float64[Tensor, "..."]
-"""Of a path, or a function of them, in float64."""
 Function: TypeAlias = Callable[[Times], Times]
 
 CHECKED = 1001  # points of a path of somebody's functions at which it has to make sense
 HALVINGS = 80  # of the range of time, after which float64 tells no two points apart
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Level:
-    """z = a x_0 + s eps, and the path's time there; a and s alone are a point of no known path."""
-
-    a: Number
-    s: Number
-    time: Times | None = None
-    slopes_of: Callable[[Times], tuple[Times, Times]] | None = None
-
-    @property
-    def slopes(self) -> tuple[Number, Number]:
-        """(da/dt, ds/dt) by the path's own time, which a velocity is made of.
-
-        Raises:
-            BadInput: a point of no path, or of one whose derivatives are not known.
-        """
-        if self.time is None or self.slopes_of is None:
-            raise BadInput(
-                "a velocity is a derivative by the path's time, which is not known here: give "
-                "path=, and with tables of a and s their derivatives a_slope and s_slope"
-            )
-        return self.slopes_of(self.time)
-
-    @property
-    def sigma(self) -> Number:
-        """s/a, the noise in units of the data."""
-        return self.s / self.a
-
-    @property
-    def norm(self) -> Number:
-        """sqrt(a^2 + s^2), by which z is larger than the x_t of a chain that keeps variance."""
-        return (self.a * self.a + self.s * self.s) ** 0.5
 
 
 class Path(ABC):
@@ -241,6 +202,7 @@ def _slope(function: Function, t: Times) -> Times:
     return slope
 
 
+# Functions by name, not lambdas: a model that holds them can be pickled.
 def _after(second: Function, first: Function, t: Times) -> Times:
     return second(first(t))
 
@@ -249,12 +211,8 @@ def _from_the_other_end(both: float, t: Times) -> Times:
     return both - t
 
 
-def _sigma(log_snr: Times) -> Times:
-    """s/a."""
+def _sigma(log_snr: Times) -> Times:  # s/a
     return (-0.5 * log_snr).exp()
-
-
-# The paths of the field. Functions by name, not lambdas: a model that holds them can be pickled.
 
 
 def vp_sde(beta_min: float = 0.1, beta_max: float = 20.0) -> FunctionPath:
@@ -354,8 +312,7 @@ def _of_sigmas(name: str, sigma_min: float, sigma_max: float) -> None:
 def flow(data_at: float = 0) -> FunctionPath:
     """a = 1 - t, s = t, t in [0, 1], the data at t = 0; with data_at = 1, a = t and s = 1 - t.
 
-    Source: Liu et al. 2022, "Flow Straight and Fast", and Lipman et al. 2023, "Flow Matching",
-    both with the data at t = 1; diffusers has them at t = 0.
+    Source: Lipman et al. 2023, "Flow Matching", with the data at t = 1; diffusers has 0.
     """
     path = FunctionPath("flow", _rest, torch.clone, 0.0, 1.0, _flow_time)
     return _directed(path, data_at)
@@ -364,8 +321,7 @@ def flow(data_at: float = 0) -> FunctionPath:
 def cosine_path(data_at: float = 0) -> FunctionPath:
     """a = cos(pi t/2), s = sin(pi t/2), t in [0, 1], the data at t = 0, or data_at = 1.
 
-    Source: Albergo and Vanden-Eijnden 2023, the trigonometric interpolant; SiT's GVP has
-    data_at = 1.
+    Source: Albergo and Vanden-Eijnden 2023; SiT's GVP has data_at = 1.
     """
     return _directed(FunctionPath("cosine", _cosine_a, _cosine_s, 0.0, 1.0, _cosine_time), data_at)
 

@@ -6,7 +6,8 @@ from nelbo.model.digest import digest
 from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import gaussian_model, improved
 from nelbo.model.masked import has_positions, in_any_order, in_order
-from nelbo.model.model import Model, evenly_in, loss
+from nelbo.model.model import Model, loss
+from nelbo.model.spacing import evenly_in
 from nelbo.model.trial import try_network
 from nelbo.model.weights import clip_gradients, parameter_groups
 

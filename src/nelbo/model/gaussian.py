@@ -21,8 +21,9 @@ from nelbo.gaussian.reverse import GaussianReverse, TimeInput
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Tabulated, Variance, by_t
 from nelbo.gaussian.yardstick import Yardstick
-from nelbo.model.model import Model, evenly
+from nelbo.model.model import Model
 from nelbo.model.settings import Setting, as_facts
+from nelbo.model.spacing import evenly
 from nelbo.types import Batch, Grid, Reals, Support
 
 __all__ = ["gaussian_model", "improved"]

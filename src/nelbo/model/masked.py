@@ -25,7 +25,8 @@ from nelbo.categorical.masked import (
 from nelbo.categorical.orders import Order
 from nelbo.categorical.reverse import CategoricalReverse
 from nelbo.errors import BadInput
-from nelbo.model.model import Model, evenly, no_controls
+from nelbo.model.model import Model, no_controls
+from nelbo.model.spacing import evenly
 
 __all__ = ["has_positions", "in_any_order", "in_order"]
 

@@ -138,7 +138,7 @@ def rank(results: Sequence[tuple[Result, Mapping[str, Tensor] | None]]) -> Ranki
     """The results, each with the columns of its per-image table, in the order of their bounds.
 
     Raises:
-        BadInput: fewer than two, different units, dimensions, levels, latents or data sets.
+        BadInput: fewer than two, different units, dimensions, levels, latents, kinds or data sets.
     """
     if len(results) < 2:
         raise BadInput(f"a comparison is of two results or more; got {len(results)}")
@@ -172,6 +172,12 @@ def _check_comparable(a: Result, b: Result) -> None:
             raise BadInput(
                 f"{names} are of data with other {what}, {of_a} and {of_b}: compare none"
             )
+    kinds = {result.tree.get("kind", "bound") for result in (a, b)}
+    if len(kinds) > 1:
+        raise BadInput(
+            f"{names} are a bound and the exact likelihood of one order: a bound may lie on either "
+            "side of it, so put only figures of one kind into a comparison"
+        )
     if _digest(a) != _digest(b) and a.data["name"] != b.data["name"]:
         raise BadInput(
             f"{names} are measured on other data, {a.data['name']} and {b.data['name']}: "

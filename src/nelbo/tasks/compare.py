@@ -95,7 +95,7 @@ def compare(
         network_evaluations=sum(evaluator.done for evaluator in evaluators),
         seconds=time.perf_counter() - started,
         estimator={
-            "name": "survey",
+            "name": "adaptive stratified",
             "seed": seed,
             "paired": _paired(groups),
             "check": checked,

@@ -153,7 +153,7 @@ def _run(found: Exhaustive | Sampling, budget: int | None, precision: float) -> 
     """Runs a sampling to its end; what a report says of the estimator."""
     if isinstance(found, Exhaustive):
         return {"name": "exact" if found.exact else "exhaustive", **found.seen()}
-    estimator: dict[str, Any] = {"name": "survey"}
+    estimator: dict[str, Any] = {"name": "adaptive stratified"}
     evaluator = found.evaluator
     if budget is not None:
         found.spend(budget)

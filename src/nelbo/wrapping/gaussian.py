@@ -15,8 +15,8 @@ from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, default_V_1, large, learned_range, small
 from nelbo.model import Model, gaussian_model
-from nelbo.model.model import evenly
 from nelbo.model.settings import Setting, Source, as_facts, chosen
+from nelbo.model.spacing import evenly
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
 from nelbo.wrapping.kinds import clip_range, decoder_of, ending_of, kind_of_data, typed

@@ -15,9 +15,10 @@ import torch
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.scheduler_classes import defaults_of
 from nelbo.formats.diffusers.schedules import schedule_of
+from nelbo.gaussian.level import Level, Number
 from nelbo.gaussian.on_path import SCALES, TIMES, Reading, c_in
 from nelbo.gaussian.parametrization import SCORE, Linear, edm_F, edm_v, velocity
-from nelbo.gaussian.path import FunctionPath, Level, Number, edm, flow, ve
+from nelbo.gaussian.path import FunctionPath, edm, flow, ve
 from nelbo.model.settings import Setting, Source
 from nelbo.typed_json import Count, Finite, Typed, as_typed
 
@@ -186,13 +187,13 @@ def _ve(config: _Config) -> PathScheduler:
 def _euler(config: _Config) -> PathScheduler:
     """EulerDiscreteScheduler of continuous times: v at sigma_data 1, z/sqrt(sigma^2 + 1)."""
     snr = schedule_of(config.values).log_snr
-    ends = {
+    sigmas = {
         "sigma_min": math.exp(-0.5 * float(snr[1])),
         "sigma_max": math.exp(-0.5 * float(snr[-1])),
-    }
-    given = {key: config.values.get(key) for key in ends}
-    low, high = (ends[key] if given[key] is None else float(given[key]) for key in ends)
-    path = edm(low, high)
+    }  # of its betas, where it names no others
+    stated = [key for key in sigmas if config.values.get(key) is not None]
+    sigmas |= {key: float(config.values[key]) for key in stated}
+    path = edm(sigmas["sigma_min"], sigmas["sigma_max"])
     return PathScheduler(
         config.name,
         path,
@@ -201,8 +202,10 @@ def _euler(config: _Config) -> PathScheduler:
         partial(c_in, 1.0),
         {
             **config.settings("prediction_type", "timestep_type"),
-            "sigma_min": Setting(low, "default" if given["sigma_min"] is None else "config"),
-            "sigma_max": Setting(high, "default" if given["sigma_max"] is None else "config"),
+            **{
+                key: Setting(sigma, "config" if key in stated else "default")
+                for key, sigma in sigmas.items()
+            },
             **config.of_class(path="edm", time_input="log(sigma)/4", scale="1/sqrt(sigma^2 + 1)"),
         },
     )

@@ -12,7 +12,7 @@ from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Images
 from nelbo.errors import NonFinite
 from nelbo.model import Model
-from nelbo.model.model import evenly, evenly_in
+from nelbo.model.spacing import evenly, evenly_in
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report.evaluation_plots import plots_of
 from nelbo.report.page import Picture

@@ -1,0 +1,193 @@
+"""The command that measures a model: evaluate."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nelbo.cli.app import Command, app
+from nelbo.cli.manner import print_result
+from nelbo.cli.options import (
+    BatchSize,
+    Budget,
+    Calls,
+    Check,
+    DataOption,
+    Device,
+    DtypeOption,
+    JsonOption,
+    MaxImages,
+    ModelArgument,
+    OrderOption,
+    Precision,
+    RecordOption,
+    Seed,
+    SpacingOption,
+    SplitOption,
+    Steps,
+    command,
+    find_data,
+    find_model,
+    first_of,
+    revealing,
+    say_assumed,
+)
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.progress import bars
+from nelbo.cli.reading import Reading, reads_models
+from nelbo.errors import BadInput
+
+if TYPE_CHECKING:
+    from nelbo.results import Evaluation
+
+__all__ = ["evaluate"]
+
+
+PLOTS = (
+    "bits_per_step",
+    "cumulative_rate",
+    "rate_distortion",
+    "per_image_histogram",
+    "running_estimate",
+)
+
+
+@app.command(cls=Command)
+@reads_models
+def evaluate(
+    model: ModelArgument,
+    reading: Reading,
+    data: DataOption = None,
+    split: SplitOption = None,
+    precision: Precision = 0.01,
+    budget: Budget = None,
+    exhaustive: Annotated[
+        bool, typer.Option(help="Evaluate every t of every image: nothing along t is missed.")
+    ] = False,
+    steps: Steps = None,
+    spacing: SpacingOption = None,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="The bound of infinitely many steps.")
+    ] = False,
+    order: OrderOption = None,
+    calls: Calls = None,
+    max_images: MaxImages = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    check: Check = True,
+    record: RecordOption = None,
+    dtype: DtypeOption = None,
+    device: Device = "auto",
+    json: JsonOption = None,
+    per_image: Annotated[
+        Path | None, typer.Option(help="Write each image's bits/dim here: .csv or .parquet.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Write plots into this folder, .png and .svg.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Measure the bound: bits/dim, by term, with two intervals.
+
+    \b
+    nelbo evaluate runs/digits
+    nelbo evaluate runs/digits --data my-images/ --precision 0.005 --plots plots/
+    nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
+    nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
+    nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
+    torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
+    """
+    from nelbo.estimation import Processes
+    from nelbo.results import per_image as table
+    from nelbo.tasks.evaluate import evaluate as run
+
+    if budget is not None and exhaustive:
+        raise BadInput("--budget and --exhaustive exclude each other: give one")
+    if continuous and spacing is not None:
+        raise BadInput(
+            "--continuous and --spacing exclude each other: there are no steps to spread"
+        )
+    if (order, calls) != (None, None) and (continuous or steps is not None):
+        raise BadInput(
+            "--order and --calls say which steps there are: leave --steps and --continuous out"
+        )
+    if order is not None and (budget is not None or exhaustive):
+        raise BadInput("--order evaluates every call of every image: leave --budget out")
+    check_outputs(
+        Output("--json", json, "evaluation", stdout=True),
+        Output("--per-image", per_image, "table", (".csv", ".parquet")),
+        *_plot_files(plots),
+        force=force,
+    )
+    if per_image is not None:
+        table.check_path(per_image)
+    processes = Processes.started()  # before what may fail in one of them alone
+    found = find_model(model, reading, device, steps, spacing, dtype)
+    found = revealing(found.in_the_limit() if continuous else found, order, calls)
+    images = first_of(find_data(model, found, data, split), max_images)
+    if processes.first:
+        say_assumed(found)
+    with bars(processes.first) as start:
+        result = run(
+            found,
+            images,
+            precision=precision,
+            budget=budget,
+            exhaustive=exhaustive,
+            seed=seed,
+            batch_size=batch_size,
+            check=check,
+            distortion=True,
+            record=record,
+            processes=processes,
+            command=command(),
+            progress=start(f"evaluate {found.name}"),
+        )
+    if not processes.first:
+        return
+    deliver(
+        lambda: print_result(result, json),
+        (json, result.to_json().encode),
+        (per_image, lambda: table.content(result.per_image, str(per_image))),
+        *([] if plots is None else _plots_of(result, plots)),
+        also=[] if record is None else [record],
+        stdout=json != "-",
+    )
+
+
+def _plot_files(folder: Path | None) -> list[Output]:
+    """The files that --plots may write.
+
+    Raises:
+        BadInput: the name is that of a file, or a file is there.
+    """
+    if folder is None:
+        return []
+    if folder.suffix.lower() in (".pdf", ".png", ".svg", ".html") and not folder.is_dir():
+        raise BadInput(
+            f"--plots {folder}: plots go into a folder, as .png and .svg; name one without "
+            f"{folder.suffix}"
+        )
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise BadInput(f"--plots {folder} is no folder: name one, plots are several files")
+    if not folder.exists():
+        return [Output("--plots", folder, "folder")]
+    return [
+        Output("--plots", folder / f"{name}{kind}", "plot")
+        for name in PLOTS
+        for kind in (".png", ".svg")
+    ]
+
+
+def _plots_of(result: "Evaluation", folder: Path) -> list[tuple[Path, Callable[[], bytes]]]:
+    """(path, content) of each plot; the folder is there then."""
+    from nelbo.report.evaluation_plots import plots_of
+    from nelbo.report.plots import drawn, make_folder
+    from nelbo.results.result import parse
+
+    plots = plots_of(parse(result.to_dict()), result.per_image.columns())
+    place = make_folder(folder)
+    return [(place / name, partial(bytes, content)) for name, content in drawn(plots)]

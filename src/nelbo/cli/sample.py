@@ -1,0 +1,64 @@
+"""The command that draws: sample."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nelbo.cli.app import Command, app
+from nelbo.cli.manner import note
+from nelbo.cli.options import (
+    Check,
+    Device,
+    ModelArgument,
+    Seed,
+    Steps,
+    find_model,
+    say_assumed,
+)
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.progress import bars
+from nelbo.cli.reading import Reading, reads_models
+
+__all__ = ["sample"]
+
+
+@app.command(cls=Command)
+@reads_models
+def sample(
+    model: ModelArgument,
+    reading: Reading,
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .png or .npy file.")] = Path(
+        "samples.png"
+    ),
+    count: Annotated[int, typer.Option("-n", "--count", help="How many.")] = 64,
+    of_class: Annotated[
+        int | None, typer.Option("--class", help="All of this class; default each in turn.")
+    ] = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    check: Check = True,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Draw exact ancestral samples: a picture, or an array.
+
+    \b
+    nelbo sample runs/digits -n 64 -o samples.png
+    nelbo sample runs/digits -n 1000 -o samples.npy
+    nelbo sample runs/digits-classes --class 3
+    """
+    from nelbo.sampling.pictures import encoder
+    from nelbo.tasks.sample import sample as run
+
+    check_outputs(Output("-o", output, "picture", (".png", ".npy")), force=force)
+    encode = encoder(output)
+    found = find_model(model, reading, device, steps)
+    n = found.grid.n  # before hours of work
+    say_assumed(found)
+    if found.classes is not None and of_class is None:
+        note(f"classes 0..{found.classes - 1} in turn, row by row")
+    with bars() as start:
+        moved = start(f"sample {found.name}", "steps")
+        levels = run(found, count, seed=seed, label=of_class, check=check, progress=moved)
+    deliver(lambda: None, (output, lambda: encode(levels, n)))
