@@ -18,7 +18,8 @@ test: $(READY) $(AXE) ## the whole test suite, and the examples of the docstring
 
 laws: $(READY) ## the laws as another processor rounds, without vector instructions; shapes are checked too
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=$(SHAPED) \
-	  tests/bound tests/gaussian tests/categorical tests/estimation/test_processes.py
+	  tests/bound tests/gaussian tests/categorical \
+	  tests/estimation/test_processes.py::test_batch_sizes_and_processes_do_not_change_the_table
 
 check: lint test laws ## linters, types, import contracts and tests
 

@@ -211,12 +211,12 @@ def row(task):
         "D, T": [D, T],
         "mode": f"{mode} an image" if isinstance(mode, int) else f"precision {precision:g} nats",
         "repetitions": repetitions,
-        "coverage %, exactly these": share(held),
+        "coverage %, Monte Carlo": share(held),
         "standard error of it": round(100 * float(held.std() / math.sqrt(len(held))), 2),
         "median half-width / (1.96 rmse)": round(float(np.median(found["half"])) / 1.96 / rmse, 2),
         "bias z": round(float(error.mean() / error.std(ddof=1) * math.sqrt(len(error))), 2),
         "bias / rmse": round(float(error.mean()) / rmse, 3),
-        "coverage %, images like these": share(found["like"]),
+        "coverage %, sampling of images": share(found["like"]),
         "coverage %, t interval on exact values": share(found["exact like"]),
         "evaluations an image": round(float(found["evaluations"].mean()), 1),
     }
@@ -224,7 +224,7 @@ def row(task):
 
 def misses(row):
     """What of the goal the row does not reach by more than three standard errors, in words."""
-    held, count = row["coverage %, exactly these"], row["repetitions"]
+    held, count = row["coverage %, Monte Carlo"], row["repetitions"]
     few, least = row["images"] <= 10, row["images"] <= 5 and row["mode"].startswith("4 ")
     low, high = (90 if least else 93), (100 if least else 99.5 if few else 97.5)
     wide = row["median half-width / (1.96 rmse)"]

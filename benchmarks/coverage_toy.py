@@ -89,8 +89,8 @@ def study(run, controls, seeds):
         })  # fmt: skip
     found = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return {
-        "coverage %, images like these": per_cent(found["like"]),
-        "coverage %, exactly these": per_cent(found["these"]),
+        "coverage %, sampling of images": per_cent(found["like"]),
+        "coverage %, Monte Carlo": per_cent(found["these"]),
         "bias, relative": float(f"{found['error'].mean() / MEAN:.2g}"),
         "bias z": z_of(found["error"]),
         "stated over true sd": round(
@@ -125,8 +125,8 @@ def exhaustive(evaluations):
         later.append(float(exhaustive_pass.later().variance.mean()) / one)
     ratio = np.sqrt(np.mean(found, axis=0) / truth)
     return {
-        "coverage %, images like these": per_cent(like),
-        "coverage %, exactly these": per_cent(these),
+        "coverage %, sampling of images": per_cent(like),
+        "coverage %, Monte Carlo": per_cent(these),
         "stated over exact sd of t = 1..T": [round(float(x), 4) for x in ratio],
         "L_mid, stated over exact sd": round(math.sqrt(np.mean(later)), 3),
     }

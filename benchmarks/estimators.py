@@ -245,14 +245,14 @@ def study(path, draws, seeds):
     )
     estimates, half, data, spent = simulate(everything, lambda s: s.spend(10 * size), seeds, sample)
     wide = 1.972 * math.sqrt(float((total.var() + noise.mean()) / size)) / bit
-    found["images like these, 10 evaluations each"] = {
+    found["sampling of images, 10 evaluations each"] = {
         "coverage %": covered(estimates, data, exact),
         "half-width over the exhaustive": round(float(data.mean()) / bit / wide, 3),
     }
     found["one exhaustive pass"] = {
         "evaluations": model.T * len(images),
         "half-width": round(1.96 * math.sqrt(float(noise.mean()) / len(images)) / bit, 5),
-        "for images like these": round(between, 5),
+        "(sampling of images)": round(between, 5),
     }
     print(json.dumps(found, indent=1))
     return found

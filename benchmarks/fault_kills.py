@@ -37,6 +37,8 @@ def _trainings(processes: int, folder: Path) -> Callable[[int], str]:
             kill_training.survive(run, choices, KILLED, 1, processes, seed=number)
             same = training.same(run, whole, STEPS)
         except AssertionError as error:
+            if "ended before it was killed" in str(error):  # on a machine that is slow to kill
+                return "not killed"
             return f"does not go on for {error!r:.300}"
         shutil.rmtree(run)
         return "same" if same else "another end"

@@ -33,7 +33,7 @@ def variances(model, better, train, seed):
 
 
 def row(a, b, images, precision, seed):
-    """A, B and A - B in bits/dim, each with its interval for images like these."""
+    """A, B and A - B in bits/dim, each with its interval (sampling of images)."""
     found = compare(a, b, images, precision=precision, seed=seed).to_dict()
     return {
         "A": [found["a"]["bits_per_dim"], *found["a"]["ci95"]],

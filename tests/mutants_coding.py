@@ -68,7 +68,7 @@ CODING = [
         (f"{CODE}a_code_lies_in_the_exact_interval_and_no_shorter_one_does",),
     ),
     (
-        "the network is told of the first t alone",
+        "the network receives of the first t alone",
         "coding/ordered.py",
         "twin.rows[hidden - 1]",
         "twin.rows[0 * hidden]",

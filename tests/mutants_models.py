@@ -43,8 +43,8 @@ MODELS = [
     (
         "the steps a network knows forgotten (H15)",
         "wrapping/gaussian.py",
-        'chain = whole.subchain(whole_numbers("steps", steps))',
-        "chain = whole",
+        "chain = whole if steps is None else whole.subchain(",
+        "chain = whole if steps is None else whole or whole.subchain(",
         (f"{WRAP}a_network_of_t_below_T_is_the_sub_chain_of_these",),
     ),
     (

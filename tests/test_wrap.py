@@ -403,7 +403,7 @@ def test_a_variance_may_be_any_function_of_the_schedule():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"predicts": "score"}, "predicts is one of eps, x_0, v, levels.*got 'score'"),
+        ({"predicts": "logits"}, "predicts is one of eps, x_0, v, score.*got 'logits'"),
         ({"variance": "fixed"}, "variance is one of small, large.*got 'fixed'"),
         ({"time_input": "sigma"}, "time_input is one of index, t, log-snr, fraction.*'sigma'"),
         ({"schedule": "linea"}, "schedule is one of linear.*got 'linea'"),

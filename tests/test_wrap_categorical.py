@@ -223,6 +223,20 @@ def test_a_wrong_choice_is_refused_in_one_line(changes, message):
     assert "\n" not in str(refused.value)
 
 
+def test_a_network_without_time_is_called_without_it():
+    """Term by term as one that takes the time and passes it over. Kills: a time that is made up."""
+    images = as_images(torch.arange(5 * 16).reshape(5, 1, 4, 4) % 5, n=5)
+    of_states = nn.Sequential(nn.Embedding(6, 5), nn.Linear(5, 5))
+    choices = {"transition": "absorbing", "schedule": betas("absorbing"), "shape": (1, 4, 4)}
+    choices |= {"levels": 5, "sees": "states", "logits": "last"}
+    without = nelbo.wrap_categorical(of_states, time_input=None, **choices)
+    passed_over = nelbo.wrap_categorical(lambda x, t: of_states(x), time_input="index", **choices)
+    a, b = (nelbo.evaluate(m, images, exhaustive=True) for m in (without, passed_over))
+    assert a.total.mean == b.total.mean
+    assert without.facts["time_input"] is None
+    assert without.sha256() == passed_over.sha256()
+
+
 def test_two_chains_of_matrices_have_two_names():
     """Kills: a record of one kernel that goes on under another."""
     names = set()

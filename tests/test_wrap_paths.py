@@ -348,7 +348,7 @@ def test_an_exact_network_has_the_bound_of_its_closed_form(data, name):
 
 
 def test_an_evaluation_of_an_exact_network_is_within_its_interval():
-    """Of the limit, by Monte Carlo, with a standard error below 0.1 %, at low SNR, where that takes
+    """Of the limit, by Monte Carlo, with a standard error below 0.5 %, at low SNR, where that takes
     few evaluations. Kills: strata of other widths; a limit whose mean is that of the chain's terms.
     """
     generator, ends = torch.Generator().manual_seed(3), (-1.0, -5.0)
@@ -357,7 +357,7 @@ def test_an_evaluation_of_an_exact_network_is_within_its_interval():
     want = 16 * sum(sum(closed("gaussian", float(x), *ends)) for x in points)
     model = exact("gaussian", "velocity of a flow", dims=1024, ends=ends)
     result = nelbo.evaluate(model, points.repeat(2, 16), budget=4_000)
-    assert result.monte_carlo.se < 1e-3 * want
+    assert result.monte_carlo.se < 5e-3 * want
     assert abs(result.monte_carlo.mean - want) < 4 * result.monte_carlo.se
 
 

@@ -39,7 +39,7 @@ class Small(nn.Module):
         told = t.to(x_t.dtype)[:, None]
         output = self.layers(torch.cat([x_t.flatten(1), told], dim=1)).reshape(x_t.shape)
         if self.broken is not None:
-            wrong = t == self.broken[0] - 1  # the network is told t - 1
+            wrong = t == self.broken[0] - 1  # the network receives t - 1
             self.seen += int(wrong.any())
             if wrong.any() and self.seen == self.broken[1] + 1:
                 output = output.where(~wrong[:, None, None, None], torch.nan)

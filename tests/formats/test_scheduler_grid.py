@@ -14,7 +14,7 @@ from diffusers.schedulers import scheduling_ddpm
 from diffusers_folders import dit, pipeline, schedule_only, unet
 
 from nelbo.errors import BadInput
-from nelbo.formats import foreign, load
+from nelbo.formats import foreign_folder, load
 from nelbo.formats.diffusers.scheduler import VARIANCES, read_scheduler
 from nelbo.formats.diffusers.scheduler_classes import kept_steps
 from nelbo.formats.diffusers.schedules import schedule_of
@@ -58,10 +58,10 @@ def folders(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _read_once(monkeypatch):
     """The two networks are read from disk once: the grid is of schedulers."""
-    monkeypatch.setattr(foreign, "read_network", read_network_once)
+    monkeypatch.setattr(foreign_folder, "read_network", read_network_once)
 
 
-read_network_once = functools.cache(foreign.read_network)
+read_network_once = functools.cache(foreign_folder.read_network)
 
 
 def loaded(folders, tmp_path, architecture="unet", **config) -> Model:

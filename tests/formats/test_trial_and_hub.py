@@ -75,13 +75,15 @@ def test_inspect_tries_a_wrapped_network_too(network, message):
 
 
 def test_a_trial_leaves_no_trace(tmp_path):
-    """Kills: running statistics that a trial moves, a mode or a random state that it changes."""
+    """In evaluation mode. Kills: another; a mode or a random state that it changes."""
     from nelbo.model import try_network
 
     network = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Dropout())
     network[0].eval()
     rows = []
-    network[1].register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    network[1].register_forward_pre_hook(
+        lambda module, inputs: rows.append((len(inputs[0]), module.training))
+    )
     choices = {"predicts": "eps", "variance": "small", "time_input": "index", "levels": 4}
     model = wrap(lambda x, t: network(x), schedule="linear", shape=(1, 4, 4), **choices)
     before, random = network[0].running_mean.clone(), torch.get_rng_state()
@@ -89,7 +91,7 @@ def test_a_trial_leaves_no_trace(tmp_path):
     assert torch.equal(network[0].running_mean, before)
     assert torch.equal(torch.get_rng_state(), random)
     assert [part.training for part in network.modules()] == [True, False, True]
-    assert rows == [1, 1]
+    assert rows == [(1, False), (1, False)]
 
 
 @pytest.fixture(scope="module")

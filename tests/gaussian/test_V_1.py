@@ -76,11 +76,11 @@ def test_an_error_above_sqrt_V_1_is_said(V_1, said):
     """Kills: a mean square taken for its root; no word where L_0 is as large as it is."""
     data, schedule = points(2_000), log_snr_linear(100)
     result = nelbo.evaluate(density(schedule, V_1=V_1), data, budget=4 * len(data.values))
+    assert ("V_1 is too small: x0-hat is off by 0.00" in str(result)) == said
     error = result.estimator["x_0_hat_at_1"]
     known = DEVIATION**2 / (1 + DEVIATION**2 * math.exp(9.2))  # Var(x_0 | x_1)
     assert_close(error["rms"], math.sqrt(known), rel=0.05)
     scale = math.exp(-9.2) if V_1 == "inverse_snr_1" else V_1
     assert_close(error["in_deviations"], math.sqrt(known / scale), rel=0.05)
-    assert ("V_1 is too small: x0-hat is off by 0.00" in str(result)) == said
     states = {check.name: check.state for check in checks(parse(result.to_dict()))}
     assert states["V_1"] is (State.warning if said else State.passed)

@@ -220,7 +220,7 @@ def test_a_sub_chain_has_the_marginals_of_its_steps(name: str, steps: list[int])
 
 
 def test_a_sub_chain_of_a_sub_chain_is_a_sub_chain():
-    """Kills: `kept` counted within the sub-chain, so that the network is told another t."""
+    """Kills: `kept` counted within the sub-chain, so that the network receives another t."""
     whole = linear(1000)
     once = whole.subchain(range(10, 1001, 10)).subchain([1, 50, 100])
     assert once.kept.tolist() == [10, 500, 1000]

@@ -249,7 +249,6 @@ def test_what_is_negative_or_unknown_is_said_and_not_drawn(measured):
     ("change", "message"),
     [
         (lambda tree: tree.pop("schema"), "names no schema"),
-        (lambda tree: tree.update(schema="nelbo.comparison/1"), "schema nelbo.comparison/1"),
         (lambda tree: tree.update(schema="nelbo.evaluation/2"), "schema nelbo.evaluation/2"),
         (lambda tree: tree.pop("terms"), "lacks 'terms'"),
         (lambda tree: tree.update(per_step=3), "does not keep to"),

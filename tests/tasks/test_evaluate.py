@@ -158,7 +158,7 @@ def test_a_budget_is_kept_to_and_a_precision_is_reached(run, test_images):
     result = evaluate(model, images, precision=0.2)
     assert result.estimator["stopped_by"] == "precision"
     assert result.half_width(result.monte_carlo) <= 0.2
-    why = "it is as precise as asked for, ± 0.2 bits/dim for Monte Carlo"
+    why = "reached --precision: ± 0.2 bits/dim, Monte Carlo"
     assert f"\n  stopped: {why}\n" in f"{result}\n"
 
 

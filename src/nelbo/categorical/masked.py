@@ -237,7 +237,7 @@ class MaskedReverse(ReverseProcess[Changes]):
 
     L_{t-1} is then (m_t - m_{t-1}) / m_t times the sum of -log p_theta(x_0^i | x_t) over the masked
     i where the order is any, and the sum over the revealed i where it is given. `p` is that of an
-    absorbing chain, whose network is told times[t - 1] of its own steps at x_t.
+    absorbing chain, whose network receives times[t - 1] of its own steps at x_t.
     """
 
     def __init__(self, p: CategoricalReverse, plan: Plan, times: Int64[Tensor, " T"]) -> None:
@@ -308,7 +308,7 @@ def count_weights(survival: Float64[Tensor, " T"], D: int) -> Float64[Tensor, "D
 
     The sum of a row is w_k: L of the absorbing chain is the sum over k of w_k times the mean over
     subsets S of k positions of the sum over i in S of -log p(x_0^i | x outside S). Where the
-    network is told t, a row holds the chances of t given k, times w_k. In the limit of infinitely
+    network receives t, a row holds the chances of t given k, times w_k. In the limit of infinitely
     many steps w_k = 1 / k. w_k k adds up to D (1 - abar_T).
     """
     k = torch.arange(1, D + 1, dtype=torch.float64)[:, None]

@@ -155,7 +155,7 @@ def read_order(text: str, shape: Sequence[int]) -> Order:
     return Order(text, dims, torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64)))
 
 
-def groups(order: Order, calls: int) -> list[Int64[Tensor, " g"]]:
+def groups(order: Order, calls: object) -> list[Int64[Tensor, " g"]]:
     """The positions that each call reveals: group g holds D g / calls .. D (g + 1) / calls.
 
     The bounds are rounded down, so sizes differ by one at most.

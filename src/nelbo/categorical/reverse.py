@@ -36,7 +36,7 @@ def _fraction(transition: Transition, t: Time) -> Tensor:
 
 
 TIME_INPUTS: dict[str, TimeInput] = {"index": _index, "t": _t, "fraction": _fraction}
-"""What a network is told about t: the 0-based or 1-based step of the chain that it was trained on
+"""What a network receives about t: the 0-based or 1-based step of the chain that it was trained on
 (also where steps are skipped), or that step as a fraction of the chain, spread over -9..9."""
 
 Prior = Float64[Tensor, "*dims K"]
@@ -75,7 +75,7 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
     (B, C K, ...) to (B, C levels, ...). `levels` is K where it is not given; data with fewer
     levels than the chain has states are the states 0..levels-1, and the others, such as the mask,
     are never data. ids: the network gets the states 0..K-1 of x_t themselves, (B, C, ...), which an
-    embedding takes. time_input None: it gets no time. by_logits: p_theta(x_0 | x_1) is pi itself,
+    embedding takes. by_logits: p_theta(x_0 | x_1) is pi itself,
     without what x_1 says, as in D3PM's published code.
 
     Raises:
@@ -89,7 +89,7 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         network: nn.Module,
         forward: CategoricalForward,
         *,
-        time_input: TimeInput | None,
+        time_input: TimeInput,
         prior: Prior,
         levels: int | None = None,
         by_logits: bool = False,
@@ -126,8 +126,10 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         transition, states = self.q.transition, x_t
         if not self.ids:
             states = one_hot(x_t, transition.K).movedim(-1, 2).flatten(1, 2).to(transition.dtype)
-        told = self._told(x_t, t)
-        logits = self.network(states, *told, *self.condition_at(x_t)).to(transition.dtype)
+        told = self.time_input(transition, t).to(x_t.device, non_blocking=True)
+        if told.is_floating_point():
+            told = told.to(transition.dtype)
+        logits = self.network(states, told, *self.condition_at(x_t)).to(transition.dtype)
         if logits.shape != (len(x_t), self.levels * x_t.shape[1], *x_t.shape[2:]):
             raise BadInput(
                 f"the network must give {self.levels * x_t.shape[1]} channels, {self.levels} "
@@ -137,13 +139,6 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         by_level = logits.reshape(*x_t.shape[:2], self.levels, *x_t.shape[2:]).movedim(2, -1)
         log_pi = torch.log_softmax(by_level, dim=-1)
         return pad(log_pi, (0, transition.K - self.levels), value=-math.inf)
-
-    def _told(self, x_t: Batch, t: Time) -> list[Tensor]:
-        """What the network is told about t, if anything."""
-        if self.time_input is None:
-            return []
-        told = self.time_input(self.q.transition, t).to(x_t.device, non_blocking=True)
-        return [told.to(self.q.transition.dtype) if told.is_floating_point() else told]
 
     def x_0_hat(self, x_t: Batch, t: Time) -> Float[Tensor, "B *dims"]:
         """The mean level under p_theta(x_0 | x_t)."""

@@ -3,7 +3,7 @@
 Q_t[i, j] = q(x_t = j | x_{t-1} = i), t = 1..T, and Qbar_t = Q_1 Q_2 ... Q_t, so that
 Qbar_t[i, j] = q(x_t = j | x_0 = i). A chain asks for rows and columns at the states it is in and
 for mixtures of rows, so no K x K matrix per dimension ever arises. What a transition does not
-decide: p(x_T), the reverse chain, and what the network is told about t.
+decide: p(x_T), the reverse chain, and what the network receives about t.
 Source: Austin et al. 2021, "Structured denoising diffusion models in discrete state-spaces" (D3PM).
 """
 

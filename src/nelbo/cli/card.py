@@ -16,7 +16,7 @@ def card(
         list[Path], typer.Argument(metavar="RESULT.json...", help="What evaluate --json wrote.")
     ],
 ) -> None:
-    """Print a model card for the Hugging Face hub: metadata with the bound, and a table.
+    """Print a model card for the Hugging Face hub.
 
     \b
     nelbo card result.json

@@ -40,7 +40,7 @@ def check(
     json: JsonOption = None,
     force: Force = False,
 ) -> None:
-    """Hold what is stated of a model against its network: is it read as it was trained?
+    """Hold what is stated of a model against its network.
 
     \b
     nelbo check ./ddpm-cifar10 --data my-images/

@@ -67,15 +67,14 @@ def compress(
     json: JsonOption = None,
     force: Force = False,
 ) -> None:
-    """Write images as a file of the size that the likelihood promises, without a loss.
+    """Write images as one small file, without a loss.
 
     \b
-    nelbo improve runs/digits-absorbing --integers -o runs/twin
     nelbo compress runs/twin my-images/ -o my-images.nlb
     nelbo compress runs/twin digits:test --calls 16 --dry-run
 
-    The model is an integer twin, which whoever decodes must have. It decodes to equal pixels, as
-    PNG: metadata and the formats of the files are not kept.
+    The model is an integer twin (nelbo improve --integers), which whoever decodes must have. It
+    decodes to equal pixels, as PNG: metadata and the formats of the files are not kept.
     """
     from nelbo.tasks.compress import compress as run
 
@@ -127,7 +126,7 @@ def decompress(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Read a compressed file back into images, every pixel as it was.
+    """Read a compressed file back into images.
 
     \b
     nelbo decompress runs/twin my-images.nlb -o my-images-again

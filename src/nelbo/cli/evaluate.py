@@ -104,18 +104,8 @@ def evaluate(
     from nelbo.results import per_image as table
     from nelbo.tasks.evaluate import evaluate as run
 
-    if budget is not None and exhaustive:
-        raise BadInput("--budget and --exhaustive exclude each other: give one")
-    if continuous and spacing is not None:
-        raise BadInput(
-            "--continuous and --spacing exclude each other: there are no steps to spread"
-        )
-    if (order, calls) != (None, None) and (continuous or steps is not None):
-        raise BadInput(
-            "--order and --calls say which steps there are: leave --steps and --continuous out"
-        )
-    if order is not None and (budget is not None or exhaustive):
-        raise BadInput("--order evaluates every call of every image: leave --budget out")
+    _check_mode(budget is not None, exhaustive, order is not None)
+    _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
     check_outputs(
         Output("--json", json, "evaluation", stdout=True),
         Output("--per-image", per_image, "table", (".csv", ".parquet")),
@@ -156,6 +146,26 @@ def evaluate(
         also=[] if record is None else [record],
         stdout=json != "-",
     )
+
+
+def _check_mode(budget: bool, exhaustive: bool, order: bool) -> None:
+    """Refuses options of which one says how much is evaluated, and another something else."""
+    if budget and exhaustive:
+        raise BadInput("--budget and --exhaustive exclude each other: give one")
+    if order and (budget or exhaustive):
+        raise BadInput("--order evaluates every call of every image: leave --budget out")
+
+
+def _check_steps(continuous: bool, steps: bool, spacing: bool, revealing: bool) -> None:
+    """Refuses options of which one says which steps there are, and another something else."""
+    if continuous and spacing:
+        raise BadInput(
+            "--continuous and --spacing exclude each other: there are no steps to spread"
+        )
+    if revealing and (continuous or steps):
+        raise BadInput(
+            "--order and --calls say which steps there are: leave --steps and --continuous out"
+        )
 
 
 def _plot_files(folder: Path | None) -> list[Output]:

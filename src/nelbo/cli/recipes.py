@@ -22,7 +22,7 @@ app.add_typer(group, name="recipes")
 
 @group.callback(invoke_without_command=True)
 def listed(context: typer.Context) -> None:
-    """List the recipes, print one, or write one that fits your own data.
+    """List the recipes, print one, or write a new one.
 
     \b
     nelbo recipes

@@ -52,7 +52,7 @@ def report(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Write a result, or several to compare, as a page, or as a table or figure of a paper.
+    """Make a page, a table or a figure of results.
 
     \b
     nelbo report runs/digits -o report.html

@@ -231,7 +231,7 @@ class ContinuousGaussian(nn.Module, Conditional):
     def chain(self, T: int) -> Chain[Gaussian]:
         """The DDPM chain of T latents evenly spaced in u, its schedule no longer learned.
 
-        Its network is told log SNR_t and is this one; V_t is beta-tilde_t. L of the chain falls
+        Its network receives log SNR_t and is this one; V_t is beta-tilde_t. L of the chain falls
         to L as T grows where |x_0 - x0-hat|^2 rises with the noise.
 
         Raises:

@@ -117,12 +117,12 @@ class Linear(Parametrization):
         both = a * m - s * k
         return m / both, -s / both
 
-    def target(self, x_0: Batch, eps: Batch, a: Tensor, s: Tensor) -> Batch:
-        """The output that is exactly right."""
+    def target(self, x_0: Tensor, eps: Tensor, a: Tensor, s: Tensor) -> Tensor:
+        """The output that is exactly right; shapes are broadcast."""
         k, m = self.weights_at(a, s)
         return k * x_0 + m * eps
 
-    def estimate(self, x_t: Batch, output: Output, a: Tensor, s: Tensor) -> Batch:
+    def estimate(self, x_t: Tensor, output: Tensor, a: Tensor, s: Tensor) -> Tensor:
         """x0-hat."""
         p, r = self.coefficients(a, s)
         return p * x_t + r * output
@@ -136,7 +136,7 @@ class Linear(Parametrization):
     ) -> Batch:
         return self.estimate(x_t, output, alpha_bar.sqrt(), one_minus_alpha_bar.sqrt())
 
-    def error(self, x_0: Batch, eps: Batch, output: Output, a: Tensor, s: Tensor) -> Batch:
+    def error(self, x_0: Tensor, eps: Tensor, output: Tensor, a: Tensor, s: Tensor) -> Tensor:
         """x_0 - x0-hat = r (target - output) at x_t = a x_0 + s eps.
 
         So formed it keeps its digits where it is small beside x_0.

@@ -60,7 +60,7 @@ class Path(ABC):
 class FunctionPath(Path):
     """a(t), s(t) in float64 between the time of the data and that of the noise.
 
-    The direction of time is that from `data` to `noise`, either of which may be the larger.
+    Time goes from `data` to `noise`, either of which may be the larger.
     `inverse` gives the time of a log SNR; without it the time is found by halving the range.
     Derivatives are torch's own, of the functions.
 
@@ -72,8 +72,8 @@ class FunctionPath(Path):
     name: str
     a: Function
     s: Function
-    data: float
-    noise: float
+    data: int | float
+    noise: int | float
     inverse: Function | None = None
 
     def __post_init__(self) -> None:
@@ -144,19 +144,20 @@ class FunctionPath(Path):
 class TablePath(Path):
     """a_i, s_i of the steps that a network knows, the one nearest to the data first.
 
-    time: what the network calls each step; default 0, 1, ... . A log SNR is taken for that of the
-    nearest step. a_slope, s_slope: the derivatives by that time, where a velocity is read.
+    Tables are float64 tensors of one length. time: what the network calls each step; default 0, 1,
+    ... . A log SNR is taken for that of the nearest step. a_slope, s_slope: the derivatives by that
+    time, where a velocity is read.
 
     Raises:
         BadInput: tables of several lengths, numbers that are no a or s, log SNRs that do not fall.
     """
 
     name: str
-    a: Float64[Tensor, " steps"]
-    s: Float64[Tensor, " steps"]
-    time: Float64[Tensor, " steps"]
-    a_slope: Float64[Tensor, " steps"] | None = None
-    s_slope: Float64[Tensor, " steps"] | None = None
+    a: Tensor
+    s: Tensor
+    time: Tensor
+    a_slope: Tensor | None = None
+    s_slope: Tensor | None = None
 
     def __post_init__(self) -> None:
         tables = (self.a, self.s, self.time, self.a_slope, self.s_slope)
@@ -270,7 +271,7 @@ def _sub_vp_s(B: Function, t: Times) -> Times:
 
 
 def _sub_time(inverse: Function, log_snr: Times) -> Times:
-    # With g = s/a: a^2 + g a = 1, whose root is formed without a difference on either side.
+    # a^2 + g a = 1, whose root is formed without a difference
     g = _sigma(log_snr)
     a = 2 / (g + (g * g + 4).sqrt())
     return inverse(torch.where(g < 1, -torch.log1p(-g * a), -2 * a.log()))
@@ -309,24 +310,21 @@ def _of_sigmas(name: str, sigma_min: float, sigma_max: float) -> None:
         raise BadInput(f"{name} needs 0 < sigma_min < sigma_max; got {sigma_min} and {sigma_max}")
 
 
-def flow(data_at: float = 0) -> FunctionPath:
+def flow(data_at: int = 0) -> FunctionPath:
     """a = 1 - t, s = t, t in [0, 1], the data at t = 0; with data_at = 1, a = t and s = 1 - t.
 
-    Source: Lipman et al. 2023, "Flow Matching", with the data at t = 1; diffusers has 0.
+    Lipman et al. 2023, "Flow Matching", have 1, diffusers 0.
     """
     path = FunctionPath("flow", _rest, torch.clone, 0.0, 1.0, _flow_time)
     return _directed(path, data_at)
 
 
-def cosine_path(data_at: float = 0) -> FunctionPath:
-    """a = cos(pi t/2), s = sin(pi t/2), t in [0, 1], the data at t = 0, or data_at = 1.
-
-    Source: Albergo and Vanden-Eijnden 2023; SiT's GVP has data_at = 1.
-    """
+def cosine_path(data_at: int = 0) -> FunctionPath:
+    """a = cos(pi t/2), s = sin(pi t/2), the data at t = data_at (Albergo et al. 2023; GVP)."""
     return _directed(FunctionPath("cosine", _cosine_a, _cosine_s, 0.0, 1.0, _cosine_time), data_at)
 
 
-def _directed(path: FunctionPath, data_at: float) -> FunctionPath:
+def _directed(path: FunctionPath, data_at: int) -> FunctionPath:
     if data_at not in (0, 1):
         raise BadInput(f"{path.name}: data_at is 0 or 1, the time of the data; got {data_at}")
     return path.reversed() if data_at else path
@@ -341,8 +339,7 @@ def _flow_time(log_snr: Times) -> Times:
 
 
 def _cosine_a(t: Times) -> Times:
-    # the sine of what is left, which has its digits at t = 1
-    return torch.sin(0.5 * math.pi * (1 - t))
+    return torch.sin(0.5 * math.pi * (1 - t))  # has its digits at t = 1
 
 
 def _cosine_s(t: Times) -> Times:

@@ -38,7 +38,7 @@ def _log_snr(schedule: Schedule, t: Time) -> Tensor:
 
 
 TIME_INPUTS: dict[str, TimeInput] = {"index": _index, "t": _t, "log-snr": _log_snr}
-"""What a network is told about t: the 0-based or 1-based step of the chain that it was trained on
+"""What a network receives about t: the 0-based or 1-based step of the chain that it was trained on
 (also where steps are skipped), or log SNR_t."""
 
 
@@ -136,7 +136,7 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         return next((dtype for dtype in dtypes if dtype.is_floating_point), default)
 
     def told(self, t: Time, device: torch.device, dtype: torch.dtype) -> Shaped[Tensor, " B"]:
-        """What the network is told of t; real numbers in the dtype of its weights.
+        """What the network receives of t; real numbers in the dtype of its weights.
 
         A network on a path makes its time of the log SNR, which stays in float64.
         """

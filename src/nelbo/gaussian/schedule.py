@@ -3,7 +3,7 @@
 A schedule is one table, log alpha_t = log(1 - beta_t), from which every other is computed in
 float64 without cancellation (log1p, expm1, a compensated sum). Networks never see float64: a
 table is cast when it is used. What a schedule does not decide: the reverse variance, and what
-the network is told about t.
+the network receives about t.
 """
 
 import functools
@@ -57,7 +57,7 @@ class Schedule:
     """alpha_bar_t = prod over s <= t of (1 - beta_s), t = 0..T, with alpha_bar_0 = 1.
 
     `log_alpha` holds log(1 - beta_t) for t = 1..T; `kept` holds, for a sub-chain, the step of
-    the original chain that each step is, which is what its network is told (else 1..T), and
+    the original chain that each step is, which is what its network receives (else 1..T), and
     `whole_T` the number of steps of the original chain. `by_log_snr` says that log SNR was given
     and not betas: then x_1 is as noisy however many steps there are.
     Source: Ho et al. 2020, section 2, eqs. 4 and 7.

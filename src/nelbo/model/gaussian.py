@@ -143,7 +143,7 @@ def _context(
 def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
     """The chain that keeps the t of plan["steps"], with these variances, row i for the i-th.
 
-    plan: "steps", counted as the network is told them, also where the model is a sub-chain itself;
+    plan: "steps", counted as the network receives them, also where the model is a sub-chain itself;
     "variance", the name of the table; what else it holds is reported. A variance that the network
     gives is dropped.
 

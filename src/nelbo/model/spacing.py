@@ -2,6 +2,7 @@
 
 import torch
 from jaxtyping import Float64
+from torch import Tensor
 
 __all__ = ["evenly", "evenly_in", "quadratically"]
 

@@ -194,9 +194,7 @@ def power(value: float, position: int | None = None) -> str:
 def cumulative_rate(rate: Rate, unit: str = BITS.name) -> Figure:
     """What was paid before x_t was known, over t; it falls from the bound to L_T."""
     t, paid = np.asarray(rate.t, np.float64), np.asarray(rate.rate, np.float64)
-    figure, axes = plain_figure(
-        "The rate: cumulative bits when x_t is known", "t", f"rate: {unit} so far"
-    )
+    figure, axes = plain_figure("Cumulative rate when x_t is known", "t", f"rate: {unit} so far")
     axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
     axes.axhline(rate.bound, color=ORANGE, lw=1, ls="--", zorder=1)
     axes.plot(t, paid, "o-", color=BLUE, markersize=3.5, lw=1.2)

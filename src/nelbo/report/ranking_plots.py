@@ -130,7 +130,7 @@ def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
         )
     unit = ranking.unit.name
     return Curves(
-        title="Bits per step",
+        title="The term of each step",
         meaning="What the steps of each chain add to its bound. "
         + ("The lower curve pays less there." if one else LENGTHS),
         x="t" if one else "t/T",
@@ -158,7 +158,7 @@ def rate(ranking: Ranking) -> Curves:
         labels = [str(time) for time, _ in told]
         found.append(Curve(number, t / (1 if one else _length(entry)), paid, None, labels))
     return Curves(
-        title="The rate: cumulative bits when x_t is known",
+        title="Cumulative rate when x_t is known",
         meaning="Each chain starts at the right, where nothing is known of an image; at the left "
         "it holds the whole bound but for L₀.",
         x="t" if one else "t/T",

@@ -117,9 +117,8 @@ class Comparison(Shown):
         return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def __str__(self) -> str:
-        """The verdict, the difference with both intervals, the two bounds, what pairing saved."""
+        """The verdict, the difference with both intervals, the two bounds, what pairing gained."""
         names = names_of([self.a.model, self.b.model])
-        saved = self.variance_saved
         lines = [
             self.verdict.text,
             f"  A  {self._bound(self.a)}  {names[0]}",
@@ -128,16 +127,18 @@ class Comparison(Shown):
             f"  sampling of images {self._half(self.total)} (95 %, {self.images:,} images, paired)",
             f"  Monte Carlo        {self._half(self.monte_carlo)} (95 %, this test set)",
             f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
-            f"seed {self.estimator['seed']}"
-            + (
-                ""
-                if saved is None
-                else f"; interval {(1 - saved) ** -0.5:.1f}x narrower by pairing"
-            ),
+            f"seed {self.estimator['seed']}{self._narrower()}",
             *unchecked(self.estimator),
             *(f"  warning: {warning}" for warning in self.warnings),
         ]
         return "\n".join(map(printable, lines))
+
+    def _narrower(self) -> str:
+        """What pairing gained, where there is an interval left."""
+        saved = self.variance_saved
+        if saved is None or not 0 < saved < 1:
+            return ""
+        return f"; interval {(1 - saved) ** -0.5:.1f}x narrower by pairing"
 
     def _side(self, side: Side) -> dict[str, Any]:
         return {

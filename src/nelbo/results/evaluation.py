@@ -241,7 +241,7 @@ class Evaluation(Tabulated):
         lines = [
             f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}{order_of(self.model)}",
             f"  sampling of images {self._plus_minus(self.total)} (95 %, {images} images)",
-            f"  Monte Carlo      {self._of_these()}",
+            self._of_these(),
         ]
         later = "L_inf" if self.model.get("time") == "continuous" else "sum of L_(t-1)"
         names = {"L_T": "L_T", "L_mid": later, "L_0": "L_0"}
@@ -284,8 +284,8 @@ class Evaluation(Tabulated):
 
     def _of_these(self) -> str:
         if kind_of(self.model) == "likelihood":
-            return "exact: nothing is drawn"
-        return f"{self._plus_minus(self.monte_carlo)} (95 %, this test set)"
+            return "  this test set      exact: nothing is drawn"
+        return f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, this test set)"
 
     def _plus_minus(self, mean: Mean) -> str:
         half = self.half_width(mean)

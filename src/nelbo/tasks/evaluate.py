@@ -91,9 +91,7 @@ def evaluate(
         estimate = Exhaustive if exhaustive else Sampling
         found = estimate(evaluator, distortion=distortion)
         estimator = _run(found, given.budget, given.precision)
-    estimator |= {"seed": given.seed, "batch_size": evaluator.batch, "check": checked}
-    if (at_1 := evaluator.at_1()) is not None:
-        estimator["x_0_hat_at_1"] = at_1
+    estimator |= {"seed": given.seed, **_settings_of(evaluator), "check": checked}
     total, described = found.total(), model.described()
     on_average, exactly = total.means()
     parts = {"L_T": found.L_T(), "L_mid": found.later(), "L_0": found.first()}
@@ -118,6 +116,12 @@ def evaluate(
         log_snr=model.log_snr,
         warnings=warnings_of(evaluator, 0, parts, described),
     )
+
+
+def _settings_of(evaluator: Evaluator) -> dict[str, Any]:
+    """Of the evaluations: rows in a batch, and how far x0-hat is off at t = 1, where known."""
+    at_1 = evaluator.at_1()
+    return {"batch_size": evaluator.batch, **({} if at_1 is None else {"x_0_hat_at_1": at_1})}
 
 
 def _per_image(evaluator: Evaluator, total: Sum, parts: Mapping[str, Sum]) -> PerImage:

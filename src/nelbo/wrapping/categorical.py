@@ -60,7 +60,7 @@ def wrap_categorical(
     network: Callable[..., object],
     *,
     transition: Kernel,
-    time_input: str | TimeInput,
+    time_input: str | TimeInput | None,
     schedule: Betas | None = None,
     levels: int | None = None,
     shape: tuple[int, ...] | None = None,
@@ -84,7 +84,8 @@ def wrap_categorical(
     transition: uniform, absorbing or gaussian, whose betas the schedule says; or Q_1..Q_T as an
         array (T, K, K), Q_t[i, j] = q(x_t = j | x_{t-1} = i); or a Transition.
     time_input: what the network receives: index (0..T-1), t (1..T), fraction (t/T), or a function
-        of (Transition, t), of the whole chain and its t in every sub-chain too.
+        of (Transition, t), of the whole chain and its t in every sub-chain too; None, nothing: the
+        network is called without a time.
     schedule: beta_1..beta_T as `wrap` takes them. An absorbing chain needs beta_T = 1.
     levels, shape, data: of the images, as for `wrap`.
     sees: whether x_t are one-hot channels (B, C K, H, W) of 0 and 1, the K of a channel together,
@@ -116,7 +117,7 @@ def wrap_categorical(
     kernel, facts, settings = _kernel(transition, schedule, n)
     ending, decoder_source = chosen(decoder, "posterior")
     p_T, prior_source = chosen(prior, "target" if facts["transition"] == "absorbing" else "uniform")
-    told = time_input if isinstance(time_input, str) else name_of(time_input)
+    told = time_input if isinstance(time_input, str | None) else name_of(time_input)
     settings |= {
         "decoder": Setting(one_of("decoder", ending, ("posterior", "logits")), decoder_source),
         "prior": Setting(p_T if isinstance(p_T, str) else "table", prior_source),
@@ -129,14 +130,14 @@ def wrap_categorical(
     if kept is not None:
         settings["steps"] = Setting(f"{len(kept)} of 1..{kernel.T}", "option")
     call = network
-    if logits == "last":
-        call = _LastAxis(network)
+    if time_input is None or logits == "last":
+        call = _Called(network, time_input is not None, logits == "last")
     adapter = Adapter(call, keywords(arguments), conditions=conditions)
     model = categorical_model(
         adapter,
         kernel if kept is None else kernel.subchain(kept),
         prior=_prior(p_T, kernel),
-        time_input=_time_input(time_input, kernel),
+        time_input=_time_input("t" if time_input is None else time_input, kernel),
         grid=Grid(n),
         shape=shape,
         name=name,
@@ -155,14 +156,17 @@ def wrap_categorical(
 
 @final
 @dataclass(frozen=True, eq=False)
-class _LastAxis:
-    """A network with logits on the last axis as one of channels."""
+class _Called:
+    """A network that takes no time, or has logits on the last axis, as one that is called alike."""
 
     network: Callable[..., object]
+    timed: bool
+    last: bool
 
     def __call__(self, x_t: Tensor, time: Tensor, *given: Tensor, **named: object) -> Tensor:
-        output = tensor_in(self.network(x_t, time, *given, **named))
-        return output.movedim(-1, 2).flatten(1, 2)
+        told = (time, *given) if self.timed else given
+        output = tensor_in(self.network(x_t, *told, **named))
+        return output.movedim(-1, 2).flatten(1, 2) if self.last else output
 
 
 @final

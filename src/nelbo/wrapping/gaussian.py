@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nelbo.arguments import shown, whole_numbers
 from nelbo.errors import BadInput
@@ -142,31 +142,61 @@ def wrap(
     """
     if not callable(network):
         raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
+    common: dict[str, Any] = {
+        "data": data,
+        "shape": shape,
+        "levels": levels,
+        "range": range,
+        "clip": clip,
+        "V_1": V_1,
+        "decoder": decoder,
+        "arguments": arguments,
+        "classes": classes,
+        "conditions": conditions,
+        "name": name,
+        "sigma_data": sigma_data,
+    }
     if path is not None or family is not None:
         _none_of_betas(schedule=schedule, variance=variance, steps=steps)
-        return on_a_path(
-            network,
-            path=path,
-            family=family,
-            predicts=predicts,
-            time_input=time_input,
-            scale=scale,
-            sigma_data=sigma_data,
-            log_snr=log_snr,
-            data=data,
-            shape=shape,
-            levels=levels,
-            range=range,
-            clip=clip,
-            V_1=V_1,
-            decoder=decoder,
-            arguments=arguments,
-            classes=classes,
-            conditions=conditions,
-            name=name,
-        )
+        along: dict[str, Any] = {"path": path, "family": family, "scale": scale, "log_snr": log_snr}
+        return on_a_path(network, predicts=predicts, time_input=time_input, **along, **common)
     _none_of_paths(scale=scale, log_snr=log_snr)
-    _all_stated(schedule=schedule, predicts=predicts, variance=variance, time_input=time_input)
+    stated: dict[str, Any] = {
+        "schedule": schedule,
+        "predicts": predicts,
+        "variance": variance,
+        "time_input": time_input,
+    }
+    _all_stated(**stated)
+    return _of_betas(network, steps=steps, **stated, **common)
+
+
+def _of_betas(
+    network: Callable[..., object],
+    *,
+    schedule: "Betas | SchedulerMixin",
+    predicts: str,
+    variance: str | Callable[[Schedule], Variance],
+    time_input: str | TimeInput,
+    data: object,
+    shape: tuple[int, ...] | None,
+    levels: int | None,
+    range: tuple[float, float] | None,
+    clip: bool | tuple[float, float] | None,
+    V_1: float | str | None,
+    decoder: str | None,
+    steps: Sequence[int] | None,
+    arguments: Mapping[str, object] | None,
+    classes: int | None,
+    conditions: Sequence[str],
+    name: str | None,
+    sigma_data: float | None,
+) -> Model:
+    """The model of `wrap` where there is a schedule.
+
+    Raises:
+        BadInput: as `wrap`.
+    """
     variance = _checked(variance)
     predicts = prediction(predicts, along=False)
     ending, decoder_source = ending_of(decoder, predicts)
@@ -176,8 +206,7 @@ def wrap(
     own = isinstance(variance, str) and variance != "learned" and ending != "levels"
     _no_vain_choice(predicts, clip, None if own else V_1)
     whole, scheduler = schedule_and_scheduler(schedule)
-    rule: float | str = default_V_1(whole)
-    first, V_1_source = chosen(V_1, rule)
+    first, V_1_source = _first_variance(V_1, whole)
     clip, clip_source = _clip_of(clip, scheduler, predicts, support)
     settings = {
         "schedule": Setting(whole.name, "option"),
@@ -192,9 +221,8 @@ def wrap(
         **kind,
         **ends(schedule, whole),
     }
-    chain = whole
+    chain = whole if steps is None else whole.subchain(whole_numbers("steps", steps))
     if steps is not None:
-        chain = whole.subchain(whole_numbers("steps", steps))
         settings["steps"] = Setting(f"{chain.T} of 1..{whole.T}", "option")
     adapter = Adapter(network, keywords(arguments), conditions=conditions)
     model = gaussian_model(
@@ -218,6 +246,11 @@ def wrap(
         spacing=evenly if scheduler is None or chain is not whole else scheduler.spacing,
     )
     return replace(model, classes=classes, conditions=conditions)
+
+
+def _first_variance(V_1: float | str | None, whole: Schedule) -> tuple[float | str, Source]:
+    rule: float | str = default_V_1(whole)
+    return chosen(V_1, rule)
 
 
 def _clip_of(

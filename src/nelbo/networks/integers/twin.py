@@ -77,7 +77,7 @@ class Twin(nn.Module):
         return whole
 
     def row(self, time: Shaped[Tensor, " B"]) -> Int64[Tensor, " B"]:
-        """t - 1 of what the network is told of t.
+        """t - 1 of what the network receives of t.
 
         Raises:
             BadInput: nothing of the chain's has this time.

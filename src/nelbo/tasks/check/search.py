@@ -102,7 +102,7 @@ class Draws:
             x_0_hat = model.x_0_hat(p, x_t, constant_time(t, x_t))  # type: ignore[misc]
             error = (x_0 - x_0_hat).double().flatten(1).square().sum(1).cpu()
             total += 0.5 * self.share[k] * log_snr.exp() * error
-        return total.nan_to_num(nan=math.inf)
+        return total.where(total.isfinite(), math.inf)  # no number: the worst reading there is
 
     def affine(self, fit: AffineFit, x_0: Tensor) -> Float64[Tensor, " N"]:
         """The same of an affine function of x_t that was fitted to other images on [-1, 1]."""
