@@ -32,8 +32,8 @@ CODING = [
     (
         "a bias is left out of the declared range",
         "networks/integers/arithmetic.py",
-        ".sum(1) * most + self.bias.abs()",
-        ".sum(1) * most",
+        "[w * most + abs(b) for",
+        "[w * most + 0 * b for",
         (
             f"{INTEGERS}a_layer_whose_declared_range_passes_2_to_the_53_is_refused_by_name",
             f"{INTEGERS}a_twin_is_checked_when_it_is_loaded",

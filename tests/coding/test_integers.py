@@ -15,6 +15,7 @@ from torch.nn.functional import one_hot
 from twins import float_model, random_images, twin
 
 import nelbo
+from nelbo import checkpoint
 from nelbo.errors import BadInput
 from nelbo.networks.integers import Convolution, Norm, floor_root
 from nelbo.networks.integers.arithmetic import LARGEST, UNIT, WIDE
@@ -110,10 +111,31 @@ def test_logits_are_the_same_bits_in_any_batch_with_any_threads_and_in_int64(see
 
 
 def test_a_layer_whose_declared_range_passes_2_to_the_53_is_refused_by_name():
-    """Kills: ranges that are observed, where the declared ones allow more."""
+    """Kills: ranges that are observed, where the declared ones allow more; ranges that overflow."""
+    for bias in (2**53, 2**63 - 1, -(2**63)):
+        layer, _ = filled_convolution(3)
+        layer.bias[1] = bias
+        with pytest.raises(BadInput, match=r"the layer toy is not exact.*sum of products.*2\^53"):
+            layer.check(LARGEST)
+
+
+@pytest.mark.parametrize("shift", [-1, 64, 2**62])
+def test_a_shift_that_no_whole_number_has_is_refused(shift):
+    """Kills: a shift by more than 63 bits, which differs from one processor to another."""
     layer, _ = filled_convolution(3)
-    layer.bias[1] = 2**53
-    with pytest.raises(BadInput, match=r"the layer toy is not exact.*sum of products.*2\^53"):
+    layer.shift.fill_(shift)
+    with pytest.raises(BadInput, match=f"toy shifts by {shift} bits"):
+        layer.check(LARGEST)
+
+
+@pytest.mark.parametrize("name", ["scale", "offset"])
+def test_a_norm_whose_scaled_values_overflow_is_refused(name):
+    """Kills: the magnitude of -2^63 taken in int64, where it is negative."""
+    layer = Norm("toy", nn.GroupNorm(2, 4), 6, rows=3)
+    layer.eps.fill_(1000)
+    layer.check(LARGEST)
+    getattr(layer, name)[1, 2] = -(2**63)
+    with pytest.raises(BadInput, match=r"the layer toy is not exact.*a scaled value"):
         layer.check(LARGEST)
 
 
@@ -125,6 +147,16 @@ def test_a_twin_is_checked_when_it_is_loaded():
     other = type(network)(float_model().network, network.sizes)
     with pytest.raises(BadInput, match=r"blocks\.0\.first\.2"):
         other.load_state_dict(state)
+
+
+def test_a_twin_with_fewer_rows_than_positions_is_refused(tmp_path):
+    """Kills: a table as long as its file says, which coding reads past its end."""
+    found = checkpoint.load(GOLDEN / "twin.safetensors")
+    tensors = {**found.tensors, "integers.rows": found.tensors["integers.rows"][:-1].clone()}
+    path = tmp_path / "short.safetensors"
+    checkpoint.save(path, checkpoint.Checkpoint(tensors, found.description))
+    with pytest.raises(BadInput, match=r"short\.safetensors contradicts itself.*rows"):
+        nelbo.load(path)
 
 
 def test_a_time_that_is_none_of_the_chains_is_refused():

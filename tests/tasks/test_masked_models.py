@@ -128,6 +128,17 @@ def test_groups_in_any_order_are_a_larger_bound(masked, images):
     assert model.every(2).facts["calls"] == 2
     with pytest.raises(BadInput, match="kept steps must increase"):
         model.keeping([2, 1])
+    for counts in ([], [2, 2, 4], [0, 4]):
+        with pytest.raises(BadInput, match="must increase from 1 on"):
+            in_any_order(masked, counts)
+
+
+def test_another_plan_has_its_own_facts_alone(masked):
+    """Kills: the calls of any order in what a report says of one order, and the other way round."""
+    order = read_order("raster", SHAPE)
+    ordered = in_order(masked, order, 2)
+    assert in_order(masked.in_the_limit(), order, 2).facts == ordered.facts
+    assert in_any_order(ordered).facts == masked.in_the_limit().facts
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def twin_of(
         _fill(twin, network, times, ranges, weight_bits)
     twin.check()
     about = {"weight_bits": weight_bits, "images": min(IMAGES, len(images)), "data": images.name}
-    return with_network(model, twin.eval(), {"integers": about})
+    return with_network(model, twin.eval().to(model.device), {"integers": about})
 
 
 def absorbing_chain(model: Model) -> CategoricalReverse:
@@ -185,14 +185,14 @@ class _Filling:
         self, whole: Convolution, real: nn.Conv2d, step: float, out: float, most: int = LARGEST
     ) -> None:
         """Weights and bias for inputs of this step, at most `most`; outputs of the step `out`."""
-        weight = real.weight.double()
+        weight = real.weight.double().cpu()
         largest = weight.abs().flatten(1).amax(1)
         per = torch.where(largest > 0, largest, 1.0) / (2 ** (self.bits - 1) - 1)
         whole.weight.copy_((weight / per[:, None, None, None]).round())
         assert real.bias is not None
-        whole.bias.copy_((real.bias.double() / (per * step)).round())
+        whole.bias.copy_((real.bias.double().cpu() / (per * step)).round())
         ratio = per * step / out
-        reach = (whole.sums_below(most).double() * ratio).max()
+        reach = (torch.tensor(whole.sums_below(most), dtype=torch.float64) * ratio).max()
         whole.shift.fill_(max(0, min(40, 61 - math.ceil(math.log2(max(float(reach), 1.0))))))
         whole.factor.copy_((ratio * 2.0 ** int(whole.shift)).round())
 

@@ -1,6 +1,5 @@
 """Models of this library: a run folder or a checkpoint file."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,7 +63,7 @@ def _twin(
             f"it is the integer twin of its {about.get('weights')} weights: make one of {weights}"
         )
     model = recipe.build(description.recipe, description.shape, description.levels)
-    twin = Twin(model.network, sizes_of(state, math.prod(description.shape[1:])))
+    twin = Twin(model.network, sizes_of(state, description.shape))
     twin.load_state_dict(state)
     made = with_network(model, twin.eval(), {"integers": about})
     return replace(made, weights=weights)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nelbo.arguments import whole_numbers
 from nelbo.bound.chain import Chain
 from nelbo.bound.control import Control
 from nelbo.categorical.controls import HistogramControl
@@ -30,6 +31,8 @@ from nelbo.model.spacing import evenly
 
 __all__ = ["has_positions", "in_any_order", "in_order"]
 
+PLANNED = ("order", "masks", "calls")  # the facts of a plan, which another takes the place of
+
 
 def has_positions(model: Model) -> bool:
     """Whether the chain hides and reveals positions, so that it has an order."""
@@ -50,16 +53,16 @@ def in_any_order(model: Model, counts: Sequence[int] | None = None) -> Model:
         BadInput: a chain without masked positions, as `mask_of` has it; counts that do not increase
             or do not end with all positions.
     """
-    counts = range(1, model.dims + 1) if counts is None else counts
+    counts = whole_numbers("counts", range(1, model.dims + 1) if counts is None else counts)
+    plan = AnyOrder(torch.tensor(counts))
     if counts[-1] != model.dims:
         raise BadInput(
             f"a masked chain ends with all {model.dims} positions masked; got {counts[-1]}"
         )
-    plan = AnyOrder(torch.tensor(list(counts)))
     facts = {"masks": "exactly m_t positions, evenly chosen", "calls": len(plan.counts)}
     made = _along(model, plan, facts)
     controls = partial(_controls, plan, mask_of(_reverse_of(model)))
-    return replace(made, controls=controls, respace=partial(_keeping, model, list(counts)))
+    return replace(made, controls=controls, respace=partial(_keeping, model, counts))
 
 
 def in_order(model: Model, order: Order, calls: int) -> Model:
@@ -83,7 +86,7 @@ def _along(model: Model, plan: Plan, facts: Mapping[str, Any]) -> Model:
     p = _reverse_of(model)
     counts = plan.counts.tolist()
     times = nearest_times(survival(p), counts, model.dims)
-    kept = {key: value for key, value in model.facts.items() if key not in ("order", "masks")}
+    kept = {key: value for key, value in model.facts.items() if key not in PLANNED}
     return replace(
         model,
         chain=Chain(MaskedForward(plan, mask_of(p)), MaskedReverse(p, plan, times)),

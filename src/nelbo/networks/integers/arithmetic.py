@@ -58,6 +58,11 @@ def require(layer: str, what: str, value: int, limit: int) -> None:
         )
 
 
+def magnitude(x: Int64[Tensor, "*dims"]) -> int:
+    """max |x| as one of Python's numbers: in int64 that of -2^63 would be negative."""
+    return max(int(x.max()), -int(x.min()))
+
+
 def rounded(x: Int64[Tensor, "*dims"], bits: int) -> Int64[Tensor, "*dims"]:
     """floor(x / 2^bits + 1/2), kept within +-LARGEST."""
     return ((x + ((1 << bits) >> 1)) >> bits).clamp(-LARGEST, LARGEST)
@@ -148,19 +153,22 @@ class Convolution(nn.Module):
         sums += self.bias[:, None, None]
         return rounded(sums * self.factor[:, None, None], int(self.shift))
 
-    def sums_below(self, most: int) -> Int64[Tensor, " O"]:
-        """sum |w| max |a| + |b| of each output channel, where |a| <= most."""
-        return self.weight.long().abs().flatten(1).sum(1) * most + self.bias.abs()
+    def sums_below(self, most: int) -> list[int]:
+        """sum |w| max |a| + |b| of each output channel, where |a| <= most; no bias overflows it."""
+        weights = self.weight.long().abs().flatten(1).sum(1).tolist()
+        return [w * most + abs(b) for w, b in zip(weights, self.bias.tolist(), strict=True)]
 
     def check(self, most: int) -> int:
         """The largest magnitude of the result where |a| <= most.
 
         Raises:
-            BadInput: a sum is not exact, by declared ranges.
+            BadInput: a sum is not exact, by declared ranges; a shift that no int64 has.
         """
-        sums = [int(x) for x in self.sums_below(most)]
+        sums, shift = self.sums_below(most), int(self.shift)
         require(self.layer, "a sum of products", max(sums), EXACT)
-        half = (1 << int(self.shift)) >> 1
+        if not 0 <= shift < WORD.bit_length():
+            raise BadInput(f"the layer {self.layer} shifts by {shift} bits: give 0..63")
+        half = (1 << shift) >> 1
         products = (s * abs(int(m)) for s, m in zip(sums, self.factor, strict=True))
         require(self.layer, "a rescaled sum", max(products) + half, WORD)
         return LARGEST
@@ -216,7 +224,7 @@ class Norm(nn.Module):
         spread = self.n * self.n * most * most << (2 * self.finer)
         require(self.layer, "the argument of a square root", spread + int(self.eps), 2**62)
         require(self.layer, "a numerator", 2 * self.n * most << (UNIT + self.finer), WORD)
-        scaled = LARGEST * int(self.scale.abs().max()) + int(self.offset.abs().max())
+        scaled = LARGEST * magnitude(self.scale) + magnitude(self.offset)
         require(self.layer, "a scaled value", scaled + 2**WIDE, WORD)
         if int(self.eps) < 1:
             raise BadInput(f"the layer {self.layer} divides by zero: its eps is {int(self.eps)}")

@@ -1,6 +1,7 @@
 """A network in whole numbers: equal inputs give equal bits on any machine, in any batch."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -22,12 +23,13 @@ PER_NAT = 256
 Sizes = dict[str, int]
 """`pixels` of an image, and the lengths of a twin's tables: `times`, `positions`, `silu`, `exp`."""
 
-TABLES = {"times": "times", "positions": "rows", "silu": "silu.values", "exp": "exp"}
+TABLES = {"times": "times", "silu": "silu.values", "exp": "exp"}
 
 
-def sizes_of(state: Mapping[str, Tensor], pixels: int) -> Sizes:
-    """The sizes of the twin that has this state."""
-    return {"pixels": pixels, **{size: len(state[name]) for size, name in TABLES.items()}}
+def sizes_of(state: Mapping[str, Tensor], shape: Sequence[int]) -> Sizes:
+    """The sizes of the twin that has this state, of images of this shape."""
+    tables = {size: len(state[name]) for size, name in TABLES.items()}
+    return {"pixels": math.prod(shape[1:]), "positions": math.prod(shape), **tables}
 
 
 @final
