@@ -7,7 +7,7 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
-from nelbo.cli.coding import improve_integers
+from nelbo.cli.integers import improve_integers
 from nelbo.cli.manner import artefacts, print_result
 from nelbo.cli.options import (
     Budget,

@@ -1,22 +1,12 @@
 """The command that says what a model is: inspect."""
 
-from typing import TYPE_CHECKING
-
 from nelbo.cli.app import Command, app
-from nelbo.cli.coding import inspect_file, is_compressed
+from nelbo.cli.compressed_file import inspect_file, is_compressed
 from nelbo.cli.manner import console
-from nelbo.cli.options import (
-    JsonOption,
-    ModelArgument,
-    Steps,
-    find_model,
-)
+from nelbo.cli.options import JsonOption, ModelArgument, Steps, find_model
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import printable
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["inspect"]
 

@@ -1,0 +1,60 @@
+"""The integer twin that `nelbo improve --integers` makes, for compress and decompress."""
+
+from pathlib import Path
+
+from nelbo.cli.manner import artefacts, detail, note, print_result
+from nelbo.cli.options import check_new, command, find_model, find_training_data
+from nelbo.cli.outputs import Output, check_outputs, deliver
+from nelbo.cli.progress import bars
+from nelbo.cli.reading import Reading
+
+__all__ = ["improve_integers"]
+
+
+def improve_integers(
+    model: str,
+    reading: Reading,
+    output: Path,
+    data: str | None,
+    test: str | None,
+    held_out: float,
+    precision: float,
+    budget: int | None,
+    max_images: int | None,
+    seed: int,
+    check: bool,
+    device: str,
+    json: str | None,
+    force: bool,
+) -> None:
+    """Makes the integer twin of a run, and measures what it costs, paired."""
+    from nelbo.tasks.compare import compare
+    from nelbo.tasks.integers import integer_twin, save
+
+    check_new(output)
+    check_outputs(Output("--json", json, "comparison", stdout=True), force=force)
+    found = find_model(model, reading, device)
+    fitted, others = find_training_data(model, found, data, test, held_out, seed)
+    others = others if max_images is None else others.first(max_images)
+    twin = integer_twin(found, fitted, seed=seed)
+    folder = save(model, twin, output)
+    detail(f"{folder}: made from {len(fitted):,} images of {fitted.name}")
+    with bars() as start:
+        result = compare(
+            twin,
+            found,
+            others,
+            precision=precision,
+            budget=budget,
+            seed=seed,
+            check=check,
+            command=command(),
+            progress=start("twin and original"),
+        )
+    deliver(
+        lambda: print_result(result, json),
+        (json, result.to_json().encode),
+        also=artefacts(folder),
+        stdout=json != "-",
+    )
+    note("A is the integer twin, B the network that it was made of")
