@@ -40,6 +40,20 @@ CODING = [
         ),
     ),
     (
+        "the magnitude of -2^63 in int64",
+        "networks/integers/arithmetic.py",
+        "return max(int(x.max()), -int(x.min()))",
+        "return int(x.abs().max())",
+        (f"{INTEGERS}a_norm_whose_scaled_values_overflow_is_refused",),
+    ),
+    (
+        "a silu table whose end is cut at 2^15",
+        "coding/twin.py",
+        "LARGEST.bit_length() - (half - 1).bit_length()",
+        "(LARGEST + 1).bit_length() - half.bit_length()",
+        ("tests/coding/test_twin.py::test_a_silu_table_of_any_even_length_is_that_of_silu",),
+    ),
+    (
         "a state is not checked when it is loaded",
         "networks/integers/twin.py",
         "lambda module, keys: module.check()",

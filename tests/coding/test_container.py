@@ -57,6 +57,13 @@ def resealed(content, end):
     return content[:8] + check + content[12:]
 
 
+def test_the_longest_names_of_a_file_system_come_back():
+    """Kills: a table that is written and not read: 62 characters of 4 bytes are 744 in JSON."""
+    names = tuple(f"{'😀' * 63}/{'😀' * 62}{i}.png" for i in range(10))
+    archive = Archive(b"1234", "raster", 8, [b"code"] * 10, names=names)
+    assert read(written(archive)[0], "x.nlb").names == names
+
+
 def test_another_kind_a_newer_version_and_damage_are_told_apart():
     """Kills: one message for all."""
     content = written(ONE)[0]

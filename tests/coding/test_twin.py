@@ -9,6 +9,7 @@ from nelbo.coding import twin_of
 from nelbo.errors import BadInput
 from nelbo.networks.adapter import Adapter
 from nelbo.networks.integers import Twin
+from nelbo.networks.integers.arithmetic import LARGEST
 
 
 @pytest.mark.parametrize("embedding", [None, 3])
@@ -28,6 +29,15 @@ def test_logits_are_those_of_the_network_but_for_rounding(embedding, shape):
     spread = float(wanted.std())
     assert spread > 0.5
     assert float((found - wanted).square().mean().sqrt()) < 0.02 * spread
+
+
+def test_a_silu_table_of_any_even_length_is_that_of_silu():
+    """Kills: values that pass 2^15 and are cut there, where the length is no power of two."""
+    network = twin_of(float_model(3), random_images(3), silu_entries=1000).network
+    values = network.silu.values.double()
+    assert 2**13 <= values.max() < LARGEST
+    x = values[-1] / values[-2]  # silu(x) is nearly x at the end, whose entries are 499 and 498
+    assert float(x) == pytest.approx(499 / 498, rel=1e-3)
 
 
 def test_a_network_with_classes_is_refused():

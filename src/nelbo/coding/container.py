@@ -29,7 +29,7 @@ CRC = slice(8, HEAD)
 ONE, MANY = 1, 2
 ORDERS = ("raster", "dispersed")
 MOST_CALLS = 63  # that a byte has room for beside the order; more are one for each position
-LONGEST = 1024  # bytes of a name, on average
+LONGEST = 4096  # bytes of a name in JSON, on average: two of 255 characters have 3,065 at most
 
 
 @final
@@ -107,10 +107,10 @@ def read(content: bytes, where: str) -> Archive:
     order, calls = content[7] >> 6, content[7] & 63
     if order >= len(ORDERS) or kind not in (ONE, MANY):
         raise _damaged(where)
-    about = {"digest": content[3:7], "order": ORDERS[order], "calls": calls}
+    about: dict[str, Any] = {"digest": content[3:7], "order": ORDERS[order], "calls": calls}
     if kind == ONE:
         _check(content, len(content), where)
-        return Archive(**about, codes=[content[HEAD:]], single=True)  # type: ignore[arg-type]
+        return Archive(**about, codes=[content[HEAD:]], single=True)
     return _archive(content, where, about)
 
 

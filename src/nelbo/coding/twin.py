@@ -56,7 +56,8 @@ def twin_of(
 
     images: training data, of which the seed draws 256 and masks them, to see which ranges the
     activations need; a range that an image passes later is clipped, for whoever encodes and
-    whoever decodes alike. weight_bits: of each weight, with its sign. silu_entries: of its table.
+    whoever decodes alike. weight_bits: of each weight, with its sign. silu_entries: of its table,
+    an even number.
 
     Raises:
         BadInput: no absorbing chain; a network or a layer that has no form in whole numbers.
@@ -122,11 +123,10 @@ def _observed(model: Model, times: Tensor, images: Images, seed: int) -> dict[st
     draw = torch.Generator().manual_seed(seed)
     some = images.subset(torch.randperm(len(images), generator=draw)[:IMAGES].sort().values)
     chain, n = absorbing_chain(model), model.grid.n
-    T = chain.q.transition.T
-    t = torch.randint(T, (len(some),), generator=draw)
+    left = survival(chain)
+    t = torch.randint(len(left), (len(some),), generator=draw)
     chance = torch.rand(some.levels.shape, generator=draw)
-    share = ((t + 1) / T).reshape(-1, 1, 1, 1)
-    x_t = torch.where(chance < share, n, some.levels.long())
+    x_t = torch.where(chance >= left[t].reshape(-1, 1, 1, 1), n, some.levels.long())
     with _watched(inside_of(model.network)) as found:
         for batch, at in zip(x_t.split(BATCH), t.split(BATCH), strict=True):
             states = (
@@ -163,7 +163,7 @@ def _fill(
     half = len(twin.silu.values) // 2
     # bits behind the point of what enters silu: its table reaches past the largest observed
     point = min(UNIT + 1, math.floor(math.log2(half / (1.1 * max(ranges["silu"], 1e-6)))))
-    out = point + (LARGEST + 1).bit_length() - half.bit_length()
+    out = point + LARGEST.bit_length() - (half - 1).bit_length()
     x = torch.arange(-half, half, dtype=torch.float64) / 2**point
     twin.silu.values.copy_((silu(x) * 2**out).round().clamp(max=LARGEST))
     fill = _Filling(point, 2.0**-out, weight_bits)
