@@ -395,8 +395,8 @@ MUTANTS = [
     Mutant(
         "sub-chain with the betas of the whole (H14)",
         "gaussian/schedule.py",
-        "[math.fsum(self.log_alpha[s:t].tolist()) for s, t in spans]",
-        "[float(self.log_alpha[t - 1]) for s, t in spans]",
+        "[math.fsum(self.log_alpha[s:t].tolist()) for s, t in spans(steps, self.T)]",
+        "[float(self.log_alpha[t - 1]) for s, t in spans(steps, self.T)]",
         laws("a_sub_chain_is_a_chain_of_its_own_with_the_marginals_of_the_whole"),
     ),
     Mutant(

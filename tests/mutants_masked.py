@@ -92,6 +92,13 @@ MASKED = [
         (f"{CHAINS}the_mean_of_a_control_is_that_over_every_mask",),
     ),
     (
+        "the calls of any order among the facts of one order",
+        "model/masked.py",
+        'PLANNED = ("order", "masks", "calls")',
+        'PLANNED = ("order", "masks")',
+        (f"{MODELS}another_plan_has_its_own_facts_alone",),
+    ),
+    (
         "a likelihood with a Monte Carlo error",
         "tasks/evaluate.py",
         "exhaustive = exhaustive or model.exact",

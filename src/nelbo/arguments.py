@@ -7,7 +7,7 @@ an hour of it.
 import math
 import operator
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ __all__ = [
     "path",
     "scalar",
     "shown",
+    "spans",
     "whole",
     "whole_numbers",
     "word",
@@ -70,6 +71,18 @@ def whole_numbers(name: str, values: object) -> list[int]:
         return [whole(name, value) for value in values]
     except TypeError:  # a tensor without axes
         raise BadInput(f"{name} must be whole numbers; got {shown(values)}") from None
+
+
+def spans(steps: Sequence[int], T: int) -> list[tuple[int, int]]:
+    """What each kept step t of 1..T stands for: the steps s+1..t, as (s, t).
+
+    Raises:
+        BadInput: the steps do not increase within 1..T, or there are none.
+    """
+    ordered = all(s < t for s, t in zip([0, *steps], [*steps, T + 1], strict=True))
+    if not steps or not ordered:
+        raise BadInput(f"kept steps must increase within 1..{T}; got {list(steps)[:8]}")
+    return list(zip([0, *steps[:-1]], steps, strict=True))
 
 
 def number(name: str, value: object) -> float:

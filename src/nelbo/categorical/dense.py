@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from nelbo.arguments import spans
 from nelbo.categorical.transition import ROW_SUM, LogMasses, States, Transition, check_betas
 from nelbo.errors import BadInput
 from nelbo.types import Time
@@ -87,7 +88,7 @@ class Dense(Transition):
         return total.reshape(log_weights.shape).to(self.dtype)
 
     def subchain(self, steps: Sequence[int]) -> "Dense":
-        tables = torch.stack([_product(self.tables[s:t]) for s, t in self._spans(steps)])
+        tables = torch.stack([_product(self.tables[s:t]) for s, t in spans(steps, self.T)])
         return replace(self, tables=tables, kept=self.kept[torch.tensor(steps) - 1])
 
 

@@ -322,7 +322,7 @@ def count_weights(survival: Float64[Tensor, " T"], D: int) -> Float64[Tensor, "D
 def nearest_times(survival: Float64[Tensor, " T"], counts: Sequence[int], D: int) -> Tensor:
     """For each count the t whose expected number of masked positions is nearest to it.
 
-    Of two that are as near the earlier: what the network of an absorbing chain is told where
+    Of two that are as near the earlier: what the network of an absorbing chain receives where
     exactly so many positions are masked.
     """
     wanted = torch.tensor(list(counts), dtype=torch.float64)[:, None] / D

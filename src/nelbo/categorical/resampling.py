@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from nelbo.arguments import spans
 from nelbo.categorical.transition import (
     ROW_SUM,
     LogMasses,
@@ -97,7 +98,7 @@ class Resampling(Transition):
         return self._bar.mix(log_weights.to(self.dtype), t)
 
     def subchain(self, steps: Sequence[int]) -> "Resampling":
-        log_alpha = [math.fsum(self.log_alpha[s:t].tolist()) for s, t in self._spans(steps)]
+        log_alpha = [math.fsum(self.log_alpha[s:t].tolist()) for s, t in spans(steps, self.T)]
         table = torch.tensor(log_alpha, dtype=torch.float64)
         return replace(self, log_alpha=table, kept=self.kept[torch.tensor(steps) - 1])
 

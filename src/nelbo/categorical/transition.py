@@ -93,13 +93,6 @@ class Transition(ABC):
             object.__setattr__(self, "kept", torch.arange(1, self.T + 1))
             object.__setattr__(self, "whole_T", self.T)
 
-    def _spans(self, steps: Sequence[int]) -> list[tuple[int, int]]:
-        """What each kept step t stands for: the steps s+1..t of this chain, as (s, t)."""
-        ordered = all(s < t for s, t in zip([0, *steps], [*steps, self.T + 1], strict=True))
-        if not steps or not ordered:
-            raise BadInput(f"kept steps must increase within 1..{self.T}; got {list(steps)[:8]}")
-        return list(zip([0, *steps[:-1]], steps, strict=True))
-
 
 def check_betas(betas: Sequence[float]) -> None:
     """All in (0, 1), but beta_T may be 1.

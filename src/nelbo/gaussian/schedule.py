@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from nelbo.arguments import spans
 from nelbo.errors import BadInput
 from nelbo.types import Batch, Time
 
@@ -168,11 +169,7 @@ class Schedule:
         Raises:
             BadInput: the steps are not increasing within 1..T, or none is given.
         """
-        ordered = all(s < t for s, t in zip([0, *steps], [*steps, self.T + 1], strict=True))
-        if not steps or not ordered:
-            raise BadInput(f"kept steps must increase within 1..{self.T}; got {list(steps)[:8]}")
-        spans = zip([0, *steps[:-1]], steps, strict=True)
-        log_alpha = [math.fsum(self.log_alpha[s:t].tolist()) for s, t in spans]
+        log_alpha = [math.fsum(self.log_alpha[s:t].tolist()) for s, t in spans(steps, self.T)]
         table = torch.tensor(log_alpha, dtype=torch.float64)
         kept = self.kept[torch.tensor(steps) - 1]
         return Schedule(self.name, table, kept, self.whole_T, self.by_log_snr)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nelbo.arguments import whole_numbers
+from nelbo.arguments import spans, whole_numbers
 from nelbo.bound.chain import Chain
 from nelbo.bound.control import Control
 from nelbo.categorical.controls import HistogramControl
@@ -116,10 +116,7 @@ def _reverse_of(model: Model) -> CategoricalReverse:
 
 
 def _keeping(model: Model, counts: Sequence[int], steps: Sequence[int]) -> Model:
-    wrong = not steps or any(not s < t for s, t in zip([0, *steps], steps, strict=False))
-    if wrong or steps[-1] > len(counts):
-        raise BadInput(f"kept steps must increase within 1..{len(counts)}; got {list(steps)[:8]}")
-    return in_any_order(model, [counts[t - 1] for t in steps])
+    return in_any_order(model, [counts[t - 1] for _, t in spans(steps, len(counts))])
 
 
 def _controls(plan: AnyOrder, mask: int, levels: Tensor, context: Tensor | None) -> list[Control]:

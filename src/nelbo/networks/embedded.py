@@ -24,10 +24,10 @@ class Embedded(nn.Module):
         self.table = nn.Parameter(_neighbours(K, size))
 
     def forward(
-        self, x_t: Int64[Tensor, "B C ..."], *told: Shaped[Tensor, " B"]
+        self, x_t: Int64[Tensor, "B C ..."], *conditions: Shaped[Tensor, " B"]
     ) -> Float[Tensor, "B ..."]:
         numbers = self.table[x_t].movedim(-1, 2).flatten(1, 2)
-        output: Tensor = self.network(numbers, *told)
+        output: Tensor = self.network(numbers, *conditions)
         return output
 
 

@@ -84,13 +84,13 @@ def compress(
     examples = examples_of(model, images)
     if not isinstance(examples, Images):
         raise BadInput(f"{examples.name} holds no images of levels, which a codec is for")
-    said = 0 if calls == model.dims else calls  # in the head of the file
-    settings(order, said)
+    stored = 0 if calls == model.dims else calls  # in the head of the file
+    settings(order, stored)
     names = _names(examples.sources) if len(examples) > 1 else ()
     started = time.monotonic()
     coded = code.encode(examples.levels, progress)
     single = len(examples) == 1
-    archive = Archive(_digest(model), order, said, coded.contents, names=names, single=single)
+    archive = Archive(_digest(model), order, stored, coded.contents, names=names, single=single)
     content, table = written(archive)
     seconds = time.monotonic() - started
     if flag("verify", verify):
