@@ -276,6 +276,13 @@ def test_times_are_those_of_the_nearest_expected_count():
     abar = torch.tensor([0.9, 0.5, 0.2, 0.0], dtype=FLOAT)
     assert nearest_times(abar, [1, 5, 7, 10], 10).tolist() == [1, 2, 3, 4]
     assert nearest_times(abar, [3], 10).tolist() == [1]  # as near to 1 as to 5: the earlier
+    draw = torch.Generator().manual_seed(0)
+    for T, power in ((1, 1), (7, 1), (64, 1), (200, 3)):  # by every distance
+        falling = torch.rand(T, generator=draw, dtype=FLOAT).sort(descending=True).values ** power
+        falling[-1] = 0
+        away = (1 - falling - torch.arange(1, 65)[:, None] / 64).abs()
+        wanted = (away <= away.min(1, keepdim=True).values + 1e-9).int().argmax(1) + 1
+        assert nearest_times(falling, range(1, 65), 64).tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize(

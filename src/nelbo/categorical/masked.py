@@ -325,9 +325,11 @@ def nearest_times(survival: Float64[Tensor, " T"], counts: Sequence[int], D: int
     Of two that are as near the earlier: what the network of an absorbing chain receives where
     exactly so many positions are masked.
     """
-    wanted = torch.tensor(list(counts), dtype=torch.float64)[:, None] / D
-    away = (1 - survival - wanted).abs()
-    return (away <= away.min(1, keepdim=True).values + SAME).int().argmax(1) + 1
+    wanted, masked = torch.tensor(list(counts), dtype=torch.float64) / D, 1 - survival
+    after = torch.searchsorted(masked, wanted).clamp(max=len(masked) - 1)
+    before = (after - 1).clamp(min=0)
+    away = torch.minimum((masked[after] - wanted).abs(), (masked[before] - wanted).abs())
+    return torch.searchsorted(masked, wanted - away - SAME) + 1
 
 
 def _log_binomial(n: Tensor, k: Tensor) -> Tensor:
