@@ -1,7 +1,5 @@
 """The command that says what a model is: inspect."""
 
-from typing import TYPE_CHECKING
-
 from nelbo.cli.app import Command, app
 from nelbo.cli.coding import inspect_file, is_compressed
 from nelbo.cli.manner import console
@@ -14,9 +12,6 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import printable
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["inspect"]
 
