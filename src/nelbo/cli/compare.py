@@ -66,7 +66,7 @@ def compare(
     nelbo compare runs/a runs/b --data my-images/ --precision 0.002
     nelbo compare runs/a runs/a --weights ema --weights-b raw
 
-    Both are asked on the same images, times and noise, so that little error is left.
+    Both are evaluated at the same images, times and noise, so that little error is left.
     """
     from nelbo.estimation import Processes
     from nelbo.tasks.compare import compare as run
