@@ -23,8 +23,8 @@ CHECK = [
     (
         "check: what is stated agrees with itself",
         "results/check.py",
-        "stated is None or stated.above <= max(SAME, stated.half or 0.0)",
-        "stated is None or stated.part > 0",
+        "self.stated is None or self.stated.tied",
+        "self.stated is None or self.stated.part > 0",
         (f"{TESTS}true_words_pass_and_wrong_ones_are_named",),
     ),
     (
@@ -33,5 +33,12 @@ CHECK = [
         "key=lambda one: one.mean)",
         "key=lambda one: -one.mean)",
         (f"{FOUND}[flow, data at 1]",),
+    ),
+    (
+        "check: a full memory is a wrong reading",
+        "tasks/check/search.py",
+        "if out_of_memory(error):",
+        "if False:",
+        (f"{TESTS}a_network_that_fails_in_every_reading_is_refused_with_its_own_words",),
     ),
 ]

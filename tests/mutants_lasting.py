@@ -96,8 +96,8 @@ LASTING = [
     (
         "a NaN of a state's mass drawn as state 0",
         "sampling/ancestral.py",
-        "number = _mass(drawn) if isinstance(drawn, Categorical) else x",
-        "number = x",
+        "distribution.log_probs.exp().sum(-1) if isinstance(distribution, Categorical) else x",
+        "x",
         (f"{SAMPLE}a_nan_at_any_t_of_any_family_is_no_sample",),
     ),
     (

@@ -445,8 +445,8 @@ MEASURING = [
     (
         "the term of t itself counted as paid before x_t is known",
         "estimation/distortion.py",
-        "paid[middle + 1]",
-        "paid[middle]",
+        "rate[middle + 1]",
+        "rate[middle]",
         ("tests/estimation/test_distortion.py::test_the_rate_of_each_t_is_what_all_larger_t_cost",),
     ),
 ]

@@ -76,14 +76,14 @@ WRAP = [
     ),
     (
         "a comparison that doubts the V_1 of A for B's",
-        "tasks/warned.py",
+        "tasks/warnings.py",
         "evaluator.at_1(number)",
         "evaluator.at_1()",
         (f"{COMPARED}[changes0-V_1 is too small: x0-hat is off by]",),
     ),
     (
         "a comparison that sets A's network beside the affine function for B's",
-        "tasks/warned.py",
+        "tasks/warnings.py",
         "evaluator.excess[number]",
         "evaluator.excess[0]",
         (f"{COMPARED}[changes1-worse than an affine function]",),

@@ -25,7 +25,7 @@ from nelbo.gaussian.yardstick import Yardstick
 from nelbo.report.page.checks import State, checks
 from nelbo.results.result import parse
 from nelbo.results.unit import BITS
-from nelbo.results.warnings import doubts
+from nelbo.results.warnings import of_figure
 from nelbo.types import Grid
 
 T = 100
@@ -198,18 +198,18 @@ def test_a_chain_that_ends_early_is_doubted_and_the_shipped_ones_are_not(images)
 def test_the_three_thresholds():
     """At each, just below and above. Kills: one of two conditions alone."""
     facts = {"schedule": {"name": "cosine", "T": 10}}
-    assert doubts(8.001, 0.0, BITS, 256, facts)
-    assert not doubts(7.999, 0.0, BITS, 256, facts)
-    assert not doubts(9.0, 0.0, BITS, None, facts)
-    assert not doubts(2.0, 0.019, BITS, 256, facts)  # less than a hundredth of the bound
-    assert not doubts(0.5, 0.009, BITS, 256, facts)  # less than 0.01 bits/dim
-    assert doubts(2.0, 0.021, BITS, 256, facts)
+    assert of_figure(8.001, 0.0, BITS, 256, facts)
+    assert not of_figure(7.999, 0.0, BITS, 256, facts)
+    assert not of_figure(9.0, 0.0, BITS, None, facts)
+    assert not of_figure(2.0, 0.019, BITS, 256, facts)  # less than a hundredth of the bound
+    assert not of_figure(0.5, 0.009, BITS, 256, facts)  # less than 0.01 bits/dim
+    assert of_figure(2.0, 0.021, BITS, 256, facts)
     for error in (1.09, 1.11):
         at_1 = {"rms": 0.1, "in_deviations": error}
-        assert bool(doubts(2.0, 0.0, BITS, 256, facts, None, at_1)) == (error > 1.1)
+        assert bool(of_figure(2.0, 0.0, BITS, 256, facts, None, at_1)) == (error > 1.1)
     for z in (3.9, 4.1):
         worst = {"first": 2, "last": 9, "part": 0.1, "z": z}
-        assert bool(doubts(2.0, 0.0, BITS, 256, facts, worst)) == (z > 4)
+        assert bool(of_figure(2.0, 0.0, BITS, 256, facts, worst)) == (z > 4)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,15 @@ def test_the_hub_reads_the_result_back():
     assert f"{a.value:.4f} ± {a.half:.4f}" in found.content
 
 
+def test_an_exact_likelihood_is_no_bound():
+    """Kills: every figure called a variational upper bound."""
+    for order, says in ((None, "variational upper bound"), ("random", "exact -log p in the order")):
+        changes = {} if order is None else {"model__order": {"name": order, "calls": 16}}
+        (read,) = ModelCard(card([told("a", A, **changes)[0]])).data.eval_results
+        assert says in read.metric_name
+        assert ("bound" in read.metric_name) == (order is None)
+
+
 def test_a_name_is_text_in_yaml_and_markdown():
     hostile = "x: [1]\n---\n# <b>*a*"
     found = ModelCard(card([told(hostile, A)[0]]))

@@ -119,6 +119,20 @@ def test_what_a_reader_has_to_know_stands_under_the_table():
     assert "an integral" in tables.markdown([limit])
 
 
+def test_a_table_says_which_figures_are_bounds_and_of_what():
+    """Kills: an exact likelihood, or a bound on that of a class, called a bound on -log p(x)."""
+    (plain, _) = told("a", A)
+    (classes, _) = told("b", B, model__likelihood="p(x | class)")
+    (exact, _) = told("c", C, model__order={"name": "dispersed", "calls": 16})
+    for results, says in (
+        ([plain], "\nUpper bounds on −log₂ p(x), per dimension"),
+        ([exact], "\nExact −log₂ p(x) in the order dispersed, per dimension"),
+        ([plain, exact], "a: upper bounds on −log₂ p(x); c: exact −log₂ p(x) in the order"),
+    ):
+        assert says in tables.markdown(results)
+    assert re.search(r"Upper bounds on −log₂ p\(x .* class\), per dim", tables.markdown([classes]))
+
+
 def test_data_are_a_column_where_they_differ():
     two = [told("a", A)[0], told("b", B, data__sha256="e", data__name="other")[0]]
     assert "Data" in rows(tables.markdown(two))[0]

@@ -177,3 +177,40 @@ def test_what_cannot_be_checked_is_refused():
         nelbo.check(wrapped(network), data(), levels=LEVELS)
     with pytest.raises(BadInput, match="a model or a network"):
         nelbo.check(3, data())
+
+
+def failing(x, time):
+    raise AssertionError("this network takes a third input\nand says so in two lines")
+
+
+def out_of_memory(x, time):
+    raise torch.OutOfMemoryError("out of memory")
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "why"),
+    [
+        (failing, BadInput, "takes a third input$"),
+        (lambda x, time: x / 0 * 0, BadInput, "NaN or infinite"),
+        (out_of_memory, torch.OutOfMemoryError, "out of memory"),
+    ],
+)
+def test_a_network_that_fails_in_every_reading_is_refused_with_its_own_words(network, error, why):
+    """Kills: the best of no readings; a memory that is full taken for a wrong reading."""
+    with pytest.raises(error, match=why):
+        nelbo.check(network, data(20), shape=SHAPE, levels=LEVELS)
+
+
+def test_the_call_names_the_arguments_that_the_network_needs():
+    """Kills: a call without them, which fails."""
+    network = DRESSES["eps, index"]
+    arguments = {"factor": 1.0}
+
+    def scaled(x, time, factor):
+        return factor * network(x, time)
+
+    found = nelbo.check(scaled, data(), shape=SHAPE, levels=LEVELS, arguments=arguments)
+    names = {"nelbo": nelbo, "network": scaled, "arguments": arguments}
+    model = eval(found.call, names)
+    x_t = torch.zeros(1, *SHAPE)
+    model.x_0_hat(model.chain.p, x_t, torch.ones(1, dtype=torch.long))

@@ -1,18 +1,13 @@
 """The command that prints BibTeX: cite."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.options import (
-    find_model,
-)
+from nelbo.cli.options import find_model
 from nelbo.cli.reading import Reading
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["cite"]
 

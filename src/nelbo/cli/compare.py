@@ -1,7 +1,7 @@
 """The command that measures which of two models is better: compare."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -32,9 +32,6 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, Weights, reads_models
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["compare"]
 
@@ -69,7 +66,7 @@ def compare(
     nelbo compare runs/a runs/b --data my-images/ --precision 0.002
     nelbo compare runs/a runs/a --weights ema --weights-b raw
 
-    Both are asked on the same images, times and noise, so that little error is left.
+    Both are evaluated at the same images, times and noise, so that little error is left.
     """
     from nelbo.estimation import Processes
     from nelbo.tasks.compare import compare as run

@@ -102,7 +102,7 @@ class Sampling:
     """L of each image by each model, and of their difference where there are two.
 
     Columns are the models, then the difference, which is estimated as such: at the same images,
-    times and noise most of the noise is common. The last column decides which t are asked for
+    times and noise most of the noise is common. The last column decides which t are evaluated
     next and when it is enough.
     """
 
@@ -334,16 +334,16 @@ class Sampling:
         return self.combineds[-1].tests() if self.rows else []
 
     def steps(self, model: int = 0) -> list[Step]:
-        """The term of each t over the images that were asked for it."""
+        """The term of each t over the images evaluated there, in nats."""
         image = torch.arange(len(self.evaluator.images))
         t = [torch.ones_like(image)] * len(self.draws) + [rows.t for rows in self.rows]
         images = [image] * len(self.draws) + [rows.image for rows in self.rows]
         values = torch.cat([*self.draws, *(reply[0] for reply in self.replies)])[:, model]
-        found = clustered_means(torch.cat(t), torch.cat(images), values)
-        return [Step(*step) for step in found]
+        means = clustered_means(torch.cat(t), torch.cat(images), values)
+        return [Step(*step) for step in means]
 
     def curve(self, model: int = 0) -> Curve | None:
-        """Rate over t, with distortion where it was asked for and the model has one."""
+        """Rate over t, with distortion where it was wanted and the model has one."""
         if not self.rows:
             return None
         sums = Distortion(self.T)
@@ -374,14 +374,15 @@ class Sampling:
             x_0 = model.x_0(self.evaluator.images.values)
             parts += [control.totals(x_0, fine.bin, fine.count) for control in own]
             last += [parts[-1]] if own else []
-        found = torch.stack(parts, dim=3)
+        of_fine_bins = torch.stack(parts, dim=3)
         expected = torch.stack(last).mean((0, 1, 2)).clamp(min=0)
         if not expected.sum() > 0:  # images that are all alike: their controls have no error
             expected = fine.totals()
         of_fine = _coarse(expected / expected.sum() / fine.totals())
         layout = fine.merged(0.5 * share + 0.5 * share * of_fine[fine.bin])
-        totals = torch.zeros(2, found.shape[1], layout.count, found.shape[3], dtype=torch.float64)
-        return layout, totals.index_add_(2, layout.bin[fine.first], found)
+        *rows, _, count = of_fine_bins.shape
+        totals = torch.zeros(*rows, layout.count, count, dtype=torch.float64)
+        return layout, totals.index_add_(2, layout.bin[fine.first], of_fine_bins)
 
 
 def draws_wanted(images: int, dims: int) -> int:

@@ -36,19 +36,19 @@ class Distortion:
         self.sums.index_add_(0, t, weight[:, None] * columns)
 
     def curve(self, prior: float, images: int) -> Curve:
-        """From x_T, of which only L_T was paid, to x_2.
+        """From x_T, where the rate is L_T, to x_2; the rate is in nats per image.
 
         t are grouped evenly: the error is a group's mean, the rate that of its middle.
         """
         group = torch.arange(self.T - 1) * min(POINTS, self.T - 1) // max(self.T - 1, 1)
         sums = torch.zeros(int(group[-1]) + 1, 3, dtype=torch.float64)
         sums.index_add_(0, group, self.sums[2:])
-        paid = (self.sums[:, 1] / images).flip(0).cumsum(0).flip(0)  # from t on
-        paid = torch.cat([paid, torch.zeros(1, dtype=torch.float64)])
+        rate = (self.sums[:, 1] / images).flip(0).cumsum(0).flip(0)  # from t on
+        rate = torch.cat([rate, torch.zeros(1, dtype=torch.float64)])
         places = torch.arange(len(sums))
         first = torch.searchsorted(group, places)
         last = torch.searchsorted(group, places, right=True) - 1
         middle = (first + last) // 2 + 2
         seen = sums[:, 0] > 0
         error = sums[seen, 2] / sums[seen, 0] if self.known else None
-        return Curve(middle[seen], (prior + paid[middle + 1])[seen], error)
+        return Curve(middle[seen], (prior + rate[middle + 1])[seen], error)

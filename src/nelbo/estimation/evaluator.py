@@ -76,7 +76,7 @@ class Evaluator:
             raise BadInput(f"the batch size must be at least 1; got {self.batch_size}")
         cells = CELLS if self.models[0].device.type == "cpu" else 16 * CELLS
         most = max(1, cells // self.models[0].dims)
-        self.batch = self.batch_size or most  # rows that a network is asked for at once
+        self.batch = self.batch_size or most  # rows that a network takes at once
         self.chunk = max(1, most // self.batch) * self.batch  # that anything else is done on
         self.limit = self.chunk  # halved where memory does not suffice
         self.key = KeyedNoise.of(self.seed, self.images.ids)
@@ -89,7 +89,7 @@ class Evaluator:
 
     @property
     def unit(self) -> Unit:
-        """What the bound is told in."""
+        """What the bound is given in."""
         return Unit.of(self.models[0].support)
 
     @contextmanager
@@ -181,7 +181,7 @@ class Evaluator:
         controls: Sequence[Sequence[Control]],
         distortion: bool = False,
     ) -> list[Tensor]:
-        """[L_{t-1} (R, models), every model's controls (R, k)], then |x_0 - x0-hat|^2 if asked."""
+        """[L_{t-1} (R, models), every model's controls (R, k)], then |x_0 - x0-hat|^2 if wanted."""
         count = len(self.images)
         key = self.key.draw(torch.full((count,), stage))
 
@@ -262,9 +262,9 @@ class Evaluator:
         while True:
             size = min(self.limit, len(batch))
             try:
-                with ExitStack() as asked:
+                with ExitStack() as batched:
                     for model in self.models:
-                        asked.enter_context(in_batches(model.asked, self.batch))
+                        batched.enter_context(in_batches(model.asked, self.batch))
                     parts = [compute(part) for part in batch.split(size)]
                 return [torch.cat(columns) for columns in zip(*parts, strict=True)]
             except RuntimeError as error:

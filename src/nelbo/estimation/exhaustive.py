@@ -51,11 +51,11 @@ class Exhaustive:
         size = max(1, ROUND // max(self.T - 1, 1))
         chunks = torch.split(torch.arange(self.images), size) if self.T > 1 else ()
         for number, chunk in enumerate(chunks):
-            asked = [
+            values = [
                 self._every(evaluator, 1 + number * self.times + time, chunk)
                 for time in range(self.times)
             ]
-            self._take(torch.stack(asked))
+            self._take(torch.stack(values))
         self.looks = [Look(evaluator.done, self.total().means()[1])]
 
     def _every(
@@ -125,7 +125,7 @@ class Exhaustive:
         return self.L_T() + self.later() + self.first()
 
     def curve(self) -> Curve | None:
-        """Rate over t, with distortion where it was asked for and the model has one."""
+        """Rate over t, with distortion where it was wanted and the model has one."""
         if not self.sums:
             return None
         return self.along.curve(float(self.prior.mean()), self.images)

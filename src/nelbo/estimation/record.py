@@ -2,7 +2,7 @@
 
 A folder holds plan.json, what is evaluated and how, and files of entries, one for each batch. A
 process starts a file of its own and only ever appends to it; an entry carries its length and
-checksum, so that one which was cut short by a kill is seen and asked for again.
+checksum, so that one which was cut short by a kill is seen and evaluated again.
 """
 
 import fcntl

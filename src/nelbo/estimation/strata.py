@@ -1,6 +1,6 @@
 """sum over t > 1 of L_{t-1} from a few terms of each image, by strata of t and control variates.
 
-In every phase each image is asked for some t, one from each stratum, with known chances and
+In every phase each image is evaluated at some t, one from each stratum, with known chances and
 weighted by their inverse, so the weighted sum is unbiased whatever the chances. Two things make
 few rows enough. Controls c(x_0, x_t, t), whose sums over t are known, stand in for what they
 predict: sum over rows of w (L - b c) + b (total of c) is unbiased for any b that was not fitted to

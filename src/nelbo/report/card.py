@@ -5,7 +5,7 @@ from typing import Any
 
 from nelbo.errors import BadInput, printable
 from nelbo.report.tables import markdown
-from nelbo.results.evaluation import likelihood_of
+from nelbo.results.evaluation import likelihood_of, order_of
 from nelbo.results.result import Result
 
 __all__ = ["card"]
@@ -45,7 +45,8 @@ def _entry(result: Result) -> dict[str, Any]:
     """As the hub's model-index has it."""
     unit, split = result.unit, result.data.get("split")
     continuous = result.model.get("time") == "continuous"
-    what = f"negative log-likelihood{likelihood_of(result.model)}, variational upper bound"
+    kind = order_of(result.model) or ", variational upper bound"
+    what = f"negative log-likelihood{likelihood_of(result.model)}{kind}"
     name = str(result.data["name"])
     return {
         "task_type": TASKS["likelihood" in result.model],

@@ -72,8 +72,8 @@ def save(result: object, path: str | Path) -> Path:
 
 @singledispatch
 def _made(result: object) -> dict[str, Callable[[], bytes]]:
-    """What makes the bytes of each suffix."""
-    raise NotImplementedError(type(result))
+    """What makes the bytes of each suffix; one way for each kind of result."""
+    raise TypeError(f"{type(result).__name__} is no result that is saved")
 
 
 @_made.register
@@ -115,8 +115,8 @@ def _entry(result: Evaluation) -> Entry:
 
 @singledispatch
 def cell(result: object) -> str:
-    """A few lines of HTML, which a notebook shows in its own style."""
-    raise NotImplementedError(type(result))
+    """A few lines of HTML, which a notebook shows in its own style; one way for each kind."""
+    raise TypeError(f"{type(result).__name__} is no result that is shown")
 
 
 @cell.register
@@ -124,8 +124,8 @@ def _(result: Evaluation) -> str:
     found = parse(result.to_dict())
     monte_carlo = found.half_monte_carlo
     rows = [
-        ("new images of this kind", f"± {_half(found.half)}"),
-        ("this test set (Monte Carlo)", f"± {_half(monte_carlo)}"),
+        ("sampling of images (95 %)", f"± {_half(found.half)}"),
+        ("Monte Carlo (95 %)", f"± {_half(monte_carlo)}"),
         *((TERMS[term.name], plain_number(term.value)) for term in found.terms),
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
@@ -137,8 +137,8 @@ def _(result: Comparison) -> str:
     found = parse_comparison(result.to_dict())
     rows = [
         *((bound.name, with_half(bound.value, bound.half)) for bound in (found.a, found.b)),
-        ("first minus second, new images of this kind", with_half(found.value, found.half, "+")),
-        ("this test set (Monte Carlo)", with_half(found.value, found.half_monte_carlo, "+")),
+        ("first minus second, sampling of images (95 %)", with_half(found.value, found.half, "+")),
+        ("the same, Monte Carlo (95 %)", with_half(found.value, found.half_monte_carlo, "+")),
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
     return _cell(found.verdict.text, "", rows, result.warnings)
@@ -148,7 +148,7 @@ def _half(half: float | None) -> str:
     return "unknown" if half is None else plain_number(half, half)
 
 
-def _cell(heading: str, said: str, rows: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
+def _cell(heading: str, line: str, rows: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
     lines = [
         f"<tr><th style='text-align:left'>{_text(name)}</th>"
         f"<td style='text-align:right'>{_text(value)}</td></tr>"
@@ -157,7 +157,7 @@ def _cell(heading: str, said: str, rows: Sequence[tuple[str, str]], warnings: Se
     return "\n".join(
         [
             f"<div><strong style='font-size:1.3em'>{_text(heading)}</strong>",
-            *([f"<p>{_text(said)}</p>"] if said else []),
+            *([f"<p>{_text(line)}</p>"] if line else []),
             "<table>",
             *lines,
             "</table>",

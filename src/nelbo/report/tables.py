@@ -270,12 +270,18 @@ def _spec(result: Result) -> tuple[str, object]:
 
 def _notes(results: Sequence[Result], chosen: Sequence[Column]) -> list[str]:
     """What a reader has to know of the numbers; what the results warn of."""
-    unit = results[0].unit
-    of = "−log₂ p(x)" if unit.density_of is None else f"−log p(x), a density of {unit.density_of}"
+    subjects: dict[str, list[str]] = {}
+    for name, result in zip(_names(results), results, strict=True):
+        subjects.setdefault(_subject(result), []).append(name)
+    if len(subjects) == 1:
+        (what,) = subjects
+        what = what[0].upper() + what[1:]
+    else:
+        what = "; ".join(f"{', '.join(names)}: {text}" for text, names in subjects.items())
     data = dict.fromkeys(
         f"{result.images:,} examples of {_data('', result).numbers['data']}" for result in results
     )
-    lines = [f"Upper bounds on {of}, per dimension: {' and '.join(data)}."]
+    lines = [f"{what}, per dimension: {' and '.join(data)}."]
     if COLUMNS["bound"] in chosen:
         lines.append("± is half of a 95 % interval for new images of this kind.")
     if COLUMNS["monte-carlo"] in chosen:
@@ -290,6 +296,16 @@ def _notes(results: Sequence[Result], chosen: Sequence[Column]) -> list[str]:
     for name, result in zip(_names(results), results, strict=True):
         lines += [f"Warning, {name}: {text}" for text in result.tree.get("warnings", ())]
     return [printable(line) for line in lines]
+
+
+def _subject(result: Result) -> str:
+    """What the figure is: a bound, or exact; of p(x), or of x given something."""
+    likelihood = result.model.get("likelihood", "p(x)")
+    density = result.unit.density_of
+    of = f"−log₂ {likelihood}" if density is None else f"−log {likelihood}, a density of {density}"
+    if "order" in result.model:
+        return f"exact {of} in the order {result.model['order']['name']}"
+    return f"upper bounds on {of}"
 
 
 def _escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, final
 from nelbo.errors import printable
 from nelbo.results.unit import Unit
 
-__all__ = ["SAME", "ModelCheck", "Ranked", "word"]
+__all__ = ["ModelCheck", "Ranked", "differing"]
 
 SCHEMA = "nelbo.check/1"
 SAME = 2e-3  # per dimension, which the t of two chains may be apart at one log SNR
@@ -27,6 +27,11 @@ class Ranked:
     part: float
     above: float
     half: float | None
+
+    @property
+    def tied(self) -> bool:
+        """Whether it is as good as the best, but for chance."""
+        return self.above <= max(SAME, self.half or 0.0)
 
 
 @final
@@ -63,8 +68,7 @@ class ModelCheck:
     @property
     def agrees(self) -> bool:
         """Whether no reading that was searched is better than what is stated."""
-        stated = self.stated
-        return stated is None or stated.above <= max(SAME, stated.half or 0.0)
+        return self.stated is None or self.stated.tied
 
     @property
     def passes(self) -> bool:
@@ -85,11 +89,9 @@ class ModelCheck:
         if self.agrees:
             return f"none of {self.searched} readings is better than what is stated"
         stated, best = self.stated.words, self.best[0].words
-        differ = [key for key in stated if word(best.get(key)) != word(stated[key])]
-        was = ", ".join(f"{key} {word(stated[key])}" for key in differ)
-        new = {key: value for key, value in best.items() if key != "variance"}
-        new = {key: value for key, value in new.items() if word(value) != word(stated.get(key))}
-        other = ", ".join(f"{key} {word(value)}" for key, value in new.items())
+        was = ", ".join(f"{key} {word(stated[key])}" for key in differing(stated, best))
+        new = [key for key in differing(best, stated) if key != "variance"]
+        other = ", ".join(f"{key} {word(best[key])}" for key in new)
         return (
             f"stated: {was}; with {other} it is {self.stated.above:.4f} {self.unit} better: is it "
             "of these conventions?"
@@ -149,6 +151,11 @@ class ModelCheck:
 
 def _row(row: Ranked) -> dict[str, Any]:
     return {**vars(row), "words": dict(row.words)}
+
+
+def differing(words: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    """Of the first words those that the others have otherwise, or not at all."""
+    return [key for key in words if word(others.get(key)) != word(words[key])]
 
 
 def word(value: object) -> str:

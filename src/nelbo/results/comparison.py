@@ -1,6 +1,5 @@
 """The difference of two models on the same images, as people and programs read it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -33,8 +32,8 @@ class Side:
 class Comparison(Shown):
     """A - B in nats per image, paired by image and, where both have the same t, by t and noise.
 
-    `total` has the error of the sampling of images, `monte_carlo` its own; warnings name the model
-    whose figure may be wrong.
+    Negative where A is better. `total` has the error of the sampling of images, `monte_carlo` its
+    own; warnings name the model whose figure may be wrong.
     """
 
     total: Mean
@@ -51,21 +50,6 @@ class Comparison(Shown):
     command: str
     unit: Unit = BITS
     warnings: Sequence[str] = ()
-
-    @property
-    def per_dim(self) -> float:
-        """A - B in `unit`: negative where A is better."""
-        return self.unit.per_dim(self.total.mean, self.dims)
-
-    @property
-    def bits_per_dim(self) -> float:
-        """A - B in bits per dimension.
-
-        Raises:
-            BadInput: it is of densities.
-        """
-        self.unit.require_bits()
-        return self.per_dim
 
     @property
     def variance_saved(self) -> float | None:
@@ -85,9 +69,8 @@ class Comparison(Shown):
     @property
     def verdict(self) -> Verdict:
         """Which is better, A or B, and how sure that is."""
-        halves = [mean.half_width() for mean in (self.total, self.monte_carlo)]
-        known = [None if half is None else self.unit.per_dim(half, self.dims) for half in halves]
-        return verdict(self.per_dim, known[0], known[1], self.unit.name)
+        half, half_monte_carlo = map(self.half_width, (self.total, self.monte_carlo))
+        return verdict(self.per_dim, half, half_monte_carlo, self.unit.name)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, schema nelbo.comparison/1."""
@@ -112,10 +95,6 @@ class Comparison(Shown):
             "warnings": list(self.warnings),
         }
 
-    def to_json(self) -> str:
-        """One JSON object; never a NaN or an infinity."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-
     def __str__(self) -> str:
         """The verdict, the difference with both intervals, the two bounds, what pairing gained."""
         names = names_of([self.a.model, self.b.model])
@@ -124,8 +103,9 @@ class Comparison(Shown):
             f"  A  {self._bound(self.a)}  {names[0]}",
             f"  B  {self._bound(self.b)}  {names[1]}",
             f"  A minus B          {self.per_dim:+.4f} {self.unit}",
-            f"  sampling of images {self._half(self.total)} (95 %, {self.images:,} images, paired)",
-            f"  Monte Carlo        {self._half(self.monte_carlo)} (95 %, this test set)",
+            f"  sampling of images {self._plus_minus(self.total)} (95 %, {self.images:,} images, "
+            "paired)",
+            f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, this test set)",
             f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
             f"seed {self.estimator['seed']}{self._narrower()}",
             *unchecked(self.estimator),
@@ -150,12 +130,4 @@ class Comparison(Shown):
 
     def _bound(self, side: Side) -> str:
         value = self.unit.per_dim(side.total.mean, self.dims)
-        return f"{value:.4f} {self._half(side.total)}{likelihood_of(side.model)}"
-
-    def _half(self, mean: Mean) -> str:
-        half = mean.half_width()
-        return "± unknown" if half is None else f"± {self.unit.per_dim(half, self.dims):.2g}"
-
-    def _interval(self, mean: Mean) -> list[float] | None:
-        interval = mean.interval()
-        return None if interval is None else [self.unit.per_dim(x, self.dims) for x in interval]
+        return f"{value:.4f} {self._plus_minus(side.total)}{likelihood_of(side.model)}"

@@ -61,7 +61,7 @@ def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -
 
 
 def unchecked(estimator: Mapping[str, Any]) -> list[str]:
-    """A line where the network was not looked at before it was measured."""
+    """A line where the network was not checked before it was measured."""
     if "check" not in estimator or estimator["check"] is not None:
         return []
     return ["  not checked: whether an image's output depends on other images or on chance"]
@@ -94,7 +94,7 @@ def figures_digest(tree: Mapping[str, Any]) -> str:
 @final
 @dataclass(frozen=True)
 class Step:
-    """The term of t over the images that were asked for it: L_0 at t = 1, L_{t-1} after; nats."""
+    """The term of t over the images evaluated there: L_0 at t = 1, L_{t-1} after; nats."""
 
     t: int
     mean: float
@@ -116,7 +116,7 @@ class Curve:
     """The rate: cumulative bits before x_t is known, and how far x0-hat(x_t) then is from x_0.
 
     rate is L_T + the sum of L_{s-1} over s > t, squared_error |x_0 - x0-hat|^2, None where it was
-    not asked for or the chain has no x0-hat; both per image.
+    not computed or the chain has no x0-hat; both per image.
     """
 
     t: Int64[Tensor, " points"]
@@ -155,21 +155,6 @@ class Evaluation(Tabulated):
     warnings: Sequence[str] = ()
 
     @property
-    def per_dim(self) -> float:
-        """The headline: an upper bound on -log p, or -log p itself in one order, in `unit`."""
-        return self.unit.per_dim(self.total.mean, self.dims)
-
-    @property
-    def bits_per_dim(self) -> float:
-        """The headline in bits per dimension.
-
-        Raises:
-            BadInput: it is of a density.
-        """
-        self.unit.require_bits()
-        return self.per_dim
-
-    @property
     def headline(self) -> str:
         """The bound, what it is of, and on what, in one line."""
         split = self.data.get("split")
@@ -177,10 +162,6 @@ class Evaluation(Tabulated):
         model = self.model["name"] + likelihood_of(self.model)
         bound = f"{self.per_dim:.4f} {self._plus_minus(self.total)} {self.unit}"
         return printable(f"{bound}, {model} on {self.images:,} of {data}")
-
-    def half_width(self, mean: Mean) -> float | None:
-        """Half of a mean's 95 % interval in `unit`; None where it is not known."""
-        return self._per_dim(mean.half_width())
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, schema nelbo.evaluation/1."""
@@ -231,10 +212,6 @@ class Evaluation(Tabulated):
         }
         return {**tree, "figures_sha256": figures_digest(tree)}
 
-    def to_json(self) -> str:
-        """One JSON object; never a NaN or an infinity."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-
     def __str__(self) -> str:
         """The figure with both intervals, then its three terms and what it took."""
         images, evaluations = f"{self.images:,}", f"{self.network_evaluations:,}"
@@ -251,8 +228,8 @@ class Evaluation(Tabulated):
         if self.unit.density_of is not None:  # nothing else decides as much of a density
             lines.append(f"  decoder {self.model['decoder']}, V_1 {self.model['V_1']:.6g}")
         if "encoded" in self.data:
-            told = ("latent", "scaling_factor", "shift_factor")
-            made = ", ".join(f"{name} {self.data['encoded'][name]}" for name in told)
+            encoded, keys = self.data["encoded"], ("latent", "scaling_factor", "shift_factor")
+            made = ", ".join(f"{key} {encoded[key]}" for key in keys)
             lines.append(f"  of images: {made}")
         lines.append(
             f"  {evaluations} network evaluations in {self.seconds:.1f} s, "
@@ -271,7 +248,7 @@ class Evaluation(Tabulated):
         return "\n".join(map(printable, lines))
 
     def _why(self) -> str:
-        """Why no more was asked, for a person."""
+        """Why there were no more evaluations, for a person."""
         why, wanted = self.estimator["stopped_by"], f"± {self.estimator['precision']:g} {self.unit}"
         half = self.half_width(self.monte_carlo)
         if why == "precision" and half is not None and half <= self.estimator["precision"]:
@@ -286,10 +263,6 @@ class Evaluation(Tabulated):
         if kind_of(self.model) == "likelihood":
             return "  this test set      exact: nothing is drawn"
         return f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, this test set)"
-
-    def _plus_minus(self, mean: Mean) -> str:
-        half = self.half_width(mean)
-        return "± unknown" if half is None else f"± {half:.2g}"
 
     def _per_dim(self, nats: float | None) -> float | None:
         return None if nats is None else self.unit.per_dim(nats, self.dims)
@@ -319,7 +292,3 @@ class Evaluation(Tabulated):
             }
             for t, rate, error in zip(curve.t.tolist(), curve.rate.tolist(), errors, strict=True)
         ]
-
-    def _interval(self, mean: Mean) -> list[float] | None:
-        interval = mean.interval()
-        return None if interval is None else [self.unit.per_dim(x, self.dims) for x in interval]

@@ -1,11 +1,15 @@
 """What every result can do where a person looks: a short line, a notebook's cell, a file."""
 
 import importlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from nelbo.bound.statistics import Mean
+from nelbo.results.unit import Unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,20 +23,49 @@ def _showing() -> ModuleType:
 
 
 class Shown(ABC):
-    """A result: what it says is `to_dict`, and how it is shown follows from that."""
+    """A result: what it says is `to_dict`, and how it is shown follows from that.
+
+    total: its figure in nats per image, with the error of the sampling of images; monte_carlo: the
+    same with that of Monte Carlo.
+    """
+
+    total: Mean
+    monte_carlo: Mean
+    dims: int
+    unit: Unit
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
 
-    @abstractmethod
-    def to_json(self) -> str:
-        """One JSON object; never a NaN or an infinity."""
-
     @property
     @abstractmethod
     def headline(self) -> str:
         """The result in one line."""
+
+    @property
+    def per_dim(self) -> float:
+        """The figure per dimension, in `unit`."""
+        return self.unit.per_dim(self.total.mean, self.dims)
+
+    @property
+    def bits_per_dim(self) -> float:
+        """The figure in bits per dimension.
+
+        Raises:
+            BadInput: it is of a density.
+        """
+        self.unit.require_bits()
+        return self.per_dim
+
+    def half_width(self, mean: Mean) -> float | None:
+        """Half of a mean's 95 % interval in `unit`; None where it is not known."""
+        half = mean.half_width()
+        return None if half is None else self.unit.per_dim(half, self.dims)
+
+    def to_json(self) -> str:
+        """One JSON object; never a NaN or an infinity."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def save(self, path: str | Path) -> Path:
         """Writes what the suffix names: .json, .html, or another that this kind of result has.
@@ -45,6 +78,15 @@ class Shown(ABC):
         """
         saved: Path = _showing().save(self, path)
         return saved
+
+    def _interval(self, mean: Mean) -> list[float] | None:
+        """A mean's 95 % interval in `unit`."""
+        interval = mean.interval()
+        return None if interval is None else [self.unit.per_dim(x, self.dims) for x in interval]
+
+    def _plus_minus(self, mean: Mean) -> str:
+        half = self.half_width(mean)
+        return "± unknown" if half is None else f"± {half:.2g}"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.headline}>"

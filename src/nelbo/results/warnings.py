@@ -6,7 +6,7 @@ from typing import Any
 
 from nelbo.results.unit import Unit
 
-__all__ = ["LARGE_L_T", "TOO_FAR", "doubts", "of_levels", "of_rounding", "of_schedule"]
+__all__ = ["LARGE_L_T", "TOO_FAR", "of_figure", "of_levels", "of_rounding", "of_schedule"]
 
 LARGE_L_T = (0.01, 0.01)  # per dimension, and of the bound: above both it is worth a word
 SURE = 4.0  # standard errors
@@ -14,7 +14,7 @@ TOO_FAR = 1.1  # times sqrt(V_1): beyond it another V_1 saves a hundredth of a n
 LINEAR_T = 1000  # for which the default ends of betas were chosen
 
 
-def doubts(
+def of_figure(
     per_dim: float,
     L_T: float,
     unit: Unit,

@@ -1,16 +1,17 @@
 """Exact ancestral samples: x_T from the prior, every step drawn, x_0 drawn from the decoder."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nelbo.bound.chain import constant_time
+from nelbo.bound.chain import ReverseProcess, constant_time
 from nelbo.bound.noise import Block, KeyedNoise, Noise
 from nelbo.categorical.distribution import Categorical
 from nelbo.errors import BadInput, NonFinite
 from nelbo.model import Model
-from nelbo.model.model import NOTHING
+from nelbo.model.model import NOTHING, Step
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.types import Batch
 
@@ -41,25 +42,29 @@ def ancestral(
     step, length = model.step(p, x), Block.length(x.numel())
     for last in range(model.T, 0, -length):
         times = range(last, max(last - length, 0), -1)
-        states, numbers = [], []
+        states, checked = [], []
         with evaluating(model.network), without_gradients(model.device):
             for t, at_t in zip(times, _noises(noise, times), strict=True):
-                if t > 1 and x.is_floating_point():
-                    x = step(x, t, at_t)
-                    number = x
-                else:
-                    drawn = p.step(x, constant_time(t, x)) if t > 1 else p.decoder(x)
-                    x = drawn.sample(at_t)
-                    number = _mass(drawn) if isinstance(drawn, Categorical) else x
+                x, number = _drawn(p, step, x, t, at_t)
                 states.append(x)
-                numbers.append(number)
-        _require_finite(numbers, times)
+                checked.append(number)
+        _require_finite(checked, times)
         yield from ((t - 1, state) for t, state in zip(times, states, strict=True))
 
 
-def _mass(drawn: Categorical) -> Tensor:
-    """1 for each state that was drawn; NaN, which no state can be, where the network gave it."""
-    return drawn.log_probs.exp().sum(-1)
+def _drawn(
+    p: ReverseProcess[Any], step: Step, x: Batch, t: int, noise: Noise
+) -> tuple[Batch, Tensor]:
+    """x_{t-1} given x_t, and what is NaN where the network gave it.
+
+    Real numbers are NaN themselves; states never are, so it is the mass of their distributions, 1.
+    """
+    if t > 1 and x.is_floating_point():
+        x = step(x, t, noise)
+        return x, x
+    distribution = p.step(x, constant_time(t, x)) if t > 1 else p.decoder(x)
+    x = distribution.sample(noise)
+    return x, distribution.log_probs.exp().sum(-1) if isinstance(distribution, Categorical) else x
 
 
 def _noises(noise: KeyedNoise, times: Sequence[int]) -> list[Noise]:
@@ -71,8 +76,9 @@ def _noises(noise: KeyedNoise, times: Sequence[int]) -> list[Noise]:
     return [part.at(part.t) for part in parts]
 
 
-def _require_finite(states: Sequence[Batch], times: Sequence[int]) -> None:
-    together = torch.stack(list(states))
+def _require_finite(numbers: Sequence[Batch], times: Sequence[int]) -> None:
+    """Of the draws at each of the times; a sum on the device, one transfer for all of them."""
+    together = torch.stack(list(numbers))
     if together.sum().isfinite():  # one number, which no more than overflow could make infinite
         return
     finite = together.isfinite().flatten(2).all(2)
@@ -85,6 +91,7 @@ def _require_finite(states: Sequence[Batch], times: Sequence[int]) -> None:
 def _condition(
     model: Model, count: int, label: int | None, conditions: Mapping[str, Tensor]
 ) -> tuple[Tensor, ...]:
+    """What p_theta is given with the samples: one class, or each in turn."""
     if label is None:
         turns = torch.arange(count) % (model.classes or 1)
         return model.condition(turns, "the samples", conditions)

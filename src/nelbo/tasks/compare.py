@@ -25,7 +25,7 @@ from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results import Comparison, Side
 from nelbo.results.evaluation import environment
-from nelbo.tasks.warned import warnings_of
+from nelbo.tasks.warnings import warnings_of
 
 __all__ = ["compare"]
 
@@ -45,9 +45,9 @@ def compare(
     command: str = "",
     progress: Progress = lambda done, expected, text: None,
 ) -> Comparison:
-    """The bound of A minus that of B, with an interval for these images and for images like them.
+    """The bound of A minus that of B with two 95 % intervals: sampling of images, and Monte Carlo.
 
-    Where both chains have the same number of steps, both are asked at the same images, t and
+    Where both chains have the same number of steps, both are evaluated at the same images, t and
     noise, and the difference is estimated as such; otherwise they share the images alone. The
     precision is that of the difference. A model against itself gives exactly 0. check: as for
     `evaluate`, of both networks.
@@ -79,12 +79,9 @@ def compare(
         ]
         checked = examine([a, b], images, processes, given.check)
         samplings, estimator = _estimates(evaluators, given)
-    found = _sums(samplings)
-    total, monte_carlo = found[2].means()
-    sides = [
-        Side(*sums.means(), model.described())
-        for sums, model in zip(found[:2], (a, b), strict=True)
-    ]
+    *sums, difference = _sums(samplings)
+    total, monte_carlo = difference.means()
+    sides = [Side(*own.means(), model.described()) for own, model in zip(sums, (a, b), strict=True)]
     return Comparison(
         total=total,
         monte_carlo=monte_carlo,
@@ -132,7 +129,7 @@ def _estimates(
     evaluators: list[Evaluator], given: Settings
 ) -> tuple[list[Sampling], dict[str, Any]]:
     """One for each group of models, run to its end; what a result says of how."""
-    found, stopped, seen = [], [], []
+    samplings, stopped, seen = [], [], []
     with ExitStack() as agreed:
         for number, evaluator in enumerate(evaluators):
             part = None if given.record is None else Path(given.record) / str(number)
@@ -141,33 +138,33 @@ def _estimates(
             sampling = Sampling(evaluator)
             stopped.append(_run(sampling, given.precision, given.budget, len(evaluators)))
             seen.append(sampling.seen())
-            found.append(sampling)
-    return found, {"stopped_by": stopped, "seen": seen}
+            samplings.append(sampling)
+    return samplings, {"stopped_by": stopped, "seen": seen}
 
 
 def _sums(samplings: list[Sampling]) -> list[Sum]:
     """Of A, B and their difference."""
-    found = [s.total(column) for s in samplings for column in range(len(s.columns))]
-    if len(found) == 2:  # each on times and noise of its own
-        first, second = found
-        variance = first.variance + second.variance
-        found.append(Sum(first.values - second.values, variance, (first + second).dof))
-    return found
+    sums = [s.total(column) for s in samplings for column in range(len(s.columns))]
+    if len(sums) == 2:  # each on times and noise of its own
+        first, second = sums
+        both = first + second
+        sums.append(Sum(first.values - second.values, both.variance, both.dof))
+    return sums
 
 
 def _warnings(samplings: list[Sampling], sides: Sequence[Side]) -> list[str]:
     """Why the figure of either may not be its own."""
     models = [(s, number) for s in samplings for number in range(len(s.evaluator.models))]
-    found = []
+    warnings = []
     for name, side, (sampling, number) in zip("AB", sides, models, strict=True):
         parts = {
             "L_T": sampling.L_T(number),
             "L_mid": sampling.later(number),
             "L_0": sampling.first(number),
         }
-        told = warnings_of(sampling.evaluator, number, parts, side.model)
-        found += [f"{name}: {warning}" for warning in told]
-    return found
+        own = warnings_of(sampling.evaluator, number, parts, side.model)
+        warnings += [f"{name}: {warning}" for warning in own]
+    return warnings
 
 
 def _run(sampling: Sampling, precision: float, budget: int | None, groups: int) -> str:

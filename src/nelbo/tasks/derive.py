@@ -165,16 +165,16 @@ def _in_dtype(chain: Chain[Any], dtype: torch.dtype) -> Chain[Any]:
 
 
 class _InItsDtype(nn.Module):
-    """A network asked in the dtype of its weights, whatever the chain's is."""
+    """A network evaluated in the dtype of its weights, whatever the chain's is."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor, told: Tensor, *condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, *condition: Tensor) -> Tensor:
         dtype = next((w.dtype for w in self.network.parameters()), x.dtype)
-        told = told.to(dtype) if told.is_floating_point() else told
-        output: Tensor = self.network(x.to(dtype), told, *condition)
+        time = time.to(dtype) if time.is_floating_point() else time
+        output: Tensor = self.network(x.to(dtype), time, *condition)
         return output
 
 

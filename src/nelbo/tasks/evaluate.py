@@ -1,4 +1,4 @@
-"""The bound of a data set under a model, as precisely as asked for."""
+"""The bound of a data set under a model, as precisely as wanted."""
 
 import time
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
 from nelbo.results.evaluation import environment
 from nelbo.results.per_image import PerImage
-from nelbo.tasks.warned import warnings_of
+from nelbo.tasks.warnings import warnings_of
 
 __all__ = ["evaluate"]
 
@@ -45,20 +45,20 @@ def evaluate(
     command: str = "",
     progress: Progress = lambda done, expected, text: None,
 ) -> Evaluation:
-    """The bound of the images, with an interval for them and one for images like them.
+    """The bound of the images with two 95 % intervals: sampling of images, and Monte Carlo.
 
     By default a pilot, whose values are thrown away, says how many evaluations bring the 95 % Monte
     Carlo half-width to `precision` bits/dim or a tenth of what the spread between images leaves, at
     most 1,000 of each image (T where T is more); `budget` is a number of network evaluations in
-    all; `exhaustive` asks for every t of every image, as a model of one order always is, whose
+    all; `exhaustive` evaluates every t of every image, as a model of one order always is, whose
     -log p is exact. A model of real numbers has a density: then the unit, of `precision` too, is
     nats/dim. data: Images, or a tensor, array or Dataset of levels
     (N, C, H, W), or of numbers on the model's grid; for a density Points or floats (N, *dims), or
     images where the model encodes them; or a spec or path. model: also a path, a name of the hub
     or a pipeline, as `nelbo.load` takes them. distortion: the reconstruction error at each t too.
     check: whether a few rows are first evaluated together, again and alone, and a network whose
-    answer for an image depends on other images or on chance is refused; `estimator` says so.
-    record: a folder that keeps what came back, from which the same call goes on after a kill.
+    output for an image depends on other images or on chance is refused; `estimator` says so.
+    record: a folder that keeps the outputs, from which the same call goes on after a kill.
 
     Raises:
         BadInput: a precision, budget or batch size that is not positive, a budget below two
@@ -88,21 +88,21 @@ def evaluate(
         )
         checked = examine([model], images, given.processes, given.check)
     with evaluator.agreed({**mode, "distortion": distortion}, given.record), measuring([model]):
-        estimate = Exhaustive if exhaustive else Sampling
-        found = estimate(evaluator, distortion=distortion)
-        estimator = _run(found, given.budget, given.precision)
+        kind = Exhaustive if exhaustive else Sampling
+        estimate = kind(evaluator, distortion=distortion)
+        estimator = _run(estimate, given.budget, given.precision)
     estimator |= {"seed": given.seed, **_settings_of(evaluator), "check": checked}
-    total, described = found.total(), model.described()
+    total, described = estimate.total(), model.described()
     on_average, exactly = total.means()
-    parts = {"L_T": found.L_T(), "L_mid": found.later(), "L_0": found.first()}
+    parts = {"L_T": estimate.L_T(), "L_mid": estimate.later(), "L_0": estimate.first()}
     return Evaluation(
         total=on_average,
         monte_carlo=exactly,
         terms={name: part.means() for name, part in parts.items()},
-        per_step=found.steps(),
+        per_step=estimate.steps(),
         per_image=_per_image(evaluator, total, parts),
-        looks=found.looks,
-        distortion=found.curve(),
+        looks=estimate.looks,
+        distortion=estimate.curve(),
         images=len(images),
         dims=model.dims,
         network_evaluations=evaluator.done,
@@ -153,23 +153,23 @@ def _described(model: Model, data: Examples) -> dict[str, Any]:
     }
 
 
-def _run(found: Exhaustive | Sampling, budget: int | None, precision: float) -> dict[str, Any]:
-    """Runs a sampling to its end; what a report says of the estimator."""
-    if isinstance(found, Exhaustive):
-        return {"name": "exact" if found.exact else "exhaustive", **found.seen()}
+def _run(estimate: Exhaustive | Sampling, budget: int | None, precision: float) -> dict[str, Any]:
+    """Runs an estimate to its end; what a report says of the estimator."""
+    if isinstance(estimate, Exhaustive):
+        return {"name": "exact" if estimate.exact else "exhaustive", **estimate.seen()}
     estimator: dict[str, Any] = {"name": "adaptive stratified"}
-    evaluator = found.evaluator
+    evaluator = estimate.evaluator
     if budget is not None:
-        found.spend(budget)
+        estimate.spend(budget)
         estimator["budget"] = budget
     else:
         estimator["precision"] = precision
-        estimator["stopped_by"] = found.until(
+        estimator["stopped_by"] = estimate.until(
             precision * evaluator.models[0].dims * evaluator.unit.nats
         )
-    estimator |= found.seen()
-    estimator["phases"] = [len(rows) // len(found.evaluator.images) for rows in found.rows]
+    estimator |= estimate.seen()
+    estimator["phases"] = [len(rows) // len(evaluator.images) for rows in estimate.rows]
     estimator["controls"] = [
-        {"name": test.name, "z": test.z, "passed": test.passed} for test in found.tests()
+        {"name": test.name, "z": test.z, "passed": test.passed} for test in estimate.tests()
     ]
     return estimator

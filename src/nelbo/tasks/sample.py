@@ -37,8 +37,8 @@ def sample(
     Image i depends on (seed, i) alone, not on how many are drawn with it (up to the network's
     own arithmetic in other batch shapes). A model of p(x | class) draws the class `label`, or
     without one each class in turn: image i is of class i modulo their number. conditions: what else
-    the model is given, a row for each sample. check: as for
-    `evaluate`; a sample is of p_theta only where no other is in it.
+    the model is given, (N, ...), a row for each sample. check: as for `evaluate`; a sample is of
+    p_theta only where no other is in it.
 
     Raises:
         BadInput: count < 1; a label of a model without classes, or one that it has not; a network

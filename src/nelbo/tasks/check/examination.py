@@ -1,8 +1,8 @@
 """Which conventions a network was trained with, as far as its errors on data tell."""
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.yardstick import FEWEST, AffineFit
 from nelbo.model import Model, examples_of
 from nelbo.networks.mode import evaluating, without_gradients
-from nelbo.results.check import SAME, ModelCheck, Ranked, word
+from nelbo.results.check import ModelCheck, Ranked, differing
 from nelbo.results.evaluation import environment
 from nelbo.results.unit import Unit
 from nelbo.tasks.check.search import ROUNDS, Candidate, Draws, Remembered, halved
@@ -59,7 +59,8 @@ def check(
 
     Raises:
         BadInput: a network without shape or levels, no Gaussian model, a model of logits, whose
-            output has one reading, or fewer than 16 images.
+            output has one reading, fewer than 16 images, or a network that fails in every
+            reading; evaluating the stated model raises as `evaluate` does.
     """
     started = time.perf_counter()
     seed, search = whole("seed", seed), flag("search", search)
@@ -70,37 +71,43 @@ def check(
     readings = _readings(remembered, stated, about, arguments) if search else []
     if stated is None and not readings:
         raise BadInput("a network alone states nothing: search must be True")
-    likely = None if stated is None else Candidate(stated_by(stated), stated)
-    one = readings[0].model if stated is None else stated
-    data = examples_of(one, images, seed)
+    as_stated = None if stated is None else Candidate(stated_by(stated), stated)
+    of_data = readings[0].model if stated is None else stated
+    data = examples_of(of_data, images, seed)
     order = _order(data, seed)
     measured = order[: min(ROUNDS[-1][0], len(data) // 2)]
 
     def draws(count: int, snrs: int) -> Draws:
         part = data.subset(measured[:count])
-        return Draws.of(part.values, one.condition_of(part), snrs, seed)
+        return Draws.of(part.values, of_data.condition_of(part), snrs, seed)
 
-    last = draws(*ROUNDS[-1][:2])
-    with evaluating(remembered), without_gradients(one.device):
-        best = halved(readings, draws, remembered, likely, progress)
-        if likely is not None and not readings:
-            likely.measure(last)
-    unit = Unit.of(one.support)
-    evaluations = remembered.evaluations
-    evaluations += 0 if likely is None else _evaluations_of_the_stated(bool(readings), measured)
     warnings: Sequence[str] = []
+    evaluations = 0
     if stated is not None:
         few = data.subset(measured)
-        found = evaluate(stated, few, budget=EACH * len(few), seed=seed, check=True)
-        warnings, evaluations = found.warnings, evaluations + found.network_evaluations
-    best = _simplest_first(best, likely, readings)
-    ranked = _Ranking([*best, *filter(None, [likely])], lambda nats: unit.per_dim(nats, one.dims))
+        evaluated = evaluate(stated, few, budget=EACH * len(few), seed=seed, check=True)
+        warnings, evaluations = evaluated.warnings, evaluated.network_evaluations
+    last = draws(*ROUNDS[-1][:2])
+    with evaluating(remembered), without_gradients(of_data.device):
+        best = halved(readings, draws, remembered, as_stated, progress)
+        if as_stated is not None and not readings:
+            as_stated.measure(last)
+    evaluations += remembered.evaluations
+    if as_stated is not None:
+        as_stated.require_finite()
+        evaluations += as_stated.evaluations
+    elif not best:
+        readings[0].require_finite()
+    unit = Unit.of(of_data.support)
+    per_dim = partial(unit.per_dim, dims=of_data.dims)
+    best = _simplest_first(best, as_stated, readings, per_dim)
+    lowest = min([*best, *filter(None, [as_stated])], key=lambda each: each.mean)
     return ModelCheck(
-        name=one.name,
-        stated=None if likely is None else ranked(likely),
-        best=[ranked(each) for each in best],
-        affine=_affine(last, data.subset(order[len(measured) :]).values, ranked.per_dim, one),
-        call=call_of(best[0].words, about) if best else "",
+        name=of_data.name,
+        stated=None if as_stated is None else _ranked(as_stated, lowest, per_dim),
+        best=[_ranked(each, lowest, per_dim) for each in best],
+        affine=_affine(last, data.subset(order[len(measured) :]).values, per_dim, of_data),
+        call=call_of(best[0].words, about, arguments) if best else "",
         warnings=warnings,
         searched=len(readings),
         network_evaluations=evaluations,
@@ -109,7 +116,7 @@ def check(
         unit=unit,
         seed=seed,
         seconds=time.perf_counter() - started,
-        environment=environment(one.device, one.dtype),
+        environment=environment(of_data.device, of_data.dtype),
     )
 
 
@@ -177,48 +184,31 @@ def _order(data: Examples, seed: int) -> Tensor:
     return torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
 
 
-def _evaluations_of_the_stated(searched: bool, measured: Tensor) -> int:
-    rounds = ROUNDS if searched else ROUNDS[-1:]
-    return sum(min(images, len(measured)) * count for images, count, _ in rounds)
-
-
-class _Ranking:
-    """Each candidate beside the best of all, paired by image."""
-
-    def __init__(self, all_: Sequence[Candidate], per_dim: Callable[[float], float]) -> None:
-        self.best = min(all_, key=lambda one: one.mean)
-        self.per_dim = per_dim
-
-    def __call__(self, one: Candidate) -> Ranked:
-        apart = one.part - self.best.part
-        difference, _ = mean_over_images(apart, torch.zeros_like(apart), 1)
-        half = difference.half_width()
-        return Ranked(
-            words=one.words,
-            part=self.per_dim(one.mean),
-            above=self.per_dim(difference.mean),
-            half=None if half is None else self.per_dim(half),
-        )
+def _ranked(one: Candidate, best: Candidate, per_dim: Callable[[float], float]) -> Ranked:
+    """A reading beside the best one, paired by image."""
+    apart = one.part - best.part
+    difference, _ = mean_over_images(apart, torch.zeros_like(apart), 1)
+    half = difference.half_width()
+    return Ranked(
+        words=one.words,
+        part=per_dim(one.mean),
+        above=per_dim(difference.mean),
+        half=None if half is None else per_dim(half),
+    )
 
 
 def _simplest_first(
-    best: list[Candidate], stated: Candidate | None, readings: Sequence[Candidate]
+    best: list[Candidate],
+    stated: Candidate | None,
+    readings: Sequence[Candidate],
+    per_dim: Callable[[float], float],
 ) -> list[Candidate]:
     """Of readings that are equal but for chance, the nearest to what is stated, or a chain's."""
-    if not best:
+    words = {} if stated is None else stated.words
+    tied = [one for one in best if _ranked(one, best[0], per_dim).tied]
+    if not tied:
         return best
-
-    def tied(one: Candidate) -> bool:
-        apart = (one.part - best[0].part) / one.model.dims
-        mean, _ = mean_over_images(apart, torch.zeros_like(apart), 1)
-        return mean.mean <= max(SAME * math.log(2), mean.half_width() or 0.0)
-
-    def distance(one: Candidate) -> tuple[int, int]:
-        words = {} if stated is None else stated.words
-        differ = [key for key in words if word(one.words.get(key)) != word(words[key])]
-        return len(differ), readings.index(one)
-
-    first = min(filter(tied, best), key=distance)
+    first = min(tied, key=lambda one: (len(differing(words, one.words)), readings.index(one)))
     return [first, *(one for one in best if one is not first)]
 
 

@@ -11,7 +11,8 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from nelbo.bound.chain import constant_time
-from nelbo.errors import BadInput, NonFinite
+from nelbo.errors import BadInput
+from nelbo.estimation.evaluator import out_of_memory
 from nelbo.gaussian.yardstick import AffineFit
 from nelbo.model import Model
 from nelbo.networks.adapter import tensor_in
@@ -21,9 +22,6 @@ __all__ = ["Candidate", "Draws", "Remembered", "halved"]
 
 WINDOW = (6.0, -6.0)  # log SNR of data on [-1, 1]: outside it no network differs from another
 ROUNDS = ((6, 6, 12), (16, 8, 4), (64, 12, 4))  # images, log SNRs, candidates that are left
-
-FAILURES = (BadInput, NonFinite, RuntimeError, TypeError, ValueError, IndexError)
-"""What a network does with inputs that are not its own."""
 
 
 @final
@@ -76,9 +74,10 @@ class Draws:
     @property
     def share(self) -> Float64[Tensor, " K"]:
         """The weights of the trapezoidal rule over the log SNRs."""
-        share = torch.full((len(self.eps),), (WINDOW[0] - WINDOW[1]) / (len(self.eps) - 1))
+        count = len(self.eps)
+        share = torch.full((count,), (WINDOW[0] - WINDOW[1]) / (count - 1), dtype=torch.float64)
         share[[0, -1]] /= 2
-        return share.double()
+        return share
 
     def part(self, model: Model) -> Float64[Tensor, " N"]:
         """1/2 of the integral of SNR |x_0 - x0-hat|^2 over log SNR, nats of each image.
@@ -118,18 +117,49 @@ class Draws:
 @final
 @dataclass(eq=False)
 class Candidate:
-    """Conventions, the model that they make of the network, and its part of the bound by image."""
+    """Conventions, the model that they make of the network, and its part of the bound by image.
+
+    evaluations: of the model, remembered or not; failure: of the last measurement.
+    """
 
     words: Mapping[str, Any]
     model: Model
     part: Float64[Tensor, " N"] = field(default_factory=lambda: torch.tensor([math.inf]))
+    evaluations: int = 0
+    failure: Exception | None = None
 
     def measure(self, draws: Draws) -> None:
-        """At these images and noises."""
+        """At these images and noises.
+
+        Raises:
+            MemoryError, RuntimeError: out of memory, which says nothing of the conventions.
+        """
+        self.evaluations += draws.eps[..., 0].numel()
+        self.failure = None
         try:
             self.part = draws.part(self.model)
-        except FAILURES:
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a network does with inputs that are not its own
+            if out_of_memory(error):
+                raise
             self.part = torch.full((len(draws.levels),), math.inf, dtype=torch.float64)
+            self.failure = error
+
+    def require_finite(self) -> None:
+        """Refuses what could not be measured.
+
+        Raises:
+            BadInput: the network failed, or x0-hat was not finite; the message says which.
+        """
+        if not math.isfinite(self.mean):
+            why = "x0-hat is NaN or infinite"
+            if self.failure is not None:
+                why = (str(self.failure).strip().splitlines() or [type(self.failure).__name__])[0]
+            raise BadInput(
+                f"{self.model.name} cannot be evaluated as (x_t, time), images of shape "
+                f"{self.model.shape}: {why}"
+            ) from self.failure
 
     @property
     def mean(self) -> float:

@@ -71,7 +71,10 @@ def stated_by(model: Model) -> dict[str, Any]:
     return {name: value for name, value in stated.items() if value is not None}
 
 
-def call_of(words: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """The `wrap` call with these words."""
-    given = ", ".join(f"{name}={value!r}" for name, value in {**words, **data}.items())
-    return f"nelbo.wrap(network, {given})"
+def call_of(
+    words: Mapping[str, Any], data: Mapping[str, Any], arguments: Mapping[str, object] | None
+) -> str:
+    """The `wrap` call with these words; the arguments, which may be tensors, by their name."""
+    given = [f"{name}={value!r}" for name, value in {**words, **data}.items()]
+    given += ["arguments=arguments"] if arguments else []
+    return f"nelbo.wrap(network, {', '.join(given)})"

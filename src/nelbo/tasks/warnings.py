@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nelbo.estimation import Evaluator, Sum
-from nelbo.results.warnings import doubts
+from nelbo.results.warnings import of_figure
 
 __all__ = ["warnings_of"]
 
@@ -12,7 +12,7 @@ __all__ = ["warnings_of"]
 def warnings_of(
     evaluator: Evaluator, number: int, parts: Mapping[str, Sum], described: Mapping[str, Any]
 ) -> list[str]:
-    """Why the figure may not be that of `asking.models[number]`, each in a line.
+    """Why the figure may not be that of `evaluator.models[number]`, each in a line.
 
     parts: its L_T, L_mid and L_0, in nats; described: its facts.
     """
@@ -20,7 +20,7 @@ def warnings_of(
     terms = {name: part.means()[0].mean for name, part in parts.items()}
     total = sum(terms.values())
     excess = evaluator.excess[number]
-    return doubts(
+    return of_figure(
         unit.per_dim(total, model.dims),
         unit.per_dim(terms["L_T"], model.dims),
         unit,
