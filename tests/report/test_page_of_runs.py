@@ -217,7 +217,7 @@ def test_what_is_not_of_the_result_is_left_out_and_said(folder):
     (folder / "log.jsonl").unlink()
     words = Page(report(folder, samples=0)).words
     assert "is of another evaluation than the result" in words
-    assert "No samples were asked for." in words
+    assert "No samples were requested." in words
     assert "The run has no log.jsonl." in words
     other = data.load("digits:train").first(20)
     measured(folder, other)

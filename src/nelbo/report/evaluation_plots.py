@@ -43,7 +43,7 @@ def plots_of(result: Result, images: Mapping[str, Tensor] | None = None) -> Plot
 
 
 def _rate(result: Result) -> Rate:
-    """With its end, t = 1, where all but L_0 is paid."""
+    """With its end, t = 1, where all but L_0 is counted."""
     L_T, later, _ = result.terms
     end = [(1, L_T.value + later.value)] if result.rate[0].t > 1 else []
     t, rate = zip(*end, *((point.t, point.rate) for point in result.rate), strict=True)

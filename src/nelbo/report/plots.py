@@ -192,7 +192,7 @@ def power(value: float, position: int | None = None) -> str:
 
 @house_style()
 def cumulative_rate(rate: Rate, unit: str = BITS.name) -> Figure:
-    """What was paid before x_t was known, over t; it falls from the bound to L_T."""
+    """The bits before x_t was known, over t; it falls from the bound to L_T."""
     t, paid = np.asarray(rate.t, np.float64), np.asarray(rate.rate, np.float64)
     figure, axes = plain_figure("Cumulative rate when x_t is known", "t", f"rate: {unit} so far")
     axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
@@ -209,7 +209,7 @@ def cumulative_rate(rate: Rate, unit: str = BITS.name) -> Figure:
 
 @house_style()
 def rate_distortion(curve: RateDistortion, unit: str = BITS.name) -> Figure:
-    """The error of x0-hat, in levels where the data have them, against what was paid so far."""
+    """The error of x0-hat, in levels where the data have them, against the rate so far."""
     rate, rmse = np.asarray(curve.rate, np.float64), np.asarray(curve.rmse, np.float64)
     levels = curve.levels
     scale = "in the data's unit" if levels is None else f"levels, 0 to {levels - 1}"
@@ -221,7 +221,7 @@ def rate_distortion(curve: RateDistortion, unit: str = BITS.name) -> Figure:
     axes.plot(rate, rmse, "o-", color=BLUE, markersize=3.5, linewidth=1.5)
     axes.set_ylim(0, max(rmse.max() * 1.08, 1e-3))
     axes.set_xlim(min(0.0, rate.min()), None)
-    _caption(figure, ["Lower is better. Not yet paid at the right end: the last terms and L₀."])
+    _caption(figure, ["Lower is better. Not yet counted at the right end: the last terms and L₀."])
     figure.set_label(
         f"Root mean squared error of the reconstruction against the rate: {rmse[0]:.3g}"
         f"{'' if levels is None else ' levels'} at {rate[0]:.3g} {unit}, {rmse[-1]:.3g} at "
@@ -267,9 +267,11 @@ def running_estimate(looks: RunningEstimate, unit: str = BITS.name) -> Figure:
     """The estimate with its 95 % Monte Carlo band against network evaluations, on a log axis."""
     evaluations, bits = (np.asarray(x, np.float64) for x in (looks.evaluations, looks.bits))
     half = np.asarray(looks.half_width, np.float64)
-    figure, axes = plain_figure("The estimate as it was paid for", "network evaluations", unit)
+    figure, axes = plain_figure("The estimate by evaluations", "network evaluations", unit)
     axes.set_xscale("log")
-    axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:,.0f}")
+    # Within a decade 1, 2, 5 may leave one tick, for which matplotlib takes crowded even ones.
+    subs = (1, 2, 5) if evaluations[-1] > 10 * evaluations[0] else (1, 2, 3, 5)
+    axes.xaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(evaluations[0] / 1.2, evaluations[-1] * 1.2)
     axes.axhline(bits[-1], color=ORANGE, lw=1, ls="--", zorder=1)

@@ -44,7 +44,7 @@ __all__ = [
 
 LENGTHS = (
     "The chains differ in length, so each term is taken T times, for heights to compare: the mean "
-    "of a curve over t/T is what the model pays in all."
+    "of a curve over t/T is the sum of its steps."
 )
 
 
@@ -132,7 +132,7 @@ def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
     return Curves(
         title="The term of each step",
         meaning="What the steps of each chain add to its bound. "
-        + ("The lower curve pays less there." if one else LENGTHS),
+        + ("The lower curve is the better one there." if one else LENGTHS),
         x="t" if one else "t/T",
         y=f"{unit} per step" if one else f"T × {unit} per step",
         curves=found,
@@ -144,7 +144,7 @@ def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
 
 
 def rate(ranking: Ranking) -> Curves:
-    """What was paid before x_t is known, over t or t/T."""
+    """The bits before x_t is known, over t or t/T."""
     one = _one_length(ranking.entries)
     found, absent = [], []
     for number, entry in enumerate(ranking.entries):
@@ -162,7 +162,7 @@ def rate(ranking: Ranking) -> Curves:
         meaning="Each chain starts at the right, where nothing is known of an image; at the left "
         "it holds the whole bound but for L₀.",
         x="t" if one else "t/T",
-        y=f"rate: {ranking.unit.name} before x_t is known",
+        y=f"rate: {ranking.unit.name} so far",
         curves=found,
         absent=absent,
         notes=["Read from right to left, as the chains are run back."],
@@ -186,7 +186,7 @@ def distortion(ranking: Ranking) -> Curves:
         title="Rate and distortion",
         meaning="How far off the best guess of an image is at this rate. The lower "
         "curve would be the better lossy coder; chains of any length compare here.",
-        x=f"rate: {ranking.unit.name} before x_t is known",
+        x=f"rate: {ranking.unit.name} so far",
         y="RMSE" if levels is None else f"RMSE, levels of 0..{levels - 1}",
         curves=found,
         absent=absent,

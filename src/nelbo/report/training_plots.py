@@ -61,7 +61,7 @@ def losses_by_quarter(log: Log) -> Figure:
         axes.set_yscale("log")
         axes.yaxis.set(major_formatter=power)
     axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
-    axes.legend(frameon=False, labelspacing=0.8, handlelength=3)
+    axes.legend(frameon=False, ncols=2, labelspacing=0.5, columnspacing=1.2, handlelength=3)
     figure.set_label(
         f"Training loss by quarter of 1..T over steps; in the end, from small t to large, "
         f"{', '.join(last)}."

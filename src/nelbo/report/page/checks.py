@@ -77,7 +77,9 @@ def _images(result: Result) -> list[Check]:
 def _settings(result: Result) -> Check:
     sources = result.model.get("sources")
     if sources is None:
-        return Check("Settings", State.passed, "all told", "The model's own recipe says each one.")
+        return Check(
+            "Settings", State.passed, "all stated", "The model's own recipe says each one."
+        )
     assumed = [
         name
         for name, told in sources.items()
@@ -85,7 +87,7 @@ def _settings(result: Result) -> Check:
     ]
     if not assumed:
         why = "Each is from the model's files or was given."
-        return Check("Settings", State.passed, "all told", why)
+        return Check("Settings", State.passed, "all stated", why)
     why = f"No file says {', '.join(assumed)}: the usual values were taken."
     return Check("Settings", State.warning, f"{len(assumed)} assumed", why)
 
@@ -107,11 +109,11 @@ def _warnings(result: Result) -> Check:
 def _schedule(result: Result) -> Check:
     known = [step.log_snr for step in result.steps if step.log_snr is not None]
     if len(known) < 2:
-        why = "This chain has no log SNR, or one t alone was asked for."
+        why = "This chain has no log SNR, or one t alone was evaluated."
         return Check("Schedule", State.unknown, "no log SNR", why)
     falls = all(a > b for a, b in itertools.pairwise(known))
     figure = f"{known[0]:.1f} to {known[-1]:.1f}".replace("-", "−")
-    why = "log SNR falls at every step that was asked for."
+    why = "log SNR falls at every step that was evaluated."
     if falls:
         return Check("Schedule", State.passed, figure, why)
     return Check("Schedule", State.warning, figure, "log SNR rises somewhere along the chain.")
@@ -162,7 +164,7 @@ def _controls(result: Result) -> Check:
     told = result.estimator.get("controls") or []
     failed = [control for control in told if not control["passed"]]
     if not told:
-        why = "None was used: every t was asked for, or the chain has none."
+        why = "None was used: every t was evaluated, or the chain has none."
         return Check("Control variates", State.unknown, "none", why)
     if failed:
         names = ", ".join(str(control["name"]) for control in failed)
@@ -195,15 +197,15 @@ def _precision(result: Result) -> Check:
     figure = "± unknown" if half is None else f"± {half:.2g}"
     wanted, stopped = result.estimator.get("precision"), result.estimator.get("stopped_by")
     if wanted is None:
-        why = "No precision was asked for: this is what the evaluations gave."
+        why = "No precision was requested: this is what the evaluations gave."
         return Check("Precision", State.unknown, figure, why)
     if half is not None and half <= wanted:
-        why = f"± {wanted:g} was asked for (95 %, Monte Carlo)."
+        why = f"± {wanted:g} was requested (95 %, Monte Carlo)."
         return Check("Precision", State.passed, figure, why)
     if stopped is not None and stopped.startswith("a tenth"):
-        why = f"± {wanted:g} was asked for; {stopped} was enough."
+        why = f"± {wanted:g} was requested; {stopped} was enough."
         return Check("Precision", State.passed, figure, why)
     if half is not None and stopped == "precision" and half <= NEARLY * wanted:
-        why = f"± {wanted:g} was asked for, and a pilot planned as many evaluations as it takes."
+        why = f"± {wanted:g} was requested, and a pilot planned as many evaluations as it takes."
         return Check("Precision", State.passed, figure, why)
-    return Check("Precision", State.warning, figure, f"± {wanted:g} was asked for; {stopped}.")
+    return Check("Precision", State.warning, figure, f"± {wanted:g} was requested; {stopped}.")

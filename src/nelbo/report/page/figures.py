@@ -39,8 +39,7 @@ def _bits(steps: BitsPerStep, unit: str, over: Axis) -> Chart:
     return chart(
         plots.bits_per_step(steps, unit, over=over),
         f"bits-{over.lower().replace(' ', '-')}",
-        "Each point is what one step of the chain adds to the bound. Where the curve is high the "
-        "model pays; the steps of a better model lie lower.",
+        "Each point is what one step of the chain adds to the bound. A better model lies lower.",
         columns,
         rows,
         list(zip(points.x, points.bits, strict=True)),
@@ -50,13 +49,13 @@ def _bits(steps: BitsPerStep, unit: str, over: Axis) -> Chart:
 
 
 def rate(found: Rate, unit: str) -> Chart:
-    """What was paid so far over t."""
+    """The cumulative rate over t."""
     return chart(
         plots.cumulative_rate(found, unit),
         "rate",
-        "The reverse chain starts at the right, where nothing is known of an image, and pays its "
-        "way to the left. Where the curve is steep, an image is being decided.",
-        ["t", f"paid so far, {unit}"],
+        "The reverse chain starts at the right, where nothing is known of an image, and adds bits "
+        "on its way to the left. Where the curve is steep, an image is being decided.",
+        ["t", f"so far, {unit}"],
         [[str(t), shown(x)] for t, x in zip(found.t, found.rate, strict=True)],
         list(zip(found.t, found.rate, strict=True)),
     )
@@ -68,8 +67,8 @@ def distortion(found: RateDistortion, unit: str) -> Chart:
     return chart(
         plots.rate_distortion(found, unit),
         "rate-distortion",
-        "With so much paid, the best guess of an image is off by so much. A good lossy coder falls "
-        "fast and early.",
+        "How far the best guess of an image is off when so many bits of it are known. A good lossy "
+        "coder falls fast and early.",
         [f"rate, {unit}", error],
         [[shown(a), shown(b)] for a, b in zip(found.rate, found.rmse, strict=True)],
         list(zip(found.rate, found.rmse, strict=True)),

@@ -90,6 +90,6 @@ def sentence(result: Result) -> str:
     return (
         f"An upper bound on −{of} per dimension: of {result.images:,} "
         f"{'images' if density is None else 'examples'} of {data_name(result)}, by a chain of "
-        f"{chain} with the decoder {model.get('decoder')}{clip}, "
+        f"{chain} and decoder {model.get('decoder')}{clip}, "
         f"seed {result.estimator.get('seed')}, {evaluations:,} network evaluations."
     )

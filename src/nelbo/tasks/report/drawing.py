@@ -133,6 +133,6 @@ def _levels(model: Model, x: Batch) -> Int64[Tensor, "N C H W"]:
 
 
 def _rate(result: Result, t: int) -> tuple[str, ...]:
-    """What was paid there, where the result knows."""
+    """The rate there, where the result knows."""
     rate = plots_of(result).rate
-    return () if rate is None else (f"{np.interp(t, rate.t, rate.rate):.2f} paid",)
+    return () if rate is None else (f"{np.interp(t, rate.t, rate.rate):.2f} {result.unit.name}",)

@@ -269,7 +269,7 @@ def _in_run(folder: Path, result: Result) -> dict[str, str]:
         "histogram": values,
         "extremes": values,
         "reconstructions": "The chain has no x̂₀.",
-        "samples": "No samples were asked for.",
+        "samples": "No samples were requested.",
         "training": f"The run has no {LOG}.",
     }
 
@@ -292,7 +292,7 @@ def _no_distortion(result: Result) -> str:
         )
     if result.model.get("time") == "continuous":
         return "In continuous time no error of x̂₀ is kept; a chain's steps have one (--steps N)."
-    return "The reconstruction error was not asked for: nelbo evaluate --json FILE writes it."
+    return "The reconstruction error was not requested: nelbo evaluate --json FILE writes it."
 
 
 def log_of(path: Path) -> list[dict[str, Any]]:
