@@ -22,6 +22,7 @@ from scipy.stats import norm
 
 import nelbo
 from nelbo.errors import BadInput
+from nelbo.formats.diffusers.path_scheduler import read_path_scheduler
 
 V = {"prediction_type": "v_prediction"}
 CLASSES = {
@@ -157,6 +158,18 @@ def test_the_bound_of_a_folder_is_that_of_numpy(tmp_path, name):
         result.monte_carlo.se / 16 / math.log(2)
     )
     assert result.monte_carlo.se < 0.02 * result.monte_carlo.mean
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # within diffusers
+def test_a_continuous_euler_without_sigmas_has_those_of_its_own_betas():
+    """Against the class, whose sigmas are float32. Kills: the betas of the class's defaults."""
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    scheduler = EulerDiscreteScheduler(timestep_type="continuous", **V, **betas)
+    scheduler.set_timesteps(1000)
+    read = read_path_scheduler({**scheduler.config, "_class_name": "EulerDiscreteScheduler"})
+    for key, place in (("sigma_min", -2), ("sigma_max", 0)):
+        assert read.settings[key].source == "config"
+        assert read.settings[key].value == pytest.approx(float(scheduler.sigmas[place]), rel=1e-3)
 
 
 @pytest.mark.parametrize("make", [LCMScheduler, TCDScheduler])
