@@ -19,7 +19,14 @@ from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.model.spacing import evenly
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
-from nelbo.wrapping.kinds import clip_range, decoder_of, ending_of, kind_of_data, typed
+from nelbo.wrapping.kinds import (
+    clip_range,
+    decoder_of,
+    ending_of,
+    kind_of_data,
+    no_vain_clip,
+    typed,
+)
 from nelbo.wrapping.paths import on_a_path
 from nelbo.wrapping.said import (
     OfTheWhole,
@@ -31,7 +38,7 @@ from nelbo.wrapping.said import (
     schedule_facts,
 )
 from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
-from nelbo.wrapping.words import parametrization, prediction
+from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -204,7 +211,9 @@ def _of_betas(
     classes, conditions = given_of_images(classes, conditions)
     shape, support, kind = kind_of_data(ending, data, shape, (levels, range, clip))
     own = isinstance(variance, str) and variance != "learned" and ending != "levels"
-    _no_vain_choice(predicts, clip, None if own else V_1)
+    _no_vain_V_1(None if own else V_1)
+    no_vain_clip(predicts, clip)
+    deviation = sigma_data_of(sigma_data, predicts)
     whole, scheduler = schedule_and_scheduler(schedule)
     first, V_1_source = _first_variance(V_1, whole)
     clip, clip_source = _clip_of(clip, scheduler, predicts, support)
@@ -217,7 +226,7 @@ def _of_betas(
         "clip": Setting(clip, clip_source),
         "decoder": Setting(ending, decoder_source),
         "time_input": Setting(name_of(time_input), "option"),
-        **({} if sigma_data is None else {"sigma_data": Setting(sigma_data, "option")}),
+        **({} if deviation is None else {"sigma_data": deviation}),
         **kind,
         **ends(schedule, whole),
     }
@@ -228,7 +237,7 @@ def _of_betas(
     model = gaussian_model(
         adapter,
         chain,
-        parametrization=parametrization(predicts, support, sigma_data),
+        parametrization=parametrization(predicts, support, deviation),
         variance=_variance(variance, first),
         decoder=decoder_of(ending, support),
         time_input=_time_input(time_input, whole),
@@ -304,15 +313,13 @@ def _checked(variance: object) -> str | Callable[[Schedule], Variance]:
     )
 
 
-def _no_vain_choice(predicts: str, clip: object, V_1: object) -> None:
+def _no_vain_V_1(V_1: object) -> None:
     """Refuses what would be recorded and change nothing."""
     if V_1 is not None:
         raise BadInput(
             f"V_1 = {V_1} would change nothing: it is decided by the levels decoder, by a learned "
             "variance, by a function of a Schedule; leave it out"
         )
-    if predicts == "levels" and clip:
-        raise BadInput("clip would change nothing: x0-hat of levels is in range by itself")
 
 
 def _variance(

@@ -12,7 +12,7 @@ from nelbo.model.settings import Setting, Source, chosen
 from nelbo.types import Grid, Reals, Support
 from nelbo.wrapping.said import grid_of, shape_of_points
 
-__all__ = ["clip_range", "decoder_of", "ending_of", "kind_of_data", "typed"]
+__all__ = ["clip_range", "decoder_of", "ending_of", "kind_of_data", "no_vain_clip", "typed"]
 
 
 def typed(
@@ -60,6 +60,12 @@ def ending_of(decoder: object, predicts: str) -> tuple[str, Source]:
     if not isinstance(ending, str):
         raise BadInput(f"decoder is a name; got {shown(ending)}")
     return ending, source
+
+
+def no_vain_clip(predicts: str, clip: object) -> None:
+    """Raises BadInput for a clip that would be recorded and change nothing."""
+    if predicts == "levels" and clip:
+        raise BadInput("clip would change nothing: x0-hat of levels is in range by itself")
 
 
 def clip_range(

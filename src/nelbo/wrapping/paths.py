@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
-from nelbo.arguments import number, shown
+from nelbo.arguments import shown
 from nelbo.errors import BadInput, closest
 from nelbo.gaussian.continuous import LevelLikelihood
 from nelbo.gaussian.decoder import Decoder
@@ -16,10 +16,17 @@ from nelbo.model.on_path import PathModel, ends_of
 from nelbo.model.settings import Setting, Source, as_facts
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
-from nelbo.wrapping.kinds import clip_range, decoder_of, ending_of, kind_of_data, typed
+from nelbo.wrapping.kinds import (
+    clip_range,
+    decoder_of,
+    ending_of,
+    kind_of_data,
+    no_vain_clip,
+    typed,
+)
 from nelbo.wrapping.said import given_of_images, keywords, label_of, name_of, network_facts
 from nelbo.wrapping.stated_path import log_snr_of, path_of
-from nelbo.wrapping.words import SIGMA_DATA, parametrization, prediction
+from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
 
 __all__ = ["FAMILIES", "on_a_path"]
 
@@ -113,7 +120,8 @@ def on_a_path(
     classes, conditions = given_of_images(classes, conditions)
     shape, support, kind = kind_of_data(ending, data, shape, (levels, range, clip))
     time = _times(_stated("time_input", chosen("time_input")))
-    sigma_data = _sigma_data(predicts, chosen)
+    no_vain_clip(predicts, clip)
+    sigma_data = sigma_data_of(given.get("sigma_data"), predicts, chosen("scale"))
     scale = _scaling(chosen("scale"), sigma_data)
     ends = ends_of(path, support, log_snr_of(given.get("log_snr")), chosen.source("path"))
     adapter = Adapter(network, keywords(arguments), conditions=conditions)
@@ -129,10 +137,9 @@ def on_a_path(
         "V_1": Setting("inverse_snr_1", "class"),
         "clip": Setting(clip or False, "default" if clip is None else "option"),
     }
-    read_sigma = sigma_data.value if sigma_data is not None and predicts == "edm-F" else None
     made = PathModel(
         OnPath(adapter, path, time=time, scale=scale),
-        parametrization(predicts, support, read_sigma, path),
+        parametrization(predicts, support, sigma_data, path),
         _decoder(ending, support, path),
         clip_range(clip, support),
         support,
@@ -191,24 +198,6 @@ def _times(given: object) -> Reading:
             f"time_input is one of {', '.join(TIMES)}, or a function of a Level; got {shown(given)}"
         )
     return TIMES[given]
-
-
-def _sigma_data(predicts: str, chosen: _Chosen) -> Setting | None:
-    """What F and c_in are made with, where either is in use.
-
-    Raises:
-        BadInput: it would change nothing.
-    """
-    given = chosen.given.get("sigma_data")
-    if predicts != "edm-F" and chosen("scale") != "c_in":
-        if given is not None:
-            raise BadInput(
-                "sigma_data would change nothing: it is of predicts edm-F and of scale c_in"
-            )
-        return None
-    if given is None:
-        return Setting(SIGMA_DATA, "default")
-    return Setting(number("sigma_data", given), "option")
 
 
 def _scaling(given: object, sigma_data: Setting | None) -> Reading:
