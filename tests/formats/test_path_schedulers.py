@@ -192,6 +192,12 @@ REFUSED = {
     "threshold": (EDMDPMSolverMultistepScheduler, {"thresholding": True}, {}, "thresholding"),
     "a text": (EDMEulerScheduler, {"sigma_min": "low"}, {}, "sigma_min"),
     "V_1": (EDMEulerScheduler, {}, {"V_1": 0.1}, "V_1 is of chains of betas"),
+    "a clip of real numbers": (
+        FlowMatchEulerDiscreteScheduler,
+        {},
+        {"decoder": "density", "clip": True, "log_snr": (8, -8)},
+        "no range to clip x0-hat to",
+    ),
     "latents": (
         FlowMatchEulerDiscreteScheduler,
         {},

@@ -46,7 +46,7 @@ def foreign_path_model(
         source: Literal["class", "default"] = "default" if scheduler.range is None else "class"
         support, encoder, settings = grid_of(network, None, options, folder, usual, source)
     ends = ends_of(scheduler.path, support, options.log_snr, "config")
-    clip = (support.lo, support.hi) if options.clip and isinstance(support, Grid) else None
+    clip = _clip(support, options, folder)
     settings |= {
         "scheduler": Setting(scheduler.name, "config", changes_bound=False),
         **scheduler.settings,
@@ -86,6 +86,21 @@ def _refuse(network: Network, scheduler: PathScheduler, options: Options, folder
             f"{folder.network} gives twice the data's channels, and {scheduler.name} has no "
             "variance to learn: the scheduler is another model's"
         )
+
+
+def _clip(support: Support, options: Options, folder: Folder) -> tuple[float, float] | None:
+    """The range that x0-hat is clipped to: that of the data.
+
+    Raises:
+        BadInput: real numbers, which have none.
+    """
+    if not options.clip:
+        return None
+    if not isinstance(support, Grid):
+        raise BadInput(
+            f"{folder.network}: real numbers have no range to clip x0-hat to: leave clip out"
+        )
+    return support.lo, support.hi
 
 
 def _facts(
