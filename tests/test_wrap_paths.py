@@ -476,6 +476,14 @@ REFUSALS = {
 }
 
 
+def test_the_ends_of_log_snr_are_a_pair_of_any_kind():
+    """Kills: an array refused that is taken for every other pair."""
+    for ends in (np.array([9, -8]), torch.tensor([9.0, -8.0]), [9, -8]):
+        model = nelbo.wrap(Base(), family="sit", predicts="eps", **OF_IMAGES | {"log_snr": ends})
+        schedule = model.facts["schedule"]
+        assert (schedule["first"], schedule["last"]) == (9.0, -8.0)
+
+
 def test_a_clip_to_another_range_is_described_in_the_limit_as_of_a_chain():
     """Kills: a report of the limit that says of every clip that it is to the data's range."""
     for clip, said in ((True, True), ((-2, 2), [-2, 2]), (None, False)):

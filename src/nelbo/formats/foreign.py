@@ -1,6 +1,6 @@
 """A model of a diffusers folder: every setting that changes its bound, honoured and told."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -70,7 +70,7 @@ class Options:
             "clip": arguments.flag,
             "V_1": lambda name, x: x if isinstance(x, str) else arguments.number(name, x),
             "size": _sides,
-            "log_snr": _falling,
+            "log_snr": arguments.falling,
             **dict.fromkeys(("variance", "decoder", "latent", "variant"), _word),
             "condition": lambda name, x: (
                 x if isinstance(x, str) and x == ZERO else arguments.path(name, x)
@@ -103,14 +103,6 @@ class Options:
 
 def _word(name: str, value: object) -> str:
     return arguments.instance(name, value, str)
-
-
-def _falling(name: str, value: object) -> tuple[float, float]:
-    """(first, last) of log SNR, which falls."""
-    if not isinstance(value, Sequence) or len(value) != 2:
-        raise BadInput(f"{name} is (first, last), such as (12, -9); got {arguments.shown(value)}")
-    last, first = arguments.interval(name, value[::-1])
-    return first, last
 
 
 def _sides(name: str, value: object) -> int | tuple[int, int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
-from nelbo.arguments import shown
+from nelbo.arguments import falling, shown
 from nelbo.errors import BadInput, closest
 from nelbo.gaussian.continuous import LevelLikelihood
 from nelbo.gaussian.decoder import Decoder
@@ -26,7 +26,7 @@ from nelbo.wrapping.kinds import (
     typed,
 )
 from nelbo.wrapping.said import given_of_images, keywords, label_of, name_of, network_facts
-from nelbo.wrapping.stated_path import log_snr_of, path_of
+from nelbo.wrapping.stated_path import path_of
 from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
 
 __all__ = ["FAMILIES", "on_a_path"]
@@ -123,7 +123,8 @@ def on_a_path(
     no_vain_clip(output, clip)
     sigma_data = sigma_data_of(common.sigma_data, output, chosen("scale"))
     scaling = _scaling(chosen("scale"), sigma_data)
-    ends = ends_of(along, support, log_snr_of(log_snr), chosen.source("path"))
+    between = None if log_snr is None else falling("log_snr", log_snr)
+    ends = ends_of(along, support, between, chosen.source("path"))
     adapter = Adapter(network, keywords(common.arguments), conditions=conditions)
     settings = {
         "path": Setting(about, chosen.source("path")),
