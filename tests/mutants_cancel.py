@@ -96,8 +96,8 @@ CANCEL = [
     (
         "the error that is trained on in units of the output",
         "gaussian/parametrization.py",
-        "return self.coefficients(a, s)[1] * (",
-        "return self.coefficients(a, s)[1].sign() * (",
+        "return r * (k * x_0",
+        "return r.sign() * (k * x_0",
         (f"{TRAINING}[v-False]",),
     ),
     (

@@ -7,7 +7,7 @@ LEVEL = f"{PATH}a_level_is_the_point_of_the_path_with_that_log_snr"
 WRAP = "tests/test_wrap_paths.py::test_"
 RECEIVES = f"{WRAP}a_network_receives_what_its_family_gives_it"
 CLOSED = f"{WRAP}an_exact_network_has_the_bound_of_its_closed_form"
-FOLDERS = "tests/pretrained/test_path_schedulers.py::test_"
+FOLDERS = "tests/formats/test_path_schedulers.py::test_"
 SAYS = f"{FOLDERS}a_network_receives_and_says_what_its_class_says"
 READ = f"{PATH}a_prediction_gives_the_data_back_on_every_path"
 
@@ -158,6 +158,13 @@ PATHS = [
         "return torch.as_tensor(level.sigma).atan() * (2 / math.pi)",
         'return TIMES["log(sigma)/4"](level)',
         (f"{SAYS}[cosine]",),
+    ),
+    (
+        "a continuous Euler by the betas of its class's defaults",
+        "formats/diffusers/path_scheduler.py",
+        "known = {key: value for key, value in typed.items() if key in own}",
+        'known = {key: value for key, value in typed.items() if key in own and "beta" not in key}',
+        (f"{FOLDERS}a_continuous_euler_without_sigmas_has_those_of_its_own_betas",),
     ),
     (
         "the range of EDM for that of VE",

@@ -1,5 +1,6 @@
 """Any network by its own conventions: each one stated, each one changing what it should."""
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -230,6 +231,15 @@ def test_clip_is_part_of_the_model():
         assert model.facts["clip"] == fact
         bounds.append(through_the_model(model, LEVELS)[1])
     assert len({round(bound, 3) for bound in bounds}) == 3
+
+
+def test_sigma_data_is_recorded_with_its_source_on_a_chain_of_betas_too():
+    """Kills: a default that changes the bound and that no report says; a scalar that is no JSON."""
+    for given, value, source in ((None, 0.5, "default"), (np.float32(0.25), 0.25, "option")):
+        sources = wrap(Affine(), predicts="edm-F", sigma_data=given).facts["sources"]
+        want = {"value": value, "source": source, "changes_bound": True}
+        assert json.loads(json.dumps(sources))["sigma_data"] == want
+    assert "sigma_data" not in wrap(Affine()).facts["sources"]
 
 
 def test_v_1_range_and_decoder_are_recorded_with_their_source():

@@ -455,6 +455,10 @@ REFUSALS = {
     "a time": ({"family": "edm", "time_input": "index"}, "time_input is one of t, 1000 t"),
     "a scale": ({"family": "edm", "scale": "c_out"}, "scale is one of none, unit, c_in"),
     "in vain": ({"family": "ncsnpp", "sigma_data": 1}, "sigma_data would change nothing"),
+    "a clip": (
+        {"path": "flow", "predicts": "levels", "time_input": "t", "clip": True},
+        "clip would change nothing",
+    ),
     "a velocity of betas": (
         {"schedule": "linear", "predicts": "velocity", "variance": "small", "time_input": "t"},
         "velocity is a derivative along a path",
@@ -470,6 +474,22 @@ REFUSALS = {
         "scale is of a path",
     ),
 }
+
+
+def test_the_ends_of_log_snr_are_a_pair_of_any_kind():
+    """Kills: an array refused that is taken for every other pair."""
+    for ends in (np.array([9, -8]), torch.tensor([9.0, -8.0]), [9, -8]):
+        model = nelbo.wrap(Base(), family="sit", predicts="eps", **OF_IMAGES | {"log_snr": ends})
+        schedule = model.facts["schedule"]
+        assert (schedule["first"], schedule["last"]) == (9.0, -8.0)
+
+
+def test_a_clip_to_another_range_is_described_in_the_limit_as_of_a_chain():
+    """Kills: a report of the limit that says of every clip that it is to the data's range."""
+    for clip, said in ((True, True), ((-2, 2), [-2, 2]), (None, False)):
+        limit = nelbo.wrap(Base(), family="flow-matching", **OF_IMAGES, clip=clip)
+        assert limit.facts["clip"] == said
+        assert limit.every(10).facts["clip"] == said
 
 
 @pytest.mark.parametrize("what", REFUSALS)

@@ -17,6 +17,7 @@ from nelbo.errors import BadInput
 
 __all__ = [
     "device_of",
+    "falling",
     "flag",
     "function",
     "instance",
@@ -146,6 +147,22 @@ def interval(name: str, value: object) -> tuple[float, float]:
             f"{name} must be a pair of numbers, (lo, hi) with lo < hi; got {shown(value)}"
         )
     return float(lo), float(hi)
+
+
+def falling(name: str, value: object) -> tuple[float, float]:
+    """The value as (first, last), first > last: a pair of finite numbers, as `interval` takes it.
+
+    Raises:
+        BadInput: it is no pair of numbers, or does not fall.
+    """
+    try:
+        pair = [scalar(x) for x in value]  # type: ignore[attr-defined]
+    except TypeError:
+        pair = []
+    first, last = pair if len(pair) == 2 else (None, None)
+    if first is None or last is None or not math.inf > first > last > -math.inf:
+        raise BadInput(f"{name} is a pair (first, last), such as (12, -9); got {shown(value)}")
+    return float(first), float(last)
 
 
 def word(name: str, value: object, known: Collection[str]) -> str:

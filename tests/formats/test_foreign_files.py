@@ -62,6 +62,7 @@ LUCIDRAINS = {
 GUIDED = {"input_blocks.0.0.weight": WEIGHT, "time_embed.0.weight": WEIGHT}
 OPTIMIZER = {"state": {}, "param_groups": [{"lr": 0.1}]}
 K_DIFFUSION = {"model": {"a": WEIGHT}, "model_ema": {"a": WEIGHT}, "opt": {}, "step": 1}
+BARE = b'{"__metadata__":null,"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
 
 KINDS = [
     ("net.pt", saved({"net.weight": WEIGHT}), "pickle of 1 tensors .net.weight", FUNCTION),
@@ -137,6 +138,13 @@ KINDS = [
     ("d.json", written(b"{"), "a text like JSON, and damaged", "folder"),
     ("e.json", written(b"[" * 100_000), "a text like JSON, and damaged", "folder"),
     ("notes.txt", written(b"hello"), "a text", FUNCTION),
+    ("byte.pt", written(b"\x80"), "a text", FUNCTION),  # a pickle's first byte alone
+    (
+        "bare.safetensors",
+        written(len(BARE).to_bytes(8, "little") + BARE + bytes(4)),
+        "safetensors file of 1 tensors",
+        FUNCTION,
+    ),
 ]
 
 

@@ -22,6 +22,7 @@ from scipy.stats import norm
 
 import nelbo
 from nelbo.errors import BadInput
+from nelbo.formats.diffusers.path_scheduler import read_path_scheduler
 
 V = {"prediction_type": "v_prediction"}
 CLASSES = {
@@ -159,6 +160,18 @@ def test_the_bound_of_a_folder_is_that_of_numpy(tmp_path, name):
     assert result.monte_carlo.se < 0.02 * result.monte_carlo.mean
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # within diffusers
+def test_a_continuous_euler_without_sigmas_has_those_of_its_own_betas():
+    """Against the class, whose sigmas are float32. Kills: the betas of the class's defaults."""
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    scheduler = EulerDiscreteScheduler(timestep_type="continuous", **V, **betas)
+    scheduler.set_timesteps(1000)
+    read = read_path_scheduler({**scheduler.config, "_class_name": "EulerDiscreteScheduler"})
+    for key, place in (("sigma_min", -2), ("sigma_max", 0)):
+        assert read.settings[key].source == "config"
+        assert read.settings[key].value == pytest.approx(float(scheduler.sigmas[place]), rel=1e-3)
+
+
 @pytest.mark.parametrize("make", [LCMScheduler, TCDScheduler])
 def test_distilled_samplers_have_the_chain_of_ddpm(tmp_path, make):
     """Kills: a refusal of a network whose q is that of DDPM."""
@@ -179,6 +192,12 @@ REFUSED = {
     "threshold": (EDMDPMSolverMultistepScheduler, {"thresholding": True}, {}, "thresholding"),
     "a text": (EDMEulerScheduler, {"sigma_min": "low"}, {}, "sigma_min"),
     "V_1": (EDMEulerScheduler, {}, {"V_1": 0.1}, "V_1 is of chains of betas"),
+    "a clip of real numbers": (
+        FlowMatchEulerDiscreteScheduler,
+        {},
+        {"decoder": "density", "clip": True, "log_snr": (8, -8)},
+        "no range to clip x0-hat to",
+    ),
     "latents": (
         FlowMatchEulerDiscreteScheduler,
         {},

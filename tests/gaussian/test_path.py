@@ -285,6 +285,10 @@ REFUSED = {
         lambda: FunctionPath("mine", torch.cos, lambda t: -t, 0.0, 1.0),
         "sigma must be a function",
     ),
+    "float32": (
+        lambda: FunctionPath("mine", lambda t: (1 - t).float(), lambda t: t, 0.0, 1.0),
+        "in float64 too",
+    ),
     "betas": (lambda: vp_sde(20.0, 0.1), "0 < beta_min <= beta_max; got 20.0 and 0.1"),
     "sigmas": (lambda: edm(80.0, 0.002), "0 < sigma_min < sigma_max; got 80.0 and 0.002"),
     "no end": (lambda: flow(data_at=2), "data_at is 0 or 1, the time of the data; got 2"),

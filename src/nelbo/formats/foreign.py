@@ -1,7 +1,7 @@
 """A model of a diffusers folder: every setting that changes its bound, honoured and told."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
@@ -23,7 +23,7 @@ from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Reals, Support
 
-__all__ = ["Options", "decoder_of", "foreign_model", "grid_of", "reals_of"]
+__all__ = ["Options", "Parts", "decoder_of", "foreign_model", "grid_of", "reals_of"]
 
 LEVELS, RANGE = 256, (-1.0, 1.0)
 V_1: float | str = "beta_tilde_2"
@@ -70,7 +70,7 @@ class Options:
             "clip": arguments.flag,
             "V_1": lambda name, x: x if isinstance(x, str) else arguments.number(name, x),
             "size": _sides,
-            "log_snr": _falling,
+            "log_snr": arguments.falling,
             **dict.fromkeys(("variance", "decoder", "latent", "variant"), _word),
             "condition": lambda name, x: (
                 x if isinstance(x, str) and x == ZERO else arguments.path(name, x)
@@ -105,14 +105,6 @@ def _word(name: str, value: object) -> str:
     return arguments.instance(name, value, str)
 
 
-def _falling(name: str, value: object) -> tuple[float, float]:
-    """(first, last) of log SNR, which falls."""
-    if not isinstance(value, Sequence) or len(value) != 2:
-        raise BadInput(f"{name} is (first, last), such as (12, -9); got {arguments.shown(value)}")
-    last, first = arguments.interval(name, value[::-1])
-    return first, last
-
-
 def _sides(name: str, value: object) -> int | tuple[int, int]:
     """N, or (rows, columns)."""
     if arguments.scalar(value) is not None:
@@ -123,20 +115,45 @@ def _sides(name: str, value: object) -> int | tuple[int, int]:
     return sides[0], sides[1]
 
 
-def foreign_model(
-    folder: Folder,
-    scheduler: Scheduler,
-    network: Network,
-    name: str,
-    options: Options,
-    weights: Literal["ema", "raw"] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> Model:
-    """The model of a network and a scheduler that have been read; about: facts of it beside theirs.
+@final
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a model is made of beside its scheduler; about: facts of it beside theirs."""
+
+    folder: Folder
+    network: Network
+    name: str
+    options: Options
+    weights: Literal["ema", "raw"] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Those of the network, and which of its weights are used."""
+        source: Source = "config" if self.weights is None else "option"
+        return {"weights": Setting(self.folder.weights, source), **self.network.settings}
+
+    @property
+    def of_hub(self) -> dict[str, Any]:
+        """The commit that the folder is, where it is in the hub's cache."""
+        snapshot = snapshot_of(self.folder.network)
+        return {} if snapshot is None else {"hub": snapshot._asdict()}
+
+    @property
+    def of_network(self) -> dict[str, Any]:
+        """What a report says of the network."""
+        settings = self.network.settings
+        told = {key: settings[key].value for key in ("label", "condition") if key in settings}
+        return {"name": self.network.name, "folder": self.folder.network.name, **told}
+
+
+def foreign_model(parts: Parts, scheduler: Scheduler) -> Model:
+    """The model of a network and a scheduler that have been read.
 
     Raises:
         BadInput: what cannot be bounded, or is not said and may not be guessed.
     """
+    folder, network, options = parts.folder, parts.network, parts.options
     kind, kind_source = _variance_type(network, scheduler, options, folder.network)
     decoder, decoder_source = decoder_of(network, options, folder)
     scheduler = scheduler.unclipped() if decoder == "density" else scheduler
@@ -152,8 +169,7 @@ def foreign_model(
         "variance_type": Setting(kind, kind_source),
         "V_1": Setting(first, V_1_source, changes_bound=kind != "learned"),
         "decoder": Setting(decoder, decoder_source),
-        "weights": Setting(folder.weights, "config" if weights is None else "option"),
-        **network.settings,
+        **parts.settings,
     }
     model = gaussian_model(
         Adapter(network.module, network.arguments, channels=_kept_channels(network, kind)),
@@ -165,8 +181,8 @@ def foreign_model(
         clip=scheduler.clip,
         grid=support,
         shape=network.shape,
-        name=name,
-        facts={**_facts(folder, network, scheduler, kind, settings), **(about or {})},
+        name=parts.name,
+        facts={**_facts(parts, scheduler, kind, settings), **parts.about},
         weights=folder.weights,
         spacing=scheduler.spacing,
     )
@@ -291,22 +307,11 @@ def _variance(kind: str, first: float | str) -> Callable[[Schedule], Variance]:
 
 
 def _facts(
-    folder: Folder,
-    network: Network,
-    scheduler: Scheduler,
-    kind: str,
-    settings: dict[str, Setting],
+    parts: Parts, scheduler: Scheduler, kind: str, settings: dict[str, Setting]
 ) -> dict[str, Any]:
-    schedule = scheduler.schedule
-    about: dict[str, Any] = {"name": network.name, "folder": folder.network.name}
-    for name in ("label", "condition"):
-        if name in network.settings:
-            about[name] = network.settings[name].value
-    if _kept_channels(network, kind) is not None:
-        about["variance_channels"] = "dropped"
-    snapshot = snapshot_of(folder.network)
+    schedule, dropped = scheduler.schedule, _kept_channels(parts.network, kind) is not None
     facts: dict[str, Any] = {
-        **({} if snapshot is None else {"hub": snapshot._asdict()}),
+        **parts.of_hub,
         "schedule": {
             "name": schedule.name,
             "T": schedule.T,
@@ -316,12 +321,12 @@ def _facts(
         "scheduler": scheduler.name,
         "spacing": _spacing(scheduler),
         "time_input": "index",
-        "network": about,
+        "network": parts.of_network | ({"variance_channels": "dropped"} if dropped else {}),
         "sources": as_facts(settings),
     }
     if scheduler.name != "DDPMScheduler":
         facts["scheduler"] += ", its q with the reverse steps of DDPMScheduler"
-    if folder.lacks_ema:
+    if parts.folder.lacks_ema:
         facts["lacks_ema"] = True
     if scheduler.ignored:
         facts["ignored"] = list(scheduler.ignored)

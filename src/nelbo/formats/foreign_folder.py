@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nelbo.errors import BadInput
-from nelbo.formats.diffusers.folder import Folder, find, read_json
-from nelbo.formats.diffusers.networks import Network, read_network
+from nelbo.formats.diffusers.folder import find, read_json
+from nelbo.formats.diffusers.networks import read_network
 from nelbo.formats.diffusers.path_scheduler import PathScheduler, read_path_scheduler
 from nelbo.formats.diffusers.scheduler import Scheduler, read_scheduler
-from nelbo.formats.foreign import Options, foreign_model
+from nelbo.formats.foreign import Options, Parts, foreign_model
 from nelbo.formats.foreign_path import foreign_path_model
 from nelbo.model import Model
 
@@ -38,7 +38,7 @@ def load_foreign(
         variant=options.variant,
     )
     told = {"options": options.told}  # which a folder of an improvement keeps
-    return model_of(folder, scheduler, network, name, options, weights, told)
+    return model_of(Parts(folder, network, name, options, weights, told), scheduler)
 
 
 def any_scheduler(raw: Mapping[str, Any], options: Options) -> Scheduler | PathScheduler:
@@ -55,20 +55,12 @@ def any_scheduler(raw: Mapping[str, Any], options: Options) -> Scheduler | PathS
     return read_scheduler(raw, options.clip)
 
 
-def model_of(
-    folder: Folder,
-    scheduler: Scheduler | PathScheduler,
-    network: Network,
-    name: str,
-    options: Options,
-    weights: Literal["ema", "raw"] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> Model:
+def model_of(parts: Parts, scheduler: Scheduler | PathScheduler) -> Model:
     """The model of a network and of either kind of scheduler.
 
     Raises:
         BadInput: as `foreign_model` and `foreign_path_model`.
     """
     if isinstance(scheduler, PathScheduler):
-        return foreign_path_model(folder, scheduler, network, name, options, weights, about)
-    return foreign_model(folder, scheduler, network, name, options, weights, about)
+        return foreign_path_model(parts, scheduler)
+    return foreign_model(parts, scheduler)

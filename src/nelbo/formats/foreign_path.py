@@ -1,41 +1,40 @@
 """A model of a diffusers folder on another path than DDPM's: flow matching, EDM, VE."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import Folder
 from nelbo.formats.diffusers.networks import Network
 from nelbo.formats.diffusers.path_scheduler import PathScheduler
-from nelbo.formats.foreign import OTHERWISE, RANGE, Options, decoder_of, grid_of, reals_of
-from nelbo.formats.hub import snapshot_of
+from nelbo.formats.foreign import (
+    OTHERWISE,
+    RANGE,
+    Options,
+    Parts,
+    decoder_of,
+    grid_of,
+    reals_of,
+)
 from nelbo.gaussian.decoder import Density, Discretized
 from nelbo.gaussian.on_path import OnPath
 from nelbo.model import Model, try_network
 from nelbo.model.on_path import PathModel, ends_of
-from nelbo.model.settings import Setting, as_facts
+from nelbo.model.settings import Setting, Source, as_facts
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
 
 __all__ = ["foreign_path_model"]
 
 
-def foreign_path_model(
-    folder: Folder,
-    scheduler: PathScheduler,
-    network: Network,
-    name: str,
-    options: Options,
-    weights: Literal["ema", "raw"] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> Model:
+def foreign_path_model(parts: Parts, scheduler: PathScheduler) -> Model:
     """The limit of a network on a path; chains of any number of steps by `every`.
 
     Raises:
         BadInput: what is not said and may not be guessed, options of a chain of betas, or a second
             half of channels.
     """
+    folder, network, options = parts.folder, parts.network, parts.options
     _refuse(network, scheduler, options, folder)
     decoder, decoder_source = decoder_of(network, options, folder)
     support: Support
@@ -43,10 +42,10 @@ def foreign_path_model(
         support, encoder, settings = reals_of(network, options, folder)
     else:
         usual = RANGE if scheduler.range is None else scheduler.range
-        source: Literal["class", "default"] = "default" if scheduler.range is None else "class"
+        source: Source = "default" if scheduler.range is None else "class"
         support, encoder, settings = grid_of(network, None, options, folder, usual, source)
     ends = ends_of(scheduler.path, support, options.log_snr, "config")
-    clip = (support.lo, support.hi) if options.clip and isinstance(support, Grid) else None
+    clip = _clip(support, options, folder)
     settings |= {
         "scheduler": Setting(scheduler.name, "config", changes_bound=False),
         **scheduler.settings,
@@ -54,8 +53,7 @@ def foreign_path_model(
         "V_1": Setting("inverse_snr_1", "class"),
         "clip": Setting(clip is not None, "class" if options.clip is None else "option"),
         "decoder": Setting(decoder, decoder_source),
-        "weights": Setting(folder.weights, "config" if weights is None else "option"),
-        **network.settings,
+        **parts.settings,
     }
     adapter = Adapter(network.module, network.arguments)
     made = PathModel(
@@ -65,8 +63,8 @@ def foreign_path_model(
         clip,
         support,
         network.shape,
-        name,
-        {**_facts(folder, network, scheduler, settings), **(about or {})},
+        parts.name,
+        {**_facts(parts, scheduler, settings), **parts.about},
     )
     first, last = (ends[f"log SNR {which}"].value for which in ("first", "last"))
     model = replace(made.limit(first, last), weights=folder.weights)
@@ -88,20 +86,28 @@ def _refuse(network: Network, scheduler: PathScheduler, options: Options, folder
         )
 
 
-def _facts(
-    folder: Folder, network: Network, scheduler: PathScheduler, settings: dict[str, Setting]
-) -> dict[str, Any]:
-    snapshot = snapshot_of(folder.network)
-    about: dict[str, Any] = {"name": network.name, "folder": folder.network.name}
-    for name in ("label", "condition"):
-        if name in network.settings:
-            about[name] = network.settings[name].value
+def _clip(support: Support, options: Options, folder: Folder) -> tuple[float, float] | None:
+    """The range that x0-hat is clipped to: that of the data.
+
+    Raises:
+        BadInput: real numbers, which have none.
+    """
+    if not options.clip:
+        return None
+    if not isinstance(support, Grid):
+        raise BadInput(
+            f"{folder.network}: real numbers have no range to clip x0-hat to: leave clip out"
+        )
+    return support.lo, support.hi
+
+
+def _facts(parts: Parts, scheduler: PathScheduler, settings: dict[str, Setting]) -> dict[str, Any]:
     return {
-        **({} if snapshot is None else {"hub": snapshot._asdict()}),
+        **parts.of_hub,
         "path": scheduler.path.name,
         "scheduler": scheduler.name,
         "time_input": scheduler.settings["time_input"].value,
-        "network": about,
+        "network": parts.of_network,
         "sources": as_facts(settings),
-        **({"lacks_ema": True} if folder.lacks_ema else {}),
+        **({"lacks_ema": True} if parts.folder.lacks_ema else {}),
     }

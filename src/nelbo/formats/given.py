@@ -12,7 +12,7 @@ from nelbo.formats.diffusers.folder import AUTOENCODERS, NETWORKS, Folder, read_
 from nelbo.formats.diffusers.networks import network_of
 from nelbo.formats.diffusers.path_scheduler import PathScheduler
 from nelbo.formats.diffusers.scheduler import Scheduler
-from nelbo.formats.foreign import Options
+from nelbo.formats.foreign import Options, Parts
 from nelbo.formats.foreign_folder import any_scheduler, model_of
 from nelbo.model import Model
 
@@ -67,7 +67,7 @@ def _of_pipeline(given: object, options: Options, weights: Literal["ema", "raw"]
     read = network_of(
         module, config, folder.network, options.label, options.size, options.condition
     )
-    return model_of(folder, scheduler, read, name, options)
+    return model_of(Parts(folder, read, name, options), scheduler)
 
 
 def config_of(given: object) -> dict[str, Any]:

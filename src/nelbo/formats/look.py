@@ -21,6 +21,7 @@ __all__ = ["refuse_foreign"]
 HEAD = 512  # bytes that are looked at first
 HEADER = 100_000_000  # bytes of a safetensors header
 TEXT = 4_000_000  # bytes of a text that is read to see what it is
+PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")  # the second byte of a pickle
 FUNCTION = (
     "make its network in a Python file, in a function that returns nelbo.wrap(network, ...), and "
     "give file.py:function (docs/measuring-your-model.md)"
@@ -78,7 +79,7 @@ def _kind(path: Path, head: bytes, size: int) -> Kind | None:
     looks: tuple[tuple[bool, Callable[[], Kind | None]], ...] = (
         (head[:2] == b"PK", lambda: _zip(path)),
         (head[8:9] == b"{" and _length(head) <= HEADER, lambda: _safetensors(path, size)),
-        (head[:1] == b"\x80" and head[1] in range(2, 6), lambda: _pickle(path)),
+        (head[:1] == b"\x80" and head[1:2] in PROTOCOLS, lambda: _pickle(path)),
         (_is_onnx(head), lambda: Kind("an ONNX graph", NO_TORCH)),
         (path.suffix == ".msgpack", lambda: Kind("a file of Flax weights", NO_TORCH)),
     )
@@ -131,11 +132,11 @@ def _safetensors(path: Path, size: int) -> Kind | None:
         header = file.read(length)
     try:
         tree: dict[str, Any] = json.loads(header)
-        about = tree.pop("__metadata__", {})
+        is_ours = "nelbo" in (tree.pop("__metadata__", None) or {})
         end = 8 + length + max((entry["data_offsets"][1] for entry in tree.values()), default=0)
     except (RecursionError, ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
-    if "nelbo" in about:
+    if is_ours:
         return None
     if size < end:
         return Kind(

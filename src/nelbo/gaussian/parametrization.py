@@ -141,7 +141,9 @@ class Linear(Parametrization):
 
         So formed it keeps its digits where it is small beside x_0.
         """
-        return self.coefficients(a, s)[1] * (self.target(x_0, eps, a, s) - output)
+        k, m = self.weights_at(a, s)  # once: on a path it is a search for the time
+        r = -s / (a * m - s * k)
+        return r * (k * x_0 + m * eps - output)
 
     def along(self, path: Path) -> "Linear":
         """The same output, of a network on that path."""

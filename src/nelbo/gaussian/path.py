@@ -85,10 +85,11 @@ class FunctionPath(Path):
         t = torch.linspace(self.data, self.noise, CHECKED, dtype=torch.float64)
         for name, function in (("alpha", self.a), ("sigma", self.s)):
             value = function(t)
-            if not isinstance(value, Tensor) or value.shape != t.shape or not (value >= 0).all():
+            alike = isinstance(value, Tensor) and (value.shape, value.dtype) == (t.shape, t.dtype)
+            if not alike or not (value >= 0).all():
                 raise BadInput(
-                    f"path {self.name}: {name} must be a function of a tensor of times that gives "
-                    "one number, not negative, for each"
+                    f"path {self.name}: {name} must be a function of a float64 tensor of times "
+                    "that gives one number, not negative, for each, in float64 too"
                 )
         rises = (self.log_snr(t).diff() >= 0).nonzero()
         if len(rises):

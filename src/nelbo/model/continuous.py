@@ -20,6 +20,7 @@ from nelbo.gaussian.log_snr import LearnedLogSNR
 from nelbo.gaussian.precise import InFloat64, state_dtype
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.yardstick import Yardstick
+from nelbo.model.gaussian import described_clip
 from nelbo.model.model import Model, no_controls, no_yardstick
 from nelbo.types import Batch, Grid, Nats, Support, Time
 
@@ -139,7 +140,7 @@ class _Family:
             "parametrization": fixed.parametrization.name,
             "variance": "small",
             "V_1": math.exp(-first) if isinstance(fixed.emission, Discretized | Density) else None,
-            "clip": fixed.clip is not None,
+            "clip": described_clip(fixed.clip, self.grid),
             "decoder": fixed.emission.name,
             **self.facts,
         }

@@ -26,7 +26,7 @@ from nelbo.model.settings import Setting, as_facts
 from nelbo.model.spacing import evenly
 from nelbo.types import Batch, Grid, Reals, Support
 
-__all__ = ["gaussian_model", "improved"]
+__all__ = ["described_clip", "gaussian_model", "improved"]
 
 IMPROVED = ", improved"
 
@@ -218,14 +218,21 @@ def _sources(
 
 def _described(p: GaussianReverse, grid: Support) -> dict[str, Any]:
     """The choices of the reverse chain, as a report says them."""
-    whole = (grid.lo, grid.hi) if isinstance(grid, Grid) else None
     return {
         "parametrization": p.parametrization.name,
         "variance": p.variance.name,
         "V_1": _V_1(p.emission, p.variance),
-        "clip": p.clip is not None if p.clip in (None, whole) else list(p.clip or ()),
+        "clip": described_clip(p.clip, grid),
         "decoder": p.emission.name,
     }
+
+
+def described_clip(clip: tuple[float, float] | None, support: Support) -> bool | list[float]:
+    """Whether x0-hat is clipped, where it is to the data's own range; else the range."""
+    if clip is None:
+        return False
+    whole = isinstance(support, Grid) and clip == (support.lo, support.hi)
+    return True if whole else list(clip)
 
 
 def _V_1(decoder: Decoder, variance: Variance) -> float | str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nelbo.arguments import shown, whole_numbers
 from nelbo.errors import BadInput
@@ -19,7 +19,15 @@ from nelbo.model.settings import Setting, Source, as_facts, chosen
 from nelbo.model.spacing import evenly
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
-from nelbo.wrapping.kinds import clip_range, decoder_of, ending_of, kind_of_data, typed
+from nelbo.wrapping.kinds import (
+    Common,
+    clip_range,
+    decoder_of,
+    ending_of,
+    kind_of_data,
+    no_vain_clip,
+    typed,
+)
 from nelbo.wrapping.paths import on_a_path
 from nelbo.wrapping.said import (
     OfTheWhole,
@@ -31,7 +39,7 @@ from nelbo.wrapping.said import (
     schedule_facts,
 )
 from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
-from nelbo.wrapping.words import parametrization, prediction
+from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -142,105 +150,108 @@ def wrap(
     """
     if not callable(network):
         raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
-    common: dict[str, Any] = {
-        "data": data,
-        "shape": shape,
-        "levels": levels,
-        "range": range,
-        "clip": clip,
-        "V_1": V_1,
-        "decoder": decoder,
-        "arguments": arguments,
-        "classes": classes,
-        "conditions": conditions,
-        "name": name,
-        "sigma_data": sigma_data,
-    }
+    common = Common(
+        data=data,
+        shape=shape,
+        levels=levels,
+        range=range,
+        clip=clip,
+        V_1=V_1,
+        decoder=decoder,
+        arguments=arguments,
+        classes=classes,
+        conditions=conditions,
+        name=name,
+        sigma_data=sigma_data,
+    )
     if path is not None or family is not None:
         _none_of_betas(schedule=schedule, variance=variance, steps=steps)
-        along: dict[str, Any] = {"path": path, "family": family, "scale": scale, "log_snr": log_snr}
-        return on_a_path(network, predicts=predicts, time_input=time_input, **along, **common)
+        return on_a_path(
+            network,
+            common,
+            family=family,
+            path=path,
+            predicts=predicts,
+            time_input=time_input,
+            scale=scale,
+            log_snr=log_snr,
+        )
     _none_of_paths(scale=scale, log_snr=log_snr)
-    stated: dict[str, Any] = {
-        "schedule": schedule,
-        "predicts": predicts,
-        "variance": variance,
-        "time_input": time_input,
-    }
-    _all_stated(**stated)
-    return _of_betas(network, steps=steps, **stated, **common)
+    _all_stated(schedule=schedule, predicts=predicts, variance=variance, time_input=time_input)
+    return _of_betas(
+        network,
+        common,
+        schedule=schedule,
+        predicts=predicts,
+        variance=variance,
+        time_input=time_input,
+        steps=steps,
+    )
 
 
 def _of_betas(
     network: Callable[..., object],
+    common: Common,
     *,
-    schedule: "Betas | SchedulerMixin",
-    predicts: str,
-    variance: str | Callable[[Schedule], Variance],
-    time_input: str | TimeInput,
-    data: object,
-    shape: tuple[int, ...] | None,
-    levels: int | None,
-    range: tuple[float, float] | None,
-    clip: bool | tuple[float, float] | None,
-    V_1: float | str | None,
-    decoder: str | None,
+    schedule: object,
+    predicts: object,
+    variance: object,
+    time_input: object,
     steps: Sequence[int] | None,
-    arguments: Mapping[str, object] | None,
-    classes: int | None,
-    conditions: Sequence[str],
-    name: str | None,
-    sigma_data: float | None,
 ) -> Model:
     """The model of `wrap` where there is a schedule.
 
     Raises:
         BadInput: as `wrap`.
     """
-    variance = _checked(variance)
-    predicts = prediction(predicts, along=False)
-    ending, decoder_source = ending_of(decoder, predicts)
-    shape, levels, range, clip, V_1 = typed(shape, levels, range, clip, V_1)
-    classes, conditions = given_of_images(classes, conditions)
-    shape, support, kind = kind_of_data(ending, data, shape, (levels, range, clip))
-    own = isinstance(variance, str) and variance != "learned" and ending != "levels"
-    _no_vain_choice(predicts, clip, None if own else V_1)
+    kind_of_V = _checked(variance)
+    output = prediction(predicts, along=False)
+    ending, decoder_source = ending_of(common.decoder, output)
+    shape, levels, range, clip, V_1 = typed(
+        common.shape, common.levels, common.range, common.clip, common.V_1
+    )
+    classes, conditions = given_of_images(common.classes, common.conditions)
+    shape, support, kind = kind_of_data(ending, common.data, shape, (levels, range, clip))
+    own = isinstance(kind_of_V, str) and kind_of_V != "learned" and ending != "levels"
+    _no_vain_V_1(None if own else V_1)
+    no_vain_clip(output, clip)
+    deviation = sigma_data_of(common.sigma_data, output)
     whole, scheduler = schedule_and_scheduler(schedule)
     first, V_1_source = _first_variance(V_1, whole)
-    clip, clip_source = _clip_of(clip, scheduler, predicts, support)
+    clip, clip_source = _clip_of(clip, scheduler, output, support)
     settings = {
         "schedule": Setting(whole.name, "option"),
         "T": Setting(whole.T, "option"),
-        "predicts": Setting(predicts, "option"),
-        "variance": Setting(name_of(variance), "option"),
+        "predicts": Setting(output, "option"),
+        "variance": Setting(name_of(kind_of_V), "option"),
         "V_1": Setting(first if own else None, V_1_source, own),
         "clip": Setting(clip, clip_source),
         "decoder": Setting(ending, decoder_source),
         "time_input": Setting(name_of(time_input), "option"),
-        **({} if sigma_data is None else {"sigma_data": Setting(sigma_data, "option")}),
+        **({} if deviation is None else {"sigma_data": deviation}),
         **kind,
         **ends(schedule, whole),
     }
     chain = whole if steps is None else whole.subchain(whole_numbers("steps", steps))
     if steps is not None:
         settings["steps"] = Setting(f"{chain.T} of 1..{whole.T}", "option")
-    adapter = Adapter(network, keywords(arguments), conditions=conditions)
+    adapter = Adapter(network, keywords(common.arguments), conditions=conditions)
     model = gaussian_model(
         adapter,
         chain,
-        parametrization=parametrization(predicts, support, sigma_data),
-        variance=_variance(variance, first),
+        parametrization=parametrization(output, support, deviation),
+        variance=_variance(kind_of_V, first),
         decoder=decoder_of(ending, support),
         time_input=_time_input(time_input, whole),
         clip=clip_range(clip, support),
         grid=support,
         shape=shape,
-        name=label_of(name, network),
+        name=label_of(common.name, network),
         facts={
             "schedule": schedule_facts(whole),
             **({} if scheduler is None else {"scheduler": scheduler.name}),
             "time_input": name_of(time_input),
-            "network": network_facts(network, arguments or {}, adapter.beside),
+            "network": network_facts(network, common.arguments or {}, adapter.beside),
             "sources": as_facts(settings),
         },
         spacing=evenly if scheduler is None or chain is not whole else scheduler.spacing,
@@ -304,15 +315,13 @@ def _checked(variance: object) -> str | Callable[[Schedule], Variance]:
     )
 
 
-def _no_vain_choice(predicts: str, clip: object, V_1: object) -> None:
+def _no_vain_V_1(V_1: object) -> None:
     """Refuses what would be recorded and change nothing."""
     if V_1 is not None:
         raise BadInput(
             f"V_1 = {V_1} would change nothing: it is decided by the levels decoder, by a learned "
             "variance, by a function of a Schedule; leave it out"
         )
-    if predicts == "levels" and clip:
-        raise BadInput("clip would change nothing: x0-hat of levels is in range by itself")
 
 
 def _variance(

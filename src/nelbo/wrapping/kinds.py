@@ -1,6 +1,8 @@
 """What the data of a network are, how its last latent is decoded and how x0-hat is clipped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -12,7 +14,34 @@ from nelbo.model.settings import Setting, Source, chosen
 from nelbo.types import Grid, Reals, Support
 from nelbo.wrapping.said import grid_of, shape_of_points
 
-__all__ = ["clip_range", "decoder_of", "ending_of", "kind_of_data", "typed"]
+__all__ = [
+    "Common",
+    "clip_range",
+    "decoder_of",
+    "ending_of",
+    "kind_of_data",
+    "no_vain_clip",
+    "typed",
+]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Common:
+    """What `wrap` takes of a chain of betas and of a path alike, as it was given."""
+
+    data: object
+    shape: tuple[int, ...] | None
+    levels: int | None
+    range: tuple[float, float] | None
+    clip: bool | tuple[float, float] | None
+    V_1: float | str | None
+    decoder: str | None
+    arguments: Mapping[str, object] | None
+    classes: int | None
+    conditions: Sequence[str]
+    name: str | None
+    sigma_data: float | None
 
 
 def typed(
@@ -60,6 +89,12 @@ def ending_of(decoder: object, predicts: str) -> tuple[str, Source]:
     if not isinstance(ending, str):
         raise BadInput(f"decoder is a name; got {shown(ending)}")
     return ending, source
+
+
+def no_vain_clip(predicts: str, clip: object) -> None:
+    """Raises BadInput for a clip that would be recorded and change nothing."""
+    if predicts == "levels" and clip:
+        raise BadInput("clip would change nothing: x0-hat of levels is in range by itself")
 
 
 def clip_range(

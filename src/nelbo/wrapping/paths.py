@@ -1,11 +1,11 @@
 """A model of a network on a path: EDM, VE, flow matching, SDEs, or somebody's own a_t and s_t."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
-from nelbo.arguments import number, shown
+from nelbo.arguments import falling, shown
 from nelbo.errors import BadInput, closest
 from nelbo.gaussian.continuous import LevelLikelihood
 from nelbo.gaussian.decoder import Decoder
@@ -16,10 +16,18 @@ from nelbo.model.on_path import PathModel, ends_of
 from nelbo.model.settings import Setting, Source, as_facts
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
-from nelbo.wrapping.kinds import clip_range, decoder_of, ending_of, kind_of_data, typed
+from nelbo.wrapping.kinds import (
+    Common,
+    clip_range,
+    decoder_of,
+    ending_of,
+    kind_of_data,
+    no_vain_clip,
+    typed,
+)
 from nelbo.wrapping.said import given_of_images, keywords, label_of, name_of, network_facts
-from nelbo.wrapping.stated_path import log_snr_of, path_of
-from nelbo.wrapping.words import SIGMA_DATA, parametrization, prediction
+from nelbo.wrapping.stated_path import path_of
+from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
 
 __all__ = ["FAMILIES", "on_a_path"]
 
@@ -82,44 +90,45 @@ class _Chosen:
 
 def on_a_path(
     network: Callable[..., object],
+    common: Common,
     *,
     family: object,
-    data: object,
-    shape: tuple[int, ...] | None,
-    levels: int | None,
-    clip: bool | tuple[float, float] | None,
-    V_1: float | str | None,
-    decoder: str | None,
-    arguments: Mapping[str, object] | None,
-    classes: int | None,
-    conditions: Sequence[str],
-    name: str | None,
-    **given: object,
+    path: object,
+    predicts: object,
+    time_input: object,
+    scale: object,
+    log_snr: object,
 ) -> Model:
     """The model of `wrap` where there is a path or a family.
-
-    given: path, predicts, time_input, scale, sigma_data, log_snr and range, None where not said.
 
     Raises:
         BadInput: an unknown choice, one that is missing, or choices that do not go together.
     """
-    chosen = _Chosen(given, _family(family))
-    path, about = path_of(chosen("path"))
-    predicts = prediction(_stated("predicts", chosen("predicts")), along=True)
-    ending, decoder_source = ending_of(decoder, predicts)
-    range: Any = given.get("range") if ending == "density" else chosen("range")
-    shape, levels, range, clip, V_1 = typed(shape, levels, range, clip, V_1)
+    given = {"path": path, "predicts": predicts, "time_input": time_input, "scale": scale}
+    chosen = _Chosen({**given, "range": common.range}, _family(family))
+    along, about = path_of(chosen("path"))
+    output = prediction(_stated("predicts", chosen("predicts")), along=True)
+    ending, decoder_source = ending_of(common.decoder, output)
+    shape, levels, range, clip, V_1 = typed(
+        common.shape,
+        common.levels,
+        common.range if ending == "density" else chosen("range"),
+        common.clip,
+        common.V_1,
+    )
     _check_V_1(V_1)
-    classes, conditions = given_of_images(classes, conditions)
-    shape, support, kind = kind_of_data(ending, data, shape, (levels, range, clip))
+    classes, conditions = given_of_images(common.classes, common.conditions)
+    shape, support, kind = kind_of_data(ending, common.data, shape, (levels, range, clip))
     time = _times(_stated("time_input", chosen("time_input")))
-    sigma_data = _sigma_data(predicts, chosen)
-    scale = _scaling(chosen("scale"), sigma_data)
-    ends = ends_of(path, support, log_snr_of(given.get("log_snr")), chosen.source("path"))
-    adapter = Adapter(network, keywords(arguments), conditions=conditions)
+    no_vain_clip(output, clip)
+    sigma_data = sigma_data_of(common.sigma_data, output, chosen("scale"))
+    scaling = _scaling(chosen("scale"), sigma_data)
+    between = None if log_snr is None else falling("log_snr", log_snr)
+    ends = ends_of(along, support, between, chosen.source("path"))
+    adapter = Adapter(network, keywords(common.arguments), conditions=conditions)
     settings = {
         "path": Setting(about, chosen.source("path")),
-        "predicts": Setting(predicts, chosen.source("predicts")),
+        "predicts": Setting(output, chosen.source("predicts")),
         **({} if sigma_data is None else {"sigma_data": sigma_data}),
         "time_input": Setting(name_of(chosen("time_input")), chosen.source("time_input")),
         "scale": Setting(name_of(chosen("scale") or "none"), chosen.source("scale")),
@@ -129,24 +138,23 @@ def on_a_path(
         "V_1": Setting("inverse_snr_1", "class"),
         "clip": Setting(clip or False, "default" if clip is None else "option"),
     }
-    read_sigma = sigma_data.value if sigma_data is not None and predicts == "edm-F" else None
     made = PathModel(
-        OnPath(adapter, path, time=time, scale=scale),
-        parametrization(predicts, support, read_sigma, path),
-        _decoder(ending, support, path),
+        OnPath(adapter, along, time=time, scale=scaling),
+        parametrization(output, support, sigma_data, along),
+        _decoder(ending, support, along),
         clip_range(clip, support),
         support,
         shape,
-        label_of(name, network),
+        label_of(common.name, network),
         {
             "path": about,
             "time_input": name_of(chosen("time_input")),
-            "network": network_facts(network, arguments or {}, adapter.beside),
+            "network": network_facts(network, common.arguments or {}, adapter.beside),
             "sources": as_facts(settings),
         },
     )
     first, last = (ends[f"log SNR {which}"].value for which in ("first", "last"))
-    model = made.steps() if isinstance(path, TablePath) else made.limit(first, last)
+    model = made.steps() if isinstance(along, TablePath) else made.limit(first, last)
     return replace(model, classes=classes, conditions=conditions)
 
 
@@ -191,24 +199,6 @@ def _times(given: object) -> Reading:
             f"time_input is one of {', '.join(TIMES)}, or a function of a Level; got {shown(given)}"
         )
     return TIMES[given]
-
-
-def _sigma_data(predicts: str, chosen: _Chosen) -> Setting | None:
-    """What F and c_in are made with, where either is in use.
-
-    Raises:
-        BadInput: it would change nothing.
-    """
-    given = chosen.given.get("sigma_data")
-    if predicts != "edm-F" and chosen("scale") != "c_in":
-        if given is not None:
-            raise BadInput(
-                "sigma_data would change nothing: it is of predicts edm-F and of scale c_in"
-            )
-        return None
-    if given is None:
-        return Setting(SIGMA_DATA, "default")
-    return Setting(number("sigma_data", given), "option")
 
 
 def _scaling(given: object, sigma_data: Setting | None) -> Reading:

@@ -1,4 +1,4 @@
-"""A path as a person states it, and between which log SNRs the bound is to run along it."""
+"""A path as a person states it."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from nelbo.arguments import function, number, shown
 from nelbo.errors import BadInput, closest
 from nelbo.gaussian.path import PATHS, FunctionPath, Path, TablePath
 
-__all__ = ["log_snr_of", "path_of"]
+__all__ = ["path_of"]
 
 TABLES = ("alpha", "sigma", "time", "alpha_slope", "sigma_slope")
 
@@ -88,17 +88,3 @@ def _column(name: str, values: object) -> Float64[Tensor, " steps"]:
     if column.ndim != 1 or not column.isfinite().all():
         raise BadInput(f"{name} must be one finite number for each step; got {shown(values)}")
     return column
-
-
-def log_snr_of(given: object) -> tuple[float, float] | None:
-    """(first, last) as a person gives them.
-
-    Raises:
-        BadInput: no pair of numbers.
-    """
-    if given is None:
-        return None
-    if not isinstance(given, Sequence | Tensor) or isinstance(given, str) or len(given) != 2:
-        raise BadInput(f"log_snr is a pair (first, last), such as (12, -9); got {shown(given)}")
-    first, last = (number("log_snr", end) for end in given)
-    return first, last

@@ -14,9 +14,10 @@ from nelbo.gaussian.parametrization import (
     velocity,
 )
 from nelbo.gaussian.path import Path
+from nelbo.model.settings import Setting
 from nelbo.types import Grid, Support
 
-__all__ = ["OF_PATHS", "SIGMA_DATA", "parametrization", "prediction"]
+__all__ = ["OF_PATHS", "parametrization", "prediction", "sigma_data_of"]
 
 ALIASES = {
     "epsilon": "eps",
@@ -49,29 +50,40 @@ def prediction(predicts: object, *, along: bool) -> str:
     return name
 
 
+def sigma_data_of(given: object, predicts: str, scale: object = None) -> Setting | None:
+    """The deviation of the data that F and c_in are made with, where either is in use.
+
+    Raises:
+        BadInput: no number, or one that would change nothing.
+    """
+    if predicts != "edm-F" and scale != "c_in":
+        if given is not None:
+            raise BadInput(
+                "sigma_data would change nothing: it is of predicts edm-F and of scale c_in"
+            )
+        return None
+    if given is None:
+        return Setting(SIGMA_DATA, "default")
+    return Setting(number("sigma_data", given), "option")
+
+
 def parametrization(
-    name: str, support: Support, sigma_data: object = None, path: Path | None = None
+    name: str, support: Support, sigma_data: Setting | None, path: Path | None = None
 ) -> Parametrization:
     """What reads an output of that name, of a network on the path where there is one.
 
     Raises:
-        BadInput: levels of data that have none; a sigma_data that is no positive number, or that
-            nothing reads; a velocity along a path whose derivatives are not known.
+        BadInput: levels of data that have none; a sigma_data that is not positive; a velocity
+            along a path whose derivatives are not known.
     """
-    if sigma_data is not None and name != "edm-F":
-        raise BadInput(f"sigma_data is read where predicts is edm-F; it is {name}: leave it out")
     if name == "levels":
         if not isinstance(support, Grid):
             raise BadInput("predicts levels is for data with levels: leave decoder density out")
         return Levels(support)
-    if name == "edm-F":
-        linear: Linear = edm_F(SIGMA_DATA if sigma_data is None else _positive(sigma_data))
+    if name == "edm-F" and sigma_data is not None:
+        linear: Linear = edm_F(sigma_data.value)
     elif name in OF_PATHS and path is not None:
         return velocity(path)
     else:
         linear = PLAIN[name]
     return linear if path is None else linear.along(path)
-
-
-def _positive(sigma_data: object) -> float:
-    return number("sigma_data", sigma_data)

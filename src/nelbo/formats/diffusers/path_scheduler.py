@@ -13,29 +13,28 @@ from typing import Any, final
 import torch
 
 from nelbo.errors import BadInput
-from nelbo.formats.diffusers.scheduler_classes import defaults_of
+from nelbo.formats.diffusers.scheduler_classes import Keys, defaults_of
 from nelbo.formats.diffusers.schedules import schedule_of
 from nelbo.gaussian.level import Level, Number
 from nelbo.gaussian.on_path import SCALES, TIMES, Reading, c_in
 from nelbo.gaussian.parametrization import SCORE, Linear, edm_F, edm_v, velocity
 from nelbo.gaussian.path import FunctionPath, edm, flow, ve
 from nelbo.model.settings import Setting, Source
-from nelbo.typed_json import Count, Finite, Typed, as_typed
+from nelbo.typed_json import Finite, as_typed
 
 __all__ = ["PathScheduler", "read_path_scheduler"]
 
+BETA_KEYS = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"}
+BETA_KEYS |= {"rescale_betas_zero_snr"}
 
-class _Keys(Typed):
-    """The keys of these schedulers that are read, by type."""
 
-    num_train_timesteps: Count = 1000
+class _Keys(Keys):
+    """The keys of these schedulers that are read, by type: of DDPM's chain, and of sigma."""
+
     sigma_min: Finite | None = None
     sigma_max: Finite | None = None
     sigma_data: Finite | None = None
-    prediction_type: str | None = None
-    thresholding: bool = False
     invert_sigmas: bool = False
-    timestep_type: str = "discrete"
 
 
 @final
@@ -187,13 +186,14 @@ def _ve(config: _Config) -> PathScheduler:
 def _euler(config: _Config) -> PathScheduler:
     """EulerDiscreteScheduler of continuous times: v at sigma_data 1, z/sqrt(sigma^2 + 1)."""
     snr = schedule_of(config.values).log_snr
+    of_betas: Source = "config" if config.given & BETA_KEYS else "default"
     sigmas = {
-        "sigma_min": math.exp(-0.5 * float(snr[1])),
-        "sigma_max": math.exp(-0.5 * float(snr[-1])),
-    }  # of its betas, where it names no others
-    stated = [key for key in sigmas if config.values.get(key) is not None]
-    sigmas |= {key: float(config.values[key]) for key in stated}
-    path = edm(sigmas["sigma_min"], sigmas["sigma_max"])
+        key: config.setting(key)
+        if config.values.get(key) is not None
+        else Setting(math.exp(-0.5 * float(snr[t])), of_betas)
+        for key, t in (("sigma_min", 1), ("sigma_max", -1))
+    }
+    path = edm(*(float(sigma.value) for sigma in sigmas.values()))
     return PathScheduler(
         config.name,
         path,
@@ -202,10 +202,7 @@ def _euler(config: _Config) -> PathScheduler:
         partial(c_in, 1.0),
         {
             **config.settings("prediction_type", "timestep_type"),
-            **{
-                key: Setting(sigma, "config" if key in stated else "default")
-                for key, sigma in sigmas.items()
-            },
+            **sigmas,
             **config.of_class(path="edm", time_input="log(sigma)/4", scale="1/sqrt(sigma^2 + 1)"),
         },
     )

@@ -13,7 +13,7 @@ from nelbo.errors import BadInput
 from nelbo.model.settings import Source
 from nelbo.typed_json import Count, Finite, Typed, Whole, said
 
-__all__ = ["class_steps", "completed", "ignored_keys", "kept_steps"]
+__all__ = ["Keys", "class_steps", "completed", "defaults_of", "ignored_keys", "kept_steps"]
 
 ABSENT: dict[str, Any] = {
     "trained_betas": None,
