@@ -35,6 +35,13 @@ ESTIMATOR = [
         (f"{FEW}a_pilot_knows_its_controls_before_anything_else_is_there",),
     ),
     (
+        "a pilot's squares by the chances of the pilot",
+        "estimation/strata.py",
+        "(phase.rows.weight * to_come).sqrt() * left",
+        "phase.rows.weight * left",
+        (f"{FEW}a_pilot_says_what_rows_with_better_chances_will_leave",),
+    ),
+    (
         "images spread over t together",
         "estimation/adaptive.py",
         "place = torch.arange(half, len(some), 2)",

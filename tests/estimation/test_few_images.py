@@ -173,6 +173,26 @@ def test_a_pilot_knows_its_controls_before_anything_else_is_there():
     assert float(one.variance.max()) < 1e-12
 
 
+def test_a_pilot_says_what_rows_with_better_chances_will_leave():
+    """Noise in one bin that the pilot looks at too seldom: sum over t of sigma_t^2 / c_t, by z.
+
+    c are the chances of the rows to come. Kills: the squares by the chances of the pilot.
+    """
+    layout = Layout.even(torch.ones(20, dtype=torch.float64), 2)
+    sigma = torch.where(layout.bin == 1, 3.0, 0.1).double()
+    seldom = torch.where(layout.bin == 1, 0.04, 1.0).double()
+    combined, draw = Combined(layout, 2000), torch.Generator().manual_seed(2)
+    for _ in range(2):
+        offsets = torch.rand(8, 2000, generator=draw, dtype=torch.float64)
+        rows = nelbo.bound.estimators.stratified(seldom, 8, offsets)
+        noise = sigma[rows.t - 2] * torch.randn(len(rows), generator=draw, dtype=torch.float64)
+        combined.try_out(rows, 8, 1 + noise, torch.zeros(len(rows), 0).double())
+    left = float(combined.rate()[1].variance.mean())
+    known = float((sigma.square() / combined.chances()).sum())
+    seen = int((layout.bin[rows.t - 2] == 1).sum())
+    assert abs(left / known - 1) < 4 * math.sqrt(2 / seen)
+
+
 # Chances.
 
 

@@ -228,16 +228,19 @@ class Combined:
     def rate(self) -> tuple[Float64[Tensor, " n"], Spread]:
         """(sum over t > 1, the variance of one row of it) of each image of the pilot's last phase.
 
-        Its mean says what the rows of a phase to come will leave.
+        The variance is what a row of a phase to come will leave. Its chances are better founded
+        than the pilot's, so a square counts by its new weight: by the old one, a single row where
+        the pilot had expected little would ask for many times the evaluations that are needed.
         """
         fit = self._tried()
         b, phase = fit.coefficients().flip(0), self.pilot[-1]
         images = torch.unique(phase.rows.image)
         fold = torch.arange(len(images)) % 2
         known = torch.einsum("nbk,nbk->n", self.totals.mean(0)[images], b[fold])
-        weighted = _by_image(phase, phase.rows.weight * _leftover(phase, b))
-        spread = variance_of_sum(weighted)
-        n = phase.strata
+        n, left = phase.strata, _leftover(phase, b)
+        weighted = _by_image(phase, phase.rows.weight * left)
+        to_come = 1 / (n * self.chances()[phase.rows.t - 2])
+        spread = variance_of_sum(_by_image(phase, (phase.rows.weight * to_come).sqrt() * left))
         one = Spread(n * spread.variance, n**2 * spread.information, spread.most)
         return known + weighted.sum(1), one
 
