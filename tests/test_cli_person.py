@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -401,3 +402,20 @@ def test_every_file_that_is_written_is_named_at_the_end(
     assert files
     for path in files:  # by itself or by its folder, but for the folder of a run
         assert path in named or (set(path.parents) - {Path("new")}) & named
+
+
+@pytest.mark.parametrize(
+    ("stated", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, None)],
+)
+def test_waiting_threads_give_their_core_away_unless_the_user_says_otherwise(stated, spins):
+    """Kills: threads that spin on cores of others, a choice of the user that is overridden."""
+    own = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = (
+        "import os, nelbo.__main__ as m; m.main = lambda: print(os.environ.get('GOMP_SPINCOUNT'))\n"
+        "m.program()"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code], env=own | stated, capture_output=True, text=True, check=True
+    )
+    assert made.stdout == f"{spins}\n"
