@@ -50,8 +50,8 @@ MODELS = [
     (
         "a sub-chain with the variances of the whole (H14)",
         "model/gaussian.py",
-        "parametrization=parametrization,\n        variance=variance,",
-        "parametrization=parametrization,\n        variance=lambda _: chosen,",
+        "self.p.along(schedule, self.variance(schedule))",
+        "self.p.along(schedule, self.p.variance)",
         (
             f"{WRAP}a_shorter_chain_is_the_closed_form_of_its_own_betas",
             f"{WRAP}a_variance_may_be_any_function_of_the_schedule",

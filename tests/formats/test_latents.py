@@ -154,7 +154,7 @@ def test_the_images_of_a_latent_model_are_encoded_by_its_autoencoder(zero, digit
         q = vae.encode(digits.levels.float() / 8 - 1).latent_dist
     for latent, noise in (("mean", 0.0), (None, None)):
         model = load(zero, latent=latent)
-        points = model.encode(digits, 3, torch.device("cpu"))
+        points = model.encode(digits, 3)
         if noise is None:
             key = KeyedNoise.of(3, digits.ids).at(torch.zeros(12, dtype=torch.int64))
             noise = key.normal(q.mean)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar, final
+from typing import TypeVar, final
 
 import psutil
 import torch
@@ -21,7 +21,7 @@ from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR, LogSNR
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, large, learned_range, small
-from nelbo.model import Model, categorical_model, continuous_model, gaussian_model
+from nelbo.model import Model, Settings, categorical_model, continuous_model, gaussian_model
 from nelbo.networks.embedded import Embedded
 from nelbo.networks.logits import LowRankLogits
 from nelbo.networks.mode import single_precision
@@ -145,7 +145,7 @@ class _Builder:
             grid=self.grid,
             shape=self.shape,
             name=self.recipe.name,
-            facts={**self._facts(choice), "transition": choice.transition},
+            settings=self._settings(choice).noting(transition=choice.transition),
             ids=self.recipe.network.embedding is not None,
         )
 
@@ -163,7 +163,7 @@ class _Builder:
             grid=grid,
             shape=self.shape,
             name=self.recipe.name,
-            facts=self._facts(choice),
+            settings=self._settings(choice),
         )
 
     def continuous(self, choice: ContinuousChoice) -> Model:
@@ -189,12 +189,12 @@ class _Builder:
             grid=grid,
             shape=self.shape,
             name=self.recipe.name,
-            facts={"network": self.recipe.network.model_dump()},
+            settings=Settings(network=self.recipe.network.model_dump()),
         )
 
-    def _facts(self, choice: GaussianChoice | CategoricalChoice) -> dict[str, Any]:
+    def _settings(self, choice: GaussianChoice | CategoricalChoice) -> Settings:
         network = self.recipe.network
-        return {"schedule": choice.schedule.model_dump(), "network": network.model_dump()}
+        return Settings(schedule=choice.schedule.model_dump(), network=network.model_dump())
 
     def _time_input(self, choices: Mapping[str, Input]) -> Input:
         name = self.recipe.network.time_input

@@ -17,7 +17,7 @@ from nelbo.categorical.transition import Transition
 from nelbo.data.examples import tensor_of
 from nelbo.errors import BadInput
 from nelbo.model import Model, categorical_model
-from nelbo.model.settings import Setting, as_facts, chosen
+from nelbo.model.settings import Setting, Settings, about_betas, chosen
 from nelbo.networks.adapter import Adapter, tensor_in
 from nelbo.types import Grid, Time
 from nelbo.wrapping.said import (
@@ -27,7 +27,6 @@ from nelbo.wrapping.said import (
     label_of,
     name_of,
     network_facts,
-    schedule_facts,
     shape_and_levels,
 )
 from nelbo.wrapping.schedules import Betas, ends, schedule_and_scheduler
@@ -114,9 +113,11 @@ def wrap_categorical(
     given = None if shape is None else tuple(whole_numbers("shape", shape))
     shape, n = shape_and_levels(data, given, None if levels is None else whole("levels", levels))
     classes, conditions = given_of_images(classes, conditions)
-    kernel, facts, settings = _kernel(transition, schedule, n)
+    kernel, about, settings = _kernel(transition, schedule, n)
     ending, decoder_source = chosen(decoder, "posterior")
-    p_T, prior_source = chosen(prior, "target" if facts["transition"] == "absorbing" else "uniform")
+    p_T, prior_source = chosen(
+        prior, "target" if settings["transition"].value == "absorbing" else "uniform"
+    )
     told = time_input if isinstance(time_input, str | None) else name_of(time_input)
     settings |= {
         "decoder": Setting(one_of("decoder", ending, ("posterior", "logits")), decoder_source),
@@ -141,13 +142,12 @@ def wrap_categorical(
         grid=Grid(n),
         shape=shape,
         name=name,
-        facts={
-            **facts,
-            "decoder": "levels" if ending == "posterior" else "logits",
-            "time_input": told,
-            "network": network_facts(network, arguments or {}, adapter.beside),
-            "sources": as_facts(settings),
-        },
+        settings=Settings(
+            schedule=about,
+            network=network_facts(network, arguments or {}, adapter.beside),
+            sources=settings,
+            notes={"transition": settings["transition"].value, "time_input": told},
+        ),
         by_logits=ending == "logits",
         ids=sees == "states",
     )
@@ -211,7 +211,7 @@ def _kernel(
         if schedule is None:
             raise BadInput(f"transition {given} needs schedule=, which says its betas")
         beta, _ = schedule_and_scheduler(schedule)
-        facts = {"schedule": schedule_facts(beta), "transition": name}
+        about = about_betas(beta)
         settings = {"schedule": Setting(beta.name, "option"), **ends(schedule, beta)}
         states = n + 1 if name == "absorbing" else n  # and the mask
         made = KERNELS[name](beta.beta[1:].tolist(), states)
@@ -223,10 +223,10 @@ def _kernel(
         made = given if isinstance(given, Transition) else _dense(given)
         if n > made.K:
             raise BadInput(f"a transition of {made.K} states has no place for {n} levels")
-        facts = {"schedule": {"name": "matrices", "T": made.T}, "transition": _digest(made)}
-        settings = {}
-    said = {"transition": facts["transition"], "T": made.T, "states": made.K}
-    return made, facts, settings | {key: Setting(x, "option") for key, x in said.items()}
+        about = {"name": "matrices", "T": made.T}
+        name, settings = _digest(made), {}
+    said = {"transition": name, "T": made.T, "states": made.K}
+    return made, about, settings | {key: Setting(x, "option") for key, x in said.items()}
 
 
 def _dense(given: object) -> Dense:

@@ -15,7 +15,7 @@ from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, default_V_1, large, learned_range, small
 from nelbo.model import Model, gaussian_model
-from nelbo.model.settings import Setting, Source, as_facts, chosen
+from nelbo.model.settings import Setting, Settings, Source, about_betas, chosen
 from nelbo.model.spacing import evenly
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
@@ -36,7 +36,6 @@ from nelbo.wrapping.said import (
     label_of,
     name_of,
     network_facts,
-    schedule_facts,
 )
 from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
 from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
@@ -207,9 +206,7 @@ def _of_betas(
     kind_of_V = _checked(variance)
     output = prediction(predicts, along=False)
     ending, decoder_source = ending_of(common.decoder, output)
-    shape, levels, range, clip, V_1 = typed(
-        common.shape, common.levels, common.range, common.clip, common.V_1
-    )
+    shape, levels, range, clip, V_1 = typed(common)
     classes, conditions = given_of_images(common.classes, common.conditions)
     shape, support, kind = kind_of_data(ending, common.data, shape, (levels, range, clip))
     own = isinstance(kind_of_V, str) and kind_of_V != "learned" and ending != "levels"
@@ -247,16 +244,19 @@ def _of_betas(
         grid=support,
         shape=shape,
         name=label_of(common.name, network),
-        facts={
-            "schedule": schedule_facts(whole),
-            **({} if scheduler is None else {"scheduler": scheduler.name}),
-            "time_input": name_of(time_input),
-            "network": network_facts(network, common.arguments or {}, adapter.beside),
-            "sources": as_facts(settings),
-        },
+        settings=Settings(
+            schedule=about_betas(whole),
+            network=network_facts(network, common.arguments or {}, adapter.beside),
+            sources=settings,
+            notes=_scheduled_by(scheduler) | {"time_input": name_of(time_input)},
+        ),
         spacing=evenly if scheduler is None or chain is not whole else scheduler.spacing,
     )
     return replace(model, classes=classes, conditions=conditions)
+
+
+def _scheduled_by(scheduler: Scheduler | None) -> dict[str, str]:
+    return {} if scheduler is None else {"scheduler": scheduler.name}
 
 
 def _first_variance(V_1: float | str | None, whole: Schedule) -> tuple[float | str, Source]:

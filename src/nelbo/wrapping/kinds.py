@@ -45,7 +45,7 @@ class Common:
 
 
 def typed(
-    shape: object, levels: object, range: object, clip: object, V_1: object
+    given: Common,
 ) -> tuple[
     tuple[int, ...] | None,
     int | None,
@@ -53,17 +53,18 @@ def typed(
     bool | tuple[float, float] | None,
     float | str | None,
 ]:
-    """These arguments by values of the right types.
+    """(shape, levels, range, clip, V_1) by values of the right types.
 
     Raises:
         BadInput: a value of another type.
     """
+    clip, V_1 = given.clip, given.V_1
     if not (clip is None or isinstance(clip, bool | np.bool_)):
         clip = interval("clip", clip)
     return (
-        None if shape is None else tuple(whole_numbers("shape", shape)),
-        None if levels is None else whole_number("levels", levels),
-        None if range is None else interval("range", range),
+        None if given.shape is None else tuple(whole_numbers("shape", given.shape)),
+        None if given.levels is None else whole_number("levels", given.levels),
+        None if given.range is None else interval("range", given.range),
         bool(clip) if isinstance(clip, np.bool_) else clip,
         V_1 if V_1 is None or isinstance(V_1, str) else number("V_1", V_1),
     )

@@ -13,7 +13,7 @@ from nelbo.gaussian.on_path import SCALES, TIMES, OnPath, Reading, c_in
 from nelbo.gaussian.path import Path, TablePath
 from nelbo.model import Model
 from nelbo.model.on_path import PathModel, ends_of
-from nelbo.model.settings import Setting, Source, as_facts
+from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
 from nelbo.wrapping.kinds import (
@@ -109,13 +109,9 @@ def on_a_path(
     along, about = path_of(chosen("path"))
     output = prediction(_stated("predicts", chosen("predicts")), along=True)
     ending, decoder_source = ending_of(common.decoder, output)
-    shape, levels, range, clip, V_1 = typed(
-        common.shape,
-        common.levels,
-        common.range if ending == "density" else chosen("range"),
-        common.clip,
-        common.V_1,
-    )
+    if ending != "density":
+        common = replace(common, range=chosen("range"))  # type: ignore[arg-type]
+    shape, levels, range, clip, V_1 = typed(common)
     _check_V_1(V_1)
     classes, conditions = given_of_images(common.classes, common.conditions)
     shape, support, kind = kind_of_data(ending, common.data, shape, (levels, range, clip))
@@ -138,6 +134,8 @@ def on_a_path(
         "V_1": Setting("inverse_snr_1", "class"),
         "clip": Setting(clip or False, "default" if clip is None else "option"),
     }
+    about_network = network_facts(network, common.arguments or {}, adapter.beside)
+    notes = {"path": about, "time_input": name_of(chosen("time_input"))}
     made = PathModel(
         OnPath(adapter, along, time=time, scale=scaling),
         parametrization(output, support, sigma_data, along),
@@ -146,12 +144,7 @@ def on_a_path(
         support,
         shape,
         label_of(common.name, network),
-        {
-            "path": about,
-            "time_input": name_of(chosen("time_input")),
-            "network": network_facts(network, common.arguments or {}, adapter.beside),
-            "sources": as_facts(settings),
-        },
+        Settings(network=about_network, sources=settings, notes=notes),
     )
     first, last = (ends[f"log SNR {which}"].value for which in ("first", "last"))
     model = made.steps() if isinstance(along, TablePath) else made.limit(first, last)
