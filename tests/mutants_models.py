@@ -48,6 +48,13 @@ MODELS = [
         (f"{WRAP}a_network_of_t_below_T_is_the_sub_chain_of_these",),
     ),
     (
+        "a decoder over levels that are not the data's",
+        "model/parts.py",
+        'or getattr(made, "grid", grid) != grid:',
+        "or False:",
+        ("tests/test_parts.py::test_a_decoder_of_another_grid_is_refused",),
+    ),
+    (
         "a sub-chain with the variances of the whole (H14)",
         "model/gaussian.py",
         "self.p.along(schedule, self.variance(schedule))",
@@ -124,8 +131,8 @@ MODELS = [
     (
         "x_0 read as eps",
         "formats/diffusers/scheduler.py",
-        '"sample": "x_0"',
-        '"sample": "eps"',
+        '"sample": X_0',
+        '"sample": EPS',
         (f"{STEP}[sample-fixed_small-False-all]",),
     ),
     (

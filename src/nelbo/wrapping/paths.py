@@ -9,10 +9,11 @@ from nelbo.arguments import falling, shown
 from nelbo.errors import BadInput, closest
 from nelbo.gaussian.continuous import LevelLikelihood
 from nelbo.gaussian.decoder import Decoder
-from nelbo.gaussian.on_path import SCALES, TIMES, OnPath, Reading, c_in
+from nelbo.gaussian.on_path import OnPath, Reading, c_in
 from nelbo.gaussian.path import Path, TablePath
 from nelbo.model import Model
 from nelbo.model.on_path import PathModel, ends_of
+from nelbo.model.parts import LIKELIHOODS, SCALES, TIMES
 from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
@@ -27,7 +28,7 @@ from nelbo.wrapping.kinds import (
 )
 from nelbo.wrapping.said import given_of_images, keywords, label_of, name_of, network_facts
 from nelbo.wrapping.stated_path import path_of
-from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
+from nelbo.wrapping.words import prediction, read_as, sigma_data_of
 
 __all__ = ["FAMILIES", "on_a_path"]
 
@@ -138,8 +139,8 @@ def on_a_path(
     notes = {"path": about, "time_input": name_of(chosen("time_input"))}
     made = PathModel(
         OnPath(adapter, along, time=time, scale=scaling),
-        parametrization(output, support, sigma_data, along),
-        _decoder(ending, support, along),
+        read_as(chosen("predicts"), support, sigma_data, along),
+        _decoder(common.decoder or ending, support, along),
         clip_range(clip, support),
         support,
         shape,
@@ -209,8 +210,10 @@ def _scaling(given: object, sigma_data: Setting | None) -> Reading:
     return SCALES[given]
 
 
-def _decoder(ending: str, support: Support, path: Path) -> Decoder | LevelLikelihood:
-    limit = not isinstance(path, TablePath)
-    if ending == "level-likelihood" and isinstance(support, Grid) and limit:
-        return LevelLikelihood(support)
-    return decoder_of(ending, support)
+def _decoder(
+    given: str | Decoder | Callable[[Grid], Decoder], support: Support, path: Path
+) -> Decoder | LevelLikelihood:
+    limit = isinstance(support, Grid) and not isinstance(path, TablePath)
+    if isinstance(given, str) and given in LIKELIHOODS and limit:
+        return LIKELIHOODS[given](support)  # type: ignore[arg-type]
+    return decoder_of(given, support)
