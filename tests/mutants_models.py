@@ -14,7 +14,7 @@ MODELS = [
     # Any network by its own conventions.
     (
         "a function of time called with the sub-chain's t",
-        "wrapping/said.py",
+        "wrapping/stated.py",
         "return self.function(self.whole, place + 1)",
         "return self.function(chain, t)",
         (f"{WRAP}a_function_of_time_gives_the_original_times_in_every_subchain[t-<lambda>-every]",),

@@ -1,5 +1,9 @@
 """A word that is registered once is a word of recipes and of wrap, and so is its object."""
 
+import dataclasses
+import typing
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -82,5 +86,14 @@ def test_a_decoder_of_another_grid_is_refused():
 
 
 def test_a_word_that_nobody_registered_is_refused_with_those_that_are(registered):
-    with pytest.raises(BadInput, match="unknown value .steeper.: did you mean steep"):
+    with pytest.raises(BadInput, match=r"unknown value .steeper.: did you mean steep"):
         recipe.read("digits-ddpm", ["chain.schedule.name=steeper"])
+
+
+def test_a_model_is_no_bag_of_functions():
+    """Kills: a capability as a field, which a shorter chain would have to be given again."""
+    hints = typing.get_type_hints(nelbo.Model)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(nelbo.Model)}
+    parts_of = [part for kind in fields.values() for part in (kind, *typing.get_args(kind))]
+    assert not [part for part in parts_of if typing.get_origin(part) is Callable]
+    assert len(fields) <= 10

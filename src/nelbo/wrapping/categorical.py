@@ -20,7 +20,8 @@ from nelbo.model.parts import PRIORS, STATE_TIMES, TRANSITIONS
 from nelbo.model.settings import Setting, Settings, about_betas, chosen
 from nelbo.networks.adapter import Adapter, tensor_in
 from nelbo.types import Grid, Time
-from nelbo.wrapping.said import (
+from nelbo.wrapping.schedules import Betas, ends, schedule_and_scheduler
+from nelbo.wrapping.stated import (
     OfTheWhole,
     given_of_images,
     keywords,
@@ -29,7 +30,6 @@ from nelbo.wrapping.said import (
     network_facts,
     shape_and_levels,
 )
-from nelbo.wrapping.schedules import Betas, ends, schedule_and_scheduler
 
 __all__ = ["wrap_categorical"]
 

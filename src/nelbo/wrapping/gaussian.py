@@ -31,7 +31,8 @@ from nelbo.wrapping.kinds import (
     typed,
 )
 from nelbo.wrapping.paths import on_a_path
-from nelbo.wrapping.said import (
+from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
+from nelbo.wrapping.stated import (
     OfTheWhole,
     given_of_images,
     keywords,
@@ -39,7 +40,6 @@ from nelbo.wrapping.said import (
     name_of,
     network_facts,
 )
-from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
 from nelbo.wrapping.words import prediction, read_as, sigma_data_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from nelbo.gaussian.decoder import Decoder, Density
 from nelbo.model import parts
 from nelbo.model.settings import Setting, Source, chosen
 from nelbo.types import Grid, Reals, Support
-from nelbo.wrapping.said import grid_of, name_of, shape_of_points
+from nelbo.wrapping.stated import grid_of, name_of, shape_of_points
 
 __all__ = [
     "Common",

@@ -26,7 +26,7 @@ from nelbo.wrapping.kinds import (
     no_vain_clip,
     typed,
 )
-from nelbo.wrapping.said import given_of_images, keywords, label_of, name_of, network_facts
+from nelbo.wrapping.stated import given_of_images, keywords, label_of, name_of, network_facts
 from nelbo.wrapping.stated_path import path_of
 from nelbo.wrapping.words import prediction, read_as, sigma_data_of
 

@@ -26,7 +26,7 @@ from nelbo.tasks.check.words import call_of, conventions, stated_by
 from nelbo.tasks.evaluate import evaluate
 from nelbo.types import Grid
 from nelbo.wrapping import wrap
-from nelbo.wrapping.said import label_of
+from nelbo.wrapping.stated import label_of
 
 __all__ = ["check"]
 
