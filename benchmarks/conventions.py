@@ -18,7 +18,7 @@ from nelbo.data import Images
 from nelbo.formats import recipe_of
 from nelbo.gaussian.decoder import Discretized
 from nelbo.gaussian.variance import large, small
-from nelbo.model import gaussian_model
+from nelbo.model import Settings, gaussian_model
 from nelbo.types import Grid
 
 
@@ -36,7 +36,7 @@ def altered(model, **changes):
     about = {
         "shape": model.shape,
         "name": "altered",
-        "facts": {"schedule": model.facts["schedule"]},
+        "settings": Settings(schedule=model.facts["schedule"]),
     }
     return gaussian_model(model.network, p.q.schedule, **parts | changes, **about)
 

@@ -25,7 +25,7 @@ from nelbo.gaussian.parametrization import EPS
 from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import linear
 from nelbo.gaussian.variance import Tabulated
-from nelbo.model import gaussian_model
+from nelbo.model import Settings, gaussian_model
 from nelbo.types import Reals
 
 COUNTS = (1, 2, 5, 10, 37, 200)
@@ -76,7 +76,7 @@ class World:
             grid=Reals(),
             shape=(D, 1, 1),
             name="gaussian",
-            facts={"schedule": {"name": "linear", "T": T}},
+            settings=Settings(schedule={"name": "linear", "T": T}),
         )
 
     def sample(self, count, seed):

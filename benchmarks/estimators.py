@@ -95,7 +95,9 @@ class World(Evaluator):
             world.all[key] = mean + math.sqrt(len(cells) / (len(cells) - 1)) * (cells - mean)
         world.names = [str(name) for name in arrays["names"]]
         world.use = list(range(len(world.names)) if use is None else use)
-        world.models = [replace(model, controls=world.controls)]
+        answering = replace(model)
+        object.__setattr__(answering, "controls", world.controls)
+        world.models = [answering]
         return world
 
     def restart(self, seed, pick=None):

@@ -18,7 +18,7 @@ from nelbo.gaussian.parametrization import V
 from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import linear
 from nelbo.gaussian.variance import small
-from nelbo.model import gaussian_model
+from nelbo.model import Settings, gaussian_model
 from nelbo.types import Grid
 
 GRID = Grid(5, -1.0, 1.0)
@@ -65,7 +65,7 @@ def model_of(network, name="toy", T=6):
         grid=GRID,
         shape=SHAPE,
         name=name,
-        facts={"schedule": {"name": "linear", "T": T}},
+        settings=Settings(schedule={"name": "linear", "T": T}),
     )
 
 

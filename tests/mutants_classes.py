@@ -122,23 +122,23 @@ CLASSES = [
     ),
     (
         "classes: lost with the steps that are left out",
-        "model/model.py",
-        "classes=self.classes,",
-        "classes=None,",
+        "model/continuous.py",
+        "for each in fields(_AlongCurve)}",
+        'for each in fields(_AlongCurve)} | {"classes": None}',
         (LIMIT,),
     ),
     (
         "classes: a limit of p(x)",
         "model/continuous.py",
-        "model.given(*chain.p.condition)",
-        "model",
+        "self.fixed.given(*chain.p.condition)",
+        "self.fixed",
         (LIMIT,),
     ),
     (
         "classes: a label that is none of them",
-        "model/model.py",
-        "if not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:",
-        "if not 0 <= int(labels.min()) <= int(labels.max()) <= self.classes:",
+        "model/condition.py",
+        "if not 0 <= int(labels.min()) <= int(labels.max()) < classes:",
+        "if not 0 <= int(labels.min()) <= int(labels.max()) <= classes:",
         (f"{TASKS}a_label_that_is_no_class_is_named",),
     ),
     (
@@ -173,8 +173,8 @@ CLASSES = [
     (
         "classes: lost by improving",
         "model/gaussian.py",
-        "classes=model.classes, conditions",
-        "classes=None, conditions",
+        "classes=model.classes,",
+        "classes=None,",
         (f"{TASKS}an_improved_model_of_classes_is_one",),
     ),
     (

@@ -145,8 +145,8 @@ COMPANY = [
     (
         "a pickled sub-chain is that of another number of steps",
         "model/gaussian.py",
-        "return chain_of(schedule.subchain(steps))",
-        "return chain_of(schedule)",
+        "schedule = self.schedule.subchain(steps)",
+        "schedule = self.schedule",
         (f"{PICKLES}a_model_comes_back_from_a_pickle_and_measures_the_same[eps-by_pickle]",),
     ),
 ]

@@ -109,7 +109,7 @@ DATA = [
     ),
     (
         "recipe: a schedule's true is 1",
-        "recipe/choices.py",
+        "model/parts.py",
         "TYPED = ConfigDict(strict=True,",
         "TYPED = ConfigDict(",
         (TYPED + "a_value_of_another_type_is_refused_with_file_key_and_value",),

@@ -78,9 +78,9 @@ DENSITY = [
     ),
     (
         "an encoder lost with the steps that are left out",
-        "model/model.py",
-        "encode=self.encode,",
-        "encode=None,",
+        "model/gaussian.py",
+        "return replace(self, chain=",
+        "return replace(self, encoder=None, chain=",
         (f"{LATENTS}a_sub_chain_encodes_as_the_chain_does",),
     ),
     (

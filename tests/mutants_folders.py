@@ -148,8 +148,8 @@ FOLDERS = [
     (
         "a sampler passed off as DDPM",
         "formats/foreign.py",
-        'if scheduler.name != "DDPMScheduler":',
-        "if False:",
+        'foreign = scheduler.name != "DDPMScheduler"',
+        "foreign = False",
         (f"{GRID}a_sampler_on_the_same_q_is_read_as_its_ddpm",),
     ),
     # The network.

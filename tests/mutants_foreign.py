@@ -50,10 +50,10 @@ FOREIGN = [
         (f"{FUNCTION}modules_beside_two_files_are_each_files_own",),
     ),
     (
-        "a shorter chain without the function's name and digest",
+        "a function's model without the digest of its file",
         "formats/python_file.py",
-        "respace=partial(_named_after, model.respace, name, facts),",
-        "",
+        "found.settings.noting(python=about)",
+        "found.settings",
         (f"{FUNCTION}python_loads_it_too_and_it_is_the_wrapped_model",),
     ),
     (

@@ -94,8 +94,8 @@ MASKED = [
     (
         "the calls of any order among the facts of one order",
         "model/masked.py",
-        'PLANNED = ("order", "masks", "calls")',
-        'PLANNED = ("order", "masks")',
+        '{"order": about}',
+        '{"order": about, "calls": calls}',
         (f"{MODELS}another_plan_has_its_own_facts_alone",),
     ),
     (

@@ -14,7 +14,7 @@ MODELS = [
     # Any network by its own conventions.
     (
         "a function of time called with the sub-chain's t",
-        "wrapping/said.py",
+        "wrapping/stated.py",
         "return self.function(self.whole, place + 1)",
         "return self.function(chain, t)",
         (f"{WRAP}a_function_of_time_gives_the_original_times_in_every_subchain[t-<lambda>-every]",),
@@ -48,10 +48,17 @@ MODELS = [
         (f"{WRAP}a_network_of_t_below_T_is_the_sub_chain_of_these",),
     ),
     (
+        "a decoder over levels that are not the data's",
+        "model/parts.py",
+        'or getattr(made, "grid", grid) != grid:',
+        "or False:",
+        ("tests/test_parts.py::test_a_decoder_of_another_grid_is_refused",),
+    ),
+    (
         "a sub-chain with the variances of the whole (H14)",
         "model/gaussian.py",
-        "parametrization=parametrization,\n        variance=variance,",
-        "parametrization=parametrization,\n        variance=lambda _: chosen,",
+        "self.p.along(schedule, self.variance(schedule))",
+        "self.p.along(schedule, self.p.variance)",
         (
             f"{WRAP}a_shorter_chain_is_the_closed_form_of_its_own_betas",
             f"{WRAP}a_variance_may_be_any_function_of_the_schedule",
@@ -124,8 +131,8 @@ MODELS = [
     (
         "x_0 read as eps",
         "formats/diffusers/scheduler.py",
-        '"sample": "x_0"',
-        '"sample": "eps"',
+        '"sample": X_0',
+        '"sample": EPS',
         (f"{STEP}[sample-fixed_small-False-all]",),
     ),
     (

@@ -111,17 +111,17 @@ PATHS = [
         (f"{RECEIVES}[diffusers-flow]",),
     ),
     (
-        "the limit's facts kept by the improved chain",
+        "an improved chain that does not say its curve",
         "model/gaussian.py",
-        'replaced = ("variance", "V_1", "spacing", "time")',
-        'replaced = ("variance", "V_1", "spacing")',
+        'schedule=model.facts["schedule"],',
+        "schedule=before.schedule,",
         (f"{WRAP}every_verb_takes_a_model_on_a_path",),
     ),
     (
         "--steps that leave the limit where it is",
         "model/continuous.py",
-        "discretize=model.discretize, respace=model.respace)",
-        "respace=model.respace)",
+        "return _like(ContinuousModel, self).along(steps) if self.chains else self.along(steps)",
+        "return self.along(steps)",
         (f"{WRAP}every_verb_takes_a_model_on_a_path",),
     ),
     (

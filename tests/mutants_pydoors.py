@@ -24,9 +24,9 @@ PYDOORS = [
     ),
     (
         "a shorter chain without its conditions",
-        "model/model.py",
-        "conditions=self.conditions,",
-        "conditions=(),",
+        "model/gaussian.py",
+        "return replace(self, chain=",
+        "return replace(self, conditions=(), chain=",
         (f"{CONDITIONS}what_is_given_of_each_image_comes_by_name",),
     ),
     (

@@ -14,7 +14,7 @@ from nelbo.gaussian.parametrization import EPS
 from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import linear
 from nelbo.gaussian.variance import Tabulated
-from nelbo.model import Model, gaussian_model
+from nelbo.model import Model, Settings, gaussian_model
 from nelbo.types import Reals
 
 T, M, S = 10, -0.2, 0.3
@@ -80,7 +80,7 @@ def toy_model(controls=None) -> Model:
         grid=Reals(),
         shape=(1, 1, 1),
         name="toy",
-        facts={"schedule": {"name": "linear", "T": T}},
+        settings=Settings(schedule={"name": "linear", "T": T}),
     )
     if controls is not None:
         object.__setattr__(model, "controls", controls)

@@ -21,6 +21,7 @@ from PIL import Image
 import nelbo as package
 from conftest import VDM, changed, toml
 from nelbo import recipe as recipes
+from nelbo.model import parts
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -163,6 +164,17 @@ def test_pages_with_python_are_found():
         *("README", "index", "measuring-your-model", "extending", "conventions", "comparing"),
         *("densities", "paths", "reproducing"),
     }
+
+
+@pytest.fixture(autouse=True)
+def words_as_they_were():
+    """What a page or an example registers is a word in it alone."""
+    registries = (parts.SCHEDULES, parts.PARAMETRIZATIONS, parts.DECODERS)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, words in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(words)
 
 
 TABLES = [

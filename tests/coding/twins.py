@@ -9,7 +9,7 @@ from nelbo.categorical.resampling import absorbing
 from nelbo.categorical.reverse import PRIORS, TIME_INPUTS
 from nelbo.coding import twin_of
 from nelbo.data import Images
-from nelbo.model import categorical_model
+from nelbo.model import Settings, categorical_model
 from nelbo.networks.embedded import Embedded
 from nelbo.networks.resnet import ResNet
 from nelbo.types import Grid
@@ -35,7 +35,7 @@ def float_model(seed=0, *, n=5, shape=(1, 4, 4), T=8, embedding=None, classes=No
         grid=Grid(n),
         shape=shape,
         name="toy",
-        facts={"schedule": {"name": "betas", "T": T}, "transition": "absorbing"},
+        settings=Settings(schedule={"name": "betas", "T": T}, notes={"transition": "absorbing"}),
         ids=embedding is not None,
     )
 

@@ -154,7 +154,7 @@ def test_the_images_of_a_latent_model_are_encoded_by_its_autoencoder(zero, digit
         q = vae.encode(digits.levels.float() / 8 - 1).latent_dist
     for latent, noise in (("mean", 0.0), (None, None)):
         model = load(zero, latent=latent)
-        points = model.encode(digits, 3, torch.device("cpu"))
+        points = model.encode(digits, 3)
         if noise is None:
             key = KeyedNoise.of(3, digits.ids).at(torch.zeros(12, dtype=torch.int64))
             noise = key.normal(q.mean)
@@ -164,21 +164,20 @@ def test_the_images_of_a_latent_model_are_encoded_by_its_autoencoder(zero, digit
 
 def test_the_noise_of_a_latent_is_that_of_its_image(zero, digits, monkeypatch):
     """In another set, another order and in batches of two. Kills: H34."""
-    device = torch.device("cpu")
-    whole = load(zero).encode(digits, 3, device)
+    whole = load(zero).encode(digits, 3)
     monkeypatch.setattr(latents, "PIXELS", 2 * digits.dims)
-    parts = load(zero).encode(digits, 3, device)
-    some = load(zero).encode(digits.subset([7, 2]), 3, device)
+    parts = load(zero).encode(digits, 3)
+    some = load(zero).encode(digits.subset([7, 2]), 3)
     assert torch.allclose(parts.values, whole.values, atol=1e-6)
     assert torch.allclose(some.values, whole.values[[7, 2]], atol=1e-6)
-    other = load(zero).encode(digits, 4, device)
+    other = load(zero).encode(digits, 4)
     assert not torch.allclose(other.values, whole.values, atol=1e-3)
 
 
 def test_a_sub_chain_encodes_as_the_chain_does(zero, digits):
     """Kills: `--steps` of a latent model that takes no images."""
     result = nelbo.evaluate(load(zero).every(20), digits, budget=60)
-    assert result.data["sha256"] == load(zero).encode(digits, 0, torch.device("cpu")).sha256
+    assert result.data["sha256"] == load(zero).encode(digits, 0).sha256
 
 
 def test_what_the_latents_are_made_of_is_told_and_has_the_digest(zero, digits):
@@ -195,10 +194,9 @@ def test_what_the_latents_are_made_of_is_told_and_has_the_digest(zero, digits):
     assert made[0]["encoded"]["images"] == digits.sha256
     assert "of images: latent sample, scaling_factor 0.5, shift_factor 0.1" in str(results[0])
     assert len({data["sha256"] for data in made}) == 3  # of a mean the seed decides nothing
-    device = torch.device("cpu")
-    whole = load(zero).encode(digits, 0, device)
+    whole = load(zero).encode(digits, 0)
     assert whole.sha256 == made[0]["sha256"]
-    assert whole.sha256 == load(zero).encode(digits, 0, device).sha256 != whole.first(5).sha256
+    assert whole.sha256 == load(zero).encode(digits, 0).sha256 != whole.first(5).sha256
 
 
 def test_what_is_not_of_latents_is_refused(zero, tmp_path, digits):

@@ -22,7 +22,7 @@ from nelbo.gaussian.decoder import Discretized, log_mass
 from nelbo.gaussian.log_snr import FixedLogSNR
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS
 from nelbo.gaussian.schedule import log_snr_linear
-from nelbo.model import continuous_model
+from nelbo.model import Settings, continuous_model
 from nelbo.report.page.checks import State, checks
 from nelbo.results.result import parse
 from nelbo.types import Grid
@@ -226,7 +226,9 @@ def test_the_limit_of_continuous_time_is_that_of_float64_at_its_x_u():
         parametrization=PARAMETRIZATIONS["eps"],
         decoder=Discretized(GRID),
     )
-    model = continuous_model(trained, T, grid=GRID, shape=SHAPE, name="x", facts={}).in_the_limit()
+    model = continuous_model(
+        trained, T, grid=GRID, shape=SHAPE, name="x", settings=Settings()
+    ).in_the_limit()
     evaluator, t = Evaluator([model], images), TIMES[:6]
     with measuring(evaluator.models):
         found = evaluator.later(0, rows_at(t), [[]])[0][:, 0]

@@ -172,13 +172,13 @@ def test_a_network_that_gives_nan_is_said_to(model, digits):
 
 def test_a_nan_in_any_call_of_the_network_stops_it(model, digits, monkeypatch):
     """Kills: a NaN of D11's own draws, found by the JSON when all is done."""
-    inner, calls, broken = model.asked.forward, [], 0
+    inner, calls, broken = model.called.forward, [], 0
 
     def forward(x_t, told):
         calls.append(len(x_t))
         return inner(x_t, told) * (math.nan if len(calls) == broken else 1)
 
-    monkeypatch.setattr(model.asked, "forward", forward)
+    monkeypatch.setattr(model.called, "forward", forward)
     derive(model, digits, images=1, paths=2)
     count = len(calls)
     assert count > 1

@@ -53,7 +53,7 @@ def test_a_nan_at_any_t_of_any_family_is_no_sample(family, t):
     """Kills: a NaN that is drawn as level 0, by a decoder or by every step of states."""
     name, changes = FAMILIES[family]
     model = recipes.build(changed(name, {"network.width": 8} | changes), (1, 8, 8), 17)
-    inner, calls = model.asked.forward, itertools.count(1)
+    inner, calls = model.called.forward, itertools.count(1)
 
     def broken(x_t, told):
         found = inner(x_t, told)
@@ -61,7 +61,7 @@ def test_a_nan_at_any_t_of_any_family_is_no_sample(family, t):
             found[1] = torch.nan
         return found
 
-    model.asked.forward = broken
+    model.called.forward = broken
     with pytest.raises(NonFinite, match=rf"samples \[1\] are not finite at t = {t} \(rank 0\)"):
         sample(model, 3, check=False)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -18,7 +18,15 @@ from nelbo.categorical.transition import Transition
 from nelbo.errors import BadInput
 from nelbo.types import Batch, Time
 
-__all__ = ["PRIORS", "TIME_INPUTS", "CategoricalReverse", "Prior", "TabularReverse", "TimeInput"]
+__all__ = [
+    "PRIORS",
+    "TIME_INPUTS",
+    "CategoricalReverse",
+    "Prior",
+    "PriorRule",
+    "TabularReverse",
+    "TimeInput",
+]
 
 TimeInput = Callable[[Transition, Time], Tensor]
 
@@ -55,7 +63,10 @@ def _uniform(transition: Transition) -> Prior:
     return torch.full((transition.K,), -math.log(transition.K), dtype=torch.float64)
 
 
-PRIORS: dict[str, Callable[[Transition], Prior]] = {"uniform": _uniform, "target": _target}
+PriorRule: TypeAlias = Callable[[Transition], Prior]
+"""log p(x_T) of any chain, such as a sub-chain."""
+
+PRIORS: dict[str, PriorRule] = {"uniform": _uniform, "target": _target}
 """The p(x_T) that chains end in: uniform for a doubly stochastic one, the target of a resampling
 one. For an absorbing chain that is the mask alone, right if beta_T is 1 and refused if not."""
 
@@ -104,6 +115,18 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         self.ids = ids
         self.levels = forward.transition.K if levels is None else levels
         _check(forward.transition, prior, self.levels)
+
+    def along(self, transition: Transition, prior: Prior) -> "CategoricalReverse":
+        """The same network, read alike, along another chain with another p(x_T)."""
+        return CategoricalReverse(
+            self.network,
+            CategoricalForward(transition),
+            time_input=self.time_input,
+            prior=prior,
+            levels=self.levels,
+            by_logits=self.by_logits,
+            ids=self.ids,
+        )
 
     def prior(self, x_0: Batch) -> Categorical:
         log_probs = self.log_prior.to(x_0.device, self.q.transition.dtype)

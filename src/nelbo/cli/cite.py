@@ -33,7 +33,7 @@ def cite(
         return
     model = find_model(result, Reading(), "cpu")
     about: dict[str, object] = {"model": model.described()}
-    if "sources" not in model.facts:
+    if not model.settings.foreign:
         recipe = recipe_of(result)
         about |= {"data": {"name": recipe.data.train}, "training": recipe.training.model_dump()}
     print(bibtex(about), end="")

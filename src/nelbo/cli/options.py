@@ -251,7 +251,7 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
     from nelbo.formats import recipe_of
     from nelbo.tasks.improve import optimal_steps
 
-    if "sources" in model.facts:
+    if model.settings.foreign:
         raise BadInput(
             f"--spacing optimal needs training data, and {path} names none: give them to "
             "nelbo improve, which makes a model of the best steps"
@@ -290,7 +290,7 @@ def _told_apart(path: str, model: "Model", images: "Images") -> "Images":
     """The images; with a warning, and a word in the result, where the model was trained on them."""
     from nelbo.formats import trained_on
 
-    if "sources" in model.facts or trained_on(path) != images.sha256:
+    if model.settings.foreign or trained_on(path) != images.sha256:
         return images
     said = f"{images.name}: {path} was trained on these very images: the bound on them is too good"
     print(printable(said), file=sys.stderr)
@@ -312,7 +312,7 @@ def find_training_data(
 
     labels = model.classes is not None
     images = _images(model, spec or recipe_of(path).data.train, None, labels)
-    if test is None and "sources" not in model.facts:
+    if test is None and not model.settings.foreign:
         test = recipe_of(path).data.test
     if test is None:
         return held_out(images, share, seed)
@@ -330,10 +330,10 @@ def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Imag
         n, grid = model.grid.n, model.grid
         images = load(spec, split=split, levels=n, grid=grid, labels=labels)
     except BadInput as error:
-        told = model.facts.get("sources", {}).get("levels", {})
-        if told.get("source") != "default" or "levels" not in str(error):
+        usual = model.settings.assumed.get("levels")
+        if usual is None or "levels" not in str(error):
             raise
-        raise BadInput(f"{error}; {told['value']} is the default: --levels says another") from None
+        raise BadInput(f"{error}; {usual} is the default: --levels says another") from None
     model.x_0(images.levels[:1])
     if "decoded" in images.origin:
         decoded = images.origin["decoded"]
@@ -345,13 +345,8 @@ def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Imag
 def say_assumed(*models: "Model") -> None:
     """On stderr, for each model of another library: its weights, and what no file of it says."""
     for model in models:
-        sources = model.facts.get("sources", {})
-        assumed = [
-            f"{name} {entry['value']}"
-            for name, entry in sources.items()
-            if entry["source"] == "default" and entry["changes_bound"]
-        ]
-        folder = model.facts.get("network", {}).get("folder")
+        assumed = [f"{name} {value}" for name, value in model.settings.assumed.items()]
+        folder = (model.settings.network or {}).get("folder")
         if folder is not None:
             note(f"{model.name}: weights {model.weights}, of {folder}/")
         if assumed:

@@ -85,7 +85,7 @@ def twin_of(
         _fill(twin, network, times, ranges, weight_bits)
     twin.check()
     about = {"weight_bits": weight_bits, "images": min(IMAGES, len(images)), "data": images.name}
-    return with_network(model, twin.eval().to(model.device), {"integers": about})
+    return with_network(model, twin.eval().to(model.device), integers=about)
 
 
 def absorbing_chain(model: Model) -> CategoricalReverse:

@@ -19,7 +19,7 @@ from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation.evaluator import out_of_memory
 from nelbo.estimation.processes import Processes
 from nelbo.model import Model
-from nelbo.model.model import NOTHING
+from nelbo.model.condition import NOTHING
 
 __all__ = ["Examination", "examine"]
 
@@ -66,7 +66,7 @@ def examine(
     """
     if not check:
         return None
-    networks = {id(model.asked): model for model in models}
+    networks = {id(model.called): model for model in models}
     found = processes.once(
         lambda: [_examined(model, images, conditions) for model in networks.values()]
     )
@@ -101,7 +101,7 @@ def _examined(
 def _examined_in(
     count: int, model: Model, images: Examples | None, conditions: Mapping[str, Tensor]
 ) -> Examination | None:
-    network = model.asked
+    network = model.called
     devices = [] if model.device.type == "cpu" else [model.device]
     with torch.random.fork_rng(devices), _buffers_kept(network):
         inputs = _inputs(count, model, images, conditions)
@@ -153,7 +153,7 @@ def _inputs(
     def listen(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         calls.append(inputs)
 
-    handle = model.asked.register_forward_pre_hook(listen)
+    handle = model.called.register_forward_pre_hook(listen)
     try:
         for rows in (t == 1).nonzero()[:, 0], (t > 1).nonzero()[:, 0]:
             p, x = chain.rows(rows).p, x_t[rows]
@@ -170,7 +170,7 @@ def _inputs(
 
 def _called(model: Model, inputs: tuple[Tensor, ...]) -> Tensor:
     """The network's output for these rows."""
-    found = _or_refused(model, lambda: model.asked(*inputs), [inputs])
+    found = _or_refused(model, lambda: model.called(*inputs), [inputs])
     if not isinstance(found, Tensor) or found.ndim == 0 or len(found) != len(inputs[0]):
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise BadInput(
@@ -208,9 +208,9 @@ def _advice(model: Model, x_t: Tensor, time: Tensor, rest: Sequence[Tensor]) -> 
     """What would help, where trying says so."""
     other = time.long() if time.is_floating_point() else time.to(x_t.dtype)
     try:
-        model.asked(x_t, other, *rest)
+        model.called(x_t, other, *rest)
     except Exception:  # the same fault, or another: nothing is known of it
-        dtypes = {_word(weight.dtype) for weight in model.asked.parameters()}
+        dtypes = {_word(weight.dtype) for weight in model.called.parameters()}
         several = len(dtypes) > 1
         return f" (its weights are {' and '.join(sorted(dtypes))})" if several else ""
     if time.is_floating_point():
@@ -227,7 +227,7 @@ def _word(dtype: torch.dtype) -> str:
 
 def _limit(model: Model, output: Tensor) -> float:
     """What rounding may do: by the coarsest arithmetic that the network is known to have."""
-    dtypes = {output.dtype, *(weight.dtype for weight in model.asked.parameters())}
+    dtypes = {output.dtype, *(weight.dtype for weight in model.called.parameters())}
     on_gpu = output.device.type == "cuda"
     of_convolutions = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
     tf32 = "tf32" in (torch.backends.cuda.matmul.fp32_precision, of_convolutions)

@@ -21,7 +21,8 @@ from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation.excess import Excess
 from nelbo.estimation.processes import Processes
 from nelbo.estimation.record import Record
-from nelbo.model import Model
+from nelbo.model import InContinuousTime, Model
+from nelbo.model.model import Context
 from nelbo.networks.batches import in_batches
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.results import Unit
@@ -132,7 +133,7 @@ class Evaluator:
         images = torch.arange(len(self.images)) if some is None else some
         chosen = images.repeat(len(draws))
         number = torch.tensor(draws).repeat_interleave(len(images))
-        wanted = [draws == range(1) and self._has_context(model) for model in self.models]
+        wanted = [self._context(model) if draws == range(1) else None for model in self.models]
 
         def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
             image = chosen[row]
@@ -146,8 +147,8 @@ class Evaluator:
                 decoder = model.arithmetic.decoder(chain, x_1)
                 values.append(-decoder.log_prob(x_0))
                 misfits += model.arithmetic.misfit(decoder, x_0)
-                if context and model.context is not None:
-                    contexts.append(model.context(decoder, x_1).cpu())
+                if context is not None:
+                    contexts.append(context(decoder, x_1).cpu())
             return [self._finite(values, t, image), _columns(misfits, len(image)), *contexts]
 
         found = self.ask(2 * draws.start, len(chosen), compute)
@@ -155,7 +156,8 @@ class Evaluator:
         if some is None:
             self.misfits += [part.reshape(-1, 2) for part in found[1].reshape(size).mean(1)]
         given = iter(found[2:])
-        return found[0].reshape(size), [next(given) if context else None for context in wanted]
+        contexts = [None if context is None else next(given) for context in wanted]
+        return found[0].reshape(size), contexts
 
     def at_1(self, model: int = 0) -> dict[str, float] | None:
         """The root mean square error of x0-hat at t = 1, and that in units of sqrt(V_1).
@@ -169,10 +171,12 @@ class Evaluator:
     def _x_0(self, model: Model, image: Int64[Tensor, " B"]) -> Batch:
         return model.x_0(self.images.values[image], torch.float64)
 
-    def _has_context(self, model: Model) -> bool:
-        """Whether the model has something to keep of the images, and not too much."""
-        size = len(self.images) * model.dims
-        return model.context is not None and size * model.grid.n <= CONTEXT
+    def _context(self, model: Model) -> Context | None:
+        """What the model keeps of the images for its controls, where that is not too much."""
+        context = model.context()
+        if context is None or len(self.images) * model.dims * model.grid.n > CONTEXT:
+            return None
+        return context
 
     def later(
         self,
@@ -192,7 +196,7 @@ class Evaluator:
             parts = zip(self.models, self.chains, controls, self.yardsticks, strict=True)
             for model, whole, own, yardstick in parts:
                 x_0, chain = self._x_0(model, image), whole.rows(image)
-                if model.transition is not None:
+                if isinstance(model, InContinuousTime):
                     values.append(model.transition(chain, x_0, t, noise))
                     continue
                 x_t = model.arithmetic.state(chain, x_0, t, noise)
@@ -264,7 +268,7 @@ class Evaluator:
             try:
                 with ExitStack() as batched:
                     for model in self.models:
-                        batched.enter_context(in_batches(model.asked, self.batch))
+                        batched.enter_context(in_batches(model.called, self.batch))
                     parts = [compute(part) for part in batch.split(size)]
                 return [torch.cat(columns) for columns in zip(*parts, strict=True)]
             except RuntimeError as error:

@@ -120,7 +120,7 @@ def load(
     if weights is not None:
         arguments.word("weights", weights, ("ema", "raw"))
     if of is not None:
-        arguments.instance("of", of, Model)
+        arguments.instance("of", of, Model)  # type: ignore[type-abstract]
     if not isinstance(path, str | os.PathLike):
         return load_given(path, options, weights, place_on)
     if is_function(path) and of is None:

@@ -1,7 +1,7 @@
 """A model of a diffusers folder: every setting that changes its bound, honoured and told."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
@@ -19,7 +19,7 @@ from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance
 from nelbo.model import Model, gaussian_model, try_network
-from nelbo.model.settings import Setting, Source, as_facts, chosen
+from nelbo.model.settings import Setting, Settings, Source, about_betas, chosen
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Reals, Support
 
@@ -118,14 +118,14 @@ def _sides(name: str, value: object) -> int | tuple[int, int]:
 @final
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a model is made of beside its scheduler; about: facts of it beside theirs."""
+    """What a model is made of beside its scheduler; given: the options that it was read by."""
 
     folder: Folder
     network: Network
     name: str
     options: Options
     weights: Literal["ema", "raw"] | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] | None = None
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -138,6 +138,11 @@ class Parts:
         """The commit that the folder is, where it is in the hub's cache."""
         snapshot = snapshot_of(self.folder.network)
         return {} if snapshot is None else {"hub": snapshot._asdict()}
+
+    @property
+    def of_weights(self) -> dict[str, Any]:
+        """That there is no average of the weights, where there is none."""
+        return {"lacks_ema": True} if self.folder.lacks_ema else {}
 
     @property
     def of_network(self) -> dict[str, Any]:
@@ -182,12 +187,12 @@ def foreign_model(parts: Parts, scheduler: Scheduler) -> Model:
         grid=support,
         shape=network.shape,
         name=parts.name,
-        facts={**_facts(parts, scheduler, kind, settings), **parts.about},
+        settings=_settings(parts, scheduler, kind, settings),
         weights=folder.weights,
         spacing=scheduler.spacing,
     )
     try_network(model, OTHERWISE)
-    return replace(model, encode=encoder)
+    return replace(model, encoder=encoder)
 
 
 def decoder_of(network: Network, options: Options, folder: Folder) -> tuple[str, Source]:
@@ -306,34 +311,31 @@ def _variance(kind: str, first: float | str) -> Callable[[Schedule], Variance]:
     return partial(VARIANCES[kind], V_1=first)
 
 
-def _facts(
+def _settings(
     parts: Parts, scheduler: Scheduler, kind: str, settings: dict[str, Setting]
-) -> dict[str, Any]:
+) -> Settings:
     schedule, dropped = scheduler.schedule, _kept_channels(parts.network, kind) is not None
-    facts: dict[str, Any] = {
+    foreign = scheduler.name != "DDPMScheduler"
+    reverse = ", its q with the reverse steps of DDPMScheduler" if foreign else ""
+    notes: dict[str, Any] = {
         **parts.of_hub,
-        "schedule": {
-            "name": schedule.name,
-            "T": schedule.T,
-            "beta_1": float(schedule.beta[1]),
-            "beta_T": float(schedule.beta[-1]),
-        },
-        "scheduler": scheduler.name,
+        "scheduler": scheduler.name + reverse,
         "spacing": _spacing(scheduler),
         "time_input": "index",
-        "network": parts.of_network | ({"variance_channels": "dropped"} if dropped else {}),
-        "sources": as_facts(settings),
+        **parts.of_weights,
     }
-    if scheduler.name != "DDPMScheduler":
-        facts["scheduler"] += ", its q with the reverse steps of DDPMScheduler"
-    if parts.folder.lacks_ema:
-        facts["lacks_ema"] = True
     if scheduler.ignored:
-        facts["ignored"] = list(scheduler.ignored)
+        notes["ignored"] = list(scheduler.ignored)
     rule = scheduler.parametrization
     if isinstance(rule, Thresholded):
-        facts["clip"] = f"dynamic threshold {rule.ratio:g}, at most {rule.most:g}"
-    return facts
+        notes["clip"] = f"dynamic threshold {rule.ratio:g}, at most {rule.most:g}"
+    return Settings(
+        schedule=about_betas(schedule),
+        network=parts.of_network | ({"variance_channels": "dropped"} if dropped else {}),
+        sources=settings,
+        options=parts.given,
+        notes=notes,
+    )
 
 
 def _spacing(scheduler: Scheduler) -> str:

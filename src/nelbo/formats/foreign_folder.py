@@ -37,8 +37,7 @@ def load_foreign(
         condition=options.condition,
         variant=options.variant,
     )
-    told = {"options": options.told}  # which a folder of an improvement keeps
-    return model_of(Parts(folder, network, name, options, weights, told), scheduler)
+    return model_of(Parts(folder, network, name, options, weights, options.told), scheduler)
 
 
 def any_scheduler(raw: Mapping[str, Any], options: Options) -> Scheduler | PathScheduler:

@@ -1,7 +1,6 @@
 """A model of a diffusers folder on another path than DDPM's: flow matching, EDM, VE."""
 
 from dataclasses import replace
-from typing import Any
 
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import Folder
@@ -20,7 +19,7 @@ from nelbo.gaussian.decoder import Density, Discretized
 from nelbo.gaussian.on_path import OnPath
 from nelbo.model import Model, try_network
 from nelbo.model.on_path import PathModel, ends_of
-from nelbo.model.settings import Setting, Source, as_facts
+from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
 
@@ -64,12 +63,12 @@ def foreign_path_model(parts: Parts, scheduler: PathScheduler) -> Model:
         support,
         network.shape,
         parts.name,
-        {**_facts(parts, scheduler, settings), **parts.about},
+        _settings(parts, scheduler, settings),
     )
     first, last = (ends[f"log SNR {which}"].value for which in ("first", "last"))
     model = replace(made.limit(first, last), weights=folder.weights)
     try_network(model, OTHERWISE)
-    return replace(model, encode=encoder)
+    return replace(model, encoder=encoder)
 
 
 def _refuse(network: Network, scheduler: PathScheduler, options: Options, folder: Folder) -> None:
@@ -101,13 +100,13 @@ def _clip(support: Support, options: Options, folder: Folder) -> tuple[float, fl
     return support.lo, support.hi
 
 
-def _facts(parts: Parts, scheduler: PathScheduler, settings: dict[str, Setting]) -> dict[str, Any]:
-    return {
+def _settings(parts: Parts, scheduler: PathScheduler, settings: dict[str, Setting]) -> Settings:
+    notes = {
         **parts.of_hub,
         "path": scheduler.path.name,
         "scheduler": scheduler.name,
         "time_input": scheduler.settings["time_input"].value,
-        "network": parts.of_network,
-        "sources": as_facts(settings),
-        **({"lacks_ema": True} if parts.folder.lacks_ema else {}),
+        **parts.of_weights,
     }
+    network, options = parts.of_network, parts.given
+    return Settings(network=network, sources=settings, options=options, notes=notes)

@@ -50,15 +50,15 @@ def keep_improved(
             checkpoint.save(part / NAME, Checkpoint({"improved.variance": table}, about))
         return Path(folder)
     place, kept = place_of(path), {"improved.variance": table}
-    if "sources" not in model.facts:
+    if not model.settings.foreign:
         found = checkpoint.load(file_of(place))
         made = Checkpoint({**found.tensors, **kept}, {**found.description, "improved": dict(plan)})
         with files.whole_folder(folder) as part:
             checkpoint.save(part / checkpoint.NAME, made)
         return Path(folder)
-    if "options" not in model.facts:
+    if model.settings.options is None:
         raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
-    options = dict(model.facts["options"])
+    options = dict(model.settings.options)
     asked: dict[str, Literal["ema", "raw"]] = {"ema": "ema", "raw": "raw"}
     weights = None if is_improved(place) else asked.get(model.weights)  # there, it has one set
     source = find(place, weights, options.pop("scheduler", None))

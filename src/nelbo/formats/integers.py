@@ -18,11 +18,11 @@ def keep_integers(path: str | Path, twin: Model, folder: str | Path) -> Path:
     Raises:
         BadInput: the folder exists, or the path holds another kind of model.
     """
-    if "sources" in twin.facts:
+    if twin.settings.foreign:
         raise BadInput(f"{path} is no run of this library, and only such a run has a twin")
     found = checkpoint.load(file_of(place_of(path)))
     tensors = {f"integers.{name}": x for name, x in twin.network.state_dict().items()}
-    about = {**twin.facts["integers"], "weights": twin.weights}
+    about = {**twin.settings.notes["integers"], "weights": twin.weights}
     made = Checkpoint(tensors, {**found.description, "integers": about})
     with files.whole_folder(folder) as part:
         checkpoint.save(part / checkpoint.NAME, made)

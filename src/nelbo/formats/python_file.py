@@ -13,10 +13,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from nelbo.errors import BadInput, closest
 from nelbo.files import near
@@ -63,7 +61,7 @@ def load_function(path: str | Path) -> Model:
             "nelbo.wrap(network, ...) (docs/measuring-your-model.md)"
         )
     about = {"file": file.name, "function": name, "sha256": hashlib.sha256(source).hexdigest()}
-    return _named(found, f"{file.name}:{name}", {"python": about})
+    return replace(found, name=f"{file.name}:{name}", settings=found.settings.noting(python=about))
 
 
 def _module(file: Path) -> ModuleType:
@@ -152,30 +150,6 @@ def _in_one_line(file: Path) -> Iterator[None]:
         said = " ".join(str(error).split())
         what = said if isinstance(error, BadInput) else f"{type(error).__name__}: {said}"
         raise BadInput(f"{file}{where}: {what}") from error
-
-
-def _named(model: Model, name: str, facts: dict[str, Any]) -> Model:
-    """The model by that name and with these facts, in its shorter chains and its limit too."""
-    return replace(
-        model,
-        name=name,
-        facts={**model.facts, **facts},
-        respace=partial(_named_after, model.respace, name, facts),
-        discretize=_kept(model.discretize, name, facts),
-        limit=_kept(model.limit, name, facts),
-    )
-
-
-def _kept(
-    make: Callable[..., Model] | None, name: str, facts: dict[str, Any]
-) -> Callable[..., Model] | None:
-    return None if make is None else partial(_named_after, make, name, facts)
-
-
-def _named_after(
-    make: Callable[..., Model], name: str, facts: dict[str, Any], *arguments: object
-) -> Model:
-    return _named(make(*arguments), name, facts)
 
 
 def _shown(value: object) -> str:

@@ -65,7 +65,7 @@ def _twin(
     model = recipe.build(description.recipe, description.shape, description.levels)
     twin = Twin(model.network, sizes_of(state, description.shape))
     twin.load_state_dict(state)
-    made = with_network(model, twin.eval(), {"integers": about})
+    made = with_network(model, twin.eval(), integers=about)
     return replace(made, weights=weights)
 
 

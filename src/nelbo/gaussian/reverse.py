@@ -85,6 +85,18 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         self.time_input = time_input
         self.clip = clip
 
+    def along(self, schedule: Schedule, variance: Variance) -> "GaussianReverse":
+        """The same network, read alike, along another schedule and with other variances."""
+        return GaussianReverse(
+            self.network,
+            GaussianForward(schedule),
+            parametrization=self.parametrization,
+            variance=variance,
+            decoder=self.emission,
+            time_input=self.time_input,
+            clip=self.clip,
+        )
+
     def prior(self, x_0: Batch) -> Gaussian:
         """p(x_T) = N(0, 1)."""
         zero = torch.zeros_like(x_0)

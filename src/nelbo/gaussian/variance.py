@@ -6,8 +6,9 @@ choice: the code bases of the field differ in it, and so do their numbers.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeGuard, final
+from typing import TypeAlias, TypeGuard, final
 
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -22,6 +23,7 @@ __all__ = [
     "LearnedRange",
     "Tabulated",
     "Variance",
+    "VarianceRule",
     "by_t",
     "default_V_1",
     "first_variance",
@@ -77,6 +79,10 @@ class Variance(ABC):
     @abstractmethod
     def log_var(self, output: Output, t: Time, x_t: Batch) -> Float[Tensor, "..."]:
         """log V_t, broadcasting against x_t; output has `outputs` channels per data channel."""
+
+
+VarianceRule: TypeAlias = Callable[[Schedule], Variance]
+"""The variances of any schedule, such as a sub-chain's."""
 
 
 @final

@@ -1,18 +1,31 @@
 """What the tasks work on: a chain with its data's shape and grid, and all that a report says."""
 
-from nelbo.model.categorical import categorical_model, with_network
-from nelbo.model.continuous import continuous_model, in_continuous_time
+from nelbo.model.batch_loss import loss
+from nelbo.model.categorical import CategoricalModel, categorical_model, with_network
+from nelbo.model.continuous import ContinuousModel, LimitModel, continuous_model
 from nelbo.model.digest import digest
 from nelbo.model.examples import examples_of
-from nelbo.model.gaussian import gaussian_model, improved
-from nelbo.model.masked import has_positions, in_any_order, in_order
-from nelbo.model.model import Model, loss
+from nelbo.model.gaussian import GaussianModel, gaussian_model, improved
+from nelbo.model.masked import AnyOrderModel, InOrderModel, has_positions, in_any_order, in_order
+from nelbo.model.model import Denoiser, Encoder, InContinuousTime, Model
+from nelbo.model.settings import Setting, Settings
 from nelbo.model.spacing import evenly_in
 from nelbo.model.trial import try_network
 from nelbo.model.weights import clip_gradients, parameter_groups
 
 __all__ = [
+    "AnyOrderModel",
+    "CategoricalModel",
+    "ContinuousModel",
+    "Denoiser",
+    "Encoder",
+    "GaussianModel",
+    "InContinuousTime",
+    "InOrderModel",
+    "LimitModel",
     "Model",
+    "Setting",
+    "Settings",
     "categorical_model",
     "clip_gradients",
     "continuous_model",
@@ -23,7 +36,6 @@ __all__ = [
     "has_positions",
     "improved",
     "in_any_order",
-    "in_continuous_time",
     "in_order",
     "loss",
     "parameter_groups",

@@ -2,29 +2,127 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, final
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar, final
 
 from torch import nn
 
+from nelbo.arguments import whole
 from nelbo.bound.chain import Chain
 from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
 from nelbo.gaussian.continuous import ContinuousGaussian
-from nelbo.gaussian.controls import FINEST, controls, frozen_logits
-from nelbo.gaussian.decoder import Density, Discretized, LevelPosterior
-from nelbo.gaussian.distribution import Gaussian
+from nelbo.gaussian.decoder import Density, Discretized
 from nelbo.gaussian.log_snr import LearnedLogSNR
-from nelbo.gaussian.precise import InFloat64, state_dtype
-from nelbo.gaussian.schedule import Schedule
-from nelbo.gaussian.yardstick import Yardstick
-from nelbo.model.gaussian import described_clip
-from nelbo.model.model import Model, no_controls, no_yardstick
-from nelbo.types import Batch, Grid, Nats, Support, Time
+from nelbo.gaussian.precise import state_dtype
+from nelbo.model.model import InContinuousTime, Model
+from nelbo.model.scheduled import Controlled, Scheduled, described_clip
+from nelbo.model.settings import Settings
+from nelbo.types import Batch, Nats, Support, Time
 
-__all__ = ["continuous_model", "in_continuous_time"]
+__all__ = ["ContinuousModel", "LimitModel", "continuous_model"]
+
+Self = TypeVar("Self", bound="_AlongCurve")
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class _AlongCurve(Scheduled, ABC):
+    """A model of one network along one curve of log SNR, which no training moves any more.
+
+    fixed: the network with that curve. even: the number of steps of the chain, even along the
+    curve, of which it may keep some.
+    """
+
+    fixed: ContinuousGaussian
+    even: int
+
+    def along(self: Self, T: int) -> Self:
+        """The same in T steps, even along the curve."""
+        return replace(self, chain=self.fixed.along(self.fixed.log_snr.schedule(T)), even=T)
+
+    @property
+    def called(self) -> nn.Module:
+        return self.fixed.network
+
+    @property
+    def apart(self) -> tuple[tuple[nn.Parameter, ...], ...]:
+        curve = self.network.log_snr
+        if not isinstance(curve, LearnedLogSNR):
+            return ()
+        return (curve.above, curve.below), (curve.a, curve.b, curve.c)
+
+    def choices(self) -> dict[str, Any]:
+        fixed = self.fixed
+        first, last = fixed.log_snr.ends().tolist()
+        return {
+            "schedule": {"name": fixed.log_snr.name, "T": self.even, "first": first, "last": last},
+            "parametrization": fixed.parametrization.name,
+            "variance": "small",
+            "V_1": math.exp(-first) if isinstance(fixed.emission, Discretized | Density) else None,
+            "clip": described_clip(fixed.clip, self.support),
+            "decoder": fixed.emission.name,
+        }
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class ContinuousModel(Controlled, _AlongCurve):
+    """A chain of steps that are even along the curve, or of some of them."""
+
+    def every(self, steps: int, spacing: str | None = None) -> Model:
+        if spacing is None and self.even == self.T:
+            return self.along(whole("steps", steps))
+        return super().every(steps, spacing)
+
+    def subchain(self, steps: Sequence[int]) -> "ContinuousModel":
+        return replace(self, chain=self.fixed.along(self.schedule.subchain(steps)))
+
+    def in_the_limit(self) -> Model:
+        return self.limit() if self.even == self.T else super().in_the_limit()
+
+    def limit(self, *, chains: bool = False) -> "LimitModel":
+        """The limit of a chain of even steps; chains: see there."""
+        return replace(_like(LimitModel, self), chains=chains)
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class LimitModel(_AlongCurve, InContinuousTime):
+    """Infinitely many steps in place of each of the chain's, which are even along the curve.
+
+    chains: whether `every` and `keeping` make chains of steps, as of a network on a path, whose
+    usual bound is the limit; else `every` makes the limit by another number of parts.
+    """
+
+    chains: bool = False
+
+    def choices(self) -> dict[str, Any]:
+        return super().choices() | {"time": "continuous"}
+
+    def transition(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
+        given = self.fixed.given(*chain.p.condition)
+        return given.transition_term(x_0, t, noise, self.T, state_dtype(chain.p))
+
+    def every(self, steps: int, spacing: str | None = None) -> Model:
+        if spacing is not None:
+            return super().every(steps, spacing)
+        steps = whole("steps", steps)
+        return _like(ContinuousModel, self).along(steps) if self.chains else self.along(steps)
+
+    def subchain(self, steps: Sequence[int]) -> Model:
+        if self.chains:
+            return _like(ContinuousModel, self).subchain(steps)
+        raise BadInput("the limit of infinitely many steps has none to keep: ask for a chain's")
+
+    def in_the_limit(self) -> Model:
+        return replace(self, chains=False)
+
+
+def _like(kind: type[Self], model: _AlongCurve) -> Self:
+    """A model of another kind along the same curve."""
+    return kind(**{each.name: getattr(model, each.name) for each in fields(_AlongCurve)})
 
 
 def continuous_model(
@@ -34,8 +132,8 @@ def continuous_model(
     grid: Support,
     shape: tuple[int, ...],
     name: str,
-    facts: Mapping[str, Any],
-) -> Model:
+    settings: Settings,
+) -> ContinuousModel:
     """The model whose chain has T steps along the curve as it is now; `every` gives any other.
 
     Its network is the whole of what is trained, the curve included, whose weights are `apart`:
@@ -44,7 +142,7 @@ def continuous_model(
     Raises:
         BadInput: T < 2, or parts that do not go together.
     """
-    # In float64 for good: a network that is later asked in bfloat16 is still along this curve.
+    # In float64 for good: a network that is later evaluated in bfloat16 is still along this curve.
     curve = copy.deepcopy(trained.log_snr).double().requires_grad_(False)
     fixed = ContinuousGaussian(
         trained.network,
@@ -53,117 +151,13 @@ def continuous_model(
         decoder=trained.emission,
         clip=trained.clip,
     )
-    return _Family(trained, fixed, grid, shape, name, facts).steps(T)
-
-
-def in_continuous_time(model: Model) -> Model:
-    """Its limit, of which `every` and `keeping` make chains all the same.
-
-    Raises:
-        BadInput: a chain that has no steps between its steps.
-    """
-    return replace(model.in_the_limit(), discretize=model.discretize, respace=model.respace)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Family:
-    """The chains of one network along one curve, which no training moves any more."""
-
-    trained: ContinuousGaussian
-    fixed: ContinuousGaussian
-    grid: Support
-    shape: tuple[int, ...]
-    name: str
-    facts: Mapping[str, Any]
-
-    def steps(self, T: int) -> Model:
-        """The chain of T steps, even along the curve."""
-        model = self.along(self.fixed.log_snr.schedule(T), T)
-        return replace(model, discretize=self.steps, limit=partial(self.limit, model))
-
-    def along(self, schedule: Schedule, T: int) -> Model:
-        """The chain of T steps, or of those of them that the schedule keeps."""
-        grid = self.grid
-        context = None
-        if isinstance(grid, Grid) and isinstance(self.fixed.emission, LevelPosterior):
-            context = partial(frozen_logits, schedule, grid) if grid.n <= FINEST else None
-        return Model(
-            name=self.name,
-            network=self.trained,
-            chain=self.fixed.along(schedule),
-            respace=partial(self.keeping, schedule, T),
-            importance=schedule.importance,
-            shape=self.shape,
-            support=grid,
-            embed=grid.values,
-            levels=grid.levels,
-            facts=self.described(T),
-            log_snr=schedule.log_snr,
-            context=context,
-            controls=partial(controls, schedule, grid),
-            arithmetic=InFloat64(),
-            x_0_hat=_x_0_hat,
-            yardstick=partial(Yardstick.of, schedule, grid),
-            apart=_apart(self.trained),
-            inner=self.trained.network,
-        )
-
-    def keeping(self, schedule: Schedule, T: int, steps: Sequence[int]) -> Model:
-        """The chain of these of the schedule's steps."""
-        return self.along(schedule.subchain(steps), T)
-
-    def in_the_limit(self, T: int) -> Model:
-        """The limit of the chain of T steps."""
-        return self.limit(self.steps(T))
-
-    def limit(self, model: Model) -> Model:
-        """The model of infinitely many steps in place of each of the chain's."""
-        return replace(
-            model,
-            respace=_no_steps,
-            facts={**model.facts, "time": "continuous"},
-            context=None,
-            controls=no_controls,
-            yardstick=no_yardstick,
-            transition=partial(_in_the_limit, self.fixed, model.T),
-            discretize=self.in_the_limit,
-        )
-
-    def described(self, T: int) -> dict[str, Any]:
-        """What a report says of it."""
-        fixed = self.fixed
-        first, last = fixed.log_snr.ends().tolist()
-        return {
-            "family": "gaussian",
-            "schedule": {"name": fixed.log_snr.name, "T": T, "first": first, "last": last},
-            "parametrization": fixed.parametrization.name,
-            "variance": "small",
-            "V_1": math.exp(-first) if isinstance(fixed.emission, Discretized | Density) else None,
-            "clip": described_clip(fixed.clip, self.grid),
-            "decoder": fixed.emission.name,
-            **self.facts,
-        }
-
-
-def _x_0_hat(p: Any, x_t: Batch, t: Time) -> Batch:  # noqa: ANN401
-    found: Batch = p.x_0_hat(x_t, t)
-    return found
-
-
-def _apart(trained: ContinuousGaussian) -> tuple[tuple[nn.Parameter, ...], ...]:
-    curve = trained.log_snr
-    if not isinstance(curve, LearnedLogSNR):
-        return ()
-    return (curve.above, curve.below), (curve.a, curve.b, curve.c)
-
-
-def _in_the_limit(
-    model: ContinuousGaussian, T: int, chain: Chain[Gaussian], x_0: Batch, t: Time, noise: Noise
-) -> Nats:
-    given = model.given(*chain.p.condition)
-    return given.transition_term(x_0, t, noise, T, state_dtype(chain.p))
-
-
-def _no_steps(steps: Sequence[int]) -> Model:
-    raise BadInput("the limit of infinitely many steps has none to keep: ask for a chain's")
+    return ContinuousModel(
+        name=name,
+        network=trained,
+        chain=fixed.along(curve.schedule(T)),
+        shape=shape,
+        support=grid,
+        settings=settings,
+        fixed=fixed,
+        even=T,
+    )

@@ -45,10 +45,4 @@ def _levels(model: Model, data: object) -> Images:
 def _reals(model: Model, data: object, seed: int) -> Points:
     if not isinstance(data, Images):
         return as_points(data)
-    if model.encode is None:
-        raise BadInput(
-            f"{model.name} has a density of real numbers, and {data.name} has integers, the levels "
-            f"0..{data.n - 1}, whose bits/dim it does not have: give floats, such as latents in a "
-            ".npy file"
-        )
-    return model.encode(data, seed, model.device)
+    return model.encode(data, seed)

@@ -1,34 +1,91 @@
 """A DDPM model of its parts, and of any of its sub-chains."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, final
 
 from torch import Tensor, nn
 
-from nelbo.bound.chain import Chain
+from nelbo.bound.chain import Chain, ReverseProcess
+from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
 from nelbo.gaussian.ancestral import Ancestral
-from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import Decoder, Density, LevelPosterior
+from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
 from nelbo.gaussian.objective import OneTime
 from nelbo.gaussian.parametrization import Linear, Parametrization
-from nelbo.gaussian.precise import InFloat64
 from nelbo.gaussian.reverse import GaussianReverse, TimeInput
 from nelbo.gaussian.schedule import Schedule
-from nelbo.gaussian.variance import Tabulated, Variance, by_t
-from nelbo.gaussian.yardstick import Yardstick
-from nelbo.model.model import Model
-from nelbo.model.settings import Setting, as_facts
-from nelbo.model.spacing import evenly
-from nelbo.types import Batch, Grid, Reals, Support
+from nelbo.gaussian.variance import Tabulated, Variance, VarianceRule, by_t
+from nelbo.model.model import Model, Step
+from nelbo.model.scheduled import Controlled, described_clip
+from nelbo.model.settings import Setting, Settings
+from nelbo.model.spacing import Spacing, evenly
+from nelbo.types import Batch, Nats, Reals, Support, Time
 
-__all__ = ["described_clip", "gaussian_model", "improved"]
+__all__ = ["GaussianModel", "gaussian_model", "improved"]
 
 IMPROVED = ", improved"
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class GaussianModel(Controlled):
+    """The model whose chain is q of a schedule and p_theta of a network.
+
+    variance: of a schedule, since a sub-chain has betas and so variances of its own. spacing: which
+    steps a shorter chain keeps.
+    """
+
+    variance: VarianceRule
+    spacing: Spacing = evenly
+
+    @property
+    def p(self) -> GaussianReverse:
+        """p_theta of its chain."""
+        p = self.chain.p
+        assert isinstance(p, GaussianReverse)
+        return p
+
+    def choices(self) -> dict[str, Any]:
+        p = self.p
+        return {
+            "parametrization": p.parametrization.name,
+            "variance": p.variance.name,
+            "V_1": _V_1(p.emission, p.variance),
+            "clip": described_clip(p.clip, self.support),
+            "decoder": p.emission.name,
+        }
+
+    def subchain(self, steps: Sequence[int]) -> "GaussianModel":
+        schedule = self.schedule.subchain(steps)
+        return replace(self, chain=_chain(self.p.along(schedule, self.variance(schedule))))
+
+    def spread(self, steps: int) -> Sequence[int]:
+        return self.spacing(self.T, steps)
+
+    @cached_property
+    def _objective(self) -> OneTime | None:
+        """The loss by coefficients that t alone decides, where V_t is a number for each t."""
+        return OneTime(self.p) if by_t(self.p.variance) else None
+
+    def one_time(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
+        if self._objective is None or not isinstance(chain.p, GaussianReverse):
+            return super().one_time(chain, x_0, t, noise)
+        return self._objective(chain.p, x_0, t, noise)
+
+    def step(self, p: ReverseProcess[Any], like: Batch) -> Step:
+        linear = isinstance(self.p.parametrization, Linear)
+        if not (linear and by_t(self.p.variance)) or not isinstance(p, GaussianReverse):
+            return super().step(p, like)
+        return Ancestral(p, like)
+
+
+def _chain(p: GaussianReverse) -> Chain[Gaussian]:
+    return Chain(p.q, p)
 
 
 def gaussian_model(
@@ -36,89 +93,48 @@ def gaussian_model(
     schedule: Schedule,
     *,
     parametrization: Parametrization,
-    variance: Callable[[Schedule], Variance],
+    variance: VarianceRule,
     decoder: Decoder,
     time_input: TimeInput,
     clip: tuple[float, float] | None,
     grid: Support,
     shape: tuple[int, ...],
     name: str,
-    facts: Mapping[str, Any],
+    settings: Settings,
     weights: str = "raw",
-    spacing: Callable[[int, int], Sequence[int]] = evenly,
-) -> Model:
+    spacing: Spacing = evenly,
+) -> GaussianModel:
     """The model whose chain is q of the schedule and p_theta of the network, and of its sub-chains.
 
     variance: a function of the schedule, since a sub-chain has betas and so variances of its own.
     grid: what the data are on, or Reals where they have no levels; then the decoder is a density.
-    facts: `schedule`, and what else a report says beside the parametrisation, variance, V_1, clip
-    and decoder, which are read off the parts where the facts do not say them.
+    settings: the schedule's name and T, and what else a report says beside the parametrisation,
+    variance, V_1, clip and decoder, which the parts say themselves.
 
     Raises:
         BadInput: parts that do not go together.
     """
     _check(grid, decoder)
-    q, chosen = GaussianForward(schedule), variance(schedule)
     p = GaussianReverse(
         network,
-        q,
+        GaussianForward(schedule),
         parametrization=parametrization,
-        variance=chosen,
+        variance=variance(schedule),
         decoder=decoder,
         time_input=time_input,
         clip=clip,
     )
-
-    chain_of = partial(
-        gaussian_model,
-        network,
-        parametrization=parametrization,
-        variance=variance,
-        decoder=decoder,
-        time_input=time_input,
-        clip=clip,
-        grid=grid,
-        shape=shape,
-        name=name,
-        facts=facts,
-        weights=weights,
-        spacing=spacing,
-    )
-    return Model(
+    return GaussianModel(
         name=name,
         network=network,
-        chain=Chain(q, p),
-        respace=partial(_respaced, chain_of, schedule),
-        importance=schedule.importance,
+        chain=_chain(p),
         shape=shape,
         support=grid,
-        embed=grid.values,
-        levels=grid.levels,
-        facts={"family": "gaussian", "schedule": facts["schedule"], **_described(p, grid), **facts},
+        settings=settings,
         weights=weights,
+        variance=variance,
         spacing=spacing,
-        context=_context(schedule, grid, decoder),
-        controls=partial(controls, schedule, grid),
-        arithmetic=InFloat64(),
-        x_0_hat=GaussianReverse.x_0_hat,
-        log_snr=schedule.log_snr,
-        yardstick=partial(Yardstick.of, schedule, grid),
-        **_in_fewer_operations(p),
     )
-
-
-def _respaced(
-    chain_of: Callable[[Schedule], Model], schedule: Schedule, steps: Sequence[int]
-) -> Model:
-    return chain_of(schedule.subchain(steps))
-
-
-def _in_fewer_operations(p: GaussianReverse) -> dict[str, Any]:
-    """The forms of the loss and of a step that need coefficients which t alone decides."""
-    if not by_t(p.variance):
-        return {}
-    linear = isinstance(p.parametrization, Linear)
-    return {"objective": OneTime(p), "ancestral": Ancestral if linear else None}
 
 
 def _check(support: Support, decoder: Decoder) -> None:
@@ -131,16 +147,7 @@ def _check(support: Support, decoder: Decoder) -> None:
         )
 
 
-def _context(
-    schedule: Schedule, support: Support, decoder: Decoder
-) -> Callable[[Any, Batch], Tensor] | None:
-    """What the network says of the levels at t = 1, where it does and they are few."""
-    if not isinstance(support, Grid) or not isinstance(decoder, LevelPosterior):
-        return None
-    return partial(frozen_logits, schedule, support) if support.n <= FINEST else None
-
-
-def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
+def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> GaussianModel:
     """The chain that keeps the t of plan["steps"], with these variances, row i for the i-th.
 
     plan: "steps", counted as the network receives them, also where the model is a sub-chain itself;
@@ -159,80 +166,66 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> Model:
         raise BadInput(f"the chain of {model.name} has not the steps {plan['steps'][:8]}")
     schedule = p.q.schedule.subchain([kept[t] for t in plan["steps"]])
     variance = Tabulated(plan["variance"], table, p.variance.outputs)
-
-    replaced = ("variance", "V_1", "spacing", "time")
-    facts = {key: x for key, x in model.facts.items() if key not in replaced}
-    if "sources" in facts:
-        facts["sources"] = _sources(facts["sources"], plan, schedule, variance)
-    made = gaussian_model(
-        p.network,
-        schedule,
-        parametrization=p.parametrization,
-        variance=partial(_only, variance, model.name),
-        decoder=p.emission,
-        time_input=p.time_input,
-        clip=p.clip,
-        grid=model.support,
-        shape=model.shape,
+    only = _Only(variance, model.name)
+    return GaussianModel(
         name=f"{model.name.removesuffix(IMPROVED)}{IMPROVED}",
-        facts={**facts, "improved": dict(plan)},
+        network=p.network,
+        chain=_chain(p.along(schedule, only(schedule))),
+        shape=model.shape,
+        support=model.support,
+        settings=_improved_settings(model, plan, schedule, variance),
         weights=model.weights,
+        classes=model.classes,
+        conditions=model.conditions,
+        encoder=model.encoder,
+        variance=only,
     )
-    return replace(made, classes=model.classes, conditions=model.conditions, encode=model.encode)
 
 
-def _only(variance: Tabulated, name: str, schedule: Schedule) -> Tabulated:
+@final
+@dataclass(frozen=True, eq=False)
+class _Only:
     """The variance, for the chain that it was made for."""
-    T = variance.table.shape[0] - 1
-    if schedule.T != T:
-        raise BadInput(
-            f"the variances of {name} were made for its {T} steps: improve the "
-            "original for another number of steps"
-        )
-    return variance
+
+    variance: Tabulated
+    name: str
+
+    def __call__(self, schedule: Schedule) -> Tabulated:
+        T = self.variance.table.shape[0] - 1
+        if schedule.T != T:
+            raise BadInput(
+                f"the variances of {self.name} were made for its {T} steps: improve the "
+                "original for another number of steps"
+            )
+        return self.variance
 
 
-def _sources(
-    before: Mapping[str, Any], plan: Mapping[str, Any], schedule: Schedule, variance: Variance
-) -> dict[str, Any]:
-    """The settings with their sources, where some were improved."""
-    replaced = (
-        "variance",
-        "variance_type",
-        "V_1",
-        "steps",
-        "time",
-        "timestep_spacing",
-        "steps_offset",
+REPLACED = ("variance", "variance_type", "V_1", "steps", "time", "timestep_spacing", "steps_offset")
+
+
+def _improved_settings(
+    model: Model, plan: Mapping[str, Any], schedule: Schedule, variance: Variance
+) -> Settings:
+    """The settings of the model, where some were improved."""
+    before = model.settings
+    notes = {key: x for key, x in before.notes.items() if key != "spacing"}
+    sources = before.sources
+    if sources is not None:
+        kept = {name: setting for name, setting in sources.items() if name not in REPLACED}
+        if "weights" in kept:
+            kept["weights"] = replace(kept["weights"], value=plan["weights"])
+        sources = {
+            **kept,
+            "variance": Setting(plan["variance"], "improve"),
+            "V_1": Setting(variance.V_1, "improve"),
+            "steps": Setting(f"{schedule.T} of 1..{schedule.whole_T}", "improve"),
+        }
+    return replace(
+        before,
+        schedule=model.facts["schedule"],
+        sources=sources,
+        notes={**notes, "improved": dict(plan)},
     )
-    kept = {name: entry for name, entry in before.items() if name not in replaced}
-    if "weights" in kept:
-        kept["weights"] = {**kept["weights"], "value": plan["weights"]}
-    settings = {
-        "variance": Setting(plan["variance"], "improve"),
-        "V_1": Setting(variance.V_1, "improve"),
-        "steps": Setting(f"{schedule.T} of 1..{schedule.whole_T}", "improve"),
-    }
-    return {**kept, **as_facts(settings)}
-
-
-def _described(p: GaussianReverse, grid: Support) -> dict[str, Any]:
-    """The choices of the reverse chain, as a report says them."""
-    return {
-        "parametrization": p.parametrization.name,
-        "variance": p.variance.name,
-        "V_1": _V_1(p.emission, p.variance),
-        "clip": described_clip(p.clip, grid),
-        "decoder": p.emission.name,
-    }
-
-
-def described_clip(clip: tuple[float, float] | None, support: Support) -> bool | list[float]:
-    """Whether x0-hat is clipped, where it is to the data's own range; else the range."""
-    if clip is None:
-        return False
-    whole = isinstance(support, Grid) and clip == (support.lo, support.hi)
-    return True if whole else list(clip)
 
 
 def _V_1(decoder: Decoder, variance: Variance) -> float | str | None:

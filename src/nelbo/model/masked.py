@@ -1,12 +1,13 @@
-"""Models of a masked chain: in any order, its limit included, and in one order, exactly."""
+"""Models of states, and of a masked chain: in any order, its limit included, and in one order."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from nelbo.arguments import spans, whole_numbers
@@ -26,12 +27,94 @@ from nelbo.categorical.masked import (
 from nelbo.categorical.orders import Order
 from nelbo.categorical.reverse import CategoricalReverse
 from nelbo.errors import BadInput
-from nelbo.model.model import Model, no_controls
-from nelbo.model.spacing import evenly
+from nelbo.model.model import Model
+from nelbo.types import Batch
 
-__all__ = ["has_positions", "in_any_order", "in_order"]
+__all__ = [
+    "AnyOrderModel",
+    "InOrderModel",
+    "OfStates",
+    "has_positions",
+    "in_any_order",
+    "in_order",
+]
 
-PLANNED = ("order", "masks", "calls")  # the facts of a plan, which another takes the place of
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class OfStates(Model, ABC):
+    """A model whose x_t are states, the first of which are the levels of the data."""
+
+    family = "categorical"
+
+    def embed(self, levels: Tensor, dtype: torch.dtype) -> Batch:
+        return levels.long()
+
+    def levels(self, x_0: Batch) -> Tensor:
+        return x_0
+
+    def choices(self) -> dict[str, Any]:
+        by_logits = _reverse_of_states(self).by_logits
+        return {
+            "parametrization": "x_0-logits",
+            "transition": self.settings.notes.get("transition"),
+            "variance": None,
+            "V_1": None,
+            "clip": False,
+            "decoder": "logits" if by_logits else "levels",
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class _Masked(OfStates, ABC):
+    """A model whose step hides positions by a plan, and whose reverse reveals them."""
+
+    plan: Plan
+
+    @property
+    def importance(self) -> Float64[Tensor, " transitions"]:
+        return self.plan.sizes()[1:].double()
+
+    def in_the_limit(self) -> "AnyOrderModel":
+        return in_any_order(self)
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class AnyOrderModel(_Masked):
+    """The model whose x_t has exactly m_t positions masked, evenly chosen."""
+
+    plan: AnyOrder
+
+    def choices(self) -> dict[str, Any]:
+        calls = len(self.plan.counts)
+        return super().choices() | {"masks": "exactly m_t positions, evenly chosen", "calls": calls}
+
+    def subchain(self, steps: Sequence[int]) -> "AnyOrderModel":
+        counts = self.plan.counts.tolist()
+        return in_any_order(self, [counts[t - 1] for _, t in spans(steps, len(counts))])
+
+    def controls(self, levels: Tensor, context: Tensor | None) -> list[Control]:
+        """What is known without a network, where there is more than one step."""
+        mask = mask_of(_reverse_of(self))
+        return [HistogramControl.of(self.plan, mask, levels)] if self.T > 1 else []
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class InOrderModel(_Masked):
+    """The model that reveals equal groups of positions in one order: its bound is -log p(x_0)."""
+
+    exact = True
+    plan: InOrder
+
+    def choices(self) -> dict[str, Any]:
+        order, calls = self.plan.order, self.plan.calls
+        positions = hashlib.sha256(order.positions.numpy().astype("<i8").tobytes()).hexdigest()
+        about = {"name": order.name, "calls": calls, "sha256": positions}
+        return super().choices() | {"order": about}
+
+    def subchain(self, steps: Sequence[int]) -> Model:
+        raise BadInput("an order in groups has no steps to leave out: give another number of calls")
 
 
 def has_positions(model: Model) -> bool:
@@ -43,7 +126,7 @@ def has_positions(model: Model) -> bool:
     return True
 
 
-def in_any_order(model: Model, counts: Sequence[int] | None = None) -> Model:
+def in_any_order(model: Model, counts: Sequence[int] | None = None) -> AnyOrderModel:
     """The model whose x_t has exactly counts[t - 1] positions masked, evenly chosen.
 
     By default 1, 2, ..., D: the limit of infinitely many steps of its absorbing chain. Its steps
@@ -59,13 +142,10 @@ def in_any_order(model: Model, counts: Sequence[int] | None = None) -> Model:
         raise BadInput(
             f"a masked chain ends with all {model.dims} positions masked; got {counts[-1]}"
         )
-    facts = {"masks": "exactly m_t positions, evenly chosen", "calls": len(plan.counts)}
-    made = _along(model, plan, facts)
-    controls = partial(_controls, plan, mask_of(_reverse_of(model)))
-    return replace(made, controls=controls, respace=partial(_keeping, model, counts))
+    return AnyOrderModel(**_along(model, plan), plan=plan)
 
 
-def in_order(model: Model, order: Order, calls: int) -> Model:
+def in_order(model: Model, order: Order, calls: int) -> InOrderModel:
     """The model that reveals equal groups of positions in this order: its bound is -log p(x_0).
 
     Raises:
@@ -77,26 +157,16 @@ def in_order(model: Model, order: Order, calls: int) -> Model:
             f"the order {order.name} is of examples of shape {list(order.shape)}, and "
             f"{model.name} has {list(model.shape)}"
         )
-    positions = hashlib.sha256(order.positions.numpy().astype("<i8").tobytes()).hexdigest()
-    facts = {"order": {"name": order.name, "calls": calls, "sha256": positions}}
-    return replace(_along(model, InOrder(order, calls), facts), respace=_no_steps, exact=True)
+    plan = InOrder(order, calls)
+    return InOrderModel(**_along(model, plan), plan=plan)
 
 
-def _along(model: Model, plan: Plan, facts: Mapping[str, Any]) -> Model:
+def _along(model: Model, plan: Plan) -> dict[str, Any]:
+    """What every model has, of this one with its absorbing chain in the steps of the plan."""
     p = _reverse_of(model)
-    counts = plan.counts.tolist()
-    times = nearest_times(survival(p), counts, model.dims)
-    kept = {key: value for key, value in model.facts.items() if key not in PLANNED}
-    return replace(
-        model,
-        chain=Chain(MaskedForward(plan, mask_of(p)), MaskedReverse(p, plan, times)),
-        importance=plan.sizes()[1:].double(),
-        spacing=evenly,
-        log_snr=None,
-        x_0_hat=None,
-        controls=no_controls,
-        facts={**kept, **facts},
-    )
+    times = nearest_times(survival(p), plan.counts.tolist(), model.dims)
+    own = {each.name: getattr(model, each.name) for each in fields(Model)}
+    return own | {"chain": Chain(MaskedForward(plan, mask_of(p)), MaskedReverse(p, plan, times))}
 
 
 def _reverse_of(model: Model) -> CategoricalReverse:
@@ -105,24 +175,17 @@ def _reverse_of(model: Model) -> CategoricalReverse:
     Raises:
         BadInput: it is no absorbing chain, as `mask_of` has it.
     """
-    p = model.chain.p
-    p = p.p if isinstance(p, MaskedReverse) else p
-    if not isinstance(p, CategoricalReverse):
+    if not isinstance(model, OfStates):
         raise BadInput(
             f"{model.name} is no masked model: only an absorbing chain has positions to reveal"
         )
+    p = _reverse_of_states(model)
     mask_of(p)
     return p
 
 
-def _keeping(model: Model, counts: Sequence[int], steps: Sequence[int]) -> Model:
-    return in_any_order(model, [counts[t - 1] for _, t in spans(steps, len(counts))])
-
-
-def _controls(plan: AnyOrder, mask: int, levels: Tensor, context: Tensor | None) -> list[Control]:
-    """What is known without a network, where there is more than one step."""
-    return [HistogramControl.of(plan, mask, levels)] if len(plan.counts) > 1 else []
-
-
-def _no_steps(steps: Sequence[int]) -> Model:
-    raise BadInput("an order in groups has no steps to leave out: give another number of calls")
+def _reverse_of_states(model: OfStates) -> CategoricalReverse:
+    p = model.chain.p
+    p = p.p if isinstance(p, MaskedReverse) else p
+    assert isinstance(p, CategoricalReverse)
+    return p

@@ -1,10 +1,9 @@
 """A model of a network on a path, of its parts: the limit, or the chain of its own steps."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import BadInput
 from nelbo.gaussian.continuous import ContinuousGaussian, LevelLikelihood
@@ -16,10 +15,9 @@ from nelbo.gaussian.path import Path, TablePath
 from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import from_log_snr
 from nelbo.gaussian.variance import small
-from nelbo.model.continuous import continuous_model, in_continuous_time
-from nelbo.model.gaussian import gaussian_model
-from nelbo.model.model import Model
-from nelbo.model.settings import Setting, Source
+from nelbo.model.continuous import LimitModel, continuous_model
+from nelbo.model.gaussian import GaussianModel, gaussian_model
+from nelbo.model.settings import Setting, Settings, Source
 from nelbo.types import Grid, Support
 
 __all__ = ["PathModel", "ends_of"]
@@ -34,7 +32,7 @@ LAST = -9.0  # the bottom of a path that ends in noise alone: L_T is below 1e-4 
 class PathModel:
     """What a model on a path is made of; V_1 is 1/SNR at the top, and V_t beta-tilde_t.
 
-    facts: what a report says beside the schedule, the parametrisation, the decoder and clipping.
+    settings: what a report says beside the schedule, the parametrisation, the decoder and clipping.
     """
 
     network: OnPath
@@ -44,9 +42,9 @@ class PathModel:
     support: Support
     shape: tuple[int, ...]
     name: str
-    facts: Mapping[str, Any]
+    settings: Settings
 
-    def steps(self) -> Model:
+    def steps(self) -> GaussianModel:
         """The chain of the steps that a network knows, of a path by tables.
 
         Raises:
@@ -69,10 +67,10 @@ class PathModel:
             grid=self.support,
             shape=self.shape,
             name=self.name,
-            facts={**self.facts, "schedule": {"name": path.name, "T": schedule.T}},
+            settings=replace(self.settings, schedule={"name": path.name, "T": schedule.T}),
         )
 
-    def limit(self, first: float, last: float) -> Model:
+    def limit(self, first: float, last: float) -> LimitModel:
         """The limit of ever more steps between these log SNRs; `every` makes chains of any number.
 
         Raises:
@@ -86,9 +84,9 @@ class PathModel:
             clip=self.clip,
         )
         chain = continuous_model(
-            trained, T, grid=self.support, shape=self.shape, name=self.name, facts=self.facts
+            trained, T, grid=self.support, shape=self.shape, name=self.name, settings=self.settings
         )
-        return in_continuous_time(chain)
+        return chain.limit(chains=True)
 
 
 def ends_of(

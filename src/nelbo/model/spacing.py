@@ -1,10 +1,16 @@
 """Which of its T steps a shorter chain keeps."""
 
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-__all__ = ["evenly", "evenly_in", "quadratically"]
+__all__ = ["SPACINGS", "Spacing", "evenly", "evenly_in", "quadratically"]
+
+Spacing: TypeAlias = Callable[[int, int], Sequence[int]]
+"""Which t of 1..T a chain of so many steps keeps, of (T, steps)."""
 
 LEAST_LOG_SNR = -20.0  # below it steps differ in nothing
 
@@ -17,6 +23,9 @@ def evenly(T: int, steps: int) -> list[int]:
 def quadratically(T: int, steps: int) -> list[int]:
     """t = ceil(T (i / steps)^2), at least i: dense at small t (Song et al. 2021, DDIM)."""
     return [max(i, -(-T * i * i // (steps * steps))) for i in range(1, steps + 1)]
+
+
+SPACINGS: dict[str, Spacing] = {"even": evenly, "quadratic": quadratically}
 
 
 def evenly_in(log_snr: Float64[Tensor, " T"], steps: int) -> list[int]:

@@ -1,27 +1,23 @@
-"""A recipe's choices as objects: the one place where a string becomes one."""
+"""A recipe's choices as the model that they name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar, final
+from typing import TypeVar, final
 
 import psutil
 import torch
 from torch import Tensor, nn
 
-from nelbo.categorical import reverse as categorical
-from nelbo.categorical.dense import discretized_gaussian
-from nelbo.categorical.resampling import absorbing, uniform
 from nelbo.categorical.transition import Transition
 from nelbo.errors import BadInput
-from nelbo.gaussian import reverse as gaussian
 from nelbo.gaussian.continuous import ContinuousGaussian, LevelLikelihood
-from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
+from nelbo.gaussian.decoder import Decoder
 from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR, LogSNR
-from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
+from nelbo.gaussian.parametrization import Parametrization
 from nelbo.gaussian.schedule import Schedule
-from nelbo.gaussian.variance import Variance, large, learned_range, small
-from nelbo.model import Model, categorical_model, continuous_model, gaussian_model
+from nelbo.gaussian.variance import VarianceRule
+from nelbo.model import Model, Settings, categorical_model, continuous_model, gaussian_model, parts
 from nelbo.networks.embedded import Embedded
 from nelbo.networks.logits import LowRankLogits
 from nelbo.networks.mode import single_precision
@@ -68,17 +64,12 @@ def _built(
         transition = _transition(choice, n)
         return builder.categorical(choice, builder.network(transition.K, n), transition)
     schedule = choice.schedule.make()
-    outputs = _parametrization(choice, builder.grid).outputs + _variance(choice, schedule).outputs
+    outputs = _parametrization(choice, builder.grid).outputs + _variance(choice)(schedule).outputs
     return builder.gaussian(choice, builder.network(1, outputs), schedule)
 
 
 Input = TypeVar("Input")
 Module = TypeVar("Module", bound=nn.Module)
-
-DECODERS: dict[str, Callable[[Grid], Decoder]] = {
-    "discretized-gaussian": Discretized,
-    "levels": LevelPosterior,
-}
 
 
 @final
@@ -140,12 +131,12 @@ class _Builder:
         return categorical_model(
             network,
             transition,
-            prior=categorical.PRIORS[prior],
-            time_input=self._time_input(categorical.TIME_INPUTS),
+            prior=parts.PRIORS[prior],
+            time_input=self._time_input(parts.STATE_TIMES),
             grid=self.grid,
             shape=self.shape,
             name=self.recipe.name,
-            facts={**self._facts(choice), "transition": choice.transition},
+            settings=self._settings(choice).noting(transition=choice.transition),
             ids=self.recipe.network.embedding is not None,
         )
 
@@ -156,14 +147,14 @@ class _Builder:
             network,
             schedule,
             parametrization=_parametrization(choice, grid),
-            variance=partial(_variance, choice),
-            decoder=DECODERS[choice.decoder](grid),
-            time_input=self._time_input(gaussian.TIME_INPUTS),
+            variance=_variance(choice),
+            decoder=parts.decoder_of(choice.decoder, grid),
+            time_input=self._time_input(parts.TIME_INPUTS),
             clip=(grid.lo, grid.hi) if choice.clip else None,
             grid=grid,
             shape=self.shape,
             name=self.recipe.name,
-            facts=self._facts(choice),
+            settings=self._settings(choice),
         )
 
     def continuous(self, choice: ContinuousChoice) -> Model:
@@ -175,12 +166,11 @@ class _Builder:
                 "one network serves every number of steps"
             )
         parametrization = _parametrization(choice, grid)
-        by_likelihood = choice.decoder == "level-likelihood"
         trained = ContinuousGaussian(
             self._fresh(1, parametrization.outputs),
             _log_snr(choice.log_snr),
             parametrization=parametrization,
-            decoder=LevelLikelihood(grid) if by_likelihood else DECODERS[choice.decoder](grid),
+            decoder=_ending(choice.decoder, grid),
             clip=(grid.lo, grid.hi) if choice.clip else None,
         )
         return continuous_model(
@@ -189,12 +179,12 @@ class _Builder:
             grid=grid,
             shape=self.shape,
             name=self.recipe.name,
-            facts={"network": self.recipe.network.model_dump()},
+            settings=Settings(network=self.recipe.network.model_dump()),
         )
 
-    def _facts(self, choice: GaussianChoice | CategoricalChoice) -> dict[str, Any]:
+    def _settings(self, choice: GaussianChoice | CategoricalChoice) -> Settings:
         network = self.recipe.network
-        return {"schedule": choice.schedule.model_dump(), "network": network.model_dump()}
+        return Settings(schedule=choice.schedule.model_dump(), network=network.model_dump())
 
     def _time_input(self, choices: Mapping[str, Input]) -> Input:
         name = self.recipe.network.time_input
@@ -216,13 +206,16 @@ def _require_room(network: nn.Module) -> None:
 
 
 def _parametrization(choice: GaussianChoice | ContinuousChoice, grid: Grid) -> Parametrization:
-    return PARAMETRIZATIONS.get(choice.parametrization) or Levels(grid)
+    return parts.parametrization_of(choice.parametrization, grid)
 
 
-def _variance(choice: GaussianChoice, schedule: Schedule) -> Variance:
-    if choice.variance == "learned-range":
-        return learned_range(schedule, choice.V_1)
-    return {"small": small, "large": large}[choice.variance](schedule, choice.V_1)
+def _variance(choice: GaussianChoice) -> VarianceRule:
+    return partial(parts.VARIANCES[choice.variance], V_1=choice.V_1)
+
+
+def _ending(name: str, grid: Grid) -> Decoder | LevelLikelihood:
+    likelihood = parts.LIKELIHOODS.get(name)
+    return parts.decoder_of(name, grid) if likelihood is None else likelihood(grid)
 
 
 def _log_snr(choice: LogSNRChoice) -> LogSNR:
@@ -233,10 +226,8 @@ def _log_snr(choice: LogSNRChoice) -> LogSNR:
 
 def _transition(choice: CategoricalChoice, n: int) -> Transition:
     betas = choice.schedule.betas()
-    if choice.transition == "absorbing":
-        return absorbing(betas, n + 1)  # one state more than the data has levels: the mask
-    kernels = {"uniform": uniform, "discretized-gaussian": discretized_gaussian}
-    return kernels[choice.transition](betas, n)
+    mask = choice.transition == "absorbing"  # one state more than the data has levels
+    return parts.TRANSITIONS[choice.transition](betas, n + mask)
 
 
 def _network(

@@ -1,24 +1,34 @@
 """The choices that make a run, as a tree of checked tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
     Strict,
     Tag,
-    TypeAdapter,
-    ValidationError,
     model_serializer,
 )
+from pydantic_core import PydanticCustomError
 
-from nelbo.errors import BadInput, closest
-from nelbo.gaussian.schedule import SCHEDULES, Schedule
+from nelbo.gaussian.schedule import Schedule
+from nelbo.model.parts import (
+    DECODERS,
+    LIKELIHOODS,
+    PARAMETRIZATIONS,
+    SCHEDULES,
+    STATE_TIMES,
+    TIME_INPUTS,
+    TRANSITIONS,
+    VARIANCES,
+    schedule_of,
+)
 
 __all__ = [
     "KINDS",
@@ -30,12 +40,26 @@ __all__ = [
     "ResNetChoice",
     "Training",
     "UNetChoice",
-    "schedule_of",
 ]
 
 
-TYPED = ConfigDict(strict=True, allow_inf_nan=False)
 LIST = Strict(False)  # a tuple, which TOML and JSON have as a list; its items stay strict
+
+
+def one_of(*known: Collection[str], other: Collection[str] = ()) -> BeforeValidator:
+    """That a word is known to one of these registries, as a Literal of all their words has it.
+
+    other: words that another table takes, for the message.
+    """
+
+    def check(value: object) -> object:
+        if any(isinstance(value, str) and value in words for words in known):
+            return value
+        words = dict.fromkeys(repr(word) for registry in (*known, other) for word in registry)
+        text = "Input should be {expected}"
+        raise PydanticCustomError("literal_error", text, {"expected": " or ".join(words)})
+
+    return BeforeValidator(check)
 
 
 class Part(BaseModel):
@@ -78,17 +102,7 @@ class ScheduleChoice(Part):
     """A schedule by name and the arguments that its function takes."""
 
     model_config = ConfigDict(extra="allow")
-    name: Literal[
-        "linear",
-        "linear-by-T",
-        "scaled-linear",
-        "cosine",
-        "cosine-d3pm",
-        "sigmoid",
-        "sigmoid-lucidrains",
-        "log-snr-linear",
-        "betas",
-    ]
+    name: Annotated[str, one_of(SCHEDULES)]
 
     def make(self) -> Schedule:
         """The schedule.
@@ -105,34 +119,8 @@ class ScheduleChoice(Part):
         Raises:
             BadInput: as `make`.
         """
-        found: list[float] = self.make().beta[1:].tolist()
-        return found
-
-
-def schedule_of(name: str, arguments: Mapping[str, Any], said: str) -> Schedule:
-    """The schedule of that name with these arguments; said: what a message begins with.
-
-    Raises:
-        BadInput: an argument that the schedule does not take, or a value it refuses.
-    """
-    schedule = SCHEDULES[name]
-    known = get_type_hints(schedule)
-    del known["return"]
-    for key, value in arguments.items():
-        if key not in known:
-            meant = closest(str(key), known)
-            hint = f"did you mean {meant}?" if meant else f"it takes {', '.join(known)}"
-            raise BadInput(f"{said}: unknown key {key}: {hint}")
-        try:
-            TypeAdapter(known[key], config=TYPED).validate_python(value)
-        except ValidationError as error:
-            found = error.errors(include_url=False)[0]
-            why = f"{found['msg'][:1].lower()}{found['msg'][1:]}; got {found['input']!r:.60}"
-            raise BadInput(f"{said}: {key}: {why}") from None
-    try:
-        return schedule(**arguments)
-    except TypeError as error:
-        raise BadInput(f"{said}: {error}") from None
+        betas: list[float] = self.make().beta[1:].tolist()
+        return betas
 
 
 class GaussianChoice(Part):
@@ -140,10 +128,10 @@ class GaussianChoice(Part):
 
     family: Literal["gaussian"] = "gaussian"
     schedule: ScheduleChoice
-    parametrization: Literal["eps", "x_0", "v", "levels"]
-    variance: Literal["small", "large", "learned-range"]
+    parametrization: Annotated[str, one_of(PARAMETRIZATIONS)]
+    variance: Annotated[str, one_of(VARIANCES)]
     V_1: float | Literal["beta_1", "beta_tilde_2", "inverse_snr_1"]
-    decoder: Literal["discretized-gaussian", "levels"]
+    decoder: Annotated[str, one_of(DECODERS)]
     clip: bool
 
 
@@ -162,8 +150,8 @@ class ContinuousChoice(Part):
     family: Literal["continuous"]
     log_snr: LogSNRChoice
     T: int = Field(1000, ge=2, le=10**6)
-    parametrization: Literal["eps", "x_0", "v", "levels"]
-    decoder: Literal["discretized-gaussian", "levels", "level-likelihood"]
+    parametrization: Annotated[str, one_of(PARAMETRIZATIONS)]
+    decoder: Annotated[str, one_of(DECODERS, LIKELIHOODS)]
     clip: bool
 
 
@@ -180,15 +168,30 @@ class SurvivalChoice(Part):
         return [1 - after / before for before, after in pairwise(left)]
 
 
+class StatesScheduleChoice(ScheduleChoice):
+    """A schedule of betas, beside which a chain of states has one by survival."""
+
+    name: Annotated[str, one_of(SCHEDULES, other=("survival",))]
+
+
+def _kind_of_schedule(schedule: object) -> str:
+    """The tag of what the user wrote, before any check, or of a checked choice."""
+    name = schedule.get("name") if isinstance(schedule, dict) else getattr(schedule, "name", None)
+    return "survival" if name == "survival" else "named"
+
+
 class CategoricalChoice(Part):
     """A D3PM chain over the data's levels, by the kernel that its betas drive."""
 
     family: Literal["categorical"]
-    schedule: Annotated[ScheduleChoice | SurvivalChoice, Field(discriminator="name")]
-    transition: Literal["uniform", "absorbing", "discretized-gaussian"]
+    schedule: Annotated[
+        Annotated[StatesScheduleChoice, Tag("named")] | Annotated[SurvivalChoice, Tag("survival")],
+        Discriminator(_kind_of_schedule),
+    ]
+    transition: Annotated[str, one_of(TRANSITIONS)]
 
 
-TimeInput = Literal["index", "t", "log-snr", "fraction"]
+TimeInput = Annotated[str, one_of(TIME_INPUTS, STATE_TIMES)]
 
 
 class ResNetChoice(Growing):
@@ -237,6 +240,7 @@ KINDS = {
     "gaussian": GaussianChoice,
     "continuous": ContinuousChoice,
     "categorical": CategoricalChoice,
+    "named": StatesScheduleChoice,
     "resnet": ResNetChoice,
     "unet": UNetChoice,
 }

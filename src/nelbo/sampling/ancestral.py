@@ -11,7 +11,8 @@ from nelbo.bound.noise import Block, KeyedNoise, Noise
 from nelbo.categorical.distribution import Categorical
 from nelbo.errors import BadInput, NonFinite
 from nelbo.model import Model
-from nelbo.model.model import NOTHING, Step
+from nelbo.model.condition import NOTHING
+from nelbo.model.model import Step
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.types import Batch
 

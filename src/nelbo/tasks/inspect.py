@@ -13,8 +13,9 @@ from rich.text import Text
 from nelbo.bound.terms import prior_term
 from nelbo.errors import printable
 from nelbo.formats import Pipeline, as_model
-from nelbo.model import Model, try_network
-from nelbo.model.settings import Setting, as_facts
+from nelbo.gaussian.forward import GaussianForward
+from nelbo.model import Model, Setting, try_network
+from nelbo.model.settings import as_json
 from nelbo.networks.mode import without_gradients
 from nelbo.results import bits_per_dim
 from nelbo.results.warnings import of_schedule
@@ -56,7 +57,7 @@ class Inspection:
         tree = {
             "schema": SCHEMA,
             **self.about,
-            "settings": as_facts(self.settings),
+            "settings": as_json(self.settings),
             "L_T_at_most_bits_per_dim": self.L_T,
             "warnings": list(self.warnings),
         }
@@ -87,15 +88,11 @@ def inspect(model: Model | str | Path | Pipeline) -> Inspection:
         BadInput: no model, or as `nelbo.load`; a network that cannot take the images or times.
     """
     model = as_model(model)
-    if "options" not in model.facts:  # those of folders were tried when they were read
+    if model.settings.options is None:  # those of folders were tried when they were read
         try_network(model)
     facts = {name: x for name, x in model.facts.items() if name not in ("sources", "options")}
-    sources = model.facts.get("sources")
-    settings = (
-        {name: Setting(**entry) for name, entry in sources.items()}
-        if sources is not None
-        else _of_recipe(model)
-    )
+    sources = model.settings.sources
+    settings = _of_recipe(model) if sources is None else sources
     L_T = _largest_L_T(model)
     about = {
         "name": model.name,
@@ -131,7 +128,7 @@ def _largest_L_T(model: Model) -> float | None:
     """The largest L_T of any image, in bits/dim: it adds up over dimensions, each at its worst."""
     if not isinstance(model.support, Grid):
         return None
-    gaussian = model.facts.get("family") == "gaussian"
+    gaussian = isinstance(model.chain.q, GaussianForward)
     # that of a Gaussian chain grows with |x_0|, so one of the ends of the grid has it
     levels = (0, model.grid.n - 1) if gaussian else range(model.grid.n)
     with without_gradients():

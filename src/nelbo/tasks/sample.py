@@ -13,7 +13,7 @@ from nelbo.errors import BadInput
 from nelbo.estimation import Processes, examine, measuring
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model
-from nelbo.model.model import NOTHING
+from nelbo.model.condition import NOTHING
 from nelbo.sampling.ancestral import ancestral
 
 __all__ = ["Progress", "sample"]

@@ -66,7 +66,7 @@ class Learner:
                 "exp_avg": torch.zeros_like(p),
                 "exp_avg_sq": torch.zeros_like(p),
             }
-        _prepare(model.asked, choice)
+        _prepare(model.called, choice)
 
     def update(self, step: int) -> float:
         """One update by the gradients that are there; their norm before it was clipped.

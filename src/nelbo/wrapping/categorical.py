@@ -10,32 +10,30 @@ from torch import Tensor
 
 from nelbo.arguments import whole, whole_numbers
 from nelbo.arguments import word as one_of
-from nelbo.categorical.dense import Dense, discretized_gaussian
-from nelbo.categorical.resampling import absorbing, uniform
-from nelbo.categorical.reverse import PRIORS, TIME_INPUTS, Prior, TimeInput
+from nelbo.categorical.dense import Dense
+from nelbo.categorical.reverse import Prior, TimeInput
 from nelbo.categorical.transition import Transition
 from nelbo.data.examples import tensor_of
 from nelbo.errors import BadInput
 from nelbo.model import Model, categorical_model
-from nelbo.model.settings import Setting, as_facts, chosen
+from nelbo.model.parts import PRIORS, STATE_TIMES, TRANSITIONS
+from nelbo.model.settings import Setting, Settings, about_betas, chosen
 from nelbo.networks.adapter import Adapter, tensor_in
 from nelbo.types import Grid, Time
-from nelbo.wrapping.said import (
+from nelbo.wrapping.schedules import Betas, ends, schedule_and_scheduler
+from nelbo.wrapping.stated import (
     OfTheWhole,
     given_of_images,
     keywords,
     label_of,
     name_of,
     network_facts,
-    schedule_facts,
     shape_and_levels,
 )
-from nelbo.wrapping.schedules import Betas, ends, schedule_and_scheduler
 
 __all__ = ["wrap_categorical"]
 
-NAMED = {"uniform": "uniform", "absorbing": "absorbing", "gaussian": "discretized-gaussian"}
-NAMED["discretized-gaussian"] = "discretized-gaussian"
+ALIASES = {"gaussian": "discretized-gaussian"}
 Kernel: TypeAlias = str | Transition | Tensor | Sequence[Sequence[Sequence[float]]]
 
 
@@ -44,16 +42,7 @@ def _fraction(transition: Transition, t: Time) -> Tensor:
     return transition.kept[t - 1].double() / transition.whole_T
 
 
-KERNELS: dict[str, Callable[[Sequence[float], int], Transition]] = {
-    "uniform": uniform,
-    "absorbing": absorbing,
-    "discretized-gaussian": discretized_gaussian,
-}
-TIMES: dict[str, TimeInput] = {
-    "index": TIME_INPUTS["index"],
-    "t": TIME_INPUTS["t"],
-    "fraction": _fraction,
-}
+TIMES: dict[str, TimeInput] = {**STATE_TIMES, "fraction": _fraction}
 
 
 def wrap_categorical(
@@ -114,9 +103,11 @@ def wrap_categorical(
     given = None if shape is None else tuple(whole_numbers("shape", shape))
     shape, n = shape_and_levels(data, given, None if levels is None else whole("levels", levels))
     classes, conditions = given_of_images(classes, conditions)
-    kernel, facts, settings = _kernel(transition, schedule, n)
+    kernel, about, settings = _kernel(transition, schedule, n)
     ending, decoder_source = chosen(decoder, "posterior")
-    p_T, prior_source = chosen(prior, "target" if facts["transition"] == "absorbing" else "uniform")
+    p_T, prior_source = chosen(
+        prior, "target" if settings["transition"].value == "absorbing" else "uniform"
+    )
     told = time_input if isinstance(time_input, str | None) else name_of(time_input)
     settings |= {
         "decoder": Setting(one_of("decoder", ending, ("posterior", "logits")), decoder_source),
@@ -141,13 +132,12 @@ def wrap_categorical(
         grid=Grid(n),
         shape=shape,
         name=name,
-        facts={
-            **facts,
-            "decoder": "levels" if ending == "posterior" else "logits",
-            "time_input": told,
-            "network": network_facts(network, arguments or {}, adapter.beside),
-            "sources": as_facts(settings),
-        },
+        settings=Settings(
+            schedule=about,
+            network=network_facts(network, arguments or {}, adapter.beside),
+            sources=settings,
+            notes={"transition": settings["transition"].value, "time_input": told},
+        ),
         by_logits=ending == "logits",
         ids=sees == "states",
     )
@@ -207,14 +197,14 @@ def _kernel(
             matrices of fewer states than there are levels.
     """
     if isinstance(given, str):
-        name = NAMED[one_of("transition", given, NAMED)]
+        name = ALIASES.get(one_of("transition", given, _kernels()), given)
         if schedule is None:
             raise BadInput(f"transition {given} needs schedule=, which says its betas")
         beta, _ = schedule_and_scheduler(schedule)
-        facts = {"schedule": schedule_facts(beta), "transition": name}
+        about = about_betas(beta)
         settings = {"schedule": Setting(beta.name, "option"), **ends(schedule, beta)}
         states = n + 1 if name == "absorbing" else n  # and the mask
-        made = KERNELS[name](beta.beta[1:].tolist(), states)
+        made = TRANSITIONS[name](beta.beta[1:].tolist(), states)
     else:
         if schedule is not None:
             raise BadInput(
@@ -223,18 +213,24 @@ def _kernel(
         made = given if isinstance(given, Transition) else _dense(given)
         if n > made.K:
             raise BadInput(f"a transition of {made.K} states has no place for {n} levels")
-        facts = {"schedule": {"name": "matrices", "T": made.T}, "transition": _digest(made)}
-        settings = {}
-    said = {"transition": facts["transition"], "T": made.T, "states": made.K}
-    return made, facts, settings | {key: Setting(x, "option") for key, x in said.items()}
+        about = {"name": "matrices", "T": made.T}
+        name, settings = _digest(made), {}
+    said = {"transition": name, "T": made.T, "states": made.K}
+    return made, about, settings | {key: Setting(x, "option") for key, x in said.items()}
+
+
+def _kernels() -> list[str]:
+    """The names of transitions, each after its short one."""
+    short = {name: alias for alias, name in ALIASES.items()}
+    return [word for name in TRANSITIONS for word in (short.get(name), name) if word is not None]
 
 
 def _dense(given: object) -> Dense:
     tables = tensor_of("transition", "Q_1..Q_T", given).detach().to("cpu", torch.float64)
     if tables.ndim != 3 or tables.shape[1] != tables.shape[2]:
         raise BadInput(
-            f"transition is one of {', '.join(NAMED)}, or Q_1..Q_T of shape (T, K, K); got shape "
-            f"{tuple(tables.shape)}"
+            f"transition is one of {', '.join(_kernels())}, or Q_1..Q_T of shape (T, K, K); got "
+            f"shape {tuple(tables.shape)}"
         )
     return Dense(tables)
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from nelbo.arguments import shown, whole_numbers
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.scheduler import Scheduler
-from nelbo.gaussian.learned import learned
+from nelbo.gaussian.decoder import Decoder
 from nelbo.gaussian.on_path import Reading
+from nelbo.gaussian.parametrization import Parametrization
 from nelbo.gaussian.path import Path
-from nelbo.gaussian.reverse import TIME_INPUTS, TimeInput, fraction
+from nelbo.gaussian.reverse import TimeInput
 from nelbo.gaussian.schedule import Schedule
-from nelbo.gaussian.variance import Variance, default_V_1, large, learned_range, small
+from nelbo.gaussian.variance import Variance, default_V_1
 from nelbo.model import Model, gaussian_model
-from nelbo.model.settings import Setting, Source, as_facts, chosen
+from nelbo.model.parts import TRAINED_VARIANCES, WRAPPED_TIMES
+from nelbo.model.settings import Setting, Settings, Source, about_betas, chosen
 from nelbo.model.spacing import evenly
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
@@ -29,37 +31,28 @@ from nelbo.wrapping.kinds import (
     typed,
 )
 from nelbo.wrapping.paths import on_a_path
-from nelbo.wrapping.said import (
+from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
+from nelbo.wrapping.stated import (
     OfTheWhole,
     given_of_images,
     keywords,
     label_of,
     name_of,
     network_facts,
-    schedule_facts,
 )
-from nelbo.wrapping.schedules import Betas, agreeing, ends, schedule_and_scheduler
-from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
+from nelbo.wrapping.words import prediction, read_as, sigma_data_of
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
 __all__ = ["wrap"]
 
-TIMES: dict[str, TimeInput] = {**TIME_INPUTS, "fraction": fraction}
-VARIANCES: dict[str, Callable[..., Variance]] = {
-    "small": small,
-    "large": large,
-    "learned-range": learned_range,
-    "learned": learned,
-}
-
 
 def wrap(
     network: Callable[..., object],
     *,
     schedule: "Betas | SchedulerMixin | None" = None,
-    predicts: str | None = None,
+    predicts: str | Parametrization | None = None,
     variance: str | Callable[[Schedule], Variance] | None = None,
     time_input: str | TimeInput | Reading | None = None,
     path: str | Mapping[str, object] | Path | None = None,
@@ -73,7 +66,7 @@ def wrap(
     range: tuple[float, float] | None = None,
     clip: bool | tuple[float, float] | None = None,
     V_1: float | str | None = None,
-    decoder: str | None = None,
+    decoder: str | Decoder | Callable[[Grid], Decoder] | None = None,
     steps: Sequence[int] | None = None,
     arguments: Mapping[str, object] | None = None,
     classes: int | None = None,
@@ -99,7 +92,7 @@ def wrap(
         scaled-linear (Stable Diffusion) and log-snr-linear. Or a scheduler of diffusers, whose
         config says the betas, the clipping and which steps a shorter chain keeps.
     predicts: eps, x_0, v, score, edm-F or levels, and along a path flow-velocity (also epsilon,
-        sample, denoiser, v_prediction, velocity, flow_prediction).
+        sample, denoiser, v_prediction, velocity, flow_prediction); or a `Parametrization`.
     variance: small (beta-tilde), large (beta), learned-range (the second half of the channels),
         learned (that half is V_t itself), or a function of a Schedule. A sub-chain asks it again.
     time_input: what the network receives: index (0..T-1), t (1..T), fraction (t/T), log-snr, or a
@@ -129,7 +122,8 @@ def wrap(
         beta_1, beta_tilde_2, the default of schedules of betas, or inverse_snr_1, the default where
         log SNR is given.
     decoder: discretized-gaussian, the default, levels, or density: then the data are real numbers,
-        points (N, *dims) of any shape, without levels and range, and the bound is in nats/dim.
+        points (N, *dims) of any shape, without levels and range, and the bound is in nats/dim. Or
+        a `Decoder`, or a function that makes one of the `Grid` of the data.
     steps: the t, 1..T, that the network knows, where those are not all: a network trained on
         t = 1..T-1 is the sub-chain `steps=range(1, T)`, told the same times as in the full chain.
     arguments: what else the network is called with; a tensor is one image's and is repeated over
@@ -207,9 +201,7 @@ def _of_betas(
     kind_of_V = _checked(variance)
     output = prediction(predicts, along=False)
     ending, decoder_source = ending_of(common.decoder, output)
-    shape, levels, range, clip, V_1 = typed(
-        common.shape, common.levels, common.range, common.clip, common.V_1
-    )
+    shape, levels, range, clip, V_1 = typed(common)
     classes, conditions = given_of_images(common.classes, common.conditions)
     shape, support, kind = kind_of_data(ending, common.data, shape, (levels, range, clip))
     own = isinstance(kind_of_V, str) and kind_of_V != "learned" and ending != "levels"
@@ -239,24 +231,27 @@ def _of_betas(
     model = gaussian_model(
         adapter,
         chain,
-        parametrization=parametrization(output, support, deviation),
+        parametrization=read_as(predicts, support, deviation),
         variance=_variance(kind_of_V, first),
-        decoder=decoder_of(ending, support),
+        decoder=decoder_of(common.decoder or ending, support),
         time_input=_time_input(time_input, whole),
         clip=clip_range(clip, support),
         grid=support,
         shape=shape,
         name=label_of(common.name, network),
-        facts={
-            "schedule": schedule_facts(whole),
-            **({} if scheduler is None else {"scheduler": scheduler.name}),
-            "time_input": name_of(time_input),
-            "network": network_facts(network, common.arguments or {}, adapter.beside),
-            "sources": as_facts(settings),
-        },
+        settings=Settings(
+            schedule=about_betas(whole),
+            network=network_facts(network, common.arguments or {}, adapter.beside),
+            sources=settings,
+            notes=_scheduled_by(scheduler) | {"time_input": name_of(time_input)},
+        ),
         spacing=evenly if scheduler is None or chain is not whole else scheduler.spacing,
     )
     return replace(model, classes=classes, conditions=conditions)
+
+
+def _scheduled_by(scheduler: Scheduler | None) -> dict[str, str]:
+    return {} if scheduler is None else {"scheduler": scheduler.name}
 
 
 def _first_variance(V_1: float | str | None, whole: Schedule) -> tuple[float | str, Source]:
@@ -307,10 +302,10 @@ def _checked(variance: object) -> str | Callable[[Schedule], Variance]:
     Raises:
         BadInput: neither.
     """
-    if callable(variance) or (isinstance(variance, str) and variance in VARIANCES):
+    if callable(variance) or (isinstance(variance, str) and variance in TRAINED_VARIANCES):
         return variance
     raise BadInput(
-        f"variance is one of {', '.join(VARIANCES)}, or a function of a Schedule; "
+        f"variance is one of {', '.join(TRAINED_VARIANCES)}, or a function of a Schedule; "
         f"got {shown(variance)}"
     )
 
@@ -329,7 +324,7 @@ def _variance(
 ) -> Callable[[Schedule], Variance]:
     if not isinstance(variance, str):
         return partial(_made_by, variance)
-    return partial(VARIANCES[variance], V_1=V_1)
+    return partial(TRAINED_VARIANCES[variance], V_1=V_1)
 
 
 def _made_by(variance: Callable[[Schedule], Variance], schedule: Schedule) -> Variance:
@@ -350,9 +345,9 @@ def _made_by(variance: Callable[[Schedule], Variance], schedule: Schedule) -> Va
 def _time_input(time_input: object, whole: Schedule) -> TimeInput:
     if callable(time_input):
         return OfTheWhole(time_input, whole)
-    if not isinstance(time_input, str) or time_input not in TIMES:
+    if not isinstance(time_input, str) or time_input not in WRAPPED_TIMES:
         raise BadInput(
-            f"time_input is one of {', '.join(TIMES)}, or a function of (Schedule, t); "
+            f"time_input is one of {', '.join(WRAPPED_TIMES)}, or a function of (Schedule, t); "
             f"got {shown(time_input)}"
         )
-    return TIMES[time_input]
+    return WRAPPED_TIMES[time_input]

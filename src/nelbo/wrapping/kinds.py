@@ -9,10 +9,11 @@ import numpy as np
 from nelbo.arguments import interval, number, shown, whole_numbers
 from nelbo.arguments import whole as whole_number
 from nelbo.errors import BadInput
-from nelbo.gaussian.decoder import Decoder, Density, Discretized, LevelPosterior
+from nelbo.gaussian.decoder import Decoder, Density
+from nelbo.model import parts
 from nelbo.model.settings import Setting, Source, chosen
 from nelbo.types import Grid, Reals, Support
-from nelbo.wrapping.said import grid_of, shape_of_points
+from nelbo.wrapping.stated import grid_of, name_of, shape_of_points
 
 __all__ = [
     "Common",
@@ -36,7 +37,7 @@ class Common:
     range: tuple[float, float] | None
     clip: bool | tuple[float, float] | None
     V_1: float | str | None
-    decoder: str | None
+    decoder: str | Decoder | Callable[[Grid], Decoder] | None
     arguments: Mapping[str, object] | None
     classes: int | None
     conditions: Sequence[str]
@@ -45,7 +46,7 @@ class Common:
 
 
 def typed(
-    shape: object, levels: object, range: object, clip: object, V_1: object
+    given: Common,
 ) -> tuple[
     tuple[int, ...] | None,
     int | None,
@@ -53,17 +54,18 @@ def typed(
     bool | tuple[float, float] | None,
     float | str | None,
 ]:
-    """These arguments by values of the right types.
+    """(shape, levels, range, clip, V_1) by values of the right types.
 
     Raises:
         BadInput: a value of another type.
     """
+    clip, V_1 = given.clip, given.V_1
     if not (clip is None or isinstance(clip, bool | np.bool_)):
         clip = interval("clip", clip)
     return (
-        None if shape is None else tuple(whole_numbers("shape", shape)),
-        None if levels is None else whole_number("levels", levels),
-        None if range is None else interval("range", range),
+        None if given.shape is None else tuple(whole_numbers("shape", given.shape)),
+        None if given.levels is None else whole_number("levels", given.levels),
+        None if given.range is None else interval("range", given.range),
         bool(clip) if isinstance(clip, np.bool_) else clip,
         V_1 if V_1 is None or isinstance(V_1, str) else number("V_1", V_1),
     )
@@ -86,9 +88,9 @@ def ending_of(decoder: object, predicts: str) -> tuple[str, Source]:
     """The decoder's name, and what says it."""
     default = "levels" if predicts == "levels" else "discretized-gaussian"
     ending, source = chosen(decoder, default)
-    if not isinstance(ending, str):
-        raise BadInput(f"decoder is a name; got {shown(ending)}")
-    return ending, source
+    if not isinstance(ending, str | Decoder) and not callable(ending):
+        raise BadInput(f"decoder is a name, or a function of a Grid; got {shown(ending)}")
+    return ending if isinstance(ending, str) else getattr(ending, "name", name_of(ending)), source
 
 
 def no_vain_clip(predicts: str, clip: object) -> None:
@@ -106,21 +108,10 @@ def clip_range(
     return (support.lo, support.hi) if clip and isinstance(support, Grid) else None
 
 
-def decoder_of(name: str, support: Support) -> Decoder:
-    """The decoder of that name.
+def decoder_of(given: str | Decoder | Callable[[Grid], Decoder], support: Support) -> Decoder:
+    """The decoder that was named, or given.
 
     Raises:
         BadInput: there is none for these data.
     """
-    if not isinstance(support, Grid):
-        return Density()
-    decoders: dict[str, Callable[[Grid], Decoder]] = {
-        "discretized-gaussian": Discretized,
-        "levels": LevelPosterior,
-    }
-    if name not in decoders:
-        raise BadInput(
-            f"decoder is one of {', '.join(decoders)}, over the levels of the data, or density, "
-            f"of data that are real numbers; got {shown(name)}"
-        )
-    return decoders[name](support)
+    return parts.decoder_of(given, support) if isinstance(support, Grid) else Density()

@@ -9,11 +9,12 @@ from nelbo.arguments import falling, shown
 from nelbo.errors import BadInput, closest
 from nelbo.gaussian.continuous import LevelLikelihood
 from nelbo.gaussian.decoder import Decoder
-from nelbo.gaussian.on_path import SCALES, TIMES, OnPath, Reading, c_in
+from nelbo.gaussian.on_path import OnPath, Reading, c_in
 from nelbo.gaussian.path import Path, TablePath
 from nelbo.model import Model
 from nelbo.model.on_path import PathModel, ends_of
-from nelbo.model.settings import Setting, Source, as_facts
+from nelbo.model.parts import LIKELIHOODS, SCALES, TIMES
+from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
 from nelbo.types import Grid, Support
 from nelbo.wrapping.kinds import (
@@ -25,9 +26,9 @@ from nelbo.wrapping.kinds import (
     no_vain_clip,
     typed,
 )
-from nelbo.wrapping.said import given_of_images, keywords, label_of, name_of, network_facts
+from nelbo.wrapping.stated import given_of_images, keywords, label_of, name_of, network_facts
 from nelbo.wrapping.stated_path import path_of
-from nelbo.wrapping.words import parametrization, prediction, sigma_data_of
+from nelbo.wrapping.words import prediction, read_as, sigma_data_of
 
 __all__ = ["FAMILIES", "on_a_path"]
 
@@ -109,13 +110,9 @@ def on_a_path(
     along, about = path_of(chosen("path"))
     output = prediction(_stated("predicts", chosen("predicts")), along=True)
     ending, decoder_source = ending_of(common.decoder, output)
-    shape, levels, range, clip, V_1 = typed(
-        common.shape,
-        common.levels,
-        common.range if ending == "density" else chosen("range"),
-        common.clip,
-        common.V_1,
-    )
+    if ending != "density":
+        common = replace(common, range=chosen("range"))  # type: ignore[arg-type]
+    shape, levels, range, clip, V_1 = typed(common)
     _check_V_1(V_1)
     classes, conditions = given_of_images(common.classes, common.conditions)
     shape, support, kind = kind_of_data(ending, common.data, shape, (levels, range, clip))
@@ -138,20 +135,17 @@ def on_a_path(
         "V_1": Setting("inverse_snr_1", "class"),
         "clip": Setting(clip or False, "default" if clip is None else "option"),
     }
+    about_network = network_facts(network, common.arguments or {}, adapter.beside)
+    notes = {"path": about, "time_input": name_of(chosen("time_input"))}
     made = PathModel(
         OnPath(adapter, along, time=time, scale=scaling),
-        parametrization(output, support, sigma_data, along),
-        _decoder(ending, support, along),
+        read_as(chosen("predicts"), support, sigma_data, along),
+        _decoder(common.decoder or ending, support, along),
         clip_range(clip, support),
         support,
         shape,
         label_of(common.name, network),
-        {
-            "path": about,
-            "time_input": name_of(chosen("time_input")),
-            "network": network_facts(network, common.arguments or {}, adapter.beside),
-            "sources": as_facts(settings),
-        },
+        Settings(network=about_network, sources=settings, notes=notes),
     )
     first, last = (ends[f"log SNR {which}"].value for which in ("first", "last"))
     model = made.steps() if isinstance(along, TablePath) else made.limit(first, last)
@@ -216,8 +210,10 @@ def _scaling(given: object, sigma_data: Setting | None) -> Reading:
     return SCALES[given]
 
 
-def _decoder(ending: str, support: Support, path: Path) -> Decoder | LevelLikelihood:
-    limit = not isinstance(path, TablePath)
-    if ending == "level-likelihood" and isinstance(support, Grid) and limit:
-        return LevelLikelihood(support)
-    return decoder_of(ending, support)
+def _decoder(
+    given: str | Decoder | Callable[[Grid], Decoder], support: Support, path: Path
+) -> Decoder | LevelLikelihood:
+    limit = isinstance(support, Grid) and not isinstance(path, TablePath)
+    if isinstance(given, str) and given in LIKELIHOODS and limit:
+        return LIKELIHOODS[given](support)  # type: ignore[arg-type]
+    return decoder_of(given, support)

@@ -13,9 +13,9 @@ from nelbo.arguments import scalar, shown
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.scheduler import Scheduler, Thresholded, read_scheduler
 from nelbo.formats.given import config_of
-from nelbo.gaussian.schedule import SCHEDULES, Schedule, from_betas
+from nelbo.gaussian.schedule import Schedule, from_betas
+from nelbo.model.parts import SCHEDULES, schedule_of
 from nelbo.model.settings import Setting
-from nelbo.recipe.choices import schedule_of
 
 __all__ = ["Betas", "agreeing", "ends", "schedule_and_scheduler"]
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nelbo.arguments import function, number, shown
 from nelbo.errors import BadInput, closest
-from nelbo.gaussian.path import PATHS, FunctionPath, Path, TablePath
+from nelbo.gaussian.path import FunctionPath, Path, TablePath
+from nelbo.model.parts import PATHS
 
 __all__ = ["path_of"]
 

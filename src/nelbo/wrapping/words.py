@@ -2,22 +2,13 @@
 
 from nelbo.arguments import number, shown
 from nelbo.errors import BadInput
-from nelbo.gaussian.parametrization import (
-    EPS,
-    SCORE,
-    X_0,
-    Levels,
-    Linear,
-    Parametrization,
-    V,
-    edm_F,
-    velocity,
-)
+from nelbo.gaussian.parametrization import Parametrization
 from nelbo.gaussian.path import Path
+from nelbo.model.parts import ALONG_PATHS, PARAMETRIZATIONS, SCALED, parametrization_of
 from nelbo.model.settings import Setting
-from nelbo.types import Grid, Support
+from nelbo.types import Support
 
-__all__ = ["OF_PATHS", "parametrization", "prediction", "sigma_data_of"]
+__all__ = ["prediction", "read_as", "sigma_data_of"]
 
 ALIASES = {
     "epsilon": "eps",
@@ -28,21 +19,21 @@ ALIASES = {
     "velocity": "flow-velocity",
     "flow_prediction": "flow-velocity",
 }
-PLAIN = {linear.name: linear for linear in (EPS, X_0, V, SCORE)}
-OF_PATHS = ("flow-velocity",)
 SIGMA_DATA = 0.5  # of images on [-1, 1] (Karras et al. 2022, table 1)
-NAMES = (*PLAIN, "edm-F", "levels")
 
 
 def prediction(predicts: object, *, along: bool) -> str:
-    """The name of a prediction, by any of its names. along: whether there is a path.
+    """The name of a prediction, by any of its names, or an object's; along: whether on a path.
 
     Raises:
         BadInput: no such name, or one that needs a path.
     """
-    names = (*NAMES, *OF_PATHS) if along else NAMES
+    if isinstance(predicts, Parametrization):
+        return predicts.name
+    plain = [*PARAMETRIZATIONS, *SCALED]
+    names = [*plain, *ALONG_PATHS] if along else plain
     known = [*names, *(alias for alias, name in ALIASES.items() if name in names)]
-    if not isinstance(predicts, str) or predicts not in (*NAMES, *OF_PATHS, *ALIASES):
+    if not isinstance(predicts, str) or predicts not in (*plain, *ALONG_PATHS, *ALIASES):
         raise BadInput(f"predicts is one of {', '.join(known)}; got {shown(predicts)}")
     name = ALIASES.get(predicts, predicts)
     if name not in names:
@@ -67,23 +58,15 @@ def sigma_data_of(given: object, predicts: str, scale: object = None) -> Setting
     return Setting(number("sigma_data", given), "option")
 
 
-def parametrization(
-    name: str, support: Support, sigma_data: Setting | None, path: Path | None = None
+def read_as(
+    predicts: object, support: Support, sigma_data: Setting | None, path: Path | None = None
 ) -> Parametrization:
-    """What reads an output of that name, of a network on the path where there is one.
+    """What reads an output of that name, or the object itself, of a network on the path, if any.
 
     Raises:
-        BadInput: levels of data that have none; a sigma_data that is not positive; a velocity
-            along a path whose derivatives are not known.
+        BadInput: as `prediction` and `parametrization_of`.
     """
-    if name == "levels":
-        if not isinstance(support, Grid):
-            raise BadInput("predicts levels is for data with levels: leave decoder density out")
-        return Levels(support)
-    if name == "edm-F" and sigma_data is not None:
-        linear: Linear = edm_F(sigma_data.value)
-    elif name in OF_PATHS and path is not None:
-        return velocity(path)
-    else:
-        linear = PLAIN[name]
-    return linear if path is None else linear.along(path)
+    deviation = None if sigma_data is None else sigma_data.value
+    if not isinstance(predicts, Parametrization):
+        predicts = prediction(predicts, along=path is not None)
+    return parametrization_of(predicts, support, deviation, path)

@@ -15,6 +15,7 @@ from nelbo.formats.diffusers.folder import read_json
 from nelbo.formats.diffusers.networks import load_module
 from nelbo.formats.weights import STEM
 from nelbo.gaussian.distribution import Gaussian
+from nelbo.model import Encoder as AnyEncoder
 from nelbo.model import digest
 from nelbo.model.settings import Setting, Source
 from nelbo.networks.mode import without_gradients
@@ -37,7 +38,7 @@ class _Keys(Typed):
 
 @final
 @dataclass(frozen=True)
-class Encoder:
+class Encoder(AnyEncoder):
     """z = (e - shift) scale, e from q(e | x) of an AutoencoderKL: a sample of it, or its mean.
 
     The noise of a sample is a function of (seed, image id). The weights are read when images are
@@ -65,7 +66,7 @@ class Encoder:
             )
         return load_module(READ, self.folder, self.variant)
 
-    def __call__(self, images: Images, seed: int, device: torch.device) -> Points:
+    def encode(self, images: Images, seed: int, device: torch.device) -> Points:
         """The latents of images, whose levels stand for [-1, 1].
 
         Raises:

@@ -19,7 +19,7 @@ from nelbo.errors import BadInput
 from nelbo.formats.diffusers.scheduler_classes import class_steps, completed, ignored_keys
 from nelbo.formats.diffusers.schedules import schedule_of
 from nelbo.gaussian.learned import learned
-from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Output, Parametrization
+from nelbo.gaussian.parametrization import EPS, X_0, Output, Parametrization, V
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, large, learned_range, small
 from nelbo.model.settings import Setting
@@ -60,7 +60,7 @@ REASONS = {
     "Ve": "its chain adds noise of sigma to x_0: wrap its network with path='ve' or 'edm'",
 }
 
-PREDICTIONS = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
+PREDICTIONS = {"epsilon": EPS, "sample": X_0, "v_prediction": V}
 
 VARIANCES: dict[str, Callable[..., Variance]] = {
     "fixed_small": small,
@@ -221,7 +221,7 @@ def _parametrization(config: Mapping[str, Any], schedule: Schedule) -> Parametri
             f"prediction_type epsilon cannot give x_0 at zero terminal SNR (alpha_bar[{schedule.T}]"
             " = 0, as rescale_betas_zero_snr makes it): it needs v_prediction or sample"
         )
-    plain = PARAMETRIZATIONS[PREDICTIONS[kind]]
+    plain = PREDICTIONS[kind]
     if not config["thresholding"]:
         return plain
     ratio, most = config["dynamic_thresholding_ratio"], config["sample_max_value"]

@@ -16,7 +16,7 @@ from nelbo.errors import BadInput
 from nelbo.estimation import Progress
 from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.yardstick import FEWEST, AffineFit
-from nelbo.model import Model, examples_of
+from nelbo.model import Denoiser, Model, examples_of
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.results.check import ModelCheck, Ranked, differing
 from nelbo.results.evaluation import environment
@@ -26,7 +26,7 @@ from nelbo.tasks.check.words import call_of, conventions, stated_by
 from nelbo.tasks.evaluate import evaluate
 from nelbo.types import Grid
 from nelbo.wrapping import wrap
-from nelbo.wrapping.said import label_of
+from nelbo.wrapping.stated import label_of
 
 __all__ = ["check"]
 
@@ -66,7 +66,7 @@ def check(
     seed, search = whole("seed", seed), flag("search", search)
     stated = _stated(model)
     about = _about(stated, shape, levels)
-    network: Any = model if stated is None else stated.asked
+    network: Any = model if stated is None else stated.called
     remembered = Remembered(network)
     readings = _readings(remembered, stated, about, arguments) if search else []
     if stated is None and not readings:
@@ -140,7 +140,7 @@ def _about(
         return {"shape": shape, "levels": levels}
     if shape is not None or levels is not None:
         raise BadInput(f"{stated.name} is a model, which has its shape and levels: leave them out")
-    if stated.log_snr is None or stated.x_0_hat is None:
+    if stated.log_snr is None or not isinstance(stated, Denoiser):
         raise BadInput(f"{stated.name} is no Gaussian model: its readings are not searched")
     if not isinstance(stated.support, Grid):
         return {"shape": stated.shape, "decoder": "density"}
@@ -162,7 +162,7 @@ def _readings(
             )
         if stated.facts["parametrization"] == "levels":
             return []
-    T = 1000 if stated is None else int(stated.facts["schedule"].get("T", stated.T))
+    T = 1000 if stated is None else stated.whole_T
     variance = "small" if stated is None else str(stated.facts["variance"])
     words = conventions(T, "levels" in about, variance if "learned" in variance else "small")
     name = label_of(None, network.network) if stated is None else stated.name

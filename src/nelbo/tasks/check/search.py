@@ -14,7 +14,7 @@ from nelbo.bound.chain import constant_time
 from nelbo.errors import BadInput
 from nelbo.estimation.evaluator import out_of_memory
 from nelbo.gaussian.yardstick import AffineFit
-from nelbo.model import Model
+from nelbo.model import Denoiser, Model
 from nelbo.networks.adapter import tensor_in
 from nelbo.types import Grid
 
@@ -88,7 +88,8 @@ class Draws:
         reach = (model.support.hi - model.support.lo) / 2 if isinstance(model.support, Grid) else 1
         wanted = self.log_snr - 2 * math.log(reach)
         table = model.log_snr
-        assert table is not None  # of a Gaussian family
+        assert table is not None
+        assert isinstance(model, Denoiser)  # of a Gaussian family
         times = 1 + (table[1:, None] - wanted).abs().argmin(0)
         total = torch.zeros(len(self.levels), dtype=torch.float64)
         x_0 = model.x_0(self.levels, torch.float32)
@@ -98,7 +99,7 @@ class Draws:
             signal, noise = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
             eps = self.eps[k].reshape(x_0.shape)
             x_t = (signal * x_0.double().cpu() + noise * eps).to(x_0)
-            x_0_hat = model.x_0_hat(p, x_t, constant_time(t, x_t))  # type: ignore[misc]
+            x_0_hat = model.x_0_hat(p, x_t, constant_time(t, x_t))
             error = (x_0 - x_0_hat).double().flatten(1).square().sum(1).cpu()
             total += 0.5 * self.share[k] * log_snr.exp() * error
         return total.where(total.isfinite(), math.inf)  # no number: the worst reading there is

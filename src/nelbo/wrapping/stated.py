@@ -25,7 +25,6 @@ __all__ = [
     "label_of",
     "name_of",
     "network_facts",
-    "schedule_facts",
     "shape_and_levels",
     "shape_of_points",
 ]
@@ -62,12 +61,6 @@ def keywords(values: object) -> Mapping[str, object]:
     if not isinstance(values, Mapping):
         raise BadInput(f"arguments are values by keyword; got {arguments.shown(values)}")
     return values
-
-
-def schedule_facts(schedule: Schedule) -> dict[str, Any]:
-    """What a report says of a schedule."""
-    ends = {"beta_1": float(schedule.beta[1]), "beta_T": float(schedule.beta[-1])}
-    return {"name": schedule.name, "T": schedule.T, **ends}
 
 
 def network_facts(
