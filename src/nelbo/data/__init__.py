@@ -2,7 +2,8 @@
 
 Nothing here resizes, crops, flips, dequantises or drops a pixel. Which real number a level
 stands for is the model's `Grid`; a grid is asked for here only to read floats back as levels.
-`Images` are levels, `Points` real numbers, such as latents; what is neither ends in an error.
+`Images` are levels, `Points` real numbers, such as latents, and `Tokens` text; what is none of
+these ends in an error.
 """
 
 from nelbo.data.arrays import as_images
@@ -10,14 +11,18 @@ from nelbo.data.examples import Examples
 from nelbo.data.images import Images
 from nelbo.data.points import Points, as_points
 from nelbo.data.spec import has_splits, load, load_for
+from nelbo.data.tokens import Tokens, as_tokens, windows
 
 __all__ = [
     "Examples",
     "Images",
     "Points",
+    "Tokens",
     "as_images",
     "as_points",
+    "as_tokens",
     "has_splits",
     "load",
     "load_for",
+    "windows",
 ]

@@ -8,6 +8,7 @@ from nelbo.model.gaussian import gaussian_model, improved
 from nelbo.model.masked import has_positions, in_any_order, in_order
 from nelbo.model.model import Model, loss
 from nelbo.model.spacing import evenly_in
+from nelbo.model.tokens import masked_model
 from nelbo.model.trial import try_network
 from nelbo.model.weights import clip_gradients, parameter_groups
 
@@ -26,6 +27,7 @@ __all__ = [
     "in_continuous_time",
     "in_order",
     "loss",
+    "masked_model",
     "parameter_groups",
     "try_network",
     "with_network",

@@ -21,19 +21,28 @@ from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR, LogSNR
 from nelbo.gaussian.parametrization import PARAMETRIZATIONS, Levels, Parametrization
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, large, learned_range, small
-from nelbo.model import Model, categorical_model, continuous_model, gaussian_model
+from nelbo.model import (
+    Model,
+    categorical_model,
+    continuous_model,
+    gaussian_model,
+    masked_model,
+)
 from nelbo.networks.embedded import Embedded
 from nelbo.networks.logits import LowRankLogits
 from nelbo.networks.mode import single_precision
 from nelbo.networks.resnet import ResNet
+from nelbo.networks.transformer import Transformer
 from nelbo.networks.unet import UNet
 from nelbo.recipe.choices import (
     CategoricalChoice,
     ContinuousChoice,
     GaussianChoice,
     LogSNRChoice,
+    MaskedChoice,
     Recipe,
     ResNetChoice,
+    TransformerChoice,
     UNetChoice,
 )
 from nelbo.types import Grid
@@ -59,9 +68,22 @@ def build(
 
 
 def _built(
-    builder: "_Builder", choice: GaussianChoice | ContinuousChoice | CategoricalChoice, n: int
+    builder: "_Builder",
+    choice: GaussianChoice | ContinuousChoice | CategoricalChoice | MaskedChoice,
+    n: int,
 ) -> Model:
-    """The model of the chosen family."""
+    """The model of the chosen family.
+
+    Raises:
+        BadInput: a transformer and another chain than a masked one, which alone is of sequences.
+    """
+    if isinstance(choice, MaskedChoice):
+        return builder.masked(builder.network(n + 1, n))
+    if isinstance(builder.recipe.network, TransformerChoice):
+        raise BadInput(
+            f"network.name transformer is for chain.family masked, not {choice.family}: use resnet "
+            "or unet"
+        )
     if isinstance(choice, ContinuousChoice):
         return builder.continuous(choice)
     if isinstance(choice, CategoricalChoice):
@@ -105,6 +127,9 @@ class _Builder:
 
     def _unseeded(self, inputs: int, outputs: int) -> nn.Module:
         choice, n, channels = self.recipe.network, self.grid.n, self.shape[0]
+        if isinstance(choice, TransformerChoice):
+            sizes = (choice.width, choice.layers, choice.heads, choice.dropout)
+            return Transformer(inputs, outputs, channels, *sizes)
         states, inputs = inputs, choice.embedding or inputs
         if choice.embedding is not None and states == 1:
             raise BadInput(
@@ -147,6 +172,16 @@ class _Builder:
             name=self.recipe.name,
             facts={**self._facts(choice), "transition": choice.transition},
             ids=self.recipe.network.embedding is not None,
+        )
+
+    def masked(self, network: nn.Module) -> Model:
+        """The masked model of sequences in any order, with this network."""
+        return masked_model(
+            network,
+            levels=self.grid.n,
+            shape=self.shape,
+            name=self.recipe.name,
+            facts={"network": self.recipe.network.model_dump()},
         )
 
     def gaussian(self, choice: GaussianChoice, network: nn.Module, schedule: Schedule) -> Model:
@@ -197,7 +232,7 @@ class _Builder:
         return {"schedule": choice.schedule.model_dump(), "network": network.model_dump()}
 
     def _time_input(self, choices: Mapping[str, Input]) -> Input:
-        name = self.recipe.network.time_input
+        name = getattr(self.recipe.network, "time_input", None)
         if name not in choices:
             raise BadInput(
                 f"network.time_input {name} is not for {self.recipe.chain.family} chains: "
