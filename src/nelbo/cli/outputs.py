@@ -27,7 +27,10 @@ Force = Annotated[
 LONGEST = 255  # bytes of a file's name
 HEAD = 4096  # bytes by which a file is known
 RESULT = re.compile(rb'\{\s*"schema":\s*"nelbo\.(\w+)/\d+"')
-TABLES = (b"id,bits_per_dim,se,", b"id,nats_per_dim,se,")
+TABLES = tuple(
+    f"id,{key},se,".encode()
+    for key in ("bits_per_dim", "nats_per_dim", "bits_per_byte", "nats_per_token")
+)
 OF_RESULTS = re.compile(rb"% Made by nelbo|<!-- Made by nelbo -->|model,[\w,]*\bnelbo\n")
 PDF_END, PDF_MARK = 2**16, b"/Creator (nelbo)"  # which stands before the list of its parts
 MARKS = (

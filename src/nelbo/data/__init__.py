@@ -6,14 +6,17 @@ stands for is the model's `Grid`; a grid is asked for here only to read floats b
 these ends in an error.
 """
 
+from typing import TypeAlias
+
 from nelbo.data.arrays import as_images
 from nelbo.data.examples import Examples
 from nelbo.data.images import Images
 from nelbo.data.points import Points, as_points
 from nelbo.data.spec import has_splits, load, load_for
-from nelbo.data.tokens import Tokens, as_tokens, windows
+from nelbo.data.tokens import Tokens, as_tokens, sizes_of, windows
 
 __all__ = [
+    "Discrete",
     "Examples",
     "Images",
     "Points",
@@ -24,5 +27,9 @@ __all__ = [
     "has_splits",
     "load",
     "load_for",
+    "sizes_of",
     "windows",
 ]
+
+Discrete: TypeAlias = Images | Tokens
+"""Examples that are integers 0..n-1."""

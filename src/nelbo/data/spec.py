@@ -98,8 +98,8 @@ def load_for(
         raise BadInput(f"a support is a Grid or Reals; got {arguments.shown(support)}")
     if isinstance(support, Grid):
         context = shape[0] if shape is not None and len(shape) == 1 else None
-        given = {"split": split, "levels": support.n, "grid": support, "labels": labels}
-        return load(spec, **given, context=context)
+        n, grid = support.n, support
+        return load(spec, split=split, levels=n, grid=grid, labels=labels, context=context)
     path = Path(os.path.expanduser(spec))
     if path.suffix in (".npy", ".npz") and path.is_file():
         array = opened(path)
@@ -114,7 +114,9 @@ def has_splits(spec: str | os.PathLike[str]) -> bool:
     """Whether the spec names a whole set that has a train and a test split of its own."""
     spec = _text(spec)
     head, colon, place = spec.partition(":")
-    if spec in ("digits", "topics") or (head in FOLDERS and bool(colon) and _split(place, None)[1] is None):
+    if spec == "digits" or head == "topics":
+        return _split(spec, None)[1] is None
+    if head in FOLDERS and bool(colon) and _split(place, None)[1] is None:
         return True
     path = Path(os.path.expanduser(spec))
     return path.is_dir() and set(SPLITS) <= set(_splits(path))

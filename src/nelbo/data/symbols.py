@@ -191,7 +191,7 @@ class Tokenizer(Alphabet):
         found = self._tokenizer.encode(text, add_special_tokens=False)
         ids = np.array(found.ids, np.int64)
         sizes = np.concatenate([[0], _bytes_of(text).cumsum()])
-        ends = np.maximum.accumulate(np.array([b for _, b in found.offsets], np.int64), initial=0)
+        ends = np.maximum.accumulate(np.array([b for _, b in found.offsets], np.int64))
         if len(ends):
             ends[-1] = len(text)  # what the tokenizer left out after it belongs to it
         whole = self._tokenizer.decode(found.ids, skip_special_tokens=False) == text

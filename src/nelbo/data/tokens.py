@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int64, Integer
+from jaxtyping import Float64, Int, Int64, Integer
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from nelbo.data.symbols import Alphabet, Encoded, alphabet_of
 from nelbo.data.texts import Document
 from nelbo.errors import BadInput
 
-__all__ = ["CONTEXT", "Tokens", "as_tokens", "windows"]
+__all__ = ["CONTEXT", "Tokens", "as_tokens", "sizes_of", "windows"]
 
 Array: TypeAlias = NDArray[np.int64]
 
@@ -115,13 +115,14 @@ class Tokens(Examples):
         return digest.hexdigest()
 
     def _taken(self, where: Tensor, sources: tuple[str, ...]) -> "Tokens":
-        counts = {"bytes": self.bytes, "characters": self.characters, "tokens": self.tokens}
         return replace(
             self,
             levels=self.levels[where],
+            bytes=None if self.bytes is None else self.bytes[where],
+            characters=None if self.characters is None else self.characters[where],
+            tokens=None if self.tokens is None else self.tokens[where],
             sources=sources,
             kept=self.ids[where],
-            **{key: None if x is None else x[where] for key, x in counts.items()},
             **self._conditions_at(where),
         )
 
@@ -148,6 +149,16 @@ def as_tokens(
     elif n not in (None, data.n):
         raise BadInput(f"{data.name}: has {data.n} symbols; {n} were declared")
     return with_conditions(data, labels, conditions)
+
+
+def sizes_of(data: Examples) -> Float64[Tensor, " N"] | None:
+    """The bytes that each window is of its text, or its tokens; None of what is no text."""
+    if not isinstance(data, Tokens):
+        return None
+    whole = data.text.get("lossless") and data.bytes is not None
+    found = data.bytes if whole else data.tokens
+    found = (data.levels >= 0).sum(1) if found is None else found
+    return found.double()
 
 
 def windows(
@@ -262,9 +273,10 @@ def _cut(stream: _Stream, context: int, stride: int, counted: bool) -> Iterator[
         stop = min(start + context, size)
         levels = stream.ids[start:stop].copy()
         levels[: done - start] = -1 - levels[: done - start]
-        numbers = stream.counts[:, done:stop].sum(1).tolist()
+        size_in_bytes, characters, tokens = stream.counts[:, done:stop].sum(1).tolist()
         source = stream.sources[int(np.searchsorted(stream.begins, done, "right")) - 1]
-        yield _Window(_filled(levels, context, stream.end, counted), *numbers, source)
+        levels = _filled(levels, context, stream.end, counted)
+        yield _Window(levels, size_in_bytes, characters, tokens, source)
         done = stop
 
 

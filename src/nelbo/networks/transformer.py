@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 __all__ = ["Transformer"]
 
-REACH = 7  # places that a convolution sees: a word's neighbours, before attention looks further
+REACH = 7  # places that a convolution sees
 
 
 @final
 class Transformer(nn.Module):
     """Logits over n symbols at each of L places, by `layers` blocks that see all places.
 
-    A block is a convolution over a few places, one number at a time, then torch's encoder layer.
-    x_t are states 0..K-1 (B, L), shown ones as they are; the output is (B, L n), the n of a place
+    A block is a convolution over a few places, then torch's encoder layer: neighbours, which say
+    most of a byte, are seen from the first step of a training on. x_t are states 0..K-1 (B, L), shown ones as they are; the output is (B, L n), the n of a place
     together. The time is not looked at: what is masked says it.
     """
 
@@ -27,7 +27,7 @@ class Transformer(nn.Module):
         self.states = nn.Embedding(K, width)
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
         self.near = nn.ModuleList(
-            nn.Conv1d(width, width, REACH, padding=REACH // 2, groups=width) for _ in range(layers)
+            nn.Conv1d(width, width, REACH, padding=REACH // 2, bias=False) for _ in range(layers)
         )
         self.far = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -43,7 +43,6 @@ class Transformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, n)
-        nn.init.normal_(self.states.weight, std=0.02)
         nn.init.zeros_(self.out.weight)
 
     def forward(

@@ -117,6 +117,12 @@ class _Builder:
         """The network with its weights; so many channels per channel of the data."""
         return self._with_weights(self._fresh(inputs, outputs))
 
+    @property
+    def of_images(self) -> ResNetChoice | UNetChoice:
+        """The choice of a network of images, which every chain but a masked one has."""
+        assert not isinstance(self.recipe.network, TransformerChoice)  # `_built` refuses it
+        return self.recipe.network
+
     def _fresh(self, inputs: int, outputs: int) -> nn.Module:
         with torch.device("meta"):
             _require_room(self._unseeded(inputs, outputs))
@@ -171,7 +177,7 @@ class _Builder:
             shape=self.shape,
             name=self.recipe.name,
             facts={**self._facts(choice), "transition": choice.transition},
-            ids=self.recipe.network.embedding is not None,
+            ids=self.of_images.embedding is not None,
         )
 
     def masked(self, network: nn.Module) -> Model:
@@ -203,7 +209,7 @@ class _Builder:
 
     def continuous(self, choice: ContinuousChoice) -> Model:
         """The VDM model, its network fresh or with its weights, which hold the curve too."""
-        grid, told = self.grid, self.recipe.network.time_input
+        grid, told = self.grid, self.of_images.time_input
         if told != "log-snr":
             raise BadInput(
                 f"network.time_input {told} is not for continuous chains: use log-snr, by which "
@@ -232,7 +238,7 @@ class _Builder:
         return {"schedule": choice.schedule.model_dump(), "network": network.model_dump()}
 
     def _time_input(self, choices: Mapping[str, Input]) -> Input:
-        name = getattr(self.recipe.network, "time_input", None)
+        name = self.of_images.time_input
         if name not in choices:
             raise BadInput(
                 f"network.time_input {name} is not for {self.recipe.chain.family} chains: "
