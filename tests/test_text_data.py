@@ -1,4 +1,4 @@
-"""Text as symbols: every byte of the original counted once, whatever the windows and the symbols."""
+"""Text as symbols: every byte of the original is counted once, by any windows and symbols."""
 
 import hashlib
 import json
@@ -67,7 +67,7 @@ def test_the_filling_is_counted_or_shown_and_has_no_bytes():
 def test_bytes_that_are_no_characters_are_bytes_all_the_same():
     found = windows([b"\xff\xfe\x00"], context=4)
     assert (found.text["bytes"], found.text["characters"]) == (3, None)
-    with pytest.raises(BadInput, match="no UTF-8.*use symbols=bytes"):
+    with pytest.raises(BadInput, match=r"no UTF-8.*use symbols=bytes"):
         windows([b"\xff\xfe\x00"], symbols=Characters("ab"))
 
 
@@ -95,7 +95,7 @@ def test_the_unit_of_windows_is_the_ratio_of_the_sums(stride):
     assert unit.per_dim(float(nats.mean()), found.dims) == pytest.approx(ratio, rel=1e-13)
     assert (unit.name, unit.each, unit.examples) == ("bits/byte", "byte", "windows")
     assert sizes_of(found).tolist() == found.bytes.tolist()
-    with pytest.raises(BadInput, match="per byte: its unit is bits/byte"):
+    with pytest.raises(BadInput, match=r"per byte: its unit is bits/byte"):
         unit.require_bits()
 
 
@@ -104,11 +104,11 @@ def test_symbols_of_an_unknown_text_have_no_bytes():
     tokens = as_tokens(torch.tensor([[0, 1, -3], [2, 2, 1]]), n=3)
     unit = unit_of_text(tokens.text, 6)
     assert (unit.name, unit.nats) == ("nats/token", 5 / 6)
-    with pytest.raises(BadInput, match="no bits/byte: the text.*not known"):
+    with pytest.raises(BadInput, match=r"no bits/byte: the text.*not known"):
         bits_per_byte(1.0, tokens.text)
     lossy = {"bytes": 10, "tokens": 4, "counted": 4, "lossless": False}
     assert unit_of_text(lossy, 4).name == "nats/token"
-    with pytest.raises(BadInput, match="no bits/byte: its tokenizer does not give the text back"):
+    with pytest.raises(BadInput, match=r"no bits/byte: its tokenizer does not give the text back"):
         bits_per_byte(1.0, lossy)
 
 
@@ -219,9 +219,9 @@ def test_a_tokenizer_with_merges_has_the_texts_own_bytes_as_denominators(tmp_pat
     alphabet = Tokenizer(path, "<end>")
     pure = [v for v in counted(found) if v != alphabet.end]
     assert alphabet.decode(pure) == "".join(TEXTS).encode()
-    with pytest.raises(BadInput, match="filling=shown"):
+    with pytest.raises(BadInput, match=r"filling=shown"):
         windows(["a"], symbols=path, context=8)
-    with pytest.raises(BadInput, match="has no token"):
+    with pytest.raises(BadInput, match=r"has no token"):
         Tokenizer(path, "<none>")
 
 
@@ -231,5 +231,5 @@ def test_a_tokenizer_that_loses_bytes_has_no_bits_per_byte(tmp_path):
     found = windows(["Hello hello"], symbols=path, end="<end>", context=8)
     assert found.text["lossless"] is False
     assert Unit.of(Grid(found.n), found).name == "nats/token"
-    with pytest.raises(BadInput, match="does not give the text back"):
+    with pytest.raises(BadInput, match=r"does not give the text back"):
         bits_per_byte(1.0, found.text)

@@ -1,7 +1,7 @@
 """Positions that are shown: the bound and the likelihood of the others given them, enumerated."""
 
 import math
-from itertools import combinations, permutations, product
+from itertools import combinations, pairwise, permutations, product
 
 import pytest
 import torch
@@ -95,7 +95,7 @@ def test_the_bound_of_what_is_not_shown_is_its_own_sum_over_subsets(counts):
     x, n = DATA[::7], len(FREE)
     found = bound(chain_of(AnyOrder(torch.tensor(counts))), given(x))
     ends, wanted = [0, *(min(m, n) for m in counts)], torch.zeros(len(x), dtype=FLOAT)
-    for before, m in zip(ends, ends[1:], strict=False):
+    for before, m in pairwise(ends):
         if m > before:
             subsets = list(combinations(FREE, m))
             mean = sum(cost(x, S) for S in subsets) / len(subsets)

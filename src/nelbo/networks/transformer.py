@@ -16,8 +16,8 @@ class Transformer(nn.Module):
     """Logits over n symbols at each of L places, by `layers` blocks that see all places.
 
     A block is a convolution over a few places, then torch's encoder layer: neighbours, which say
-    most of a byte, are seen from the first step of a training on. x_t are states 0..K-1 (B, L), shown ones as they are; the output is (B, L n), the n of a place
-    together. The time is not looked at: what is masked says it.
+    most of a byte, are seen from the first step of a training on. x_t are states 0..K-1 (B, L); the
+    output is (B, L n), the n of a place together. The time is not looked at: the masks say it.
     """
 
     def __init__(
