@@ -114,6 +114,11 @@ class Tokens(Examples):
         digest.update(array.astype("<i4", copy=False).data)
         return digest.hexdigest()
 
+    def source(self, i: int) -> str:
+        """What a message calls the window at position i of this set."""
+        where = f", in {self.sources[i]}" if self.sources else ""
+        return f"{self.name}, window {int(self.ids[i])}{where}"
+
     def _taken(self, where: Tensor, sources: tuple[str, ...]) -> "Tokens":
         return replace(
             self,
