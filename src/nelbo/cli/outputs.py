@@ -40,6 +40,7 @@ MARKS = (
     (b"\x89PNG\r\n", b"Software\x00nelbo", "picture"),
     (b"\x8dN", b"", "archive"),
     (b"<?xml", b"<dc:title>nelbo</dc:title>", "plot"),
+    (b"# samples of nelbo", b"", "text"),
 )
 
 
@@ -149,7 +150,7 @@ def kind_of(path: Path) -> str:
 
     evaluation, comparison, improvement, derivation, inspection or compression for what --json
     writes; page, derivation page, table (of single images), table of results, plot, picture,
-    archive.
+    text (of samples), archive.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)

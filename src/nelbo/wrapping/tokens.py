@@ -61,9 +61,7 @@ def wrap_tokens(
         raise BadInput("a masked model of tokens needs mask=, the id that hides a token")
     mask = whole("mask", mask, least=0)
     if mask > n:
-        raise BadInput(
-            f"mask is an id of 0..{n - 1}, or {n}, which has no logit; got {mask}"
-        )
+        raise BadInput(f"mask is an id of 0..{n - 1}, or {n}, which has no logit; got {mask}")
     length = _length(shape, data)
     _, conditions = given_of_images(None, conditions)
     call = _Called(network, n, mask, time_input is not None)
