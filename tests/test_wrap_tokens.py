@@ -166,3 +166,68 @@ def test_text_passes_through_and_says_what_it_is():
     assert isinstance(text.first(2), Tokens)
     with pytest.raises(BadInput, match="has 5 symbols; 4 were declared"):
         as_tokens(text, n=4)
+
+
+def requests(*args):
+    return [type("Instance", (), {"args": one})() for one in args]
+
+
+class Bytewise(nn.Module):
+    """Logits of 258 ids (257 the mask) by the sum of what is known, at any length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(4)
+        self.table = nn.Parameter(torch.randn(258, 258, generator=draw, dtype=torch.float64))
+
+    def forward(self, ids):
+        known = torch.where(ids[..., None] == 257, 0, self.table[ids]).sum(1, keepdim=True)
+        return (known + torch.arange(ids.shape[1])[None, :, None] / 10 * self.table[0]).float()
+
+
+@torch.no_grad()
+def alone(ids, n):
+    """log p of the last n ids, left to right, by calls of the network alone."""
+    net, total = Bytewise(), 0.0
+    for j in range(len(ids) - n, len(ids)):
+        seen = torch.tensor([*ids[:j], *[257] * (len(ids) - j)])
+        total += float(torch.log_softmax(net(seen[None])[0, j, :257], -1)[ids[j]])
+    return total
+
+
+def test_the_harness_gets_log_likelihoods_that_add_up():
+    """loglikelihood is that of calls by hand, two parts add up to the whole where the network sees
+    the same, and a rolling one is the sum of its pieces. Kills: a mask after the continuation, the
+    context among what is counted, a remainder left out."""
+    from nelbo.harness import Scorer
+
+    scorer = Scorer(Bytewise(), vocabulary=258, mask=257, length=6, stride=4)
+    ids = list(b"abcdef")
+    found, greedy = scorer.loglikelihood(requests(("abc", "def")))[0]
+    assert found == pytest.approx(alone(ids, 3), rel=1e-5)
+    assert greedy is False
+    rolling = scorer.loglikelihood_rolling(requests(("abcdefghij",)))[0]
+    text = list(b"abcdefghij")
+    parts = alone(text[:4], 4) + alone(text[2:8], 4) + alone(text[4:], 2)
+    assert rolling == pytest.approx(parts, rel=1e-5)
+    with pytest.raises(BadInput, match=r"a continuation has 1..6 tokens; got 0"):
+        scorer.loglikelihood(requests(("a", "")))
+
+
+def test_the_harness_adapter_is_one_of_its_models(monkeypatch):
+    """With the harness's base class in its place. Kills: an adapter that the harness refuses."""
+    import sys
+    from types import ModuleType
+
+    from nelbo.harness import harness_model
+
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    with pytest.raises(BadInput, match="pip install lm-eval"):
+        harness_model(Bytewise(), vocabulary=258, mask=257)
+    base = type("LM", (), {})
+    for name in ("lm_eval", "lm_eval.api", "lm_eval.api.model"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules["lm_eval.api.model"], "LM", base, raising=False)
+    made = harness_model(Bytewise(), vocabulary=258, mask=257, length=6)
+    assert isinstance(made, base)
+    assert made.loglikelihood([("abc", "def")])[0][0] == pytest.approx(alone(list(b"abcdef"), 3))

@@ -134,7 +134,7 @@ class _Builder:
     def _unseeded(self, inputs: int, outputs: int) -> nn.Module:
         choice, n, channels = self.recipe.network, self.grid.n, self.shape[0]
         if isinstance(choice, TransformerChoice):
-            sizes = (choice.width, choice.layers, choice.heads, choice.dropout)
+            sizes = (choice.width, choice.layers, choice.heads, choice.dropout, choice.pairs)
             return Transformer(inputs, outputs, channels, *sizes)
         states, inputs = inputs, choice.embedding or inputs
         if choice.embedding is not None and states == 1:

@@ -243,12 +243,17 @@ class UNetChoice(Growing):
 
 
 class TransformerChoice(Part):
-    """A transformer over a sequence, for a masked chain, which need not tell it a time."""
+    """A transformer over a sequence, for a masked chain, which need not tell it a time.
+
+    pairs: learned numbers for each pair of states beside a place, of which there are as many as
+    the square of the symbols: for bytes, not for large vocabularies; 0 for none.
+    """
 
     name: Literal["transformer"]
     width: int = Field(128, ge=8, le=2**14)
     layers: int = Field(6, ge=1, le=1000)
     heads: int = Field(4, ge=1, le=2**10)
+    pairs: int = Field(0, ge=0, le=2**10)
     dropout: float = Field(0.1, ge=0, lt=1)
     classes: ClassVar[None] = None
 
