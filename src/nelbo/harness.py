@@ -121,11 +121,12 @@ def _log_probs(
     place = len(known) - n + rows
     hidden = torch.arange(len(known)) >= place[:, None]
     x_t = torch.where(hidden, model.grid.n, known).to(model.device)
-    log_probs: Tensor = model.chain.p.log_probs(x_t, hidden.sum(1))
+    p: Any = model.chain.p
+    log_probs: Tensor = p.log_probs(x_t, hidden.sum(1))
     return log_probs[torch.arange(len(rows)), place].cpu()
 
 
-def _args(request: object) -> tuple[str, ...]:
+def _args(request: Any) -> tuple[str, ...]:  # noqa: ANN401
     found: tuple[str, ...] = getattr(request, "args", request)
     return found
 

@@ -39,9 +39,10 @@ class Transformer(nn.Module):
         self.K = K
         self.states = nn.Embedding(K, width)
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
-        self.pairs = nn.ModuleList(nn.Embedding(K * K, pairs) for _ in PAIRS if pairs)
-        for table in self.pairs:
+        tables = [nn.Embedding(K * K, pairs) for _ in PAIRS if pairs]
+        for table in tables:
             nn.init.normal_(table.weight, std=0.5)
+        self.pairs = nn.ModuleList(tables)
         self.into = nn.Linear(len(PAIRS) * pairs, width) if pairs else None
         self.near = nn.ModuleList(
             nn.Conv1d(width, width, REACH, padding=REACH // 2, bias=False) for _ in range(layers)
