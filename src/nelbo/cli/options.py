@@ -292,7 +292,7 @@ def _told_apart(path: str, model: "Model", images: "Images | Tokens") -> "Images
 
     if "sources" in model.facts or trained_on(path) != images.sha256:
         return images
-    said = f"{images.name}: {path} was trained on these very data: the bound on them is too good"
+    said = f"{images.name}: {path} was trained on these very images: the bound on them is too good"
     print(printable(said), file=sys.stderr)
     return replace(images, origin={**images.origin, "trained_on": True})
 

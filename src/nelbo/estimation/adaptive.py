@@ -64,15 +64,8 @@ class Sum:
     dof: int | float
 
     def means(self, sizes: Float64[Tensor, " N"] | None = None) -> tuple[Mean, Mean]:
-        """(sampling of images, Monte Carlo).
-
-        sizes: of texts, what a unit divides by. Then the first has the error of the ratio of two
-        sums: that of the values without what goes with the sizes (Cochran 1977, section 6.3).
-        """
-        values = self.values
-        if sizes is not None:
-            values = values - values.mean() * (sizes / sizes.mean() - 1)
-        return mean_over_images(values, self.variance, self.dof)
+        """(sampling of images, Monte Carlo); sizes: of texts."""
+        return mean_over_images(self.values, self.variance, self.dof, sizes)
 
     def __add__(self, other: "Sum") -> "Sum":
         """Of independent parts."""

@@ -121,22 +121,9 @@ def wrap_categorical(
         raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
     if vocabulary is not None or mask is not None:
         _only_tokens(transition, schedule, levels, decoder, prior, steps, classes)
-        return wrap_tokens(
-            network,
-            vocabulary=vocabulary,
-            mask=mask,
-            time_input=time_input,
-            shape=shape,
-            data=data,
-            arguments=arguments,
-            conditions=conditions,
-            name=name,
-        )
-    if transition is None:
-        raise BadInput(
-            f"wrap_categorical needs transition=, one of {', '.join(NAMED)} or matrices; or "
-            "vocabulary= and mask= of a masked model of tokens"
-        )
+        own: dict[str, Any] = {"time_input": time_input, "shape": shape, "data": data}
+        own |= {"arguments": arguments, "conditions": conditions, "name": name}
+        return wrap_tokens(network, vocabulary=vocabulary, mask=mask, **own)
     name = label_of(name, network)
     given = None if shape is None else tuple(whole_numbers("shape", shape))
     shape, n = shape_and_levels(data, given, None if levels is None else whole("levels", levels))
@@ -243,6 +230,11 @@ def _kernel(
         BadInput: an unknown name, no betas where one needs them or betas where none does, or
             matrices of fewer states than there are levels.
     """
+    if given is None:
+        raise BadInput(
+            f"wrap_categorical needs transition=, one of {', '.join(NAMED)} or matrices; or "
+            "vocabulary= and mask= of a masked model of tokens"
+        )
     if isinstance(given, str):
         name = NAMED[one_of("transition", given, NAMED)]
         if schedule is None:
