@@ -99,10 +99,14 @@ class Changes(StepDistribution):
     def kl(self, other: "Changes") -> Nats:
         """Of two with the same x, free positions and counts: count / n of all n positions' KL.
 
-        Those of the free positions alone, since which change is as likely in both.
+        Those of the free positions alone, since which change is as likely in both. Infinite where
+        the other's values are known and these are not.
         """
         if self.values is not None:
             each = torch.where(self.free, -other._log_mass(self.values), 0).flatten(1).sum(1)
+        elif other.values is not None:
+            wrong = self.free & (self._log_mass(other.values) < 0)
+            each = torch.where(wrong.flatten(1).any(1), math.inf, 0.0).double()
         else:
             assert self.log_probs is not None
             assert other.log_probs is not None
@@ -110,7 +114,8 @@ class Changes(StepDistribution):
             own = Categorical(torch.where(free, self.log_probs, other.log_probs))
             each = own.kl(Categorical(other.log_probs))
         n = self.free.flatten(1).sum(1).clamp(min=1)  # where none is free, nothing changes
-        return self.count.to(each.device).double() / n * each
+        count = self.count.to(each.device).double()
+        return torch.where(count > 0, count / n * each, 0)
 
     def _count(self, like: Tensor) -> Tensor:
         return self.count.to(like.device)[:, None]
