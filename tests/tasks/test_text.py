@@ -127,7 +127,7 @@ def test_what_is_no_text_is_refused_in_one_line(model, tmp_path):
         nelbo.sample(gaussian, 1, given=torch.zeros(1, 8, 8, dtype=torch.int64))
     chain = 'chain={family="categorical", transition="absorbing", schedule={name="survival", T=6}}'
     recipe = nelbo.recipe.read("text", [chain])
-    with pytest.raises(BadInput, match="transformer is for chain.family masked"):
+    with pytest.raises(BadInput, match=r"transformer is for chain.family masked"):
         nelbo.recipe.build(recipe, (6,), 257)
 
 

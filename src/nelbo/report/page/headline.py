@@ -84,8 +84,8 @@ def sentence(result: Result) -> str:
     if "order" in model:
         name, calls = model["order"]["name"], model["order"]["calls"]
         return (
-            f"Exactly −{of} per {result.unit.each} of the model that reveals positions in the order {name} "
-            f"by {calls:,} calls: of {result.images:,} {examples} of {data_name(result)}, "
+            f"Exactly −{of} per {result.unit.each} of the model that reveals positions in the "
+            f"order {name} by {calls:,} calls: of {result.images:,} {examples} of {data_name(result)}, "
             f"{evaluations:,} network evaluations. The bound of the model of any order may lie on "
             "either side."
         )
