@@ -85,8 +85,8 @@ def sentence(result: Result) -> str:
         name, calls = model["order"]["name"], model["order"]["calls"]
         return (
             f"Exactly −{of} per {result.unit.each} of the model that reveals positions in the "
-            f"order {name} by {calls:,} calls: of {result.images:,} {examples} of {data_name(result)}, "
-            f"{evaluations:,} network evaluations. The bound of the model of any order may lie on "
+            f"order {name} by {calls:,} calls: of {result.images:,} {examples} of "
+            f"{data_name(result)}, {evaluations:,} network evaluations. The bound of the model of any order may lie on "
             "either side."
         )
     return (
