@@ -86,8 +86,8 @@ def sentence(result: Result) -> str:
         return (
             f"Exactly −{of} per {result.unit.each} of the model that reveals positions in the "
             f"order {name} by {calls:,} calls: of {result.images:,} {examples} of "
-            f"{data_name(result)}, {evaluations:,} network evaluations. The bound of the model of any "
-            "order may lie on either side."
+            f"{data_name(result)}, {evaluations:,} network evaluations. The bound of the "
+            "model of any order may lie on either side."
         )
     return (
         f"An upper bound on −{of} per {result.unit.each}: of {result.images:,} "
