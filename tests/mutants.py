@@ -64,6 +64,7 @@ from mutants_paper import PAPER
 from mutants_paths import PATHS
 from mutants_person import PERSON
 from mutants_pydoors import PYDOORS
+from mutants_text import TEXT
 from mutants_trainers import TRAINERS
 from mutants_wrap import WRAP
 
@@ -603,6 +604,7 @@ MUTANTS = [
             *CANCEL,
             *CATEGORICAL,
             *MASKED,
+            *TEXT,
             *CODING,
             *CHECK,
             *COMPANY,

@@ -59,15 +59,15 @@ MASKED = [
     (
         "a step pays for all that is masked",
         "categorical/masked.py",
-        "return self.count.to(each.device).double() / self.free.flatten(1).sum(1) * each",
-        "return each.double()",
+        "return torch.where(count > 0, count / n * each, 0)",
+        "return torch.where(count > 0, each, 0)",
         (f"{CHAINS}the_limit_is_the_mean_over_orders_and_encloses_the_likelihood",),
     ),
     (
         "positions that a call reveals are seen by it",
         "categorical/masked.py",
-        "return self.step.to(x.device) <= _beside(t, x)",
-        "return self.step.to(x.device) < _beside(t, x)",
+        "(self.step.to(x.device) <= _beside(t, x))",
+        "(self.step.to(x.device) < _beside(t, x))",
         (f"{CHAINS}an_order_is_its_own_enumeration_and_adds_up_to_1",),
     ),
     (
@@ -87,8 +87,8 @@ MASKED = [
     (
         "a control's mean as if L_0 had a part in it",
         "categorical/controls.py",
-        "self.plan.sizes()[1:] / self.plan.counts[-1].double()",
-        "self.plan.sizes()[1:] / self.plan.counts[1:].double()",
+        "self.plan.moves(n.expand(len(t)), t) / n.clamp(min=1).double()",
+        "self.plan.moves(n.expand(len(t)), t) / t.double()",
         (f"{CHAINS}the_mean_of_a_control_is_that_over_every_mask",),
     ),
     (

@@ -417,8 +417,8 @@ MEASURING = [
     (
         "(image, draw) pairs as if independent (H36)",
         "bound/statistics.py",
-        "float(values.std() / count**0.5) if",
-        "float(values.std() / (4 * count) ** 0.5) if",
+        "float(spread.std() / count**0.5) if",
+        "float(spread.std() / (4 * count) ** 0.5) if",
         ("tests/bound/test_statistics.py::test_the_two_errors_are_the_formulas_of_hazards_2_5",),
     ),
     (

@@ -17,10 +17,12 @@ def test_the_recipes_of_the_package_are_read_and_built():
         "digits": ["absorbing", "classes", "d3pm", "ddpm", "iddpm", "vdm"],
         "mnist": ["ddpm"],
         "cifar10": [],
+        "text": [],
     }
     named = {f"{data}-{kind}": data for data, kinds in variants.items() for kind in kinds}
     named |= {data: data for data in variants}
     assert recipe.names() == sorted(named)
+    shapes["text"] = ((128,), 257)
     for name, data in named.items():
         model = recipe.build(recipe.read(name), *shapes[data])
         assert model.name == name

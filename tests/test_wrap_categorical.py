@@ -186,7 +186,7 @@ def test_classes_and_conditions_reach_a_categorical_network():
     ("changes", "message"),
     [
         ({"transition": "mask"}, "transition must be one of uniform, absorbing, gaussian"),
-        ({"transition": None, "schedule": None}, "Q_1..Q_T must be a tensor, an array"),
+        ({"transition": None, "schedule": None}, "needs transition="),
         ({"transition": torch.ones(2, 3, 3), "schedule": None}, "rows must be probabilities"),
         ({"transition": torch.eye(3), "schedule": None}, r"shape \(T, K, K\); got shape \(3, 3\)"),
         ({"transition": torch.eye(2)[None], "schedule": None}, "2 states has no place for 3"),

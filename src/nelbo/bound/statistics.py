@@ -95,17 +95,23 @@ class Mean:
 
 
 def mean_over_images(
-    values: Float64[Tensor, " N"], noise_variance: Float64[Tensor, " N"], dof: int | float
+    values: Float64[Tensor, " N"],
+    noise_variance: Float64[Tensor, " N"],
+    dof: int | float,
+    sizes: Float64[Tensor, " N"] | None = None,
 ) -> tuple[Mean, Mean]:
     """(sampling of images, Monte Carlo), from an estimate for each of N images.
 
     The first takes the spread between images, which holds the noise too. The second takes
     noise_variance, that of each image's own error, known from `dof` degrees of freedom in all;
-    NaN where an image's is not known.
+    NaN where an image's is not known. sizes: of texts, the bytes of each, by whose mean a unit
+    divides: then the first has the error of the ratio of two sums, that of the values without what
+    goes with the sizes (Cochran 1977, "Sampling techniques", section 6.3).
     """
     count = len(values)
     mean = float(values.mean())
-    data_se = float(values.std() / count**0.5) if count > 1 else None
+    spread = values if sizes is None else values - mean * (sizes / sizes.mean() - 1)
+    data_se = float(spread.std() / count**0.5) if count > 1 else None
     error = float(noise_variance.sum().sqrt() / count)
     return Mean(mean, data_se, count - 1), Mean(mean, None if error != error else error, dof)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.control import Control
-from nelbo.categorical.masked import AnyOrder
+from nelbo.categorical.masked import AnyOrder, seen
 from nelbo.categorical.transition import States
 from nelbo.types import Batch, Nats, Time
 
@@ -27,8 +27,8 @@ LARGEST = 2**24  # numbers in the histograms of all positions; more, and there i
 class HistogramControl(Control):
     """(m_t - m_{t-1}) / m_t times the sum over masked i of h_i(x_i), -log of a histogram.
 
-    It is that of position i. The mean over masks is (m_t - m_{t-1}) / D times the sum over all i.
-    `cost` holds h_i, or one h for all positions.
+    It is that of position i. The mean over masks is (m_t - m_{t-1}) / D times the sum over all i,
+    D being the number of those that are not shown. `cost` holds h_i, or one h for all positions.
     """
 
     plan: AnyOrder
@@ -42,22 +42,26 @@ class HistogramControl(Control):
         flat = data.flatten(1).cpu().long()
         flat = flat if flat.shape[1] * mask <= LARGEST else flat.reshape(-1, 1)
         counts = torch.full((flat.shape[1], mask), 1 / mask, dtype=torch.float64)
-        counts.scatter_add_(1, flat.T, torch.ones_like(flat.T, dtype=torch.float64))
+        counts.scatter_add_(1, seen(flat).T, (flat.T >= 0).double())
         return cls(plan, mask, -(counts / counts.sum(1, keepdim=True)).log())
 
     def value(self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"]) -> Nats:
         cost = self._costs(x_0.flatten(1)).masked_fill(x_t.flatten(1) != self.mask, 0)
-        share = self.plan.sizes()[t - 1] / self.plan.counts[t - 1].double()
-        return share.to(cost.device) * cost.sum(1)
+        masked = (x_t == self.mask).flatten(1).sum(1)
+        moved = self.plan.moves((x_0 >= 0).flatten(1).sum(1), t)
+        return moved / masked.clamp(min=1).double() * cost.sum(1)
 
     def totals(
         self, x_0: Batch, group: Int64[Tensor, " transitions"], groups: int
     ) -> Float64[Tensor, "2 N groups"]:
-        share = torch.zeros(groups, dtype=torch.float64)
-        share.index_add_(0, group, self.plan.sizes()[1:] / self.plan.counts[-1].double())
         total = self._costs(x_0.flatten(1)).sum(1).cpu()
-        return (total[:, None] * share).expand(2, -1, -1)
+        free, which = (x_0 >= 0).flatten(1).sum(1).cpu().unique(return_inverse=True)
+        share = torch.zeros(len(free), groups, dtype=torch.float64)
+        for row, n in zip(share, free, strict=True):  # of most data all n are one
+            t = torch.arange(2, len(self.plan.counts) + 1)
+            row.index_add_(0, group, self.plan.moves(n.expand(len(t)), t) / n.clamp(min=1).double())
+        return (total[:, None] * share[which]).expand(2, -1, -1)
 
     def _costs(self, flat: States) -> Float64[Tensor, "B dims"]:
         place = torch.arange(flat.shape[1], device=flat.device) % len(self.cost)
-        return self.cost.to(flat.device)[place, flat]
+        return self.cost.to(flat.device)[place, seen(flat)].masked_fill(flat < 0, 0)

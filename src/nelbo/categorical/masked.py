@@ -5,6 +5,9 @@ x_t has exactly m_t positions masked, 0 = m_0 < m_1 < ... < m_T = D, so a chain 
 of infinitely many steps of an absorbing chain, whatever its survival (Hoogeboom et al. 2022,
 "Autoregressive diffusion models"; Ou et al. 2025). `InOrder` hides those of an order: nothing is
 random, so the bound is -log p_theta(x_0) itself.
+
+A position that is shown, such as one of a prompt, is never masked: the bound is that of the others
+given those. Its value v stands in x as -1 - v (`shown`).
 """
 
 import math
@@ -38,12 +41,24 @@ __all__ = [
     "count_weights",
     "mask_of",
     "nearest_times",
+    "seen",
+    "shown",
     "survival",
 ]
 
 SAME = 1e-9  # of two shares of the positions, which rounding may tell apart
 
 Positions: TypeAlias = Bool[Tensor, "B *dims"]
+
+
+def shown(values: States) -> States:
+    """-1 - v: values that are given, which the chain neither masks nor counts."""
+    return -1 - values
+
+
+def seen(x: States) -> States:
+    """The values themselves, shown ones too: what a network sees."""
+    return torch.where(x < 0, -1 - x, x)
 
 
 @final
@@ -53,7 +68,7 @@ class Changes(StepDistribution):
 
     P(y) = 1 / C(n, count) times the product over the changed i of P_i(y_i). A new value is known,
     `values`, or one of K states with `log_probs`; it differs from the old one, so y says which
-    positions changed. count is on the CPU, one for each example.
+    positions changed. count holds one for each example.
     """
 
     x: States
@@ -84,17 +99,23 @@ class Changes(StepDistribution):
     def kl(self, other: "Changes") -> Nats:
         """Of two with the same x, free positions and counts: count / n of all n positions' KL.
 
-        Those of the free positions alone, since which change is as likely in both.
+        Those of the free positions alone, since which change is as likely in both. Infinite where
+        the other's values are known and these are not.
         """
         if self.values is not None:
             each = torch.where(self.free, -other._log_mass(self.values), 0).flatten(1).sum(1)
+        elif other.values is not None:
+            wrong = self.free & (self._log_mass(other.values) < 0)
+            each = torch.where(wrong.flatten(1).any(1), math.inf, 0.0).double()
         else:
             assert self.log_probs is not None
             assert other.log_probs is not None
             free = self.free.unsqueeze(-1)
             own = Categorical(torch.where(free, self.log_probs, other.log_probs))
             each = own.kl(Categorical(other.log_probs))
-        return self.count.to(each.device).double() / self.free.flatten(1).sum(1) * each
+        n = self.free.flatten(1).sum(1).clamp(min=1)  # where none is free, nothing changes
+        count = self.count.to(each.device).double()
+        return torch.where(count > 0, count / n * each, 0)
 
     def _count(self, like: Tensor) -> Tensor:
         return self.count.to(like.device)[:, None]
@@ -102,7 +123,7 @@ class Changes(StepDistribution):
     def _log_mass(self, x: States) -> Tensor:
         """log P_i(x_i) at every position."""
         if self.log_probs is not None:
-            return self.log_probs.gather(-1, x.unsqueeze(-1)).squeeze(-1)
+            return self.log_probs.gather(-1, seen(x).unsqueeze(-1)).squeeze(-1)
         assert self.values is not None
         same = torch.zeros_like(x, dtype=torch.float64)
         return same.masked_fill(x != self.values, -math.inf)
@@ -118,7 +139,7 @@ class Plan(ABC):
 
     @abstractmethod
     def masked(self, x: States, t: Time) -> Positions:
-        """Where x_t may be masked, m_t of them, x being data."""
+        """Where x_t may be masked, x being data: m_t of these are, or all where they are fewer."""
 
     @abstractmethod
     def revealed(self, is_masked: Positions, t: Time) -> Positions:
@@ -127,6 +148,10 @@ class Plan(ABC):
     @abstractmethod
     def hidden(self, is_masked: Positions, t: Time) -> Positions:
         """Where x_t may differ from x_{t-1}."""
+
+    @abstractmethod
+    def moved(self, x: States, moving: Positions, t: Time) -> Int64[Tensor, " B"]:
+        """How many of `moving`, where x_{t-1} and x_t differ, do so; x is either of them."""
 
     def sizes(self) -> Int64[Tensor, " T"]:
         """m_t - m_{t-1}."""
@@ -152,13 +177,23 @@ class AnyOrder(Plan):
             )
 
     def masked(self, x: States, t: Time) -> Positions:
-        return torch.ones_like(x, dtype=torch.bool)
+        return x >= 0
 
     def revealed(self, is_masked: Positions, t: Time) -> Positions:
         return is_masked
 
     def hidden(self, is_masked: Positions, t: Time) -> Positions:
         return ~is_masked
+
+    def moved(self, x: States, moving: Positions, t: Time) -> Int64[Tensor, " B"]:
+        return self.moves((x >= 0).flatten(1).sum(1), t)
+
+    def moves(self, n: Int64[Tensor, " R"], t: Int64[Tensor, " R"]) -> Int64[Tensor, " R"]:
+        """min(m_t, n) - min(m_{t-1}, n): of n positions that are not shown, those of step t."""
+        now, before = self.counts, self.counts - self.sizes()
+        return torch.minimum(now[t - 1].to(n.device), n) - torch.minimum(
+            before[t - 1].to(n.device), n
+        )
 
 
 @final
@@ -186,13 +221,16 @@ class InOrder(Plan):
         object.__setattr__(self, "counts", step.bincount(minlength=self.calls + 1)[1:].cumsum(0))
 
     def masked(self, x: States, t: Time) -> Positions:
-        return self.step.to(x.device) <= _beside(t, x)
+        return (self.step.to(x.device) <= _beside(t, x)) & (x >= 0)
 
     def revealed(self, is_masked: Positions, t: Time) -> Positions:
         return self.step.to(is_masked.device) == _beside(t, is_masked)
 
     def hidden(self, is_masked: Positions, t: Time) -> Positions:
         return self.revealed(is_masked, t)
+
+    def moved(self, x: States, moving: Positions, t: Time) -> Int64[Tensor, " B"]:
+        return moving.flatten(1).sum(1)
 
 
 @final
@@ -208,13 +246,15 @@ class MaskedForward(ForwardProcess[Changes]):
         return len(self.plan.counts)
 
     def marginal(self, x_0: Batch, t: Time) -> Changes:
-        """q(x_t | x_0): m_t positions of x_0 are masked."""
-        return self._mask(x_0, self.plan.masked(x_0, t), self.plan.counts[t - 1])
+        """q(x_t | x_0): m_t positions of x_0 are masked, or all that are not shown."""
+        free = self.plan.masked(x_0, t)
+        count = torch.minimum(self.plan.counts[t - 1].to(free.device), free.flatten(1).sum(1))
+        return self._mask(x_0, free, count)
 
     def step(self, x_prev: Batch, t: Time) -> Changes:
         """q(x_t | x_{t-1}): m_t - m_{t-1} more of them."""
-        hidden = self.plan.hidden(x_prev == self.mask, t)
-        return self._mask(x_prev, hidden, self.plan.sizes()[t - 1])
+        hidden = self.plan.hidden(x_prev == self.mask, t) & (x_prev >= 0)
+        return self._mask(x_prev, hidden, self.plan.moved(x_prev, hidden, t))
 
     def posterior(self, x_t: Batch, x_0: Batch, t: Time) -> Changes:
         """q(x_{t-1} | x_t, x_0): m_t - m_{t-1} masked positions take their values in x_0, t >= 2.
@@ -224,8 +264,8 @@ class MaskedForward(ForwardProcess[Changes]):
         """
         if int(t.min()) < 2:
             raise BadInput(f"q(x_(t-1) | x_t, x_0) is a point mass at t = 1; got t = {t.tolist()}")
-        revealed = self.plan.revealed(x_t == self.mask, t)
-        return Changes(x_t, revealed, self.plan.sizes()[t - 1], values=x_0)
+        revealed = self.plan.revealed(x_t == self.mask, t) & (x_t >= 0)
+        return Changes(x_t, revealed, self.plan.moved(x_t, revealed, t), values=x_0)
 
     def _mask(self, x: States, free: Positions, count: Int64[Tensor, " B"]) -> Changes:
         return Changes(x, free, count, values=torch.full_like(x, self.mask))
@@ -247,21 +287,22 @@ class MaskedReverse(ReverseProcess[Changes]):
         self.mask = mask_of(p)
 
     def prior(self, x_0: Batch) -> Changes:
-        """All positions are masked."""
-        every = torch.ones_like(x_0, dtype=torch.bool)
-        count = torch.full((len(x_0),), x_0[0].numel())
-        return Changes(x_0, every, count, values=torch.full_like(x_0, self.mask))
+        """All positions are masked but those that are shown; of x_0 no more than that counts."""
+        x_0 = torch.zeros_like(x_0, dtype=torch.int64) if x_0.is_floating_point() else x_0
+        free = x_0 >= 0
+        return Changes(x_0, free, free.flatten(1).sum(1), values=torch.full_like(x_0, self.mask))
 
     def step(self, x_t: Batch, t: Time) -> Changes:
-        revealed = self.plan.revealed(x_t == self.mask, t)
-        return Changes(x_t, revealed, self.plan.sizes()[t - 1], log_probs=self.log_probs(x_t, t))
+        revealed = self.plan.revealed(x_t == self.mask, t) & (x_t >= 0)
+        count = self.plan.moved(x_t, revealed, t)
+        return Changes(x_t, revealed, count, log_probs=self.log_probs(x_t, t))
 
     def decoder(self, x_1: Batch) -> Changes:
         return self.step(x_1, constant_time(1, x_1))
 
     def log_probs(self, x_t: Batch, t: Time) -> LogMasses:
         """log p_theta(x_0^i | x_t) of each position that is masked: one call of the network."""
-        return self.p.given(*self.condition).log_pi(x_t, self.times[t - 1])
+        return self.p.given(*self.condition).log_pi(seen(x_t), self.times[t - 1])
 
 
 def mask_of(p: CategoricalReverse) -> int:

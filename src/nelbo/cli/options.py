@@ -20,7 +20,7 @@ from nelbo.errors import BadInput, printable
 if TYPE_CHECKING:
     import torch
 
-    from nelbo.data import Images, Points
+    from nelbo.data import Images, Points, Tokens
     from nelbo.model import Model
 
 __all__ = [
@@ -265,7 +265,7 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
 
 def find_data(
     path: str, model: "Model", spec: str | None, split: str | None, *others: "Model"
-) -> "Images | Points":
+) -> "Images | Points | Tokens":
     """The data asked for, or else those that the model's recipe tests on.
 
     Their labels too where this model, or one of the others, has classes.
@@ -286,7 +286,7 @@ def find_data(
     return load_for(model.support, spec, split=split)
 
 
-def _told_apart(path: str, model: "Model", images: "Images") -> "Images":
+def _told_apart(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
     """The images; with a warning, and a word in the result, where the model was trained on them."""
     from nelbo.formats import trained_on
 
@@ -311,34 +311,44 @@ def find_training_data(
     from nelbo.tasks.improve import held_out
 
     labels = model.classes is not None
-    images = _images(model, spec or recipe_of(path).data.train, None, labels)
+    images = _only_images(_images(model, spec or recipe_of(path).data.train, None, labels))
     if test is None and not model.settings.foreign:
         test = recipe_of(path).data.test
     if test is None:
         return held_out(images, share, seed)
-    others = _images(model, test, None, labels)
+    others = _only_images(_images(model, test, None, labels))
     if others.sha256 == images.sha256:
         raise BadInput(f"{test} is what the model would be fitted to: measure on other images")
     return images, others
 
 
-def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Images":
+def _only_images(data: "Images | Tokens") -> "Images":
+    """Refuses text, which this does not take."""
+    from nelbo.data import Images
+
+    if not isinstance(data, Images):
+        raise BadInput(f"{data.name} is text: this takes a model of images")
+    return data
+
+
+def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Images | Tokens":
     """The images of a spec as the model takes them."""
-    from nelbo.data import load
+    from nelbo.data import Points, Tokens, load_for
 
     try:
-        n, grid = model.grid.n, model.grid
-        images = load(spec, split=split, levels=n, grid=grid, labels=labels)
+        images = load_for(model.support, spec, split=split, labels=labels, shape=model.shape)
     except BadInput as error:
         usual = model.settings.assumed.get("levels")
         if usual is None or "levels" not in str(error):
             raise
         raise BadInput(f"{error}; {usual} is the default: --levels says another") from None
+    assert not isinstance(images, Points)  # of a model with a grid
     model.x_0(images.levels[:1])
     if "decoded" in images.origin:
         decoded = images.origin["decoded"]
         note(f"{images.name}: pixels of {decoded}; another decoder may give others")
-    detail(f"{images.name}: {len(images):,} images of {images.n} levels, sha256 {images.sha256}")
+    what = "windows" if isinstance(images, Tokens) else "images"
+    detail(f"{images.name}: {len(images):,} {what} of {images.n} levels, sha256 {images.sha256}")
     return images
 
 
@@ -374,6 +384,6 @@ def command() -> str:
     return shlex.join(["nelbo", *sys.argv[1:]])
 
 
-def first_of(data: "Images | Points", count: int | None) -> "Images | Points":
+def first_of(data: "Images | Points | Tokens", count: int | None) -> "Images | Points | Tokens":
     """The first so many examples, or all."""
     return data if count is None else data.first(count)

@@ -27,7 +27,10 @@ Force = Annotated[
 LONGEST = 255  # bytes of a file's name
 HEAD = 4096  # bytes by which a file is known
 RESULT = re.compile(rb'\{\s*"schema":\s*"nelbo\.(\w+)/\d+"')
-TABLES = (b"id,bits_per_dim,se,", b"id,nats_per_dim,se,")
+TABLES = tuple(
+    f"id,{key},se,".encode()
+    for key in ("bits_per_dim", "nats_per_dim", "bits_per_byte", "nats_per_token")
+)
 OF_RESULTS = re.compile(rb"% Made by nelbo|<!-- Made by nelbo -->|model,[\w,]*\bnelbo\n")
 PDF_END, PDF_MARK = 2**16, b"/Creator (nelbo)"  # which stands before the list of its parts
 MARKS = (
@@ -37,6 +40,7 @@ MARKS = (
     (b"\x89PNG\r\n", b"Software\x00nelbo", "picture"),
     (b"\x8dN", b"", "archive"),
     (b"<?xml", b"<dc:title>nelbo</dc:title>", "plot"),
+    (b"# samples of nelbo", b"", "text"),
 )
 
 
@@ -146,7 +150,7 @@ def kind_of(path: Path) -> str:
 
     evaluation, comparison, improvement, derivation, inspection or compression for what --json
     writes; page, derivation page, table (of single images), table of results, plot, picture,
-    archive.
+    text (of samples), archive.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)

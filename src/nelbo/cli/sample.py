@@ -28,12 +28,15 @@ __all__ = ["sample"]
 def sample(
     model: ModelArgument,
     reading: Reading,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png or .npy file.")] = Path(
-        "samples.png"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help=".png, .npy, or .txt of text.")
+    ] = Path("samples.png"),
     count: Annotated[int, typer.Option("-n", "--count", help="How many.")] = 64,
     of_class: Annotated[
         int | None, typer.Option("--class", help="All of this class; default each in turn.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Of text: what every sample begins with.")
     ] = None,
     steps: Steps = None,
     seed: Seed = 0,
@@ -41,24 +44,31 @@ def sample(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Draw exact ancestral samples: a picture, or an array.
+    """Draw exact ancestral samples: a picture, an array, or a text.
 
     \b
     nelbo sample runs/digits -n 64 -o samples.png
     nelbo sample runs/digits -n 1000 -o samples.npy
     nelbo sample runs/digits-classes --class 3
+    nelbo sample runs/text -n 4 --prompt "The statement" -o samples.txt
     """
     from nelbo.sampling.pictures import encoder
+    from nelbo.sampling.texts import prompted, require_form
     from nelbo.tasks.sample import sample as run
 
-    check_outputs(Output("-o", output, "picture", (".png", ".npy")), force=force)
+    kind = "text" if output.suffix == ".txt" else "picture"
+    check_outputs(Output("-o", output, kind, (".png", ".npy", ".txt")), force=force)
     encode = encoder(output)
     found = find_model(model, reading, device, steps)
     n = found.grid.n  # before hours of work
+    require_form(found.shape, n, output)
+    given = None if prompt is None else prompted(found.shape, n, prompt)
     say_assumed(found)
     if found.classes is not None and of_class is None:
         note(f"classes 0..{found.classes - 1} in turn, row by row")
     with bars() as start:
         moved = start(f"sample {found.name}", "steps")
-        levels = run(found, count, seed=seed, label=of_class, check=check, progress=moved)
+        levels = run(
+            found, count, seed=seed, label=of_class, given=given, check=check, progress=moved
+        )
     deliver(lambda: None, (output, lambda: encode(levels, n)))

@@ -1,6 +1,7 @@
 """One string names a data set, the same everywhere: `load("digits:test")`."""
 
 import os
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from nelbo.data.arrays import array_file, declared, opened
 from nelbo.data.images import Images, shown
 from nelbo.data.named import cifar10, digits, mnist
 from nelbo.data.points import Points, as_points
+from nelbo.data.text_spec import FORMS as TEXT
+from nelbo.data.text_spec import is_text, text
+from nelbo.data.tokens import Tokens
 from nelbo.errors import BadInput, closest
 from nelbo.files import near
 from nelbo.types import Grid, Reals, Support
@@ -21,10 +25,11 @@ SPLITS = ("train", "test")
 PARTS = (*SPLITS, "training", "testing", "val", "valid", "validation", "dev", "eval")
 FORMS = (
     "digits[:train|:test], mnist:DIR[:train|:test], cifar10:DIR[:train|:test], a folder of images "
-    "(with train and test in it: FOLDER:train, FOLDER:test), a .npy or .npz file"
+    "(with train and test in it: FOLDER:train, FOLDER:test), a .npy or .npz file; of text: "
+    f"{TEXT}"
 )
 FOLDERS = {"mnist": (mnist, "its idx files"), "cifar10": (cifar10, "its .bin files")}
-NAMES = ("digits", *FOLDERS)
+NAMES = ("digits", "topics", *FOLDERS)
 NOT_YET = ("hf",)
 
 
@@ -35,13 +40,18 @@ def load(
     levels: int | None = None,
     grid: Grid | None = None,
     labels: bool = False,
-) -> Images:
+    context: int | None = None,
+) -> Images | Tokens:
     """Images of digits, mnist:DIR or cifar10:DIR [:SPLIT], a folder of images, a .npy or .npz file.
+
+    Text of `topics`, or of text:PATH with PATH a file, a folder or JSON lines, as `Tokens`, with
+    options behind it (`nelbo.data.windows` says which): text:book.txt,context=128,stride=64.
 
     A folder that holds folders named train, test or val is a set with these splits, and is read
     with one of them. split says the same as the suffix; levels is by default what the source has,
     256 for a folder; grid, the real numbers that a float array is on, also declares the levels.
-    labels: read the class of each image too, where the source is one that may have them.
+    labels: read the class of each image too, where the source is one that may have them. context:
+    the length of a text's windows where the spec does not say it.
 
     Raises:
         BadInput: nothing there, a split that is not there, or data that break a rule.
@@ -54,6 +64,8 @@ def load(
     labels = arguments.flag("labels", labels)
     n = declared(shown(spec), levels, grid)
     body, split = _split(spec, split)
+    if is_text(body):
+        return text(body, split, n, context)
     head, _, place = body.partition(":")
     if not os.path.exists(body) and head in NOT_YET:
         raise BadInput(f"{shown(spec)}: {head}: is not built yet; the known forms are {FORMS}")
@@ -71,10 +83,12 @@ def load_for(
     *,
     split: str | None = None,
     labels: bool = False,
-) -> Images | Points:
+    shape: Sequence[int] | None = None,
+) -> Images | Points | Tokens:
     """`load` for a model of this support: where it has no grid, floats of an array are points.
 
-    Other sources are images all the same, which a model of latents may encode.
+    Other sources are images all the same, which a model of latents may encode. shape: that of the
+    model's examples, by which text is cut.
 
     Raises:
         BadInput: as `load` does.
@@ -83,7 +97,9 @@ def load_for(
     if not isinstance(support, Grid | Reals):
         raise BadInput(f"a support is a Grid or Reals; got {arguments.shown(support)}")
     if isinstance(support, Grid):
-        return load(spec, split=split, levels=support.n, grid=support, labels=labels)
+        context = shape[0] if shape is not None and len(shape) == 1 else None
+        n, grid = support.n, support
+        return load(spec, split=split, levels=n, grid=grid, labels=labels, context=context)
     path = Path(os.path.expanduser(spec))
     if path.suffix in (".npy", ".npz") and path.is_file():
         array = opened(path)
@@ -98,7 +114,9 @@ def has_splits(spec: str | os.PathLike[str]) -> bool:
     """Whether the spec names a whole set that has a train and a test split of its own."""
     spec = _text(spec)
     head, colon, place = spec.partition(":")
-    if spec == "digits" or (head in FOLDERS and bool(colon) and _split(place, None)[1] is None):
+    if spec == "digits" or head == "topics":
+        return _split(spec, None)[1] is None
+    if head in FOLDERS and bool(colon) and _split(place, None)[1] is None:
         return True
     path = Path(os.path.expanduser(spec))
     return path.is_dir() and set(SPLITS) <= set(_splits(path))

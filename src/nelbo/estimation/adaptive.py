@@ -63,9 +63,9 @@ class Sum:
     variance: Float64[Tensor, " N"]
     dof: int | float
 
-    def means(self) -> tuple[Mean, Mean]:
-        """(sampling of images, Monte Carlo)."""
-        return mean_over_images(self.values, self.variance, self.dof)
+    def means(self, sizes: Float64[Tensor, " N"] | None = None) -> tuple[Mean, Mean]:
+        """(sampling of images, Monte Carlo); sizes: of texts."""
+        return mean_over_images(self.values, self.variance, self.dof, sizes)
 
     def __add__(self, other: "Sum") -> "Sum":
         """Of independent parts."""

@@ -34,6 +34,7 @@ Progress = Callable[[int, int | None, str], None]
 """Called with (evaluations done, evaluations expected if known, the running result)."""
 
 CELLS = 2**16  # numbers in the images of a chunk: 1024 digits, 21 CIFAR images; more on a GPU
+SYMBOLS = 256  # logits of a dimension that CELLS counts as one number
 CONTEXT = 2**27  # numbers that may be kept of what a network says of the images
 TURNS = 8  # batches of each process between two meetings, where the end of one is noticed
 
@@ -76,7 +77,7 @@ class Evaluator:
         if self.batch_size is not None and self.batch_size < 1:
             raise BadInput(f"the batch size must be at least 1; got {self.batch_size}")
         cells = CELLS if self.models[0].device.type == "cpu" else 16 * CELLS
-        most = max(1, cells // self.models[0].dims)
+        most = max(1, cells // (self.models[0].dims * _widths(self.models[0])))
         self.batch = self.batch_size or most  # rows that a network takes at once
         self.chunk = max(1, most // self.batch) * self.batch  # that anything else is done on
         self.limit = self.chunk  # halved where memory does not suffice
@@ -91,7 +92,7 @@ class Evaluator:
     @property
     def unit(self) -> Unit:
         """What the bound is given in."""
-        return Unit.of(self.models[0].support)
+        return Unit.of(self.models[0].support, self.images)
 
     @contextmanager
     def agreed(self, settings: Mapping[str, Any], folder: str | Path | None) -> Iterator[None]:
@@ -310,6 +311,12 @@ class Evaluator:
 
     def _finite(self, values: list[Tensor], t: Tensor, image: Tensor) -> Tensor:
         return self.finite(_columns(values, len(t)), t, image, "the bound")
+
+
+def _widths(model: Model) -> int:
+    """How many times 256 logits a dimension has: 1 for images, 197 for a vocabulary of 50,257."""
+    of_states = model.facts.get("family") == "categorical"
+    return max(1, model.grid.n // SYMBOLS) if of_states else 1
 
 
 def _of_model(model: Model) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from nelbo.model.masked import AnyOrderModel, InOrderModel, has_positions, in_an
 from nelbo.model.model import Denoiser, Encoder, InContinuousTime, Model
 from nelbo.model.settings import Setting, Settings
 from nelbo.model.spacing import evenly_in
+from nelbo.model.tokens import masked_model
 from nelbo.model.trial import try_network
 from nelbo.model.weights import clip_gradients, parameter_groups
 
@@ -38,6 +39,7 @@ __all__ = [
     "in_any_order",
     "in_order",
     "loss",
+    "masked_model",
     "parameter_groups",
     "try_network",
     "with_network",

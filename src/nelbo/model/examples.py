@@ -2,7 +2,17 @@
 
 import os
 
-from nelbo.data import Examples, Images, Points, as_images, as_points, load_for
+from nelbo.categorical.masked import MaskedReverse, seen
+from nelbo.data import (
+    Examples,
+    Images,
+    Points,
+    Tokens,
+    as_images,
+    as_points,
+    as_tokens,
+    load_for,
+)
 from nelbo.errors import BadInput
 from nelbo.model.model import Model
 from nelbo.types import Grid
@@ -21,15 +31,18 @@ def examples_of(model: Model, data: object, seed: int = 0) -> Examples:
             numbers no bits; no labels where the model has classes, or no condition that it needs.
     """
     if isinstance(data, str | os.PathLike):
-        data = load_for(model.support, data, labels=model.classes is not None)
+        labels = model.classes is not None
+        data = load_for(model.support, data, labels=labels, shape=model.shape)
     found = _levels(model, data) if isinstance(model.support, Grid) else _reals(model, data, seed)
     model.x_0(found.values[:1])
     model.condition_of(found)
     return found
 
 
-def _levels(model: Model, data: object) -> Images:
+def _levels(model: Model, data: object) -> Images | Tokens:
     n = model.grid.n
+    if isinstance(data, Tokens) or (len(model.shape) == 1 and not isinstance(data, Examples)):
+        return _tokens(model, data)
     if isinstance(data, Points):
         raise BadInput(
             f"{data.name} are real numbers and the model is of {n} levels: there are no bits of "
@@ -40,6 +53,29 @@ def _levels(model: Model, data: object) -> Images:
     if images.n != n:
         raise BadInput(f"the model is of {n} levels, {images.name} has {images.n}")
     return images
+
+
+def _tokens(model: Model, data: object) -> Tokens:
+    """Text, for a model that has a use for it.
+
+    Raises:
+        BadInput: of another number of symbols; symbols that are shown, to a chain that would mask
+            them; a symbol that the model has for its mask.
+    """
+    tokens = as_tokens(data, n=model.grid.n)
+    if bool((tokens.levels < 0).any()) and not isinstance(model.chain.p, MaskedReverse):
+        raise BadInput(
+            f"{tokens.name} has symbols that are shown, and the chain of {model.name} hides them "
+            "like any other: measure it in any order or in one (--continuous, --calls, --order)"
+        )
+    mask = model.settings.notes.get("mask")
+    if mask is not None and bool((seen(tokens.levels) == mask).any()):
+        row = int((seen(tokens.levels) == mask).any(1).nonzero()[0])
+        raise BadInput(
+            f"{tokens.source(row)}: holds the symbol {mask}, which {model.name} has for its mask: "
+            "a text in which it stands has no probability; take it out"
+        )
+    return tokens
 
 
 def _reals(model: Model, data: object, seed: int) -> Points:

@@ -17,19 +17,30 @@ from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR, LogSNR
 from nelbo.gaussian.parametrization import Parametrization
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import VarianceRule
-from nelbo.model import Model, Settings, categorical_model, continuous_model, gaussian_model, parts
+from nelbo.model import (
+    Model,
+    Settings,
+    categorical_model,
+    continuous_model,
+    gaussian_model,
+    masked_model,
+    parts,
+)
 from nelbo.networks.embedded import Embedded
 from nelbo.networks.logits import LowRankLogits
 from nelbo.networks.mode import single_precision
 from nelbo.networks.resnet import ResNet
+from nelbo.networks.transformer import Transformer
 from nelbo.networks.unet import UNet
 from nelbo.recipe.choices import (
     CategoricalChoice,
     ContinuousChoice,
     GaussianChoice,
     LogSNRChoice,
+    MaskedChoice,
     Recipe,
     ResNetChoice,
+    TransformerChoice,
     UNetChoice,
 )
 from nelbo.types import Grid
@@ -55,9 +66,22 @@ def build(
 
 
 def _built(
-    builder: "_Builder", choice: GaussianChoice | ContinuousChoice | CategoricalChoice, n: int
+    builder: "_Builder",
+    choice: GaussianChoice | ContinuousChoice | CategoricalChoice | MaskedChoice,
+    n: int,
 ) -> Model:
-    """The model of the chosen family."""
+    """The model of the chosen family.
+
+    Raises:
+        BadInput: a transformer and another chain than a masked one, which alone is of sequences.
+    """
+    if isinstance(choice, MaskedChoice):
+        return builder.masked(builder.network(n + 1, n))
+    if isinstance(builder.recipe.network, TransformerChoice):
+        raise BadInput(
+            f"network.name transformer is for chain.family masked, not {choice.family}: use resnet "
+            "or unet"
+        )
     if isinstance(choice, ContinuousChoice):
         return builder.continuous(choice)
     if isinstance(choice, CategoricalChoice):
@@ -86,6 +110,12 @@ class _Builder:
         """The network with its weights; so many channels per channel of the data."""
         return self._with_weights(self._fresh(inputs, outputs))
 
+    @property
+    def of_images(self) -> ResNetChoice | UNetChoice:
+        """The choice of a network of images, which every chain but a masked one has."""
+        assert not isinstance(self.recipe.network, TransformerChoice)  # `_built` refuses it
+        return self.recipe.network
+
     def _fresh(self, inputs: int, outputs: int) -> nn.Module:
         with torch.device("meta"):
             _require_room(self._unseeded(inputs, outputs))
@@ -96,6 +126,9 @@ class _Builder:
 
     def _unseeded(self, inputs: int, outputs: int) -> nn.Module:
         choice, n, channels = self.recipe.network, self.grid.n, self.shape[0]
+        if isinstance(choice, TransformerChoice):
+            sizes = (choice.width, choice.layers, choice.heads, choice.dropout, choice.pairs)
+            return Transformer(inputs, outputs, channels, *sizes)
         states, inputs = inputs, choice.embedding or inputs
         if choice.embedding is not None and states == 1:
             raise BadInput(
@@ -137,7 +170,17 @@ class _Builder:
             shape=self.shape,
             name=self.recipe.name,
             settings=self._settings(choice).noting(transition=choice.transition),
-            ids=self.recipe.network.embedding is not None,
+            ids=self.of_images.embedding is not None,
+        )
+
+    def masked(self, network: nn.Module) -> Model:
+        """The masked model of sequences in any order, with this network."""
+        return masked_model(
+            network,
+            levels=self.grid.n,
+            shape=self.shape,
+            name=self.recipe.name,
+            settings=Settings(network=self.recipe.network.model_dump()),
         )
 
     def gaussian(self, choice: GaussianChoice, network: nn.Module, schedule: Schedule) -> Model:
@@ -159,7 +202,7 @@ class _Builder:
 
     def continuous(self, choice: ContinuousChoice) -> Model:
         """The VDM model, its network fresh or with its weights, which hold the curve too."""
-        grid, told = self.grid, self.recipe.network.time_input
+        grid, told = self.grid, self.of_images.time_input
         if told != "log-snr":
             raise BadInput(
                 f"network.time_input {told} is not for continuous chains: use log-snr, by which "
@@ -187,7 +230,7 @@ class _Builder:
         return Settings(schedule=choice.schedule.model_dump(), network=network.model_dump())
 
     def _time_input(self, choices: Mapping[str, Input]) -> Input:
-        name = self.recipe.network.time_input
+        name = self.of_images.time_input
         if name not in choices:
             raise BadInput(
                 f"network.time_input {name} is not for {self.recipe.chain.family} chains: "

@@ -38,6 +38,11 @@ def own_data(train: str, test: str | None = None) -> tuple[str, str, Images]:
     """
     train, test = _both(train, test)
     images, others = load(train), load(test)
+    if not isinstance(images, Images) or not isinstance(others, Images):
+        raise BadInput(
+            f"{train} and {test}: text is trained by the recipe text: nelbo train text "
+            "--data SPEC --test-data SPEC"
+        )
     if images.levels.shape[1:] != others.levels.shape[1:] or images.n != others.n:
         raise BadInput(
             f"{train} and {test} are of different data: {tuple(images.levels.shape[1:])} with "

@@ -14,6 +14,7 @@ from pydantic import (
     Strict,
     Tag,
     model_serializer,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -36,9 +37,11 @@ __all__ = [
     "ContinuousChoice",
     "GaussianChoice",
     "LogSNRChoice",
+    "MaskedChoice",
     "Recipe",
     "ResNetChoice",
     "Training",
+    "TransformerChoice",
     "UNetChoice",
 ]
 
@@ -191,6 +194,12 @@ class CategoricalChoice(Part):
     transition: Annotated[str, one_of(TRANSITIONS)]
 
 
+class MaskedChoice(Part):
+    """A chain that masks exactly k = 1..D positions of an example, evenly chosen: any order."""
+
+    family: Literal["masked"]
+
+
 TimeInput = Annotated[str, one_of(TIME_INPUTS, STATE_TIMES)]
 
 
@@ -236,13 +245,37 @@ class UNetChoice(Growing):
     later: ClassVar[Sequence[str]] = ("patch", "attention", "rank", "classes", "embedding")
 
 
+class TransformerChoice(Part):
+    """A transformer over a sequence, for a masked chain, which need not tell it a time.
+
+    pairs: learned numbers for each pair of states beside a place, of which there are as many as
+    the square of the symbols: for bytes, not for large vocabularies; 0 for none.
+    """
+
+    name: Literal["transformer"]
+    width: int = Field(128, ge=8, le=2**14)
+    layers: int = Field(6, ge=1, le=1000)
+    heads: int = Field(4, ge=1, le=2**10)
+    pairs: int = Field(0, ge=0, le=2**10)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    classes: ClassVar[None] = None
+
+    @model_validator(mode="after")
+    def _of_whole_heads(self) -> "TransformerChoice":
+        if self.width % self.heads:
+            raise ValueError(f"width is a multiple of heads, {self.heads}")
+        return self
+
+
 KINDS = {
     "gaussian": GaussianChoice,
     "continuous": ContinuousChoice,
     "categorical": CategoricalChoice,
     "named": StatesScheduleChoice,
+    "masked": MaskedChoice,
     "resnet": ResNetChoice,
     "unet": UNetChoice,
+    "transformer": TransformerChoice,
 }
 """The tables that a tag in a recipe chooses among."""
 
@@ -315,8 +348,9 @@ class Recipe(Part):
     chain: Annotated[
         Annotated[GaussianChoice, Tag("gaussian")]
         | Annotated[ContinuousChoice, Tag("continuous")]
-        | Annotated[CategoricalChoice, Tag("categorical")],
+        | Annotated[CategoricalChoice, Tag("categorical")]
+        | Annotated[MaskedChoice, Tag("masked")],
         Discriminator(_family),
     ]
-    network: Annotated[ResNetChoice | UNetChoice, Field(discriminator="name")]
+    network: Annotated[ResNetChoice | UNetChoice | TransformerChoice, Field(discriminator="name")]
     training: Training

@@ -11,6 +11,7 @@ from torch import Tensor
 from nelbo.bound.chain import Chain, Conditional, constant_time
 from nelbo.bound.noise import Noise
 from nelbo.categorical import objective as categorical
+from nelbo.categorical.masked import MaskedReverse
 from nelbo.categorical.reverse import CategoricalReverse
 from nelbo.errors import BadInput
 from nelbo.gaussian import objective as gaussian
@@ -60,6 +61,8 @@ def objective(recipe: Recipe, model: Model) -> Objective:
     if kind == "hybrid" and isinstance(p, CategoricalReverse):
         loss = partial(categorical.hybrid_loss, weight=weight)
         return Objective(loss, p, "bits/dim with auxiliary")
+    if kind == "simple" and isinstance(p, MaskedReverse):
+        return Objective(categorical.simple_loss, model.chain, "bits/dim, all masked alike")
     raise BadInput(f"training.objective {kind} is not for {recipe.chain.family} chains")
 
 

@@ -15,7 +15,7 @@ from nelbo.arguments import shown
 from nelbo.errors import BadInput, closest
 from nelbo.files import near
 from nelbo.files import read as read_file
-from nelbo.recipe.choices import KINDS, ContinuousChoice, Recipe
+from nelbo.recipe.choices import KINDS, ContinuousChoice, MaskedChoice, Recipe
 
 __all__ = ["names", "parse", "problem", "read", "subject", "text"]
 
@@ -81,7 +81,7 @@ def parse(content: str, source: str, changes: Sequence[str] = ()) -> Recipe:
         raise BadInput(f"{source} is no TOML: {error}") from None
     except ValidationError as error:
         raise BadInput(f"{told}: {problem(error)}") from None
-    if not isinstance(recipe.chain, ContinuousChoice):
+    if not isinstance(recipe.chain, ContinuousChoice | MaskedChoice):
         try:
             recipe.chain.schedule.betas()
         except BadInput as error:

@@ -97,14 +97,14 @@ class Comparison(Shown):
 
     def __str__(self) -> str:
         """The verdict, the difference with both intervals, the two bounds, what pairing gained."""
-        names = names_of([self.a.model, self.b.model])
+        names, examples = names_of([self.a.model, self.b.model]), self.unit.examples
         lines = [
             self.verdict.text,
             f"  A  {self._bound(self.a)}  {names[0]}",
             f"  B  {self._bound(self.b)}  {names[1]}",
             f"  A minus B          {self.per_dim:+.4f} {self.unit}",
-            f"  sampling of images {self._plus_minus(self.total)} (95 %, {self.images:,} images, "
-            "paired)",
+            f"  {f'sampling of {examples}':<18} {self._plus_minus(self.total)} "
+            f"(95 %, {self.images:,} {examples}, paired)",
             f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, this test set)",
             f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
             f"seed {self.estimator['seed']}{self._narrower()}",

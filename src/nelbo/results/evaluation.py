@@ -17,7 +17,7 @@ from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.per_image import PerImage, digest
 from nelbo.results.shown import Tabulated
-from nelbo.results.unit import BITS, Unit
+from nelbo.results.unit import BITS, TEXT_KEYS, Unit, in_text_units
 
 __all__ = [
     "Curve",
@@ -34,7 +34,8 @@ __all__ = [
 
 SCHEMA = "nelbo.evaluation/1"
 FIGURES = (
-    *("bits_per_dim", "nats_per_dim", "unit", "ci95", "ci95_monte_carlo", "nats_per_image"),
+    *("bits_per_dim", "nats_per_dim", *TEXT_KEYS, "unit"),
+    *("ci95", "ci95_monte_carlo", "nats_per_image"),
     *("terms", "per_step", "rate_distortion", "looks", "per_image_sha256"),
     *("images", "dims", "network_evaluations", "kind"),
 )
@@ -209,15 +210,17 @@ class Evaluation(Tabulated):
             "environment": dict(self.environment),
             "command": self.command,
             "warnings": list(self.warnings),
+            **({} if self._text is None else {"text_units": self._text}),
         }
         return {**tree, "figures_sha256": figures_digest(tree)}
 
     def __str__(self) -> str:
         """The figure with both intervals, then its three terms and what it took."""
-        images, evaluations = f"{self.images:,}", f"{self.network_evaluations:,}"
+        evaluations, examples = f"{self.network_evaluations:,}", self.unit.examples
         lines = [
             f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}{order_of(self.model)}",
-            f"  sampling of images {self._plus_minus(self.total)} (95 %, {images} images)",
+            f"  {f'sampling of {examples}':<18} {self._plus_minus(self.total)} "
+            f"(95 %, {self.images:,} {examples})",
             self._of_these(),
         ]
         later = "L_inf" if self.model.get("time") == "continuous" else "sum of L_(t-1)"
@@ -225,6 +228,7 @@ class Evaluation(Tabulated):
         for key, label in names.items():
             term, _ = self.terms[key]
             lines.append(f"  {label:<17}  {self._per_dim(term.mean):.6f} {self._plus_minus(term)}")
+        lines += self._of_text()
         if self.unit.density_of is not None:  # nothing else decides as much of a density
             lines.append(f"  decoder {self.model['decoder']}, V_1 {self.model['V_1']:.6g}")
         if "encoded" in self.data:
@@ -258,6 +262,28 @@ class Evaluation(Tabulated):
         if why.startswith("a tenth of"):
             return "the Monte Carlo error is a tenth of what the spread between images leaves"
         return f"{wanted} is not reached after {why}, which is the most"
+
+    @property
+    def _text(self) -> dict[str, float | None] | None:
+        """The figure in every unit of text; None of what is no text."""
+        if "text" not in self.data:
+            return None
+        return in_text_units(self.total.mean * self.images, self.data["text"])
+
+    def _of_text(self) -> list[str]:
+        """How the text was cut, and the figure in the other units."""
+        found, text = self._text, self.data.get("text")
+        if found is None or text is None:
+            return []
+        told = {key.replace("_per_", "/"): value for key, value in found.items()}
+        others = [f"{v:.4f} {k}" for k, v in told.items() if v is not None and k != self.unit.name]
+        size = "" if text["bytes"] is None else f"{text['bytes']:,} bytes, "
+        cut = f", context {text['context']}, stride {text['stride']}" if "context" in text else ""
+        kept = "" if text.get("lossless", True) else "; the tokens are not all of the text"
+        return [
+            f"  {', '.join(others)}",
+            f"  of {size}{text['tokens'] or text['counted']:,} tokens{cut}{kept}",
+        ]
 
     def _of_these(self) -> str:
         if kind_of(self.model) == "likelihood":

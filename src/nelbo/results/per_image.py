@@ -19,7 +19,7 @@ from torch import Tensor
 from nelbo import files
 from nelbo.data.images import shown
 from nelbo.errors import BadInput, NonFinite
-from nelbo.results.unit import BITS, NATS, Unit
+from nelbo.results.unit import BITS, NATS, TEXT_KEYS, Unit
 
 __all__ = [
     "COLUMNS",
@@ -34,9 +34,10 @@ __all__ = [
 ]
 
 COLUMNS = ("id", "bits_per_dim", "se", "L_T", "L_mid", "L_0")
-OF_DENSITY = tuple(NATS.key if name == BITS.key else name for name in COLUMNS)
+KEYS = (BITS.key, NATS.key, *TEXT_KEYS)
+KINDS = [tuple(key if name == BITS.key else name for name in COLUMNS) for key in KEYS]
 FILE = "file"  # the last column, of images that came as files
-TABLES = (COLUMNS, OF_DENSITY, (*COLUMNS, FILE), (*OF_DENSITY, FILE))
+TABLES = (*KINDS, *((*names, FILE) for names in KINDS))
 UNKNOWN = "se"  # the one column that may have holes
 TERMS = ("L_T", "L_mid", "L_0")
 SAME = 1e-9  # of one sum in another order, both rounded by the unit's division
@@ -85,7 +86,7 @@ class PerImage:
         order = self.ids.argsort()
         nats = (self.total, self.se, self.L_T, self.L_mid, self.L_0)
         found = {"id": self.ids[order]}
-        names = COLUMNS if self.unit.density_of is None else OF_DENSITY
+        names = [self.unit.key if name == BITS.key else name for name in COLUMNS]
         for name, column in zip(names[1:], nats, strict=True):
             found[name] = column[order].double() / (self.dims * self.unit.nats)
         return found
@@ -177,7 +178,8 @@ def read(path: str | Path) -> dict[str, Tensor]:
     """The columns of a written table, equal to the last bit to what `PerImage.columns` gave.
 
     id: int64 (N,); the others float64 (N,), NaN where se is not known, in bits/dim; of a density
-    in nats/dim, with nats_per_dim in place of bits_per_dim. File names are left out.
+    in nats/dim, with nats_per_dim in place of bits_per_dim; of text bits_per_byte, a window's bits
+    over the bytes of a mean window. File names are left out.
 
     Raises:
         BadInput: another suffix, no such file, .parquet without pyarrow, or not such a table.

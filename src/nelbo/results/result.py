@@ -10,7 +10,7 @@ from typing import Any, NoReturn, final
 from nelbo.errors import BadInput
 from nelbo.files import read as read_file
 from nelbo.results.evaluation import SCHEMA, figures_digest
-from nelbo.results.unit import BITS, NATS, Unit
+from nelbo.results.unit import BITS, NATS, Unit, unit_of_text
 from nelbo.typed_json import once
 
 __all__ = ["Point", "Result", "Term", "half_of", "load", "number_of", "parse", "read", "unit_of"]
@@ -254,9 +254,17 @@ def _parsed(tree: Mapping[str, Any]) -> Result:
 
 
 def unit_of(tree: Mapping[str, Any]) -> Unit:
-    """Bits, or the nats of the density that the tree names; ValueError where it names none."""
+    """Bits, or the nats of the density that the tree names; ValueError where it names none.
+
+    Of text, bits per byte or nats per token.
+    """
     if tree[BITS.key] is not None:
         return BITS
+    if "text" in tree["data"]:
+        unit = unit_of_text(tree["data"]["text"], tree["images"] * tree["dims"])
+        if unit.name != tree["unit"]:
+            raise ValueError(f"unit {tree['unit']!r} is not that of its text, {unit.name}")
+        return unit
     name, _, subject = str(tree["unit"]).partition(", density of ")
     if name != NATS.name or not subject:
         raise ValueError(f"unit {tree['unit']!r} is none")

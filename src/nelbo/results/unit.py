@@ -1,13 +1,24 @@
-"""What a result is told in: bits per dimension of levels, or nats per dimension of a density."""
+"""What a result is told in: bits per dimension of levels or byte of text, nats of a density."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+from nelbo.data import Examples, Tokens
 from nelbo.errors import BadInput
 from nelbo.types import Grid, Support
 
-__all__ = ["BITS", "NATS", "Unit", "bits_per_dim"]
+__all__ = [
+    "BITS",
+    "NATS",
+    "TEXT_KEYS",
+    "Unit",
+    "bits_per_byte",
+    "bits_per_dim",
+    "in_text_units",
+    "unit_of_text",
+]
 
 
 def bits_per_dim(nats: float, dims: int) -> float:
@@ -21,7 +32,9 @@ class Unit:
     """The name of a unit per dimension, its key in JSON and files, and how many nats it is.
 
     `density_of` names the data where they are real numbers: then the unit is nats, whose zero
-    depends on the scale of the data, and no other.
+    depends on the scale of the data, and no other. Of text it is a unit per byte or token of it,
+    so many nats per position of a window: whether a position is one byte, part of one, or none that
+    is counted, the sum is divided by what the text has.
     """
 
     name: str
@@ -30,13 +43,26 @@ class Unit:
     density_of: str | None = None
 
     @staticmethod
-    def of(support: Support) -> "Unit":
-        """Bits for data with levels, nats for a density."""
+    def of(support: Support, data: Examples | None = None) -> "Unit":
+        """Bits for data with levels, of text for each byte; nats for a density."""
+        if isinstance(data, Tokens):
+            return unit_of_text(data.text, len(data) * data.dims)
         return BITS if isinstance(support, Grid) else replace(NATS, density_of=support.name)
 
     def __str__(self) -> str:
         subject = "" if self.density_of is None else f", density of {self.density_of}"
         return self.name + subject
+
+    @property
+    def each(self) -> str:
+        """What it is per: dimension, byte or token."""
+        each = self.name.partition("/")[2]
+        return "dimension" if each == "dim" else each
+
+    @property
+    def examples(self) -> str:
+        """What the examples are called: images, or windows of text."""
+        return "images" if self.each == "dimension" else "windows"
 
     def per_dim(self, nats: float, dims: int) -> float:
         """Nats per image in this unit."""
@@ -45,15 +71,72 @@ class Unit:
     def headline(self, nats: float, dims: int) -> dict[str, Any]:
         """A result's first keys: bits_per_dim, or null there, a density's own key and its unit."""
         value = self.per_dim(nats, dims)
-        if self.density_of is None:
+        if self.key == BITS.key:
             return {self.key: value}
         return {BITS.key: None, self.key: value, "unit": str(self)}
 
     def require_bits(self) -> None:
-        """Raises BadInput for a density, which has no bits of levels."""
+        """Raises BadInput for a density, which has no bits of levels, and for text."""
+        if self.each != "dimension":
+            raise BadInput(f"a result of text is per {self.each}: its unit is {self.name}")
         if self.density_of is not None:
             raise BadInput(f"a density of {self.density_of} has no bits/dim: its unit is nats/dim")
 
 
 BITS = Unit("bits/dim", "bits_per_dim", math.log(2))
 NATS = Unit("nats/dim", "nats_per_dim", 1.0, density_of="data")
+
+
+TEXT_KEYS = ("bits_per_byte", "nats_per_token")
+
+
+def unit_of_text(text: Mapping[str, Any], positions: int) -> Unit:
+    """bits/byte of the original text, or nats/token where its bytes are not known or not kept.
+
+    text: as `Tokens.text` has it; positions: in all windows together.
+    """
+    if text.get("bytes") and text.get("lossless"):
+        return Unit("bits/byte", TEXT_KEYS[0], math.log(2) * text["bytes"] / positions)
+    return Unit("nats/token", TEXT_KEYS[1], _tokens(text) / positions)
+
+
+def in_text_units(nats: float, text: Mapping[str, Any]) -> dict[str, float | None]:
+    """Nats of a whole text in every unit that it has; None in one that it has not.
+
+    Of a bound each is an upper bound, the perplexity too: exp of nats/token.
+    """
+    per_token = nats / _tokens(text)
+    known = text.get("lossless")
+    bits, counts = nats / math.log(2), (text.get("bytes"), text.get("characters"))
+    per_byte, per_character = (bits / n if known and n else None for n in counts)
+    return {
+        "bits_per_byte": per_byte,
+        "bits_per_character": per_character,
+        "bits_per_token": per_token / math.log(2),
+        "nats_per_token": per_token,
+        "perplexity": math.exp(min(per_token, LARGEST_EXPONENT)),
+    }
+
+
+def bits_per_byte(nats: float, text: Mapping[str, Any]) -> float:
+    """nats / (ln 2 times the bytes of the original text).
+
+    Raises:
+        BadInput: they are not known, or the tokens are not all of the text.
+    """
+    found = in_text_units(nats, text)["bits_per_byte"]
+    if found is None:
+        why = (
+            "its tokenizer does not give the text back (it drops or changes characters)"
+            if text.get("bytes")
+            else "the text that the symbols are of is not known"
+        )
+        raise BadInput(f"there are no bits/byte: {why}; what it has is nats/token")
+    return found
+
+
+def _tokens(text: Mapping[str, Any]) -> int:
+    return int(text.get("tokens") or text["counted"])
+
+
+LARGEST_EXPONENT = 700.0  # whose exp is a float

@@ -26,8 +26,11 @@ def ancestral(
     seed: int = 0,
     label: int | None = None,
     conditions: Mapping[str, Tensor] = NOTHING,
+    given: Tensor | None = None,
 ) -> Iterator[tuple[int, Batch]]:
     """(t, x_t) of `count` draws along the reverse chain, t = T..0, as `sample` takes them.
+
+    given: (count, *shape), of a masked chain, where what is shown is kept and the rest is drawn.
 
     Raises:
         BadInput: count < 1; a label of a model without classes, or one that it has not.
@@ -38,6 +41,7 @@ def ancestral(
     p = model.chain.p.given(*_condition(model, count, label, conditions))
     noise = KeyedNoise.of(seed, torch.arange(count))
     like = torch.empty(count, *model.shape, dtype=torch.float32, device=model.device)
+    like = like if given is None else given.to(model.device)
     x = p.prior(like).sample(noise.at(constant_time(model.T + 1, like)))
     yield model.T, x
     step, length = model.step(p, x), Block.length(x.numel())

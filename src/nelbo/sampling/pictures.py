@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from nelbo.errors import BadInput
+from nelbo.sampling.texts import as_text
 
 __all__ = ["encoder", "picture_grid", "picture_sheet"]
 
@@ -79,9 +80,11 @@ def encoder(path: Path) -> Callable[[Tensor, int], bytes]:
     encoders = {
         ".png": lambda levels, n: picture_grid(levels, n, scale=_scale(levels)),
         ".npy": _npy,
+        ".txt": as_text,
     }
     if path.suffix not in encoders:
-        raise BadInput(f"{path}: samples are written as .png or .npy; got {path.suffix or 'none'}")
+        known = ".png, .npy, or .txt of text"
+        raise BadInput(f"{path}: samples are written as {known}; got {path.suffix or 'none'}")
     if not path.absolute().parent.is_dir():
         raise BadInput(f"{path}: its folder does not exist; make it first")
     return encoders[path.suffix]

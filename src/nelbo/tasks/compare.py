@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from nelbo.data import Examples, load_for
+from nelbo.data import Examples, load_for, sizes_of
 from nelbo.errors import BadInput
 from nelbo.estimation import (
     Evaluator,
@@ -80,8 +80,10 @@ def compare(
         checked = examine([a, b], images, processes, given.check)
         samplings, estimator = _estimates(evaluators, given)
     *sums, difference = _sums(samplings)
-    total, monte_carlo = difference.means()
-    sides = [Side(*own.means(), model.described()) for own, model in zip(sums, (a, b), strict=True)]
+    total, monte_carlo = difference.means(sizes := sizes_of(images))
+    sides = [
+        Side(*own.means(sizes), model.described()) for own, model in zip(sums, (a, b), strict=True)
+    ]
     return Comparison(
         total=total,
         monte_carlo=monte_carlo,
@@ -118,7 +120,8 @@ def _examples_of(a: Model, b: Model, data: object, seed: int) -> Examples:
             f"{b.name} {b.shape} on {b.support}"
         )
     if isinstance(data, str | os.PathLike):
-        data = load_for(a.support, data, labels=a.classes is not None or b.classes is not None)
+        labels = a.classes is not None or b.classes is not None
+        data = load_for(a.support, data, labels=labels, shape=a.shape)
     images = examples_of(a, data, seed)
     if examples_of(b, data, seed).sha256 != images.sha256:
         raise BadInput(f"{a.name} and {b.name} encode images as different latents: give them those")

@@ -87,6 +87,8 @@ def _splits(choices: Recipe) -> tuple[Images, Images]:
         load(spec, levels=choices.data.levels, labels=labels)
         for spec in (choices.data.train, choices.data.test)
     )
+    assert isinstance(training, Images)  # as the recipe of the demo has it
+    assert isinstance(test, Images)
     return training, test
 
 

@@ -17,7 +17,7 @@ from nelbo.bound.estimators import trajectory
 from nelbo.bound.noise import KeyedNoise
 from nelbo.categorical.forward import TRANSITIONS, CategoricalForward
 from nelbo.categorical.reverse import CategoricalReverse, TabularReverse
-from nelbo.data import Images
+from nelbo.data import Discrete, Images, Tokens
 from nelbo.derivation import Point, enumerated, sampled, weighting_curve
 from nelbo.errors import BadInput
 from nelbo.formats import Pipeline, as_model
@@ -94,15 +94,17 @@ def derive(
     )
 
 
-def _images(model: Model, data: object, count: int) -> Images:
+def _images(model: Model, data: object, count: int) -> Discrete:
     if data is None:
         raise BadInput("deriving on a model needs data: give images")
     _ = model.grid  # a density has no levels to enumerate
-    images = instance("data", examples_of(model, data), Images)
+    images = examples_of(model, data)
+    if not isinstance(images, Tokens):
+        images = instance("data", images, Images)
     return images.first(min(count, len(images)))
 
 
-def _about(model: Model, images: Images) -> dict[str, Any]:
+def _about(model: Model, images: Discrete) -> dict[str, Any]:
     return {
         "model": {
             "name": model.name,
@@ -121,7 +123,7 @@ def _about(model: Model, images: Images) -> dict[str, Any]:
 
 
 def _on_model(
-    model: Model, images: Images, paths: int, seed: int, dtype: torch.dtype, progress: Progress
+    model: Model, images: Discrete, paths: int, seed: int, dtype: torch.dtype, progress: Progress
 ) -> ChainDerivation:
     condition = model.condition_of(images)
     chain = _in_dtype(model.chain, dtype).given(*condition)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nelbo.arguments import flag
-from nelbo.data import Examples, Points
+from nelbo.data import Examples, Points, sizes_of
 from nelbo.estimation import (
     Evaluator,
     Exhaustive,
@@ -93,12 +93,12 @@ def evaluate(
         estimator = _run(estimate, given.budget, given.precision)
     estimator |= {"seed": given.seed, **_settings_of(evaluator), "check": checked}
     total, described = estimate.total(), model.described()
-    on_average, exactly = total.means()
+    on_average, exactly = total.means(sizes := sizes_of(images))
     parts = {"L_T": estimate.L_T(), "L_mid": estimate.later(), "L_0": estimate.first()}
     return Evaluation(
         total=on_average,
         monte_carlo=exactly,
-        terms={name: part.means() for name, part in parts.items()},
+        terms={name: part.means(sizes) for name, part in parts.items()},
         per_step=estimate.steps(),
         per_image=_per_image(evaluator, total, parts),
         looks=estimate.looks,

@@ -8,6 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from nelbo.arguments import flag, shown, whole
+from nelbo.categorical.masked import MaskedReverse, seen
 from nelbo.data.examples import tensor_of
 from nelbo.errors import BadInput
 from nelbo.estimation import Processes, examine, measuring
@@ -29,32 +30,60 @@ def sample(
     seed: int = 0,
     label: int | None = None,
     conditions: Mapping[str, Tensor] | None = None,
+    given: Tensor | None = None,
     check: bool = True,
     progress: Progress = lambda done, expected, text: None,
-) -> Int64[Tensor, "N C H W"]:
+) -> Int64[Tensor, "N *dims"]:
     """`count` draws from p_theta(x_0), as levels; T network evaluations each.
 
     Image i depends on (seed, i) alone, not on how many are drawn with it (up to the network's
     own arithmetic in other batch shapes). A model of p(x | class) draws the class `label`, or
     without one each class in turn: image i is of class i modulo their number. conditions: what else
-    the model is given, (N, ...), a row for each sample. check: as for `evaluate`; a sample is of
+    the model is given, (N, ...), a row for each sample. given: of a masked model, one example
+    (*dims) in which -1 - v stands for a value v that is kept, such as one of a prompt; the
+    others are drawn. check: as for `evaluate`; a sample is of
     p_theta only where no other is in it.
 
     Raises:
-        BadInput: count < 1; a label of a model without classes, or one that it has not; a network
-            that fails, or that the check refuses.
+        BadInput: count < 1; a label of a model without classes, or one that it has not; something
+            given that is no example of a masked model; a network that fails, or that the check
+            refuses.
         NonFinite: the network gave NaN or infinity; the message names t and the samples.
     """
     model, count = as_model(model), whole("count", count)
     seed, label = whole("seed", seed), None if label is None else whole("label", label)
-    rows = _rows(conditions, count)
+    rows, kept = _rows(conditions, count), None if given is None else _kept(model, given, count)
     with measuring([model]):
         examine([model], None, Processes(), flag("check", check), rows)
     last = torch.empty(0)
-    for t, x_t in ancestral(model, count, seed=seed, label=label, conditions=rows):
+    path = ancestral(model, count, seed=seed, label=label, conditions=rows, given=kept)
+    for t, x_t in path:
         progress(model.T - t, model.T, "")
         last = x_t
-    return model.levels(last).cpu()
+    return seen(model.levels(last)).cpu()
+
+
+def _kept(model: Model, given: object, count: int) -> Tensor:
+    """What each sample begins with.
+
+    Raises:
+        BadInput: the model is none that shows positions, or what is given is none of its examples.
+    """
+    if not isinstance(model.chain.p, MaskedReverse):
+        raise BadInput(
+            f"{model.name} draws all of an example anew: only a masked model, in any order or in "
+            "one, keeps what is given"
+        )
+    example = tensor_of("the samples", "what is given", given)
+    n = model.grid.n
+    whole_numbers = not example.is_floating_point() and example.dtype != torch.bool
+    fits = whole_numbers and tuple(example.shape) == model.shape
+    if not fits or int(example.min()) < -n or int(example.max()) >= n:
+        raise BadInput(
+            f"what is given is one example of shape {list(model.shape)}, integers 0..{n - 1}, and "
+            f"-1 - v for a value v that is kept; got {example.dtype} {list(example.shape)}"
+        )
+    return example.long().expand(count, *model.shape)
 
 
 def _rows(conditions: object, count: int) -> Mapping[str, Tensor]:

@@ -14,7 +14,7 @@ from nelbo import checkpoint
 from nelbo import recipe as recipes
 from nelbo.arguments import device_of, flag, instance, path
 from nelbo.checkpoint import Checkpoint
-from nelbo.data import Images, load
+from nelbo.data import Discrete, load
 from nelbo.errors import BadInput
 from nelbo.estimation import Processes
 from nelbo.formats import described_by
@@ -148,7 +148,7 @@ def _restore(state: State, start: Path, place: RunFolder) -> None:
         raise BadInput(f"cannot go on from {start}: its state is none: {reason:.200}") from error
 
 
-def _about(recipe: Recipe, images: Images) -> dict[str, Any]:
+def _about(recipe: Recipe, images: Discrete) -> dict[str, Any]:
     """What a run is of, as JSON."""
     data = {"name": images.name, "split": images.split, "sha256": images.sha256}
     if recipe.network.classes is not None:

@@ -24,7 +24,7 @@ def warnings_of(
         unit.per_dim(total, model.dims),
         unit.per_dim(terms["L_T"], model.dims),
         unit,
-        model.support.facts["levels"],
+        model.support.facts["levels"] if unit.each == "dimension" else None,
         described,
         None if excess is None else excess.worst(terms["L_mid"] / max(total, terms["L_mid"])),
         evaluator.at_1(number),

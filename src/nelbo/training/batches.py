@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from nelbo.data import Images
+from nelbo.data import Discrete
 from nelbo.errors import BadInput
 
 __all__ = ["Batches", "apart"]
@@ -46,7 +46,7 @@ class Batches:
         return self._order
 
 
-def apart(images: Images, held_out: int) -> tuple[Images, Images | None]:
+def apart(images: Discrete, held_out: int) -> tuple[Discrete, Discrete | None]:
     """(what is trained on, so many other images to measure by); which ones depends on nothing else.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import nn
 
-from nelbo.data import Images
+from nelbo.data import Discrete
 from nelbo.estimation import Evaluator, Processes, Sampling, measuring
 from nelbo.recipe import Recipe
 from nelbo.results import bits_per_dim
@@ -20,7 +20,7 @@ class HeldOut:
     """Measures weights by the same images, times and noise each time, so that steps compare."""
 
     def __init__(
-        self, recipe: Recipe, images: Images, device: torch.device, processes: Processes
+        self, recipe: Recipe, images: Discrete, device: torch.device, processes: Processes
     ) -> None:
         self.images = images
         self.budget = recipe.training.held_out_budget * len(images)

@@ -12,7 +12,7 @@ from torch import Tensor
 from nelbo import checkpoint
 from nelbo.bound.noise import KeyedNoise, Part
 from nelbo.checkpoint import Checkpoint
-from nelbo.data import Images
+from nelbo.data import Discrete
 from nelbo.errors import NonFinite, Stopped
 from nelbo.model import Model
 from nelbo.recipe import Objective, Training
@@ -45,7 +45,7 @@ class Loop:
     choice: Training
     model: Model
     objective: Objective
-    images: Images
+    images: Discrete
     held_out: HeldOut | None
     pictures: Pictures | None
     state: State

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 
-from nelbo.data import Images, load
+from nelbo.data import Discrete, load
 from nelbo.errors import BadInput
 from nelbo.model import Model
 from nelbo.recipe import Recipe
@@ -11,7 +11,7 @@ from nelbo.recipe import Recipe
 __all__ = ["looked_at"]
 
 
-def looked_at(recipe: Recipe, training: Images, model: Model) -> list[str]:
+def looked_at(recipe: Recipe, training: Discrete, model: Model) -> list[str]:
     """Warnings, each a line: test images that are trained on, pixels that a decoder made up.
 
     Raises:
@@ -42,6 +42,6 @@ def looked_at(recipe: Recipe, training: Images, model: Model) -> list[str]:
     return said
 
 
-def _digests(images: Images) -> Iterator[bytes]:
+def _digests(images: Discrete) -> Iterator[bytes]:
     for row in images.levels.numpy():
         yield hashlib.blake2b(row.tobytes(), digest_size=16).digest()

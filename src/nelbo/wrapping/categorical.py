@@ -30,6 +30,7 @@ from nelbo.wrapping.stated import (
     network_facts,
     shape_and_levels,
 )
+from nelbo.wrapping.tokens import wrap_tokens
 
 __all__ = ["wrap_categorical"]
 
@@ -48,7 +49,7 @@ TIMES: dict[str, TimeInput] = {**STATE_TIMES, "fraction": _fraction}
 def wrap_categorical(
     network: Callable[..., object],
     *,
-    transition: Kernel,
+    transition: Kernel | None = None,
     time_input: str | TimeInput | None,
     schedule: Betas | None = None,
     levels: int | None = None,
@@ -63,6 +64,8 @@ def wrap_categorical(
     classes: int | None = None,
     conditions: Sequence[str] = (),
     name: str | None = None,
+    vocabulary: int | None = None,
+    mask: int | None = None,
 ) -> Model:
     """p_theta(x_{t-1} | x_t) ~ Q_t[x_{t-1}, x_t] (pi Qbar_{t-1})[x_{t-1}], pi = softmax(logits).
 
@@ -86,6 +89,12 @@ def wrap_categorical(
     prior: p(x_T): uniform, the default, target, that of an absorbing chain (the mask), or the
         probabilities of the K states.
     steps, arguments, classes, conditions: as for `wrap`.
+    vocabulary, mask: of a masked model of tokens, how many ids its logits are over and the id that
+        hides a token. The network gets ids (B, L) and gives logits (B, L, vocabulary), or an object
+        that has them as `.logits`; shape is (L,), or the text is given as `data`. The model is that
+        of any order of revealing them, one token a call: `every(calls)` and `nelbo.model.in_order`
+        make others of it. Of the other choices only arguments and conditions are for it; time_input
+        fraction is the share of the tokens that are masked. The id of the mask has no probability.
 
     Raises:
         BadInput: an unknown choice, no shape or levels, rows of Q_t that are no distributions, a
@@ -99,6 +108,11 @@ def wrap_categorical(
     """
     if not callable(network):
         raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
+    if vocabulary is not None or mask is not None:
+        _only_tokens(transition, schedule, levels, decoder, prior, steps, classes)
+        own: dict[str, Any] = {"time_input": time_input, "shape": shape, "data": data}
+        own |= {"arguments": arguments, "conditions": conditions, "name": name}
+        return wrap_tokens(network, vocabulary=vocabulary, mask=mask, **own)
     name = label_of(name, network)
     given = None if shape is None else tuple(whole_numbers("shape", shape))
     shape, n = shape_and_levels(data, given, None if levels is None else whole("levels", levels))
@@ -142,6 +156,16 @@ def wrap_categorical(
         ids=sees == "states",
     )
     return replace(model, classes=classes, conditions=conditions)
+
+
+def _only_tokens(transition: object, *others: object) -> None:
+    """Refuses the choices that a masked model of tokens does not have."""
+    absorbs = transition is None or transition == "absorbing"
+    if not absorbs or any(other is not None for other in others):
+        raise BadInput(
+            "vocabulary= and mask= make a masked model of tokens, whose chain is absorbing, in any "
+            "order: leave schedule, levels, decoder, prior, steps and classes out"
+        )
 
 
 @final
@@ -196,6 +220,11 @@ def _kernel(
         BadInput: an unknown name, no betas where one needs them or betas where none does, or
             matrices of fewer states than there are levels.
     """
+    if given is None:
+        raise BadInput(
+            f"wrap_categorical needs transition=, one of {', '.join(_kernels())} or matrices; or "
+            "vocabulary= and mask= of a masked model of tokens"
+        )
     if isinstance(given, str):
         name = ALIASES.get(one_of("transition", given, _kernels()), given)
         if schedule is None:

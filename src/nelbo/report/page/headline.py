@@ -69,6 +69,8 @@ def sentence(result: Result) -> str:
     """What the figure is."""
     model, density = result.model, result.unit.density_of
     of = "log₂ p(x₀)" if density is None else f"log p(x₀), a density of {density},"
+    examples = "examples" if density is not None else result.unit.examples
+    examples += " of text" if examples == "windows" else ""
     steps, whole = model.get("steps"), model.get("T")
     chain = "infinitely many steps" if model.get("time") == "continuous" else f"{steps:,} steps"
     if steps != whole and model.get("time") != "continuous":
@@ -82,14 +84,14 @@ def sentence(result: Result) -> str:
     if "order" in model:
         name, calls = model["order"]["name"], model["order"]["calls"]
         return (
-            f"Exactly −{of} per dimension of the model that reveals positions in the order {name} "
-            f"by {calls:,} calls: of {result.images:,} images of {data_name(result)}, "
-            f"{evaluations:,} network evaluations. The bound of the model of any order may lie on "
-            "either side."
+            f"Exactly −{of} per {result.unit.each} of the model that reveals positions in the "
+            f"order {name} by {calls:,} calls: of {result.images:,} {examples} of "
+            f"{data_name(result)}, {evaluations:,} network evaluations. The bound of the "
+            "model of any order may lie on either side."
         )
     return (
-        f"An upper bound on −{of} per dimension: of {result.images:,} "
-        f"{'images' if density is None else 'examples'} of {data_name(result)}, by a chain of "
+        f"An upper bound on −{of} per {result.unit.each}: of {result.images:,} "
+        f"{examples} of {data_name(result)}, by a chain of "
         f"{chain} and decoder {model.get('decoder')}{clip}, "
         f"seed {result.estimator.get('seed')}, {evaluations:,} network evaluations."
     )

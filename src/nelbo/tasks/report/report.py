@@ -202,6 +202,8 @@ def _data(folder: Path, model: Model, result: Result, why_not: dict[str, str]) -
     try:
         labels = model.classes is not None
         images = load(spec, levels=model.grid.n, grid=model.grid, labels=labels)
+        if not isinstance(images, Images):
+            return None  # text, of which there are no pictures
         images = images.first(min(result.images, len(images)))
         if images.sha256 == told.get("sha256"):
             return images

@@ -1,0 +1,70 @@
+"""Text by a spec: `text:FILE,context=128,stride=64`, or the topics of the package."""
+
+import os
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from nelbo import arguments
+from nelbo.data.images import shown
+from nelbo.data.texts import documents_at
+from nelbo.data.tokens import CONTEXT, Tokens, windows
+from nelbo.errors import BadInput, closest
+
+__all__ = ["FORMS", "is_text", "text"]
+
+FORMS = "topics[:train|:test], text:FILE or FOLDER[,context=N][,stride=N]..."
+NUMBERS, WORDS = ("context", "stride"), ("symbols", "end", "documents", "filling")
+SYMBOLS = 257  # of bytes
+
+
+def is_text(spec: str) -> bool:
+    """Whether the spec names text: `text:PATH...` or `topics`, with options or without."""
+    head = spec.partition(",")[0]
+    return not os.path.exists(spec) and (head == "topics" or head.startswith("text:"))
+
+
+def text(spec: str, split: str | None, n: int | None, context: int | None) -> Tokens:
+    """The windows that a spec without its split names.
+
+    context: the length of a window where the spec does not say; n: of symbols, as declared.
+
+    Raises:
+        BadInput: nothing there, an unknown option, or another number of symbols than is declared.
+    """
+    body, options = _options(spec)
+    options.setdefault("context", CONTEXT if context is None else context)
+    if body == "topics":
+        with as_file(files("nelbo") / "topics.jsonl") as path:
+            documents, name = documents_at(path, split), "topics"
+    else:
+        place = body.removeprefix("text:")
+        if not place:
+            raise BadInput(f"{shown(spec)}: needs a file or a folder: text:FILE")
+        path = Path(os.path.expanduser(place))
+        documents, name = documents_at(path, split), path.resolve().name
+    found = windows(documents, name=name, split=split, **options)
+    if n not in (None, found.n):
+        known = "" if "symbols" in options else "; say which with symbols="
+        raise BadInput(f"{shown(spec)}: has {found.n} symbols; {n} were declared{known}")
+    return found
+
+
+def _options(spec: str) -> tuple[str, dict[str, Any]]:
+    """The path, and what follows it as key=value."""
+    parts, options = spec.split(","), {}
+    while len(parts) > 1 and "=" in parts[-1]:
+        key, _, value = parts.pop().partition("=")
+        if key not in (*NUMBERS, *WORDS):
+            near = closest(key, (*NUMBERS, *WORDS))
+            hint = f"did you mean {near}?" if near else f"they are {', '.join((*NUMBERS, *WORDS))}"
+            raise BadInput(f"{shown(spec)}: unknown option {shown(key)} of a text: {hint}")
+        if key in options:
+            raise BadInput(f"{shown(spec)}: {key} is given twice")
+        options[key] = _number(key, value) if key in NUMBERS else value
+    return ",".join(parts), options
+
+
+def _number(key: str, value: str) -> int:
+    number = int(value) if value.isascii() and value.isdecimal() else value
+    return arguments.whole(key, number, least=1)

@@ -1,0 +1,102 @@
+"""Deliberate errors in text: what is counted and shown, as the fields of `mutants.Mutant`."""
+
+__all__ = ["TEXT"]
+
+DATA = "tests/test_text_data.py::test_"
+SHOWN = "tests/categorical/test_shown.py::test_"
+WRAP = "tests/test_wrap_tokens.py::test_"
+TASKS = "tests/tasks/test_text.py::test_"
+
+TEXT = [
+    (
+        "text: padding that is to be shown is counted",
+        "data/tokens.py",
+        "constant_values=fill if counted else -1 - fill",
+        "constant_values=fill",
+        (f"{DATA}the_filling_is_counted_or_shown_and_has_no_bytes",),
+    ),
+    (
+        "text: what an earlier window counted is counted again",
+        "data/tokens.py",
+        "levels[: done - start] = -1 - levels[: done - start]",
+        "pass",
+        (f"{DATA}every_symbol_of_a_text_is_counted_once",),
+    ),
+    (
+        "text: a remainder is left out",
+        "data/tokens.py",
+        "for start in [*range(0, last, stride), last]:",
+        "for start in [*range(0, last, stride)] or [last]:",
+        (f"{DATA}every_symbol_of_a_text_is_counted_once",),
+    ),
+    (
+        "text: a token is a byte",
+        "results/unit.py",
+        'bits, counts = nats / math.log(2), (text.get("bytes"), text.get("characters"))',
+        'bits, counts = nats / math.log(2), (text.get("tokens"), text.get("characters"))',
+        (f"{DATA}units_divide_the_same_nats_by_what_the_original_text_has",),
+    ),
+    (
+        "text: bits/byte by the bytes of a window that is full",
+        "results/unit.py",
+        'math.log(2) * text["bytes"] / positions',
+        "math.log(2)",
+        (f"{DATA}the_unit_of_windows_is_the_ratio_of_the_sums",),
+    ),
+    (
+        "text: bits/byte of a tokenizer that loses bytes",
+        "results/unit.py",
+        'if text.get("bytes") and text.get("lossless"):',
+        'if text.get("bytes"):',
+        (f"{DATA}symbols_of_an_unknown_text_have_no_bytes",),
+    ),
+    (
+        "text: a character is a byte",
+        "data/symbols.py",
+        "sizes: Array = 1 + (code >= 0x80) + (code >= 0x800) + (code >= 0x10000)",
+        "sizes: Array = 1 + (code >= 0x800) + (code >= 0x10000)",
+        (f"{DATA}every_symbol_of_a_text_is_counted_once",),
+    ),
+    (
+        "text: shown positions are masked",
+        "categorical/masked.py",
+        "    def masked(self, x: States, t: Time) -> Positions:\n        return x >= 0\n",
+        "    def masked(self, x: States, t: Time) -> Positions:\n        return x >= -9\n",
+        (f"{SHOWN}the_bound_of_what_is_not_shown_is_its_own_sum_over_subsets",),
+    ),
+    (
+        "text: a prompt that the network does not see as it is",
+        "categorical/masked.py",
+        "log_pi(seen(x_t), self.times[t - 1])",
+        "log_pi(x_t.clamp(min=0), self.times[t - 1])",
+        (f"{SHOWN}a_continuation_given_its_prompt_adds_up_to_the_whole",),
+    ),
+    (
+        "text: the mask's own logit among the symbols",
+        "wrapping/tokens.py",
+        "if self.mask < self.vocabulary:",
+        "if False:",
+        (f"{WRAP}an_order_of_tokens_is_that_of_calls_by_hand",),
+    ),
+    (
+        "text: a mask inside the data is passed over",
+        "model/examples.py",
+        "if mask is not None and",
+        "if False and",
+        (f"{WRAP}a_mask_inside_the_data_is_refused",),
+    ),
+    (
+        "text: the spread of the nats for that of the bits/byte",
+        "bound/statistics.py",
+        "spread = values if sizes is None else",
+        "spread = values if True else",
+        (f"{TASKS}the_error_of_a_ratio_leaves_out_what_goes_with_the_sizes",),
+    ),
+    (
+        "text: the simple loss has what is seen in it",
+        "categorical/objective.py",
+        "own.masked_fill(x_t != p.mask, 0)",
+        "own",
+        (f"{TASKS}the_simple_loss_is_twice_the_cost_of_what_is_masked",),
+    ),
+]
