@@ -10,6 +10,7 @@ import typer
 
 from nelbo.cli.app import Command, app
 from nelbo.cli.manner import print_result
+from nelbo.cli.ode import Dequantisation, check_ode, measure_ode
 from nelbo.cli.options import (
     BatchSize,
     Budget,
@@ -74,6 +75,18 @@ def evaluate(
     ] = False,
     order: OrderOption = None,
     calls: Calls = None,
+    ode: Annotated[
+        bool,
+        typer.Option(
+            "--ode",
+            help="The likelihood by the probability-flow ODE, beside the bound; --steps are then "
+            "the solver's.",
+        ),
+    ] = False,
+    dequantise: Annotated[
+        Dequantisation | None,
+        typer.Option(help="With --ode: by the model's own q and decoder, or as is published."),
+    ] = None,
     max_images: MaxImages = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
@@ -98,16 +111,28 @@ def evaluate(
     nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
     nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
+    nelbo evaluate runs/digits --ode --precision 0.005
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.estimation import Processes
     from nelbo.results import per_image as table
     from nelbo.tasks.evaluate import evaluate as run
 
+    of_the_bound = {
+        "--budget": budget is not None,
+        "--exhaustive": exhaustive,
+        "--spacing": spacing is not None,
+        "--continuous": continuous,
+        "--order": order is not None,
+        "--calls": calls is not None,
+        "--per-image": per_image is not None,
+        "--plots": plots is not None,
+    }
+    check_ode(ode, dequantise is not None, of_the_bound)
     _check_mode(budget is not None, exhaustive, order is not None)
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
     check_outputs(
-        Output("--json", json, "evaluation", stdout=True),
+        Output("--json", json, "ode" if ode else "evaluation", stdout=True),
         Output("--per-image", per_image, "table", (".csv", ".parquet")),
         *_plot_files(plots),
         force=force,
@@ -115,11 +140,25 @@ def evaluate(
     if per_image is not None:
         table.check_path(per_image)
     processes = Processes.started()  # before what may fail in one of them alone
-    found = find_model(model, reading, device, steps, spacing, dtype)
+    found = find_model(model, reading, device, None if ode else steps, spacing, dtype)
     found = revealing(found.in_the_limit() if continuous else found, order, calls)
     images = first_of(find_data(model, found, data, split), max_images)
     if processes.first:
         say_assumed(found)
+    if ode:
+        return measure_ode(
+            found,
+            images,
+            json,
+            dequantise,
+            precision=precision,
+            steps=steps,
+            seed=seed,
+            batch_size=batch_size,
+            check=check,
+            record=record,
+            processes=processes,
+        )
     with bars(processes.first) as start:
         result = run(
             found,
