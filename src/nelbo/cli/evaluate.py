@@ -115,30 +115,13 @@ def evaluate(
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.estimation import Processes
-    from nelbo.results import per_image as table
     from nelbo.tasks.evaluate import evaluate as run
 
-    of_the_bound = {
-        "--budget": budget is not None,
-        "--exhaustive": exhaustive,
-        "--spacing": spacing is not None,
-        "--continuous": continuous,
-        "--order": order is not None,
-        "--calls": calls is not None,
-        "--per-image": per_image is not None,
-        "--plots": plots is not None,
-    }
-    check_ode(ode, dequantise is not None, of_the_bound)
+    of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots)
+    check_ode(ode, dequantise, of_the_bound)
     _check_mode(budget is not None, exhaustive, order is not None)
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
-    check_outputs(
-        Output("--json", json, "ode" if ode else "evaluation", stdout=True),
-        Output("--per-image", per_image, "table", (".csv", ".parquet")),
-        *_plot_files(plots),
-        force=force,
-    )
-    if per_image is not None:
-        table.check_path(per_image)
+    _check_outputs("ode" if ode else "evaluation", json, per_image, plots, force)
     processes = Processes.started()  # before what may fail in one of them alone
     found = find_model(model, reading, device, None if ode else steps, spacing, dtype)
     found = revealing(found.in_the_limit() if continuous else found, order, calls)
@@ -175,8 +158,36 @@ def evaluate(
             command=command(),
             progress=start(f"evaluate {found.name}"),
         )
-    if not processes.first:
-        return
+    if processes.first:
+        _deliver(result, json, per_image, plots, record)
+
+
+def _check_outputs(
+    kind: str, json: str | None, per_image: Path | None, plots: Path | None, force: bool
+) -> None:
+    """Refuses files that cannot be written; kind: of the JSON object."""
+    from nelbo.results import per_image as table
+
+    check_outputs(
+        Output("--json", json, kind, stdout=True),
+        Output("--per-image", per_image, "table", (".csv", ".parquet")),
+        *_plot_files(plots),
+        force=force,
+    )
+    if per_image is not None:
+        table.check_path(per_image)
+
+
+def _deliver(
+    result: "Evaluation",
+    json: str | None,
+    per_image: Path | None,
+    plots: Path | None,
+    record: Path | None,
+) -> None:
+    """Prints the result and writes what was wanted of it."""
+    from nelbo.results import per_image as table
+
     deliver(
         lambda: print_result(result, json),
         (json, result.to_json().encode),

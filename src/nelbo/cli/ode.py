@@ -1,6 +1,6 @@
 """`nelbo evaluate --ode`: the likelihood by the probability-flow ODE, beside the bound."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["Dequantisation", "check_ode", "measure_ode"]
 
 
+OF_THE_BOUND = (
+    *("--budget", "--exhaustive", "--spacing", "--continuous"),
+    *("--order", "--calls", "--per-image", "--plots"),
+)
+
+
 class Dequantisation(StrEnum):
     """How levels become points that an ODE may start from."""
 
@@ -26,14 +32,18 @@ class Dequantisation(StrEnum):
     uniform = "uniform"
 
 
-def check_ode(ode: bool, dequantise: bool, of_the_bound: Mapping[str, bool]) -> None:
-    """Refuses what is only for the other of the two, the ODE and the bound.
+def check_ode(ode: bool, dequantise: Dequantisation | None, of_the_bound: Sequence[object]) -> None:
+    """Refuses what was given and is only of the other of the two, the ODE and the bound.
 
-    dequantise, and each option of the bound: whether it was given.
+    of_the_bound: the values of the options of `OF_THE_BOUND`, None or False where not given.
+
+    Raises:
+        BadInput: an option that the ODE, or that the bound does not have.
     """
-    if dequantise and not ode:
+    if dequantise is not None and not ode:
         raise BadInput("--dequantise is of the ODE: add --ode, or leave it out")
-    given = next((option for option, is_given in of_the_bound.items() if is_given), None)
+    options = zip(OF_THE_BOUND, of_the_bound, strict=True)
+    given = next((option for option, value in options if value not in (None, False)), None)
     if ode and given is not None:
         raise BadInput(f"{given} is of the bound and not of the ODE: leave out one of the two")
 

@@ -33,6 +33,7 @@ PILOT = 32  # images on which numbers of steps are compared
 DRAWS = 2  # of each image at least: their spread is the error
 MOST = 64  # draws of each image
 ORDER = 4.0  # at most by which an error is taken to fall as steps double, where it fell by more
+GRAPH = 8  # times the memory of a forward pass alone
 WITHIN = 0.05  # of the slope: what a gradient may differ by from a difference
 
 
@@ -101,44 +102,39 @@ class OdeSampling:
                 f"{self.model.name} has a density of real numbers, which have no levels between "
                 "which noise could be spread: leave dequantise at model"
             )
-        # a graph is kept of what is done at once: no more rows than the network gets
-        evaluator.batch = evaluator.chunk = evaluator.limit = self._rows_at_once()
-        self.stopped_by = ""
+        # a graph is kept of what is done at once: fewer rows than without, and no more of them
+        # than the network gets
+        evaluator.batch = evaluator.batch_size or max(1, evaluator.batch // GRAPH)
+        evaluator.chunk = evaluator.limit = max(1, evaluator.batch // convention.importance)
         self.values = torch.empty(0, len(evaluator.images), dtype=torch.float64)
         self.trace_variance = 0.0
         self.looks: Looks | None = None
         self.pilot = min(PILOT, len(evaluator.images))
         self._stage = 0
 
-    def _rows_at_once(self) -> int:
-        each = self.convention.importance
-        if self.evaluator.batch_size is not None:
-            return max(1, self.evaluator.batch_size // each)
-        return max(1, self.evaluator.batch // (8 * each))
-
     # One row: an image, a draw of its points, and the probes.
 
     def nats(
         self,
         image: Int64[Tensor, " R"],
-        draw: int,
+        draw: Int64[Tensor, " R"],
         steps: int,
         *,
-        probes: int | None = None,
+        probes: Int64[Tensor, " R"] | None = None,
         fresh: bool = True,
     ) -> Float64[Tensor, " R"]:
-        """-log p of each of the images by this draw of points, and by its probes or others'.
+        """-log p of each of the images by its draw of points, and that draw's probes or another's.
 
         Raises:
             NonFinite: one is NaN or infinite.
         """
-        numbers = draw, draw if probes is None else probes
+        of_probes = draw if probes is None else probes
         stage, self._stage = self._stage, self._stage + 1
 
         def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
             which = image[row]
             with torch.no_grad():
-                found = self._nats(which, numbers, steps, fresh)
+                found = self._nats(which, draw[row], of_probes[row], steps, fresh)
             t = torch.ones_like(which)
             return [self.evaluator.finite(found[:, None], t, which, "the ODE's log p")]
 
@@ -158,11 +154,11 @@ class OdeSampling:
         return Hutchinson(noise, given.probes, fresh, given.importance)
 
     def _nats(
-        self, image: Int64[Tensor, " B"], numbers: tuple[int, int], steps: int, fresh: bool
+        self, image: Tensor, draw: Tensor, of_probes: Tensor, steps: int, fresh: bool
     ) -> Nats:
         evaluator, count = self.evaluator, self.convention.importance
         key = evaluator.key.rows(image)
-        points, probes = (key.draw(torch.full((len(image),), number)) for number in numbers)
+        points, probes = key.draw(draw), key.draw(of_probes)
         each = image.repeat_interleave(count)
         x_0 = self.model.x_0(evaluator.images.values[each], torch.float64)
         chain = evaluator.chains[0].rows(each)
@@ -197,13 +193,12 @@ class OdeSampling:
         steps: this number and no other. Probes are kept along the path here, which changes no mean
         and leaves a difference of two numbers of steps nearly no error.
         """
-        rows, nats = self._pilot(), {}
+        (image, draw), nats = self._few(PILOT), {}
         number, before = steps or START, math.inf
         while True:
             for n in (number, 2 * number):
                 if n not in nats:
-                    parts = [self.nats(own, draw, n, fresh=False) for own, draw in rows]
-                    nats[n] = torch.cat(parts)
+                    nats[n] = self.nats(image, -1 - draw, n, fresh=False)
             found = _compared(number, nats, before)
             done = (found.error.half_width() or 0.0) <= 0.5 * precision
             if done or steps is not None or 2 * number >= FINEST:
@@ -211,23 +206,23 @@ class OdeSampling:
                 return found
             number, before = 2 * number, abs(found.difference.mean)
 
-    def _pilot(self) -> list[tuple[Int64[Tensor, " n"], int]]:
-        """(images, draw): some by chance, or all where they are few, several times."""
+    def _few(self, rows: int) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]:
+        """(image, draw): some images by chance, or all where they are few, several times."""
         chosen = self.evaluator.key.key.argsort()[: self.pilot]
-        times = -(-PILOT // self.pilot)
-        return [(chosen, -1 - draw) for draw in range(times)]
+        times = -(-rows // self.pilot)
+        return chosen.repeat(times), torch.arange(times).repeat_interleave(len(chosen))
 
     def spend(self, draws: int) -> None:
         """So many draws of each image in all."""
-        image, steps = torch.arange(len(self.evaluator.images)), self.looked.steps
-        first = len(self.values)
-        more = [self.nats(image, draw, steps) for draw in range(first, draws)]
-        self.values = torch.cat([self.values, *(values[None] for values in more)])
-        if first == 0 and self.convention.probes is not None:
+        steps, (before, count) = self.looked.steps, self.values.shape
+        draw = torch.arange(before, draws).repeat_interleave(count)
+        found = self.nats(torch.arange(count).repeat(draws - before), draw, steps)
+        self.values = torch.cat([self.values, found.reshape(-1, count)])
+        if before == 0 and self.convention.probes is not None:
             self.trace_variance = self._of_trace(steps)
 
-    def until(self, precision: float) -> None:
-        """Draws until half of the Monte Carlo interval is the precision, in nats.
+    def until(self, precision: float) -> str:
+        """Draws until half of the Monte Carlo interval is the precision, in nats; why it ended.
 
         Or a tenth of what the spread between images leaves, or after 64 draws of each.
         """
@@ -238,23 +233,19 @@ class OdeSampling:
         rows = self._rows().half_width() or 0.0
         left = math.sqrt(max(wanted**2 - solver**2, (0.5 * wanted) ** 2))
         draws = math.ceil(DRAWS * (rows / left) ** 2)
-        self.spend(max(DRAWS, min(draws, MOST)))
+        if draws > DRAWS:
+            self.spend(min(draws, MOST))
         reached = (self.means()[1].half_width() or math.inf) <= precision
-        if reached or draws <= MOST:
-            tenth = not reached and wanted > precision
-            self.stopped_by = "a tenth of the sampling error" if tenth else "precision"
-        else:
-            self.stopped_by = f"{MOST} draws of each image"
+        if not reached and draws > MOST:
+            return f"{MOST} draws of each image"
+        tenth = not reached and wanted > precision
+        return "a tenth of the sampling error" if tenth else "precision"
 
     def _of_trace(self, steps: int) -> float:
         """The variance that probes leave in one draw, by others at the same points."""
-        chosen = self._pilot()[0][0]
-        draws = range(min(len(self._pilot()), len(self.values)))
-        parts = [
-            self.nats(chosen, draw, steps, probes=-1 - draw) - self.values[draw, chosen]
-            for draw in draws
-        ]
-        return 0.5 * float(torch.cat(parts).square().mean())
+        image, draw = self._few(min(PILOT, self.pilot * len(self.values)))
+        again = self.nats(image, draw, steps, probes=-1 - draw)
+        return 0.5 * float((again - self.values[draw, image]).square().mean())
 
     # The figures, in nats of an image.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from nelbo import arguments
 from nelbo.bound.statistics import Mean
+from nelbo.data import Examples
 from nelbo.errors import BadInput
 from nelbo.estimation import Evaluator, Processes, Progress, Settings, examine, measuring
 from nelbo.estimation.ode import Convention, OdeSampling
@@ -77,6 +78,40 @@ def ode_likelihood(
     convention = Convention(dequantise, arguments.whole("importance", importance), _probes(probes))
     started, model = time.perf_counter(), as_model(model)
     images = examples_of(model, data, given.seed)
+    sampling, estimator = _measured(model, images, given, convention, steps, draws)
+    seconds = time.perf_counter() - started
+    bound = _bound(model, images, given)
+    total, monte_carlo = sampling.means()
+    return OdeLikelihood(
+        total=total,
+        monte_carlo=monte_carlo,
+        shares=sampling.shares(),
+        looks={number: float(nats.mean()) for number, nats in sampling.looked.nats.items()},
+        bound=bound,
+        difference=_difference(sampling, bound),
+        images=len(images),
+        dims=model.dims,
+        network_evaluations=sampling.evaluator.done,
+        seconds=seconds,
+        estimator=estimator,
+        model=model.described(),
+        data=bound.data,
+        environment=environment(model.device, model.dtype, given.processes.size),
+        command=command,
+        unit=sampling.evaluator.unit,
+        warnings=_warnings(sampling, bound),
+    )
+
+
+def _measured(
+    model: Model,
+    images: Examples,
+    given: Settings,
+    convention: Convention,
+    steps: int | None,
+    draws: int | None,
+) -> tuple[OdeSampling, dict[str, Any]]:
+    """The estimate, run to its end, and what a report says of how."""
     with measuring([model]):
         evaluator = Evaluator(
             [model], images, given.seed, given.batch_size, given.processes, progress=given.progress
@@ -85,61 +120,51 @@ def ode_likelihood(
         checked = examine([model], images, given.processes, given.check)
         if given.check:
             sampling.check()
-    mode = {"ode": vars(convention), "steps": steps, "draws": draws, "precision": given.precision}
-    folder = None if given.record is None else Path(given.record)
-    with (
-        evaluator.agreed(mode, None if folder is None else folder / "ode"),
-        measuring([model]),
-    ):
-        stopped = _run(sampling, given.precision * model.dims * evaluator.unit.nats, steps, draws)
-    seconds = time.perf_counter() - started
-    bound = evaluate(
+    mode = {**vars(convention), "steps": steps, "draws": draws, "precision": given.precision}
+    with evaluator.agreed(mode, _part(given, "ode")), measuring([model]):
+        precision = given.precision * model.dims * evaluator.unit.nats
+        sampling.look(precision, steps)
+        if draws is None:
+            stopped = {"stopped_by": sampling.until(precision), "precision": given.precision}
+        else:
+            sampling.spend(draws)
+            stopped = {"stopped_by": "draws"}
+    looked = sampling.looked
+    return sampling, {
+        "name": "probability-flow ODE",
+        "steps": looked.steps,
+        "steps_added": evaluator.unit.per_dim(looked.difference.mean, model.dims),
+        "compared_on": sampling.pilot,
+        "log_snr": [sampling.flow.first, sampling.flow.last],
+        "dequantise": convention.dequantise,
+        "importance": convention.importance,
+        "probes": convention.probes or EXACT,
+        "draws": len(sampling.values),
+        **stopped,
+        "seed": given.seed,
+        "batch_size": evaluator.batch,
+        "check": checked,
+    }
+
+
+def _bound(model: Model, images: Examples, given: Settings) -> Evaluation:
+    """That of the same images, to the same precision."""
+    return evaluate(
         model,
         images,
         precision=given.precision,
         seed=given.seed,
         batch_size=given.batch_size,
         check=False,
-        record=None if folder is None else folder / "bound",
+        record=_part(given, "bound"),
         processes=given.processes,
         progress=given.progress,
     )
-    total, monte_carlo = sampling.means()
-    looks = sampling.looked
-    return OdeLikelihood(
-        total=total,
-        monte_carlo=monte_carlo,
-        shares=sampling.shares(),
-        looks={number: float(nats.mean()) for number, nats in looks.nats.items()},
-        bound=bound,
-        difference=_difference(sampling, bound),
-        images=len(images),
-        dims=model.dims,
-        network_evaluations=evaluator.done,
-        seconds=seconds,
-        estimator={
-            "name": "probability-flow ODE",
-            "steps": looks.steps,
-            "steps_added": evaluator.unit.per_dim(looks.difference.mean, model.dims),
-            "compared_on": min(len(images), sampling.pilot),
-            "log_snr": [sampling.flow.first, sampling.flow.last],
-            "dequantise": convention.dequantise,
-            "importance": convention.importance,
-            "probes": convention.probes or EXACT,
-            "draws": len(sampling.values),
-            **stopped,
-            **({"precision": given.precision} if draws is None else {}),
-            "seed": given.seed,
-            "batch_size": evaluator.batch,
-            "check": checked,
-        },
-        model=model.described(),
-        data=bound.data,
-        environment=environment(model.device, model.dtype, given.processes.size),
-        command=command,
-        unit=evaluator.unit,
-        warnings=_warnings(sampling, bound),
-    )
+
+
+def _part(given: Settings, name: str) -> Path | None:
+    """A folder of its own in that of the record, if there is one."""
+    return None if given.record is None else Path(given.record) / name
 
 
 def _at_least(name: str, number: object, least: int) -> int:
@@ -152,18 +177,6 @@ def _at_least(name: str, number: object, least: int) -> int:
 def _probes(probes: object) -> int | None:
     """Their number, None for the exact trace."""
     return None if probes == EXACT else arguments.whole("probes", probes)
-
-
-def _run(
-    sampling: OdeSampling, precision: float, steps: int | None, draws: int | None
-) -> dict[str, Any]:
-    """Looks at the steps, then draws; why it ended."""
-    sampling.look(precision, steps)
-    if draws is not None:
-        sampling.spend(draws)
-        return {"stopped_by": "draws"}
-    sampling.until(precision)
-    return {"stopped_by": sampling.stopped_by}
 
 
 def _difference(sampling: OdeSampling, bound: Evaluation) -> tuple[Mean, Mean]:
