@@ -59,6 +59,7 @@ from mutants_lasting import LASTING
 from mutants_masked import MASKED
 from mutants_measuring import MEASURING
 from mutants_models import MODELS
+from mutants_ode import ODE
 from mutants_pages import PAGES
 from mutants_paper import PAPER
 from mutants_paths import PATHS
@@ -618,6 +619,7 @@ MUTANTS = [
             *WRAP,
             *PYDOORS,
             *PAGES,
+            *ODE,
             *PATHS,
             *COMPARISON,
             *CLASSES,

@@ -194,6 +194,27 @@ def test_evaluate_prints_the_result_and_writes_the_same_json(nelbo, run, tmp_pat
         assert again[key] == tree[key]
 
 
+def test_evaluate_measures_the_ode_beside_the_bound(nelbo, run, tmp_path):
+    """Kills: options that are taken and do nothing; an ODE's figure that is called a bound."""
+    path = tmp_path / "ode.json"
+    common = ("evaluate", run, "--max-images", "3", "--ode", "--steps", "6", "--precision", "9")
+    code, out, _ = nelbo(*common, "--json", path)
+    assert code == 0
+    tree = json.loads(path.read_text())
+    assert out.splitlines()[0] == f"{tree['bits_per_dim']:.4f} bits/dim, {tree['kind']}"
+    assert tree["kind"].endswith("not a bound")
+    assert [look["steps"] for look in tree["by_steps"]] == [6, 12]
+    assert tree["images"] == 3
+    code, out, _ = nelbo(*common, "--dequantise", "uniform", "--json", "-")
+    assert json.loads(out)["estimator"]["dequantise"] == "uniform"
+    for arguments, message in (
+        (("--ode", "--budget", "9"), "--budget is of the bound and not of the ODE"),
+        (("--ode", "--plots", tmp_path / "p"), "--plots is of the bound"),
+        (("--dequantise", "uniform"), "--dequantise is of the ODE: add --ode"),
+    ):
+        check_refusal(nelbo, tmp_path, 2, message, "evaluate", run, *arguments)
+
+
 def test_an_untrained_ddpm_gives_its_closed_form_through_the_command_line(nelbo, recipe_file):
     """Must hold whatever the images: L_mid of the zero network is 10.170492873789 nats per dim.
 

@@ -124,6 +124,8 @@ def quick(arguments, folder):
         return [arguments[0], str(path), *arguments[2:], *output]
     if "--order" in arguments:  # exact, so without a budget
         return [*arguments, "--max-images", 4]
+    if "--ode" in arguments:
+        return [*arguments, "--max-images", 3, "--steps", 6, "--precision", 9]
     return [*arguments, *QUICK.get(arguments[0], ())]
 
 

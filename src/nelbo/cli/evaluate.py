@@ -10,6 +10,7 @@ import typer
 
 from nelbo.cli.app import Command, app
 from nelbo.cli.manner import print_result
+from nelbo.cli.ode import Dequantisation, check_ode, measure_ode
 from nelbo.cli.options import (
     BatchSize,
     Budget,
@@ -74,6 +75,18 @@ def evaluate(
     ] = False,
     order: OrderOption = None,
     calls: Calls = None,
+    ode: Annotated[
+        bool,
+        typer.Option(
+            "--ode",
+            help="The likelihood by the probability-flow ODE, beside the bound; --steps are then "
+            "the solver's.",
+        ),
+    ] = False,
+    dequantise: Annotated[
+        Dequantisation | None,
+        typer.Option(help="With --ode: by the model's own q and decoder, or as is published."),
+    ] = None,
     max_images: MaxImages = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
@@ -98,28 +111,37 @@ def evaluate(
     nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
     nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
+    nelbo evaluate runs/digits --ode --precision 0.005
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.estimation import Processes
-    from nelbo.results import per_image as table
     from nelbo.tasks.evaluate import evaluate as run
 
+    of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots)
+    check_ode(ode, dequantise, of_the_bound)
     _check_mode(budget is not None, exhaustive, order is not None)
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
-    check_outputs(
-        Output("--json", json, "evaluation", stdout=True),
-        Output("--per-image", per_image, "table", (".csv", ".parquet")),
-        *_plot_files(plots),
-        force=force,
-    )
-    if per_image is not None:
-        table.check_path(per_image)
+    _check_outputs("ode" if ode else "evaluation", json, per_image, plots, force)
     processes = Processes.started()  # before what may fail in one of them alone
-    found = find_model(model, reading, device, steps, spacing, dtype)
+    found = find_model(model, reading, device, None if ode else steps, spacing, dtype)
     found = revealing(found.in_the_limit() if continuous else found, order, calls)
     images = first_of(find_data(model, found, data, split), max_images)
     if processes.first:
         say_assumed(found)
+    if ode:
+        return measure_ode(
+            found,
+            images,
+            json,
+            dequantise,
+            precision=precision,
+            steps=steps,
+            seed=seed,
+            batch_size=batch_size,
+            check=check,
+            record=record,
+            processes=processes,
+        )
     with bars(processes.first) as start:
         result = run(
             found,
@@ -136,8 +158,36 @@ def evaluate(
             command=command(),
             progress=start(f"evaluate {found.name}"),
         )
-    if not processes.first:
-        return
+    if processes.first:
+        _deliver(result, json, per_image, plots, record)
+
+
+def _check_outputs(
+    kind: str, json: str | None, per_image: Path | None, plots: Path | None, force: bool
+) -> None:
+    """Refuses files that cannot be written; kind: of the JSON object."""
+    from nelbo.results import per_image as table
+
+    check_outputs(
+        Output("--json", json, kind, stdout=True),
+        Output("--per-image", per_image, "table", (".csv", ".parquet")),
+        *_plot_files(plots),
+        force=force,
+    )
+    if per_image is not None:
+        table.check_path(per_image)
+
+
+def _deliver(
+    result: "Evaluation",
+    json: str | None,
+    per_image: Path | None,
+    plots: Path | None,
+    record: Path | None,
+) -> None:
+    """Prints the result and writes what was wanted of it."""
+    from nelbo.results import per_image as table
+
     deliver(
         lambda: print_result(result, json),
         (json, result.to_json().encode),

@@ -54,7 +54,7 @@ class Evaluator:
 
     Noise is a function of (seed, image id, stage or draw, t) alone, so the answers are the same,
     to rounding, for every batch size and number of processes. `done` counts network evaluations,
-    one for each model, image and t, also those that a record remembers.
+    `cost` for each model, image and t, also those that a record remembers.
 
     Raises:
         BadInput: a batch size below 1, or no labels where a model has classes, or no
@@ -70,6 +70,7 @@ class Evaluator:
     done: int = 0
     expected: int | None = None
     text: str = ""
+    cost: int = field(default=1, init=False)
     record: Record | None = field(default=None, init=False)
     misfits: list[Tensor] = field(default_factory=list, init=False)
 
@@ -280,7 +281,7 @@ class Evaluator:
                 torch.cuda.empty_cache()
 
     def _advance(self, before: int, rows: int) -> None:
-        done, self.done = self.done, before + rows * len(self.models)
+        done, self.done = self.done, before + rows * len(self.models) * self.cost
         if self.processes.first and self.done > done:
             shown = self.done if self.expected is None else min(self.done, self.expected)
             self.progress(shown, self.expected, self.text)

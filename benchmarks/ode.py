@@ -1,0 +1,221 @@
+"""The ODE's likelihood where all is known, and on models: steps x dequantisation x probes.
+
+    python benchmarks/ode.py --coverage 1000 [-o benchmarks/results/NAME.json]
+    python benchmarks/ode.py runs/digits runs/digits-ddpm [--images 500] [-o FILE]
+
+Coverage: Gaussian data, the exact network, 8 dimensions, 20 other images each time; the mean of
+-log p over z_1 is a closed form, which 95 % intervals should hold in 95 % of the evaluations.
+Models: the figure at each number of steps, dequantisation and number of probes, all with the same
+start points; and the default beside the bound, with its network evaluations.
+"""
+
+import argparse
+import json
+import math
+from functools import partial
+from pathlib import Path
+
+import torch
+from timing import write
+
+import nelbo
+from nelbo.bound.statistics import Mean
+from nelbo.data import as_points
+from nelbo.estimation import Evaluator, measuring
+from nelbo.estimation.ode import Convention, OdeSampling
+from nelbo.gaussian.decoder import Density
+from nelbo.gaussian.parametrization import EPS
+from nelbo.gaussian.reverse import TIME_INPUTS
+from nelbo.gaussian.schedule import from_log_snr
+from nelbo.gaussian.variance import small
+from nelbo.model.gaussian import gaussian_model
+from nelbo.types import Reals
+
+MEAN, DEVIATION, SHAPE, FIRST, LAST = 0.1, 0.5, (1, 2, 4), 3.0, -5.0
+IMAGES = 20
+GAIN = torch.linspace(0.3, 1.2, 8).double().reshape(1, *SHAPE)
+MODES = {"2 draws": 0.5, "as many as it takes": 0.025}
+"""The precision: one that the fewest draws reach, and one that plans more."""
+
+
+class Exact(torch.nn.Module):
+    """E[eps | z] of dimensions that are coupled in a rotated basis, so that signs leave an error.
+
+    Data x_0 = MEAN + Q diag(GAIN) n for a fixed rotation Q and n ~ N(0, 1).
+    """
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(7)
+        noise = torch.randn(8, 8, generator=generator, dtype=torch.float64)
+        self.Q, _ = torch.linalg.qr(noise)
+
+    def forward(self, z, log_snr):
+        level = log_snr.double()[:, None]
+        a, s = torch.sigmoid(level).sqrt(), torch.sigmoid(-level).sqrt()
+        gain = DEVIATION * GAIN.flatten()
+        inside = (z.flatten(1).double() - a * MEAN) @ self.Q
+        return ((s / (a * a * gain**2 + s * s) * inside) @ self.Q.T).reshape(z.shape).to(z.dtype)
+
+
+def toy():
+    """A chain whose network receives log SNR; its steps do not matter here."""
+    log_snr = torch.linspace(FIRST, LAST, 12).tolist()
+    return gaussian_model(
+        Exact(),
+        from_log_snr(log_snr, "even"),
+        parametrization=EPS,
+        variance=partial(small, V_1="inverse_snr_1"),
+        decoder=Density(),
+        time_input=TIME_INPUTS["log-snr"],
+        clip=None,
+        grid=Reals(),
+        shape=SHAPE,
+        name="toy",
+        facts={"schedule": {"name": "even", "T": 12}},
+    )
+
+
+def truth(x_0, Q):
+    """The mean over z_1 ~ q of -log p(z_1) p(x_0 | z_1) / q(z_1 | x_0), of each image."""
+    a, s = (math.sqrt(1 / (1 + math.exp(-x))) for x in (FIRST, -FIRST))
+    a_T, s_T = (math.sqrt(1 / (1 + math.exp(-x))) for x in (LAST, -LAST))
+    d = DEVIATION * GAIN.flatten()
+    there, last = (a * a * d * d + s * s).sqrt(), (a_T * a_T * d * d + s_T * s_T).sqrt()
+    ratio, centre = last / there, (torch.full((8,), MEAN).double() @ Q)
+    x, V_1 = x_0.flatten(1) @ Q, math.exp(-FIRST)
+    mean, deviation = a * centre - a_T * centre / ratio, 1 / ratio
+    gain = a * d * d / there**2
+    of_z = ((a * x - mean) ** 2 + s * s) / (2 * deviation**2) + (deviation**2).log() / 2
+    left = x - centre - gain * (a * x - a * centre)
+    of_x = (left**2 + (gain * s) ** 2) / (2 * V_1) + math.log(V_1) / 2
+    return (of_z + of_x + math.log(2 * math.pi) / 2 - math.log(s) - 0.5).sum(1)
+
+
+def sampling_of(model, images, seed, convention):
+    evaluator = Evaluator([model], images, seed)
+    return OdeSampling(evaluator, convention)
+
+
+def stored(model, images, seed, steps, draws):
+    """(steps, fresh, other probes, draw) -> nats of every image of all the evaluations."""
+    with measuring([model]):
+        every = sampling_of(model, images, seed, Convention())
+        image = torch.arange(len(images))
+        found = {}
+        for draw in (-1, -2):
+            for n in (steps, 2 * steps):
+                of_draw = torch.full_like(image, draw)
+                found[n, False, False, draw] = every.nats(image, of_draw, n, fresh=False)
+        for draw in range(draws):
+            of_draw = torch.full_like(image, draw)
+            found[steps, True, False, draw] = every.nats(image, of_draw, steps)
+            if draw < 2:
+                others = every.nats(image, of_draw, steps, probes=-1 - of_draw)
+                found[steps, True, True, draw] = others
+    return found
+
+
+def coverage(evaluations, steps=10, most=16):
+    """Evaluations that share no image, draw or probe; the rows of all are computed together."""
+    model, found = toy(), {}
+    Q = model.network.Q
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(evaluations * IMAGES, 8, generator=generator, dtype=torch.float64)
+    x_0 = MEAN + (DEVIATION * GAIN.flatten() * noise) @ Q.T
+    images = as_points(x_0.reshape(-1, *SHAPE))
+    table, exact = stored(model, images, 1, steps, most), truth(x_0, Q)
+    for name, precision in MODES.items():
+        rows = []
+        for number in range(evaluations):
+            first = number * IMAGES
+            own = as_points(images.values[first : first + IMAGES])
+            sampling = sampling_of(model, own, 1, Convention())
+
+            def nats(image, draw, n, *, probes=None, fresh=True, first=first):
+                parts = zip(draw.tolist(), image.tolist(), strict=True)
+                key = (n, fresh, probes is not None)
+                values = [table[(*key, d)][first + i] for d, i in parts]
+                return torch.stack(values)
+
+            sampling.nats = nats
+            sampling.look(precision * 8, steps)
+            sampling.until(precision * 8)
+            _, mean = sampling.means()
+            error = mean.mean - float(exact[first : first + IMAGES].mean())
+            rows.append((abs(error) <= mean.half_width(), error / mean.se, len(sampling.values)))
+        held, z, draws = (torch.tensor(column).double() for column in zip(*rows, strict=True))
+        found[name] = {
+            "evaluations": evaluations,
+            "images of each": IMAGES,
+            "coverage %, Monte Carlo": round(100 * float(held.mean()), 2),
+            "mean of z": round(float(z.mean()), 3),
+            "sd of z": round(float(z.std()), 3),
+            "draws": round(float(draws.mean()), 2),
+        }
+        print(name, json.dumps(found[name]), flush=True)
+    return found
+
+
+def table(path, images):
+    """Bits/dim by steps, dequantisation and probes, one draw; the half-width is over the images."""
+    model, rows = nelbo.load(path), []
+    image = torch.arange(len(images))
+    scale = 1 / (model.dims * math.log(2))
+    for dequantise in ("model", "uniform"):
+        for probes, fresh in ((1, False), (1, True), (2, True)):
+            for steps in (10, 20, 40):
+                with measuring([model]):
+                    sampling = sampling_of(model, images, 0, Convention(dequantise, 1, probes))
+                    nats = sampling.nats(image, torch.zeros_like(image), steps, fresh=fresh)
+                kept = {"dequantise": dequantise, "probes": probes if fresh else "1, kept"}
+                mean = Mean(float(nats.mean()), float(nats.std()) / len(nats) ** 0.5, len(nats) - 1)
+                row = {
+                    **kept,
+                    "steps": steps,
+                    "bits_per_dim": round(mean.mean * scale, 4),
+                    "half, sampling": round((mean.half_width() or 0.0) * scale, 4),
+                    "network evaluations an image": sampling.calls(steps),
+                }
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+    return rows
+
+
+def of_models(paths, data, count):
+    found = {}
+    for path in paths:
+        images = nelbo.data.load(data)
+        images = images.first(min(count, len(images)))
+        result = nelbo.ode_likelihood(path, images)
+        print(result, flush=True)
+        kept = ("bits_per_dim", "ci95", "ci95_monte_carlo", "half_widths", "by_steps", "bound")
+        tree = result.to_dict()
+        found[result.model["name"]] = {
+            **{name: tree[name] for name in (*kept, "ode_minus_bound", "estimator", "images")},
+            "network evaluations an image": round(result.network_evaluations / result.images, 1),
+            "seconds": round(result.seconds, 1),
+            "table": table(path, images),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--data", default="digits:test")
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--coverage", type=int, default=0, help="simulated evaluations")
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {}
+    if arguments.coverage:
+        found["coverage"] = coverage(arguments.coverage)
+    if arguments.models:
+        found["models"] = of_models(arguments.models, arguments.data, arguments.images)
+    write(found, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""`nelbo evaluate --ode`: the likelihood by the probability-flow ODE, beside the bound."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nelbo.cli.manner import print_result
+from nelbo.cli.options import command
+from nelbo.cli.outputs import deliver
+from nelbo.cli.progress import bars
+from nelbo.errors import BadInput
+
+if TYPE_CHECKING:
+    from nelbo.data import Examples
+    from nelbo.estimation import Processes
+    from nelbo.model import Model
+
+__all__ = ["Dequantisation", "check_ode", "measure_ode"]
+
+
+OF_THE_BOUND = (
+    *("--budget", "--exhaustive", "--spacing", "--continuous"),
+    *("--order", "--calls", "--per-image", "--plots"),
+)
+
+
+class Dequantisation(StrEnum):
+    """How levels become points that an ODE may start from."""
+
+    model = "model"
+    uniform = "uniform"
+
+
+def check_ode(ode: bool, dequantise: Dequantisation | None, of_the_bound: Sequence[object]) -> None:
+    """Refuses what was given and is only of the other of the two, the ODE and the bound.
+
+    of_the_bound: the values of the options of `OF_THE_BOUND`, None or False where not given.
+
+    Raises:
+        BadInput: an option that the ODE, or that the bound does not have.
+    """
+    if dequantise is not None and not ode:
+        raise BadInput("--dequantise is of the ODE: add --ode, or leave it out")
+    options = zip(OF_THE_BOUND, of_the_bound, strict=True)
+    given = next((option for option, value in options if value not in (None, False)), None)
+    if ode and given is not None:
+        raise BadInput(f"{given} is of the bound and not of the ODE: leave out one of the two")
+
+
+def measure_ode(
+    model: "Model",
+    images: "Examples",
+    json: str | None,
+    dequantise: Dequantisation | None,
+    *,
+    processes: "Processes",
+    record: Path | None,
+    **settings: Any,  # noqa: ANN401
+) -> None:
+    """Measures, prints and writes it; settings: others of `nelbo.ode_likelihood`."""
+    from nelbo.tasks.ode import ode_likelihood
+
+    with bars(processes.first) as start:
+        result = ode_likelihood(
+            model,
+            images,
+            dequantise=(dequantise or Dequantisation.model).value,
+            record=record,
+            processes=processes,
+            command=command(),
+            progress=start(f"ODE of {model.name}"),
+            **settings,
+        )
+    if not processes.first:
+        return
+    deliver(
+        lambda: print_result(result, json),
+        (json, result.to_json().encode),
+        also=[] if record is None else [record],
+        stdout=json != "-",
+    )

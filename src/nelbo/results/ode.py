@@ -1,0 +1,155 @@
+"""The likelihood by the probability-flow ODE beside the bound, as people and programs read it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from nelbo.bound.statistics import Mean
+from nelbo.errors import printable
+from nelbo.results.evaluation import Evaluation, likelihood_of, unchecked
+from nelbo.results.shown import Shown
+from nelbo.results.unit import BITS, Unit
+
+__all__ = ["OdeLikelihood"]
+
+SCHEMA = "nelbo.ode/1"
+KIND = "likelihood of the probability-flow ODE, not a bound"
+DEQUANTISED = {
+    "model": "z_1 ~ q(z_1 | x_0) and the bound's decoder",
+    "uniform": "uniform noise on each level's bin",
+}
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class OdeLikelihood(Shown):
+    """-log p of a data set by the ODE of a model's network, with two intervals, beside its bound.
+
+    Means are nats per image. total and monte_carlo: as of an `Evaluation`, but the Monte Carlo
+    error is made of `shares`: solver, trace and dequantisation, each half of the 95 % interval
+    that it would leave alone, in nats. looks: the figure by each number of steps, on the images
+    where these were compared. difference: the ODE's figure minus the bound's, image by image.
+    """
+
+    total: Mean
+    monte_carlo: Mean
+    shares: Mapping[str, float]
+    looks: Mapping[int, float]
+    bound: Evaluation
+    difference: tuple[Mean, Mean]
+    images: int
+    dims: int
+    network_evaluations: int
+    seconds: float
+    estimator: Mapping[str, Any]
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    command: str
+    unit: Unit = BITS
+    warnings: Sequence[str] = ()
+
+    @property
+    def headline(self) -> str:
+        """The figure, what it is of, and on what, in one line."""
+        figure = f"{self.per_dim:.4f} {self._plus_minus(self.total)} {self.unit}"
+        of = f"{self.model['name']}{likelihood_of(self.model)} on {self.images:,} of "
+        return printable(f"{figure}, {KIND}, {of}{self.data['name']}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, schema nelbo.ode/1."""
+        sampling, monte_carlo = self.difference
+        return {
+            "schema": SCHEMA,
+            "kind": KIND,
+            **self.unit.headline(self.total.mean, self.dims),
+            "ci95": self._interval(self.total),
+            "ci95_monte_carlo": self._interval(self.monte_carlo),
+            "nats_per_image": self.total.mean,
+            "half_widths": {name: self._per_dim(half) for name, half in self.shares.items()},
+            "by_steps": [
+                {"steps": steps, self.unit.key: self._per_dim(nats)}
+                for steps, nats in self.looks.items()
+            ],
+            "bound": {
+                self.unit.key: self.bound.per_dim,
+                "ci95": self._interval(self.bound.total),
+                "ci95_monte_carlo": self._interval(self.bound.monte_carlo),
+                "network_evaluations": self.bound.network_evaluations,
+            },
+            "ode_minus_bound": {
+                self.unit.key: self._per_dim(sampling.mean),
+                "ci95": self._interval(sampling),
+                "ci95_monte_carlo": self._interval(monte_carlo),
+            },
+            "images": self.images,
+            "dims": self.dims,
+            "network_evaluations": self.network_evaluations,
+            "seconds": self.seconds,
+            "estimator": dict(self.estimator),
+            "model": dict(self.model),
+            "data": dict(self.data),
+            "environment": dict(self.environment),
+            "command": self.command,
+            "warnings": list(self.warnings),
+        }
+
+    def __str__(self) -> str:
+        """The figure with both intervals and the parts of the second, then the bound beside it."""
+        how, parts = self.estimator, [f"{n} {self._digits(x)}" for n, x in self.shares.items()]
+        points = how["importance"]
+        of_points = f", {points} points an image weighed together" if points > 1 else ""
+        probes = "the exact trace" if how["probes"] == "exact" else f"{how['probes']} fresh a step"
+        lines = [
+            f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}, {KIND}",
+            f"  sampling of images {self._plus_minus(self.total)} (95 %, {self.images:,} images)",
+            f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, this test set): "
+            + ", ".join(parts),
+            f"  solver             {how['steps']} steps in log SNR {how['log_snr'][0]:.4g}.."
+            f"{how['log_snr'][1]:.4g}, held against {2 * how['steps']} on "
+            f"{how['compared_on']} images",
+            f"  dequantisation     {DEQUANTISED[how['dequantise']]}{of_points}, "
+            f"{how['draws']} draws an image",
+            f"  trace              {probes}",
+            *(
+                f"  {steps:>4} steps         {self._per_dim(nats):.4f} on those images"
+                for steps, nats in self.looks.items()
+            ),
+            f"  the bound          {self.bound.per_dim:.4f} {self._plus_minus(self.bound.total)} "
+            f"({self._plus_minus(self.bound.monte_carlo)} Monte Carlo)",
+            self._paired(),
+            f"  {self.network_evaluations:,} network evaluations in {self.seconds:.1f} s, "
+            f"{self.network_evaluations / self.images:.0f} an image, a backward pass counted as "
+            f"two; {self.bound.network_evaluations:,} of the bound; seed {how['seed']}",
+            f"  stopped: {self._why()}",
+            *unchecked(how),
+            *(f"  warning: {warning}" for warning in self.warnings),
+        ]
+        return "\n".join(map(printable, lines))
+
+    def _paired(self) -> str:
+        sampling, monte_carlo = self.difference
+        return (
+            f"  ODE minus bound    {self._per_dim(sampling.mean):+.4f} "
+            f"{self._plus_minus(sampling)} (paired; {self._plus_minus(monte_carlo)} Monte Carlo)"
+        )
+
+    def _why(self) -> str:
+        """Why there were no more evaluations, for a person."""
+        why, wanted = self.estimator["stopped_by"], self.estimator.get("precision")
+        if why == "draws":
+            return "so many draws were wanted"
+        half = self.half_width(self.monte_carlo)
+        if half is not None and wanted is not None and half <= wanted:
+            return f"reached --precision: ± {wanted:g} {self.unit}, Monte Carlo"
+        if why == "precision":
+            return f"planned for ± {wanted:g} {self.unit}; the interval says what came of it"
+        if why.startswith("a tenth"):
+            return "the Monte Carlo error is a tenth of what the spread between images leaves"
+        return f"± {wanted:g} {self.unit} is not reached after {why}, which is the most"
+
+    def _digits(self, nats: float) -> str:
+        return f"± {self.unit.per_dim(nats, self.dims):.2g}"
+
+    def _per_dim(self, nats: float) -> float:
+        return self.unit.per_dim(nats, self.dims)

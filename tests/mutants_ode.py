@@ -1,0 +1,79 @@
+"""Deliberate errors in the likelihood by the probability-flow ODE."""
+
+__all__ = ["ODE"]
+
+LAWS = "tests/gaussian/test_ode.py::test_"
+CLOSED = f"{LAWS}the_density_is_that_of_the_closed_form"
+SIGNS = f"{LAWS}signs_give_the_divergence_without_bias"
+FRESH = f"{LAWS}probes_are_fresh_at_each_point_and_the_same_for_any_company"
+TASK = "tests/tasks/test_ode.py::test_"
+FIGURE = f"{TASK}the_figure_of_a_density_is_the_closed_form"
+WEIGHTS = f"{TASK}weights_of_many_points_average_to_the_likelihood"
+UNIFORM = f"{TASK}uniform_dequantisation_is_the_published_convention"
+COUNTED = f"{TASK}evaluations_are_counted_with_a_backward_pass_as_two"
+
+ODE = [
+    (
+        "the divergence's sign",
+        "gaussian/ode.py",
+        "integral = integral + weight * h * divergence",
+        "integral = integral - weight * h * divergence",
+        (CLOSED,),
+    ),
+    (
+        "a step of order 3",
+        "gaussian/ode.py",
+        "k_4 = self.drift(x + h * k_3, log_snr + h)",
+        "k_4 = self.drift(x + h * k_2, log_snr + h)",
+        (f"{LAWS}the_error_falls_with_the_fourth_power_of_the_step",),
+    ),
+    (
+        "a trapezoid rule whatever the ends",
+        "gaussian/ode.py",
+        "ENDS = (3 / 8, 7 / 6, 23 / 24)",
+        "ENDS = (1 / 2, 1.0, 1.0)",
+        (f"{LAWS}the_quadrature_is_exact_for_cubics_and_within_any_power_for_what_is_flat",),
+    ),
+    (
+        "a probe reused along the path",
+        "gaussian/ode.py",
+        "place if self.fresh else 0",
+        "0",
+        (FRESH,),
+    ),
+    (
+        "v . v for v . J v",
+        "gaussian/ode.py",
+        "(product * v).reshape(",
+        "(v * v).reshape(",
+        (SIGNS,),
+    ),
+    (
+        "log K left out",
+        "estimation/ode.py",
+        "return math.log(count) - torch.logsumexp(together, 1)",
+        "return -torch.logsumexp(together, 1)",
+        (WEIGHTS,),
+    ),
+    (
+        "log a of the rescaling left out",
+        "estimation/ode.py",
+        "(float(alpha.log()) + math.log(spacing))",
+        "math.log(spacing)",
+        (UNIFORM,),
+    ),
+    (
+        "log q added",
+        "estimation/ode.py",
+        "- chain.q.marginal(x_0, t).log_prob(z)",
+        "+ chain.q.marginal(x_0, t).log_prob(z)",
+        (FIGURE,),
+    ),
+    (
+        "backward passes that cost nothing",
+        "estimation/ode.py",
+        "+ 2 * directions * (steps + 1)",
+        "+ 0 * directions * (steps + 1)",
+        (COUNTED,),
+    ),
+]
