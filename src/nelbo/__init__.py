@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.evaluate import evaluate
     from nelbo.tasks.improve import improve
     from nelbo.tasks.inspect import inspect
+    from nelbo.tasks.rank import rank
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
     from nelbo.types import Grid
@@ -41,6 +42,7 @@ __all__ = [
     "inspect",
     "load",
     "loss",
+    "rank",
     "recipe",
     "results",
     "sample",
@@ -67,6 +69,7 @@ _HOME = {
     "inspect": "nelbo.tasks.inspect",
     "load": "nelbo.formats",
     "loss": "nelbo.model",
+    "rank": "nelbo.tasks.rank",
     "sample": "nelbo.tasks.sample",
     "train": "nelbo.tasks.train",
     "wrap": "nelbo.wrapping",

@@ -36,6 +36,7 @@ MARKS = (
     (b"\x89PNG\r\n", b"Software\x00nelbo plots", "plot"),
     (b"\x89PNG\r\n", b"Software\x00nelbo", "picture"),
     (b"\x8dN", b"", "archive"),
+    (b"rank,id,", b"_per_dim,low,high,", "table of ranks"),
     (b"<?xml", b"<dc:title>nelbo</dc:title>", "plot"),
 )
 
@@ -144,9 +145,9 @@ def _check_kind(output: Output, path: Path) -> None:
 def kind_of(path: Path) -> str:
     """What a file is that one of our commands made: nothing where it is empty, else unknown.
 
-    evaluation, comparison, improvement, derivation, inspection or compression for what --json
-    writes; page, derivation page, table (of single images), table of results, plot, picture,
-    archive.
+    evaluation, comparison, improvement, derivation, inspection, compression or image_ranking for
+    what --json writes; page, derivation page, table (of single images), table of results,
+    table of ranks, plot, picture, archive.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
