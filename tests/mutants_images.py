@@ -3,6 +3,7 @@
 __all__ = ["IMAGES"]
 
 RANK = "tests/tasks/test_rank.py::test_"
+CLASSIFY = "tests/tasks/test_classify.py::test_"
 
 IMAGES = [
     (
@@ -39,5 +40,56 @@ IMAGES = [
         "        bounds = _replaced(bounds, some, _bounds(second))\n",
         "",
         (f"{RANK}chance_that_chose_an_image_does_not_flatter_it",),
+    ),
+    (
+        "classify: each class by noise of its own",
+        "data/examples.py",
+        "    return with_conditions(examples._taken(where, ()), labels, None)\n",
+        "    other = examples._taken(where, ())\n"
+        "    object.__setattr__(other, 'kept', torch.arange(len(where)))\n"
+        "    return with_conditions(other, labels, None)\n",
+        (f"{CLASSIFY}classes_share_t_and_noise",),
+    ),
+    (
+        "classify: t = 1 taken for a later t",
+        "estimation/race.py",
+        "+ label, rows.t[row] - 1",
+        "+ label, rows.t[row].clamp(max=len(self.allocation.bin))",
+        (f"{CLASSIFY}differences_are_those_of_the_bounds",),
+    ),
+    (
+        "classify: an interval for one look and one class",
+        "estimation/race.py",
+        "error / (len(looks) * max(classes - 1, 1))",
+        "error",
+        (f"{CLASSIFY}the_lowest_bound_drops_out_no_more_often_than_was_said",),
+    ),
+    (
+        "classify: the leader drops out with the others",
+        "estimation/race.py",
+        "        dropped.scatter_(1, leader[:, None], False)\n",
+        "        dropped.scatter_(1, leader[:, None], True)\n",
+        (f"{CLASSIFY}the_lowest_bound_drops_out_no_more_often_than_was_said",),
+    ),
+    (
+        "classify: half the variance",
+        "estimation/race.py",
+        "            variance += weight * pairs.sum(0)\n",
+        "            variance += 0.5 * weight * pairs.sum(0)\n",
+        (f"{CLASSIFY}the_standard_errors_are_those_of_the_differences",),
+    ),
+    (
+        "classify: the interval of a share by the normal law",
+        "results/classification.py",
+        "    middle = share + z * z / (2 * count)\n",
+        "    middle = share\n",
+        (f"{CLASSIFY}the_interval_and_the_losses_are_those_of_others",),
+    ),
+    (
+        "classify: behind one leader taken for behind the last",
+        "estimation/race.py",
+        ".where(~fresh[:, None], 0.0)",
+        " * 0.0",
+        (f"{CLASSIFY}who_dropped_out_is_as_far_behind_as_when_it_did",),
     ),
 ]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nelbo.model import Model, loss
     from nelbo.results import Comparison, Evaluation
     from nelbo.tasks.check import check
+    from nelbo.tasks.classify import classify
     from nelbo.tasks.compare import compare
     from nelbo.tasks.compress import compress, decompress
     from nelbo.tasks.derive import derive
@@ -32,6 +33,7 @@ __all__ = [
     "Model",
     "NonFinite",
     "check",
+    "classify",
     "compare",
     "compress",
     "data",
@@ -60,6 +62,7 @@ _HOME = {
     "Model": "nelbo.model",
     "NonFinite": "nelbo.errors",
     "check": "nelbo.tasks.check",
+    "classify": "nelbo.tasks.classify",
     "compare": "nelbo.tasks.compare",
     "compress": "nelbo.tasks.compress",
     "decompress": "nelbo.tasks.compress",
