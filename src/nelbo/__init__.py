@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.check import check
     from nelbo.tasks.classify import classify
     from nelbo.tasks.compare import compare
+    from nelbo.tasks.compare_all import compare_all
     from nelbo.tasks.compress import compress, decompress
     from nelbo.tasks.derive import derive
     from nelbo.tasks.evaluate import evaluate
@@ -35,6 +36,7 @@ __all__ = [
     "check",
     "classify",
     "compare",
+    "compare_all",
     "compress",
     "data",
     "decompress",
@@ -64,6 +66,7 @@ _HOME = {
     "check": "nelbo.tasks.check",
     "classify": "nelbo.tasks.classify",
     "compare": "nelbo.tasks.compare",
+    "compare_all": "nelbo.tasks.compare_all",
     "compress": "nelbo.tasks.compress",
     "decompress": "nelbo.tasks.compress",
     "derive": "nelbo.tasks.derive",

@@ -145,9 +145,9 @@ def _check_kind(output: Output, path: Path) -> None:
 def kind_of(path: Path) -> str:
     """What a file is that one of our commands made: nothing where it is empty, else unknown.
 
-    evaluation, comparison, improvement, derivation, inspection, compression, image_ranking or
-    classification for what --json writes; page, derivation page, table (of single images),
-    table of results, table of ranks, plot, picture, archive.
+    evaluation, comparison, comparisons, improvement, derivation, inspection, compression,
+    image_ranking or classification for what --json writes; page, derivation page, table (of single
+    images), table of results, table of ranks, plot, picture, archive.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
