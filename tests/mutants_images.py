@@ -92,4 +92,11 @@ IMAGES = [
         " * 0.0",
         (f"{CLASSIFY}who_dropped_out_is_as_far_behind_as_when_it_did",),
     ),
+    (
+        "baselines: bytes for bits",
+        "data/packed.py",
+        "{name: 8 * size for",
+        "{name: size for",
+        ("tests/test_baselines.py::test_baselines_are_the_sizes_of_the_files",),
+    ),
 ]
