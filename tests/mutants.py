@@ -55,6 +55,7 @@ from mutants_doors import DOORS
 from mutants_estimator import ESTIMATOR
 from mutants_folders import FOLDERS
 from mutants_foreign import FOREIGN
+from mutants_images import IMAGES
 from mutants_lasting import LASTING
 from mutants_masked import MASKED
 from mutants_measuring import MEASURING
@@ -612,6 +613,7 @@ MUTANTS = [
             *DENSITY,
             *DOORS,
             *FOREIGN,
+            *IMAGES,
             *PAPER,
             *PERSON,
             *DATA,

@@ -3,6 +3,7 @@
 __all__ = ["COMPARISON"]
 
 RANKING = "tests/report/test_ranking.py::test_"
+ALL = "tests/tasks/test_compare_all.py::test_"
 PAGE = "tests/report/test_comparison_page.py::test_"
 
 COMPARISON = [
@@ -77,5 +78,19 @@ COMPARISON = [
         "if len(set(values)) == 1:",
         "if False:",
         (f"{PAGE}only_what_differs_is_beside_each_other",),
+    ),
+    (
+        "several: the first minus each of the others",
+        "tasks/compare_all.py",
+        "                other,\n                first,\n",
+        "                first,\n                other,\n",
+        (f"{ALL}each_is_the_other_minus_the_first",),
+    ),
+    (
+        "several: each tested as if it were the only one",
+        "results/comparisons.py",
+        "(1 - LEVEL) / len(self.comparisons)",
+        "(1 - LEVEL)",
+        (f"{ALL}several_looks_need_wider_intervals",),
     ),
 ]

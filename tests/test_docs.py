@@ -26,6 +26,8 @@ from nelbo.model import parts
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 QUICK = {
+    "classify": ("--max-images", 6, "--most", 8),
+    "rank": ("--max-images", 12, "--first", 8, "--again", 8),
     "evaluate": ("--budget", 128, "--max-images", 16),
     "compare": ("--budget", 256, "--max-images", 16),
     "compress": ("--max-images", 6),

@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from nelbo.model import Model, loss
     from nelbo.results import Comparison, Evaluation
     from nelbo.tasks.check import check
+    from nelbo.tasks.classify import classify
     from nelbo.tasks.compare import compare
+    from nelbo.tasks.compare_all import compare_all
     from nelbo.tasks.compress import compress, decompress
     from nelbo.tasks.derive import derive
     from nelbo.tasks.evaluate import evaluate
     from nelbo.tasks.improve import improve
     from nelbo.tasks.inspect import inspect
     from nelbo.tasks.ode import ode_likelihood
+    from nelbo.tasks.rank import rank
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
     from nelbo.types import Grid
@@ -32,7 +35,9 @@ __all__ = [
     "Model",
     "NonFinite",
     "check",
+    "classify",
     "compare",
+    "compare_all",
     "compress",
     "data",
     "decompress",
@@ -43,6 +48,7 @@ __all__ = [
     "load",
     "loss",
     "ode_likelihood",
+    "rank",
     "recipe",
     "results",
     "sample",
@@ -60,7 +66,9 @@ _HOME = {
     "Model": "nelbo.model",
     "NonFinite": "nelbo.errors",
     "check": "nelbo.tasks.check",
+    "classify": "nelbo.tasks.classify",
     "compare": "nelbo.tasks.compare",
+    "compare_all": "nelbo.tasks.compare_all",
     "compress": "nelbo.tasks.compress",
     "decompress": "nelbo.tasks.compress",
     "derive": "nelbo.tasks.derive",
@@ -70,6 +78,7 @@ _HOME = {
     "load": "nelbo.formats",
     "loss": "nelbo.model",
     "ode_likelihood": "nelbo.tasks.ode",
+    "rank": "nelbo.tasks.rank",
     "sample": "nelbo.tasks.sample",
     "train": "nelbo.tasks.train",
     "wrap": "nelbo.wrapping",

@@ -80,6 +80,8 @@ def root(
     nelbo recipes new --data my-images/           a recipe for your own, and its cost
     nelbo evaluate runs/digits --data digits:test bits/dim with intervals
     nelbo compare runs/a runs/b                   which is better, paired, with intervals
+    nelbo classify runs/digits-classes            which class each image has
+    nelbo rank runs/digits                        the easiest images and the hardest
     nelbo improve runs/digits -o runs/better      a better bound from the same weights
     nelbo sample runs/digits -o samples.png
     nelbo compress runs/twin images/ -o a.nlb     without a loss, as small as the likelihood says

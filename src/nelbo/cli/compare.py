@@ -1,10 +1,11 @@
-"""The command that measures which of two models is better: compare."""
+"""The command that measures which of two models or more is better: compare."""
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nelbo.cli import completion
 from nelbo.cli.app import Command, app
 from nelbo.cli.manner import print_result
 from nelbo.cli.options import (
@@ -16,7 +17,6 @@ from nelbo.cli.options import (
     DtypeOption,
     JsonOption,
     MaxImages,
-    ModelArgument,
     Precision,
     RecordOption,
     Seed,
@@ -32,15 +32,29 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, Weights, reads_models
+from nelbo.errors import BadInput
+
+if TYPE_CHECKING:
+    from nelbo.results.comparison import Comparison
+    from nelbo.results.comparisons import Comparisons
 
 __all__ = ["compare"]
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="A B [C]...",
+        help="Models, each a run folder, a checkpoint file, a diffusers folder, hf:OWNER/NAME, or "
+        "file.py:function.",
+        autocompletion=completion.models,
+    ),
+]
 
 
 @app.command(cls=Command)
 @reads_models
 def compare(
-    a: ModelArgument,
-    b: ModelArgument,
+    models: Models,
     reading: Reading,
     data: DataOption = None,
     split: SplitOption = None,
@@ -53,46 +67,56 @@ def compare(
     batch_size: BatchSize = None,
     check: Check = True,
     record: RecordOption = None,
-    weights_b: Annotated[Weights | None, typer.Option(help="Of B, where not as of A.")] = None,
+    weights_b: Annotated[
+        Weights | None, typer.Option(help="Of B, where not as of A; of two models.")
+    ] = None,
     dtype: DtypeOption = None,
     device: Device = "auto",
     json: JsonOption = None,
     force: Force = False,
 ) -> None:
-    """Measure which of two models is better, paired.
+    """Measure which of two models or more is better, paired.
 
     \b
     nelbo compare runs/a runs/b
+    nelbo compare runs/a runs/b runs/c --json differences.json
     nelbo compare runs/a runs/b --data my-images/ --precision 0.002
     nelbo compare runs/a runs/a --weights ema --weights-b raw
 
-    Both are evaluated at the same images, times and noise, so that little error is left.
+    Both are evaluated at the same images, times and noise, so that little error is left. Of three
+    or more, each is compared with the first.
     """
     from nelbo.estimation import Processes
-    from nelbo.tasks.compare import compare as run
+    from nelbo.tasks.compare import compare as of_two
+    from nelbo.tasks.compare_all import compare_all
 
-    check_outputs(Output("--json", json, "comparison", stdout=True), force=force)
+    _check_number(models, weights_b)
+    several = len(models) > 2
+    kind = "comparisons" if several else "comparison"
+    check_outputs(Output("--json", json, kind, stdout=True), force=force)
     processes = Processes.started()
     second = dataclasses.replace(reading, weights=weights_b or reading.weights)
-    of_a, of_b = find_models((a, b), (reading, second), device, steps, spacing, dtype)
-    images = first_of(find_data(a, of_a, data, split, of_b), max_images)
+    readings = [reading, *([second] * (len(models) - 1))]
+    found = find_models(models, readings, device, steps, spacing, dtype)
+    images = first_of(find_data(models[0], found[0], data, split, *found[1:]), max_images)
     if processes.first:
-        say_assumed(of_a, of_b)
+        say_assumed(*found)
     with bars(processes.first) as start:
-        result = run(
-            of_a,
-            of_b,
-            images,
-            precision=precision,
-            budget=budget,
-            seed=seed,
-            batch_size=batch_size,
-            check=check,
-            record=record,
-            processes=processes,
-            command=command(),
-            progress=start("compare"),
-        )
+        common: dict[str, Any] = {
+            "precision": precision,
+            "budget": budget,
+            "seed": seed,
+            "batch_size": batch_size,
+            "check": check,
+            "record": record,
+            "processes": processes,
+            "command": command(),
+        }
+        result: Comparison | Comparisons
+        if several:
+            result = compare_all(found, images, **common, progress=start)
+        else:
+            result = of_two(found[0], found[1], images, **common, progress=start("compare"))
     if not processes.first:
         return
     deliver(
@@ -101,3 +125,10 @@ def compare(
         also=[] if record is None else [record],
         stdout=json != "-",
     )
+
+
+def _check_number(models: list[str], weights_b: Weights | None) -> None:
+    if len(models) < 2:
+        raise BadInput(f"nelbo compare takes two models or more; got {models[0]} alone")
+    if weights_b is not None and len(models) > 2:
+        raise BadInput(f"--weights-b is of two models, and there are {len(models)}")

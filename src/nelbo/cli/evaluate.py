@@ -91,6 +91,10 @@ def evaluate(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     check: Check = True,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="Also what the images cost by PNG, WebP, xz and uniform."),
+    ] = False,
     record: RecordOption = None,
     dtype: DtypeOption = None,
     device: Device = "auto",
@@ -152,6 +156,7 @@ def evaluate(
             seed=seed,
             batch_size=batch_size,
             check=check,
+            baselines=baselines and processes.first,
             distortion=True,
             record=record,
             processes=processes,

@@ -39,6 +39,7 @@ MARKS = (
     (b"\x89PNG\r\n", b"Software\x00nelbo plots", "plot"),
     (b"\x89PNG\r\n", b"Software\x00nelbo", "picture"),
     (b"\x8dN", b"", "archive"),
+    (b"rank,id,", b"_per_dim,low,high,", "table of ranks"),
     (b"<?xml", b"<dc:title>nelbo</dc:title>", "plot"),
     (b"# samples of nelbo", b"", "text"),
 )
@@ -148,9 +149,9 @@ def _check_kind(output: Output, path: Path) -> None:
 def kind_of(path: Path) -> str:
     """What a file is that one of our commands made: nothing where it is empty, else unknown.
 
-    evaluation, comparison, improvement, derivation, inspection or compression for what --json
-    writes; page, derivation page, table (of single images), table of results, plot, picture,
-    text (of samples), archive.
+    evaluation, comparison, comparisons, improvement, derivation, inspection, compression,
+    image_ranking or classification for what --json writes; page, derivation page, table (of single
+    images), table of results, table of ranks, plot, picture, text (of samples), archive.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)

@@ -15,7 +15,7 @@ from torch import Tensor
 from nelbo import arguments
 from nelbo.errors import BadInput, printable
 
-__all__ = ["Examples", "tensor_of", "with_conditions"]
+__all__ = ["Examples", "for_each_class", "tensor_of", "with_conditions"]
 
 
 Kind = TypeVar("Kind", bound="Examples")
@@ -192,6 +192,13 @@ class Examples(ABC):
             raise BadInput(f"{self.name}: a subset takes each image once")
         sources = tuple(self.sources[i] for i in where.tolist()) if self.sources else ()
         return self._taken(where, sources)
+
+
+def for_each_class(examples: Kind, classes: int) -> Kind:
+    """Each example so many times in a row with the labels 0, 1, ..., and its own id, so noise."""
+    where = torch.arange(len(examples)).repeat_interleave(classes)
+    labels = torch.arange(classes).repeat(len(examples))
+    return with_conditions(examples._taken(where, ()), labels, None)
 
 
 def with_conditions(

@@ -20,11 +20,12 @@ from nelbo.types import Grid
 __all__ = ["examples_of"]
 
 
-def examples_of(model: Model, data: object, seed: int = 0) -> Examples:
+def examples_of(model: Model, data: object, seed: int = 0, *, labelled: bool = True) -> Examples:
     """The data as the model's kind: images for a grid, else points, images through its encoder.
 
     data: Images, Points, a spec or path as `nelbo.data.load` takes it, a tensor or array; of
     levels, of numbers on the model's grid, or of real numbers. seed: of the encoder's noise.
+    labelled: whether a model of classes needs the labels of these data.
 
     Raises:
         BadInput: data of another kind, number of levels or shape: levels have no density, and real
@@ -35,7 +36,8 @@ def examples_of(model: Model, data: object, seed: int = 0) -> Examples:
         data = load_for(model.support, data, labels=labels, shape=model.shape)
     found = _levels(model, data) if isinstance(model.support, Grid) else _reals(model, data, seed)
     model.x_0(found.values[:1])
-    model.condition_of(found)
+    if labelled or found.labels is not None:
+        model.condition_of(found)
     return found
 
 

@@ -16,6 +16,7 @@ from nelbo.report.page import Reported, difference_page, page
 from nelbo.results import per_image
 from nelbo.results.comparison import Comparison
 from nelbo.results.evaluation import Evaluation
+from nelbo.results.image_ranking import ImageRanking
 from nelbo.results.ranking import Entry
 from nelbo.results.result import parse
 from nelbo.results.rounding import plain_number, with_half
@@ -108,6 +109,14 @@ def _(result: Comparison) -> dict[str, Callable[[], bytes]]:
     }
 
 
+@_made.register
+def _(result: ImageRanking) -> dict[str, Callable[[], bytes]]:
+    return {
+        ".json": lambda: result.to_json().encode(),
+        ".csv": lambda: result.to_csv().encode(),
+    }
+
+
 def _entry(result: Evaluation) -> Entry:
     found = parse(result.to_dict())
     return Entry(str(found.model["name"]), found, result.per_image.columns())
@@ -142,6 +151,21 @@ def _(result: Comparison) -> str:
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
     return _cell(found.verdict.text, "", rows, result.warnings)
+
+
+@cell.register
+def _(result: ImageRanking) -> str:
+    listed = [("easiest", row) for row in result.listed(result.easiest)[:5]]
+    listed += [("hardest", row) for row in result.listed(result.hardest)[:-6:-1]]
+    lines = [
+        (
+            f"{end}: {row.get('file', row['id'])}",
+            with_half(row[result.unit.key], (row["high"] - row["low"]) / 2),
+        )
+        for end, row in listed
+    ]
+    unlike = ("unlike the rest", f"{int(result.unlike.sum()):,}")
+    return _cell(result.headline, "", [*lines, unlike], result.warnings)
 
 
 def _half(half: float | None) -> str:

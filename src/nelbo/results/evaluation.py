@@ -132,7 +132,8 @@ class Evaluation(Tabulated):
 
     Means are nats per image. Of each pair the first has the error of the sampling of images, the
     second that of Monte Carlo. log_snr is that of t = 0..T, where the chain has one; warnings say
-    why the figure may not be the model's.
+    why the figure may not be the model's. baselines: what the same images cost by no model, in
+    bits/dim by name, where it was computed.
     """
 
     total: Mean
@@ -154,6 +155,7 @@ class Evaluation(Tabulated):
     unit: Unit = BITS
     log_snr: Float64[Tensor, " steps"] | None = None
     warnings: Sequence[str] = ()
+    baselines: Mapping[str, float] | None = None
 
     @property
     def headline(self) -> str:
@@ -211,6 +213,7 @@ class Evaluation(Tabulated):
             "command": self.command,
             "warnings": list(self.warnings),
             **({} if self._text is None else {"text_units": self._text}),
+            **({} if self.baselines is None else {"baselines": dict(self.baselines)}),
         }
         return {**tree, "figures_sha256": figures_digest(tree)}
 
@@ -242,6 +245,8 @@ class Evaluation(Tabulated):
         if "stopped_by" in self.estimator:
             lines.append(f"  stopped: {self._why()}")
         lines += unchecked(self.estimator)
+        for name, bits in sorted((self.baselines or {}).items(), key=lambda one: -one[1]):
+            lines.append(f"  by no model: {bits:.4f}  {name}")
         for control in self.estimator.get("controls", ()):
             if not control["passed"]:
                 lines.append(

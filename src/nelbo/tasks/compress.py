@@ -1,16 +1,13 @@
 """Images to bytes and back, without a loss, by an ordered masked chain in whole numbers."""
 
-import lzma
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, final
 
 import torch
 from jaxtyping import Int64
-from PIL import Image
 from torch import Tensor
 
 from nelbo.arguments import flag, whole
@@ -26,6 +23,7 @@ from nelbo.coding import (
     written,
 )
 from nelbo.data import Images
+from nelbo.data.packed import is_picture, packed, picture, saved
 from nelbo.errors import BadInput, NotWritten, printable
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
@@ -248,36 +246,11 @@ def _bill(
         coded=int(coded.bits.sum()),
         names=8 * names,
         file=8 * size,
-        others=_others(images),
+        others=packed(images),
         model_bytes=sum(x.numel() * x.element_size() for x in model.network.buffers()),
         verified=verified,
         seconds=seconds,
     )
-
-
-def _others(images: Images) -> dict[str, int]:
-    """The bits of the same images by PNG and lossless WebP, a file each, and by one xz of all."""
-    pictures = [_picture(levels) for levels in images.levels] if _shown(images.levels[0]) else []
-    packed = lzma.compress(images.levels.numpy().tobytes(), preset=9 | lzma.PRESET_EXTREME)
-    found = {}
-    if pictures:
-        webp = {"lossless": True, "quality": 100, "method": 6}
-        found = {
-            "PNG, a file each": sum(len(_saved(x, "PNG", optimize=True)) for x in pictures),
-            "WebP lossless, a file each": sum(len(_saved(x, "WEBP", **webp)) for x in pictures),
-        }
-    found["xz -9e, one of all"] = len(packed)
-    return {name: 8 * size for name, size in found.items()}
-
-
-def _shown(levels: Tensor) -> bool:
-    """Whether an image has the channels of a picture."""
-    return levels.shape[0] in (1, 3)
-
-
-def _picture(levels: Tensor) -> Image.Image:
-    pixels = levels.to(torch.uint8).permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def png(levels: Tensor) -> bytes:
@@ -286,15 +259,9 @@ def png(levels: Tensor) -> bytes:
     Raises:
         BadInput: other channels than those of a picture.
     """
-    if not _shown(levels):
+    if not is_picture(levels):
         raise BadInput(
             f"images of {levels.shape[0]} channels are no pictures: write them as an array, -o "
             "FILE.npy"
         )
-    return _saved(_picture(levels), "PNG", optimize=True)
-
-
-def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+    return saved(picture(levels), "PNG", optimize=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nelbo.arguments import flag
-from nelbo.data import Examples, Points, sizes_of
+from nelbo.data import Examples, Images, Points, packed, sizes_of
+from nelbo.errors import BadInput
 from nelbo.estimation import (
     Evaluator,
     Exhaustive,
@@ -40,6 +41,7 @@ def evaluate(
     batch_size: int | None = None,
     distortion: bool = False,
     check: bool = True,
+    baselines: bool = False,
     record: str | Path | None = None,
     processes: Processes | None = None,
     command: str = "",
@@ -58,6 +60,7 @@ def evaluate(
     or a pipeline, as `nelbo.load` takes them. distortion: the reconstruction error at each t too.
     check: whether a few rows are first evaluated together, again and alone, and a network whose
     output for an image depends on other images or on chance is refused; `estimator` says so.
+    baselines: also what the images cost without a model: uniform, PNG, WebP, xz.
     record: a folder that keeps the outputs, from which the same call goes on after a kill.
 
     Raises:
@@ -79,6 +82,8 @@ def evaluate(
     exhaustive, distortion = flag("exhaustive", exhaustive), flag("distortion", distortion)
     started, model = time.perf_counter(), as_model(model)
     images = examples_of(model, data, given.seed)
+    if flag("baselines", baselines) and not isinstance(images, Images):
+        raise BadInput(f"{images.name}: baselines are bits of levels, and these are real numbers")
     exhaustive = exhaustive or model.exact
     mode = {"exhaustive": True} if exhaustive else given.mode
     require_budget(None if exhaustive else given.budget, len(images), model.T)
@@ -115,6 +120,7 @@ def evaluate(
         unit=evaluator.unit,
         log_snr=model.log_snr,
         warnings=warnings_of(evaluator, 0, parts, described),
+        baselines=packed.baselines(images) if baselines and isinstance(images, Images) else None,
     )
 
 

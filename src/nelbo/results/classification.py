@@ -1,0 +1,221 @@
+"""Which class each image has by a model of p(x | class): posteriors, accuracy and calibration."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from nelbo.data.images import shown
+from nelbo.errors import printable
+
+__all__ = ["Bin", "Classification", "wilson"]
+
+SCHEMA = "nelbo.classification/1"
+BINS = 10  # of the confidence, of equal width
+NORMAL = 1.959963984540054  # the 97.5 % quantile
+SURE = 1e-300  # the least probability that a logarithm is taken of
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share, hits of count (Wilson 1927)."""
+    share, z = hits / count, NORMAL
+    middle = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    whole = 1 + z * z / count
+    return (middle - half) / whole, (middle + half) / whole
+
+
+@final
+@dataclass(frozen=True)
+class Bin:
+    """Images whose confidence, the posterior of the class that they are given, is in a range."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Classification:
+    """p(class | x) of N images and K classes, from bounds of log p(x | class) and a prior.
+
+    posterior: proportional to prior * exp(-bound). behind: how many nats the runner-up is behind
+    the class that is given, prior included, and se its standard error; of a runner-up that dropped
+    out, when it did. decided: whether one candidate was left. labels: those of the data, None where
+    it has none. error: the most chance in each image that the class of the lowest exact bound
+    dropped out.
+    """
+
+    ids: Int64[Tensor, " N"]
+    posterior: Float64[Tensor, "N K"]
+    behind: Float64[Tensor, " N"]
+    se: Float64[Tensor, " N"]
+    decided: Bool[Tensor, " N"]
+    evaluations: Int64[Tensor, " N"]
+    labels: Int64[Tensor, " N"] | None
+    sources: tuple[str, ...]
+    prior: Sequence[float]
+    error: float
+    network_evaluations: int
+    seconds: float
+    estimator: Mapping[str, Any]
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    command: str
+    warnings: Sequence[str] = ()
+
+    @cached_property
+    def classes(self) -> Int64[Tensor, " N"]:
+        """The class of the largest posterior of each image."""
+        return self.posterior.argmax(1)
+
+    @property
+    def hits(self) -> int | None:
+        """Images that are given the class of their label; None without labels."""
+        return None if self.labels is None else int((self.classes == self.labels).sum())
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of images that are given the class of their label; None without labels."""
+        return None if self.hits is None else self.hits / len(self.ids)
+
+    @property
+    def each(self) -> float:
+        """Network evaluations for each image."""
+        return float(self.evaluations.double().mean())
+
+    @property
+    def reliability(self) -> list[Bin]:
+        """Confidence against accuracy, in ten ranges of equal width; those that hold images."""
+        if self.labels is None:
+            return []
+        confidence = self.posterior.amax(1)
+        right = (self.classes == self.labels).double()
+        place = (confidence * BINS).long().clamp(max=BINS - 1)
+        return [
+            Bin(
+                number / BINS,
+                (number + 1) / BINS,
+                int(own.sum()),
+                float(confidence[own].mean()),
+                float(right[own].mean()),
+            )
+            for number in range(BINS)
+            if (own := place == number).any()
+        ]
+
+    @property
+    def calibration_error(self) -> float | None:
+        """sum over ranges of the share of images times |accuracy - confidence| (ECE).
+
+        Naeini, Cooper and Hauskrecht 2015; None without labels.
+        """
+        if self.labels is None:
+            return None
+        parts = [b.images * abs(b.accuracy - b.confidence) for b in self.reliability]
+        return sum(parts) / len(self.ids)
+
+    @property
+    def log_loss(self) -> float | None:
+        """The mean of -log posterior(label), in nats; None without labels."""
+        if self.labels is None:
+            return None
+        own = self.posterior.gather(1, self.labels[:, None])
+        return float(-own.clamp(min=SURE).log().mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, schema nelbo.classification/1."""
+        hits, count = self.hits, len(self.ids)
+        return {
+            "schema": SCHEMA,
+            "accuracy": self.accuracy,
+            "accuracy_ci95": None if hits is None else list(wilson(hits, count)),
+            "calibration_error": self.calibration_error,
+            "log_loss": self.log_loss,
+            "reliability": [vars(b) for b in self.reliability],
+            "prior": list(self.prior),
+            "error": self.error,
+            "evaluations_per_image": self.each,
+            "decided": int(self.decided.sum()),
+            "per_image": list(self._rows()),
+            "images": count,
+            "network_evaluations": self.network_evaluations,
+            "seconds": self.seconds,
+            "estimator": dict(self.estimator),
+            "model": dict(self.model),
+            "data": dict(self.data),
+            "environment": dict(self.environment),
+            "command": self.command,
+            "warnings": list(self.warnings),
+        }
+
+    def to_json(self) -> str:
+        """One JSON object; never a NaN or an infinity."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        behind, se = self.behind.tolist(), self.se.tolist()
+        for i, id in enumerate(self.ids.tolist()):
+            yield {
+                "id": id,
+                "class": int(self.classes[i]),
+                **({} if self.labels is None else {"label": int(self.labels[i])}),
+                "posterior": self.posterior[i].tolist(),
+                "behind": behind[i] if math.isfinite(behind[i]) else None,
+                "behind_se": se[i] if math.isfinite(behind[i]) else None,
+                "decided": bool(self.decided[i]),
+                "network_evaluations": int(self.evaluations[i]),
+                **({"file": shown(self.sources[i])} if self.sources else {}),
+            }
+
+    def __repr__(self) -> str:
+        count, name = f"{len(self.ids):,}", self.data["name"]
+        said = "no labels" if self.accuracy is None else f"accuracy {self.accuracy:.4f}"
+        return printable(f"<Classification: {self.model['name']} on {count} of {name}, {said}>")
+
+    def __str__(self) -> str:
+        """Accuracy with its interval, the calibration, and what it took."""
+        return "\n".join(map(printable, self._lines()))
+
+    def _lines(self) -> Iterator[str]:
+        count, hits = len(self.ids), self.hits
+        if hits is None:
+            yield f"{count:,} images by {len(self.prior)} classes; the data have no labels"
+        else:
+            low, high = wilson(hits, count)
+            yield (
+                f"{100 * hits / count:.2f} % right (95 %: {100 * low:.2f} to {100 * high:.2f}), "
+                f"{hits:,} of {count:,} images"
+            )
+            yield (
+                f"  calibration error {self.calibration_error:.4f}, log loss {self.log_loss:.4f} "
+                "nats"
+            )
+            yield f"  {'confidence':<12} {'images':>8} {'mean':>7} {'right':>7}"
+            for b in self.reliability:
+                place = f"{b.low:.1f} to {b.high:.1f}"
+                yield f"  {place:<12} {b.images:>8,} {b.confidence:>7.4f} {b.accuracy:>7.4f}"
+        yield f"  prior over the {len(self.prior)} classes: {self._prior()}"
+        yield (
+            f"  {int(self.decided.sum()):,} of {count:,} decided, the lowest bound kept with "
+            f"{100 * (1 - self.error):g} % in each"
+        )
+        yield (
+            f"  {self.each:.1f} network evaluations an image, {self.network_evaluations:,} in "
+            f"{self.seconds:.1f} s, seed {self.estimator['seed']}"
+        )
+        yield from (f"  warning: {warning}" for warning in self.warnings)
+
+    def _prior(self) -> str:
+        if len(set(self.prior)) == 1:
+            return "uniform"
+        return ", ".join(f"{p:.4g}" for p in self.prior[:10]) + ", ..." * (len(self.prior) > 10)

@@ -1,0 +1,136 @@
+"""Several models against the first of them, each paired with it, as people and programs read it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+from nelbo.errors import printable
+from nelbo.results.comparison import Comparison, Side
+from nelbo.results.evaluation import likelihood_of
+from nelbo.results.ranking import names_of
+from nelbo.results.rounding import with_half
+from nelbo.results.verdict import Verdict, verdict
+
+__all__ = ["Comparisons"]
+
+SCHEMA = "nelbo.comparisons/1"
+LEVEL = 0.95
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparisons:
+    """Two models or more minus the first, in the order that they were given in.
+
+    comparisons: A of each is one of the others and B the first, so that a negative difference is
+    of a model that is better than the first.
+    """
+
+    comparisons: Sequence[Comparison]
+    command: str = ""
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the first and of the others; where two share one, with what tells them apart."""
+        first, others = self.comparisons[0].b, [c.a for c in self.comparisons]
+        return names_of([side.model for side in (first, *others)])
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Of each of the others and the first, each with 95 % by itself."""
+        return [
+            verdict(
+                c.per_dim,
+                c.half_width(c.total),
+                c.half_width(c.monte_carlo),
+                c.unit.name,
+                (name, self.names[0]),
+            )
+            for c, name in zip(self.comparisons, self.names[1:], strict=True)
+        ]
+
+    @property
+    def told_apart(self) -> list[bool | None]:
+        """Whether each differs from the first for new images, all at once with 95 % (Bonferroni).
+
+        None where the interval is not known.
+        """
+        level = 1 - (1 - LEVEL) / len(self.comparisons)
+        intervals = [c.total.interval(level) for c in self.comparisons]
+        return [None if i is None else not i[0] <= 0 <= i[1] for i in intervals]
+
+    @property
+    def network_evaluations(self) -> int:
+        """Of all pairs; the first model is evaluated in each."""
+        return sum(c.network_evaluations for c in self.comparisons)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of every pair, of A and B by name, each once."""
+        found = []
+        for c, name in zip(self.comparisons, self.names[1:], strict=True):
+            own = {"A: ": f"{name}: ", "B: ": f"{self.names[0]}: "}
+            found += [own.get(text[:3], text[:3]) + text[3:] for text in c.warnings]
+        return list(dict.fromkeys(found))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, schema nelbo.comparisons/1; each pair is a nelbo.comparison/1."""
+        rows = zip(self.names[1:], self.verdicts, self.told_apart, self.comparisons, strict=True)
+        return {
+            "schema": SCHEMA,
+            "first": self.names[0],
+            "against_the_first": [
+                {
+                    "name": name,
+                    "verdict": said.text,
+                    "better": said.better,
+                    "told_apart_together": apart,
+                    "comparison": comparison.to_dict(),
+                }
+                for name, said, apart, comparison in rows
+            ],
+            "network_evaluations": self.network_evaluations,
+            "command": self.command,
+            "warnings": self.warnings,
+        }
+
+    def to_json(self) -> str:
+        """One JSON object; never a NaN or an infinity."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    def __repr__(self) -> str:
+        return printable(f"<Comparisons: {', '.join(self.names[1:])} against {self.names[0]}>")
+
+    def __str__(self) -> str:
+        """A verdict a line, then the bounds and differences as a table."""
+        return "\n".join(map(printable, self._lines()))
+
+    def _lines(self) -> Iterator[str]:
+        first = self.comparisons[0]
+        yield from (said.text for said in self.verdicts)
+        width = max(map(len, self.names))
+        yield f"  {'':<{width}}  {'bound':<17}  minus the first    Monte Carlo  apart"
+        yield f"  {self.names[0]:<{width}}  {self._bound(first, first.b)}"
+        rows = zip(self.names[1:], self.comparisons, self.told_apart, strict=True)
+        for name, c, apart in rows:
+            difference = with_half(c.per_dim, c.half_width(c.total), "+")
+            half = c.half_width(c.monte_carlo)
+            noise = "unknown" if half is None else f"± {half:.2g}"
+            told = {True: "yes", False: "no", None: "unknown"}[apart]
+            yield (
+                f"  {name:<{width}}  {self._bound(c, c.a):<17}  {difference:<17}  {noise:<11}  "
+                f"{told}"
+            )
+        yield (
+            f"  {first.unit.name} of {first.images:,} images, 95 %; apart: for new images, all "
+            f"{len(self.comparisons)} at once"
+        )
+        yield f"  {self.network_evaluations:,} network evaluations"
+        yield from (f"  warning: {warning}" for warning in self.warnings)
+
+    def _bound(self, comparison: Comparison, side: Side) -> str:
+        value = comparison.unit.per_dim(side.total.mean, comparison.dims)
+        half = comparison.half_width(side.total)
+        return with_half(value, half) + likelihood_of(side.model)

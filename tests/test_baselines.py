@@ -1,0 +1,58 @@
+"""What images cost by no model."""
+
+import json
+import lzma
+import math
+from io import BytesIO
+
+import pytest
+import torch
+from PIL import Image
+
+from nelbo import data, evaluate
+from nelbo.data import Images
+from nelbo.data.packed import baselines
+from nelbo.errors import BadInput
+
+
+def test_baselines_are_the_sizes_of_the_files():
+    """Each file is read back by its own library and holds the image; sizes are those of the files.
+
+    Kills: bytes for bits, dims of one image for all, pixels spread over 0..255.
+    """
+    images = data.load("digits:test").first(9)
+    found, cells = baselines(images), 9 * 64
+    assert found["uniform"] == math.log2(17)
+    files = []
+    for levels in images.levels:
+        buffer = BytesIO()
+        Image.fromarray(levels[0].numpy()).save(buffer, "PNG", optimize=True)
+        files.append(buffer.getvalue())
+    assert found["PNG, a file each"] * cells == pytest.approx(8 * sum(map(len, files)), rel=1e-12)
+    whole = lzma.compress(images.levels.numpy().tobytes(), preset=9 | lzma.PRESET_EXTREME)
+    assert found["xz -9e, one of all"] * cells == pytest.approx(8 * len(whole), rel=1e-12)
+    assert len(found) == 4
+
+
+def test_what_is_no_picture_has_no_file_of_one():
+    """Kills: five channels as a PNG, sixteen bits cut to eight."""
+    five = Images("x", None, torch.zeros(2, 5, 4, 4, dtype=torch.uint8), 256)
+    deep = Images("x", None, torch.full((2, 1, 4, 4), 999), 1000)
+    for images in (five, deep):
+        assert set(baselines(images)) == {"uniform", "xz -9e, one of all"}
+
+
+def test_the_command_and_python_give_the_same(nelbo, run, tmp_path):
+    """Kills: a key that is there though nothing was computed, baselines of other images."""
+    options = ("--budget", 100, "--max-images", 12, "--json", tmp_path / "r.json")
+    code, out, _ = nelbo("evaluate", run, *options, "--baselines")
+    assert code == 0
+    assert "by no model: 4.0875  uniform" in out
+    tree = json.loads((tmp_path / "r.json").read_text())
+    images = data.load("digits:test").first(12)
+    assert tree["baselines"] == baselines(images)
+    plain = evaluate(run, images, budget=100)
+    assert "baselines" not in plain.to_dict()
+    assert plain.bits_per_dim == pytest.approx(tree["bits_per_dim"], rel=1e-9)
+    with pytest.raises(BadInput, match="True or False"):
+        evaluate(run, images, budget=100, baselines="no")
