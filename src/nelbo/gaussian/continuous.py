@@ -141,7 +141,7 @@ class ContinuousGaussian(nn.Module, Conditional):
             BadInput: the network's channels are not what the parametrisation needs, or its shape
                 is not that of x_u.
         """
-        output, x_u = self._output(x_u, log_snr), x_u.to(dtype or x_u.dtype)
+        output, x_u = self.output(x_u, log_snr), x_u.to(dtype or x_u.dtype)
         output = output if isinstance(self.parametrization, Levels) else output.to(x_u.dtype)
         level = _beside(log_snr, x_u)
         alpha_bar, one_minus_alpha_bar = torch.sigmoid(level), torch.sigmoid(-level)
@@ -152,7 +152,12 @@ class ContinuousGaussian(nn.Module, Conditional):
             return Prediction(x_0, -level)
         return Prediction(x_0, -level, partial(self.parametrization.log_posterior_given, *given))
 
-    def _output(self, x_u: Batch, log_snr: Points) -> Output:
+    def output(self, x_u: Batch, log_snr: Points) -> Output:
+        """What the network gives at (x_u, lambda(u)), in x_u's dtype.
+
+        Raises:
+            BadInput: as `predict`.
+        """
         # In the dtype of the network's weights, as GaussianReverse asks it.
         dtypes = (weight.dtype for weight in self.network.parameters())
         dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), x_u.dtype)

@@ -32,10 +32,12 @@ from nelbo.recipe.choices import (
     ContinuousChoice,
     GaussianChoice,
     LogSNRChoice,
+    PathChoice,
     Recipe,
     ResNetChoice,
     UNetChoice,
 )
+from nelbo.recipe.on_path import path_model
 from nelbo.types import Grid
 
 __all__ = ["build"]
@@ -59,9 +61,13 @@ def build(
 
 
 def _built(
-    builder: "_Builder", choice: GaussianChoice | ContinuousChoice | CategoricalChoice, n: int
+    builder: "_Builder",
+    choice: GaussianChoice | ContinuousChoice | PathChoice | CategoricalChoice,
+    n: int,
 ) -> Model:
     """The model of the chosen family."""
+    if isinstance(choice, PathChoice):
+        return builder.on_path(choice)
     if isinstance(choice, ContinuousChoice):
         return builder.continuous(choice)
     if isinstance(choice, CategoricalChoice):
@@ -166,14 +172,26 @@ class _Builder:
             facts=self._facts(choice),
         )
 
-    def continuous(self, choice: ContinuousChoice) -> Model:
-        """The VDM model, its network fresh or with its weights, which hold the curve too."""
-        grid, told = self.grid, self.recipe.network.time_input
+    def on_path(self, choice: PathChoice) -> Model:
+        """The model on a path, its network fresh or with its weights."""
+        self._require_log_snr()
+        network, facts = self._fresh(1, 1), self.recipe.network.model_dump()
+        made = path_model(choice, network, self.grid, self.shape, self.recipe.name, facts)
+        self._with_weights(made.network)
+        return made
+
+    def _require_log_snr(self) -> None:
+        told, family = self.recipe.network.time_input, self.recipe.chain.family
         if told != "log-snr":
             raise BadInput(
-                f"network.time_input {told} is not for continuous chains: use log-snr, by which "
+                f"network.time_input {told} is not for {family} chains: use log-snr, by which "
                 "one network serves every number of steps"
             )
+
+    def continuous(self, choice: ContinuousChoice) -> Model:
+        """The VDM model, its network fresh or with its weights, which hold the curve too."""
+        self._require_log_snr()
+        grid = self.grid
         parametrization = _parametrization(choice, grid)
         by_likelihood = choice.decoder == "level-likelihood"
         trained = ContinuousGaussian(

@@ -1,8 +1,8 @@
 """The choices that make a run, as a tree of checked tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from nelbo.errors import BadInput, closest
+from nelbo.gaussian.path import PATHS, FunctionPath
 from nelbo.gaussian.schedule import SCHEDULES, Schedule
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ContinuousChoice",
     "GaussianChoice",
     "LogSNRChoice",
+    "PathChoice",
     "Recipe",
     "ResNetChoice",
     "Training",
@@ -115,8 +117,15 @@ def schedule_of(name: str, arguments: Mapping[str, Any], said: str) -> Schedule:
     Raises:
         BadInput: an argument that the schedule does not take, or a value it refuses.
     """
-    schedule = SCHEDULES[name]
-    known = get_type_hints(schedule)
+    return _made(SCHEDULES[name], arguments, said)
+
+
+Made = TypeVar("Made")
+
+
+def _made(function: Callable[..., Made], arguments: Mapping[str, Any], said: str) -> Made:
+    """What the function makes of arguments of the right names and types."""
+    known = get_type_hints(function)
     del known["return"]
     for key, value in arguments.items():
         if key not in known:
@@ -130,7 +139,7 @@ def schedule_of(name: str, arguments: Mapping[str, Any], said: str) -> Schedule:
             why = f"{found['msg'][:1].lower()}{found['msg'][1:]}; got {found['input']!r:.60}"
             raise BadInput(f"{said}: {key}: {why}") from None
     try:
-        return schedule(**arguments)
+        return function(**arguments)
     except TypeError as error:
         raise BadInput(f"{said}: {error}") from None
 
@@ -164,6 +173,38 @@ class ContinuousChoice(Part):
     T: int = Field(1000, ge=2, le=10**6)
     parametrization: Literal["eps", "x_0", "v", "levels"]
     decoder: Literal["discretized-gaussian", "levels", "level-likelihood"]
+    clip: bool
+
+
+class AlongChoice(Part):
+    """A path by name and the arguments that its function takes."""
+
+    model_config = ConfigDict(extra="allow")
+    name: Literal["vp-sde", "sub-vp", "ve", "edm", "flow", "cosine"]
+
+    def make(self) -> FunctionPath:
+        """The path.
+
+        Raises:
+            BadInput: an argument that the path does not take, or a value it refuses.
+        """
+        return _made(PATHS[self.name], dict(self.model_extra or {}), f"chain.path {self.name}")
+
+
+class PathChoice(Part):
+    """A network on a path z_t = a_t x_0 + s_t eps, measured in the limit of infinitely many steps.
+
+    log_snr: the two ends of what is measured, at the decoder and at the prior. scale: the factor of
+    z for the network. sigma_data: the deviation of the data in edm-F and c_in.
+    """
+
+    family: Literal["path"]
+    path: AlongChoice
+    log_snr: Annotated[tuple[float, float], LIST]
+    parametrization: Literal["eps", "x_0", "v", "flow-velocity", "edm-F"]
+    scale: Literal["none", "unit", "c_in"] = "none"
+    sigma_data: float | None = Field(None, gt=0)
+    decoder: Literal["discretized-gaussian", "level-likelihood"]
     clip: bool
 
 
@@ -236,6 +277,7 @@ class UNetChoice(Growing):
 KINDS = {
     "gaussian": GaussianChoice,
     "continuous": ContinuousChoice,
+    "path": PathChoice,
     "categorical": CategoricalChoice,
     "resnet": ResNetChoice,
     "unet": UNetChoice,
@@ -254,6 +296,8 @@ class Training(Growing):
     """How long, how fast and by which loss; `auxiliary` weighs the second part of hybrid.
 
     batch_size: images of one update, over all processes and all `accumulate` parts.
+    log_sigma: on a path, the mean and deviation of a normal ln sigma at which L_simple is taken;
+        without it the path's own time is uniform.
     times: how the t of a batch are chosen; importance by what the losses at each t have been.
     precision: what the network computes in; the loss is float32 whatever it is.
     checkpoint_every, keep: steps from one checkpoint to the next, and how many are kept.
@@ -266,6 +310,7 @@ class Training(Growing):
 
     objective: Literal["bound", "simple", "hybrid"] = "bound"
     auxiliary: float = Field(0.01, ge=0)
+    log_sigma: Annotated[tuple[float, float], LIST] | None = None
     steps: int = Field(ge=0)
     batch_size: int = Field(128, ge=1, le=10**6)
     learning_rate: float = Field(2e-3, gt=0)
@@ -288,6 +333,7 @@ class Training(Growing):
     samples_every: int = Field(0, ge=0)
 
     later: ClassVar[Sequence[str]] = (
+        "log_sigma",
         "accumulate",
         "times",
         "precision",
@@ -311,6 +357,7 @@ class Recipe(Part):
     chain: Annotated[
         Annotated[GaussianChoice, Tag("gaussian")]
         | Annotated[ContinuousChoice, Tag("continuous")]
+        | Annotated[PathChoice, Tag("path")]
         | Annotated[CategoricalChoice, Tag("categorical")],
         Discriminator(_family),
     ]
