@@ -62,7 +62,9 @@ def output_error(model: ContinuousGaussian, x_0: Batch, log_snr: Points, noise: 
         BadInput: an output that is not linear in x_0 and the noise (levels).
     """
     if not isinstance(model.parametrization, Linear):
-        raise BadInput(f"L_simple has no target for {model.parametrization.name}")
+        raise BadInput(
+            f"L_simple has no target for {model.parametrization.name}: train by the bound"
+        )
     level = log_snr.to(x_0.device).reshape(-1, *(1,) * (x_0.ndim - 1))  # float64: rounded once
     a, s = torch.sigmoid(level).sqrt(), torch.sigmoid(-level).sqrt()
     eps = noise.normal(x_0)

@@ -9,20 +9,18 @@ from typing import Any, final
 
 from torch import nn
 
-from nelbo.bound.chain import Chain
-from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
+from nelbo.gaussian.along import Between, Steps
 from nelbo.gaussian.continuous import ContinuousGaussian
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import Density, Discretized, LevelPosterior
-from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.log_snr import LearnedLogSNR
-from nelbo.gaussian.precise import InFloat64, state_dtype
+from nelbo.gaussian.precise import InFloat64, InTheLimit
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.yardstick import Yardstick
 from nelbo.model.gaussian import described_clip
-from nelbo.model.model import Model, no_controls, no_yardstick
-from nelbo.types import Batch, Grid, Nats, Support, Time
+from nelbo.model.model import Model
+from nelbo.types import Batch, Grid, Support, Time
 
 __all__ = ["continuous_model", "in_continuous_time"]
 
@@ -79,8 +77,9 @@ class _Family:
 
     def steps(self, T: int) -> Model:
         """The chain of T steps, even along the curve."""
-        model = self.along(self.fixed.log_snr.schedule(T), T)
-        return replace(model, discretize=self.steps, limit=partial(self.limit, model))
+        schedule = self.fixed.log_snr.schedule(T)
+        model = self.along(schedule, T)
+        return replace(model, discretize=self.steps, limit=partial(self.limit, model, schedule))
 
     def along(self, schedule: Schedule, T: int) -> Model:
         """The chain of T steps, or of those of them that the schedule keeps."""
@@ -101,10 +100,10 @@ class _Family:
             facts=self.described(T),
             log_snr=schedule.log_snr,
             context=context,
-            controls=partial(controls, schedule, grid),
+            controls=partial(controls, Steps(schedule), grid),
             arithmetic=InFloat64(),
             x_0_hat=_x_0_hat,
-            yardstick=partial(Yardstick.of, schedule, grid),
+            yardstick=partial(Yardstick.of, Steps(schedule), grid),
             apart=_apart(self.trained),
             inner=self.trained.network,
         )
@@ -115,18 +114,18 @@ class _Family:
 
     def in_the_limit(self, T: int) -> Model:
         """The limit of the chain of T steps."""
-        return self.limit(self.steps(T))
+        return self.steps(T).in_the_limit()
 
-    def limit(self, model: Model) -> Model:
-        """The model of infinitely many steps in place of each of the chain's."""
+    def limit(self, model: Model, schedule: Schedule) -> Model:
+        """The model of infinitely many steps in place of each of the schedule's."""
+        between = Between(schedule, self.fixed.log_snr)
         return replace(
             model,
             respace=_no_steps,
             facts={**model.facts, "time": "continuous"},
-            context=None,
-            controls=no_controls,
-            yardstick=no_yardstick,
-            transition=partial(_in_the_limit, self.fixed, model.T),
+            controls=partial(controls, between, self.grid),
+            arithmetic=InTheLimit(self.fixed, between),
+            yardstick=partial(Yardstick.of, between, self.grid),
             discretize=self.in_the_limit,
         )
 
@@ -156,13 +155,6 @@ def _apart(trained: ContinuousGaussian) -> tuple[tuple[nn.Parameter, ...], ...]:
     if not isinstance(curve, LearnedLogSNR):
         return ()
     return (curve.above, curve.below), (curve.a, curve.b, curve.c)
-
-
-def _in_the_limit(
-    model: ContinuousGaussian, T: int, chain: Chain[Gaussian], x_0: Batch, t: Time, noise: Noise
-) -> Nats:
-    given = model.given(*chain.p.condition)
-    return given.transition_term(x_0, t, noise, T, state_dtype(chain.p))
 
 
 def _no_steps(steps: Sequence[int]) -> Model:

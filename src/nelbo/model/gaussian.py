@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nelbo.bound.chain import Chain
 from nelbo.errors import BadInput
+from nelbo.gaussian.along import Steps
 from nelbo.gaussian.ancestral import Ancestral
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import Decoder, Density, LevelPosterior
@@ -98,11 +99,11 @@ def gaussian_model(
         weights=weights,
         spacing=spacing,
         context=_context(schedule, grid, decoder),
-        controls=partial(controls, schedule, grid),
+        controls=partial(controls, Steps(schedule), grid),
         arithmetic=InFloat64(),
         x_0_hat=GaussianReverse.x_0_hat,
         log_snr=schedule.log_snr,
-        yardstick=partial(Yardstick.of, schedule, grid),
+        yardstick=partial(Yardstick.of, Steps(schedule), grid),
         **_in_fewer_operations(p),
     )
 

@@ -67,8 +67,8 @@ class Model:
     of its level where the chain's states are levels.
 
     In continuous time: `discretize` makes the chain of any number of steps, `limit` the model of
-    infinitely many in their place, whose L_{t-1} is what `transition(chain, x_0, t, noise)` gives
-    and not its chain's. `apart` are groups of the network's weights whose gradients are of a kind
+    infinitely many in their place, whose L_{t-1} is what its `arithmetic` forms and not its
+    chain's. `apart` are groups of the network's weights whose gradients are of a kind
     of their own, such as those of a learned schedule; `inner` is the part of the network that is
     asked at (x_t, t), where that is not the whole.
 
@@ -104,7 +104,6 @@ class Model:
     x_0_hat: Callable[[Any, Batch, Time], Batch] | None = None
     discretize: Callable[[int], "Model"] | None = None
     limit: Callable[[], "Model"] | None = None
-    transition: Callable[[Chain[Any], Batch, Time, Noise], Nats] | None = None
     apart: tuple[tuple[nn.Parameter, ...], ...] = ()
     inner: nn.Module | None = None
     encode: Callable[[Images, int, torch.device], Points] | None = None
