@@ -3,10 +3,10 @@
     python benchmarks/paths.py RUNS -o benchmarks/results/NAME.json
 
 RUNS has the folders digits, digits-ddpm, digits-edm and digits-flow. The first two, whose networks
-receive log SNR, are wrapped along a path between the ends of `digits`, the others are models of one.
-For each: the limit, the evaluations that ± 0.01 bits/dim (Monte Carlo) takes with control variates
-and without, chains of 100, 1,000 and 10,000 steps, and 20 improved steps; and the difference from
-the control, paired. Improvement sees training images alone.
+receive log SNR, are wrapped along a path, the others are models of one. For each: the limit, the
+evaluations that ± 0.01 bits/dim (Monte Carlo) takes with control variates and without, chains of
+100, 1,000 and 10,000 steps, and 20 improved steps; and the difference from the control, paired.
+Improvement sees training images alone.
 """
 
 import argparse

@@ -7,6 +7,7 @@ LEVEL = f"{PATH}a_level_is_the_point_of_the_path_with_that_log_snr"
 WRAP = "tests/test_wrap_paths.py::test_"
 RECEIVES = f"{WRAP}a_network_receives_what_its_family_gives_it"
 CLOSED = f"{WRAP}an_exact_network_has_the_bound_of_its_closed_form"
+ALONG = "tests/gaussian/test_along.py::test_"
 RECIPE = "tests/test_recipe_paths.py::test_"
 FOLDERS = "tests/formats/test_path_schedulers.py::test_"
 SAYS = f"{FOLDERS}a_network_receives_and_says_what_its_class_says"
@@ -201,5 +202,40 @@ PATHS = [
         "ends_of(path, grid, choice.log_snr, ",
         "ends_of(path, grid, (choice.log_snr[0] - 1, choice.log_snr[1]), ",
         (f"{RECIPE}the_limit_of_an_untrained_network_is_its_closed_form[digits-flow]",),
+    ),
+    (
+        "the affine control's sum over the end of a step for its integral",
+        "gaussian/along.py",
+        "sure = (above - below) * left * before",
+        "sure = (above - below) * left * left",
+        (f"{ALONG}the_affine_totals_of_the_limit_are_the_integrals_over_each_step[straight]",),
+    ),
+    (
+        "the affine control's noise over a step to first order",
+        "gaussian/along.py",
+        "random = torch.log1p(variance * (above - below) * left) - variance * sure",
+        "random = variance * (above - below) * left - variance * sure",
+        (f"{ALONG}the_affine_totals_of_the_limit_are_the_integrals_over_each_step[straight]",),
+    ),
+    (
+        "every point of the lattice rule at the end of its step",
+        "gaussian/controls.py",
+        "return t, self.along.moment(t, place)",
+        "return t, self.along.moment(t, torch.ones_like(place))",
+        (f"{ALONG}the_lattice_totals_of_the_limit_are_unbiased_for_the_integrals[straight]",),
+    ),
+    (
+        "a limit without controls",
+        "model/continuous.py",
+        "controls=partial(controls, between, self.grid),",
+        "controls=lambda data, context: [],",
+        (f"{ALONG}an_exact_gaussian_network_leaves_its_limit_almost_no_noise",),
+    ),
+    (
+        "a limit that nothing doubts",
+        "model/continuous.py",
+        "yardstick=partial(Yardstick.of, between, self.grid),",
+        "yardstick=lambda data: None,",
+        (f"{ALONG}a_network_read_by_the_word_of_another_is_doubted_in_the_limit",),
     ),
 ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import nelbo
-from nelbo.gaussian.along import Between
+from nelbo.gaussian.along import Between, Steps
 from nelbo.gaussian.controls import AffineControl, LatticeControl
 from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR
 from nelbo.types import Grid
@@ -111,10 +111,55 @@ def test_the_lattice_totals_of_the_limit_are_unbiased_for_the_integrals(curve):
         assert (mean.abs() < 4 * spread / math.sqrt(copies)).all()
 
 
+@every_curve
+def test_chains_of_ever_more_steps_fall_to_the_limit(curve):
+    """Of an exact denoiser of N(0, v): ever closer from above, ten times as close at ten times as
+    many steps. Kills: a limit that is that of a chain; a chain between other ends.
+    """
+    variance, above = torch.tensor([0.04, 0.25, 1.0], dtype=torch.float64), []
+    for steps in (100, 1000, 10_000):
+        along = between(curve, steps)
+        whole, limit = (
+            sum(float((variance * sure + random).sum()) for sure, random in [part.affine(variance)])
+            for part in (Steps(along.schedule), along)
+        )
+        above.append(whole - limit)
+    assert above[0] > above[1] > above[2] > 0
+    assert above[1] == pytest.approx(above[0] / 10, rel=0.05)
+    assert above[2] == pytest.approx(above[1] / 10, rel=0.005)
+
+
 def exact(z, log_snr):
     """The eps of data N(0, 1/4), which no network of the limit can beat."""
     alpha_bar = torch.sigmoid(log_snr).reshape(-1, 1, 1, 1)
     return (1 - alpha_bar).sqrt() * z / (1 - 0.75 * alpha_bar)
+
+
+ENDS = (8.0, -7.0)
+
+
+def wrapped(predicts):
+    """The exact network, read by one word or another."""
+    conventions = {"path": "cosine", "time_input": "log-snr", "scale": "unit", "log_snr": ENDS}
+    return nelbo.wrap(exact, predicts=predicts, **conventions, decoder="density", shape=(1, 2, 2))
+
+
+def normal(count):
+    generator = torch.Generator().manual_seed(5)
+    return 0.5 * torch.randn(count, 1, 2, 2, generator=generator)
+
+
+def test_a_network_read_by_the_word_of_another_is_doubted_in_the_limit():
+    """Kills: a limit that is printed in the same tone, whatever the network is."""
+    doubts = {
+        predicts: [
+            line
+            for line in nelbo.evaluate(wrapped(predicts), normal(40), budget=800).warnings
+            if "worse than an affine function" in line
+        ]
+        for predicts in ("eps", "v", "x_0")
+    }
+    assert [len(lines) for lines in doubts.values()] == [0, 1, 1]
 
 
 def test_an_exact_gaussian_network_leaves_its_limit_almost_no_noise():
@@ -123,15 +168,9 @@ def test_an_exact_gaussian_network_leaves_its_limit_almost_no_noise():
     The closed form of L_inf, 8,000 draws, is within 4 standard errors, and these are below a
     thousandth of it. Kills: a limit without controls, whose errors are ten times as large.
     """
-    generator = torch.Generator().manual_seed(5)
-    x_0 = 0.5 * torch.randn(200, 1, 2, 2, generator=generator)
-    conventions = {"path": "cosine", "predicts": "eps", "time_input": "log-snr", "scale": "unit"}
-    ends = (8.0, -7.0)
-    model = nelbo.wrap(
-        exact, **conventions, decoder="density", shape=(1, 2, 2), log_snr=ends, range=None
-    )
-    found = nelbo.evaluate(model, x_0, budget=8000, seed=1)
-    snr = torch.tensor(ends, dtype=torch.float64).exp()
+    x_0 = normal(200)
+    found = nelbo.evaluate(wrapped("eps"), x_0, budget=8000, seed=1)
+    snr = torch.tensor(ENDS, dtype=torch.float64).exp()
     sure = (1 / (1 + 0.25 * snr)).diff() / 0.25 * 0.5
     random = 0.5 * ((1 + 0.25 * snr).log() + 1 / (1 + 0.25 * snr)).diff()
     square = x_0.double().square().flatten(1).sum(1)
