@@ -23,7 +23,7 @@ from nelbo.tasks.improve import improve
 BUDGET = 8000  # evaluations behind each figure
 CHAINS = (100, 1000, 10_000)
 FEW, CANDIDATES = 20, 100  # steps of an improved chain, and those that it may choose from
-CONTROL = "digits-ddpm"
+CONTROL, OTHERS = "digits-ddpm", ("digits-edm", "digits-flow", "digits")
 LABELS = ("the limit", f"{FEW} steps, improved")
 AS_TRAINED = {"digits": ("levels", (9.2, -9.0)), "digits-ddpm": ("eps", (6.9, -9.0))}
 
@@ -91,14 +91,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path)
     parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--only", nargs="+", default=["digits-edm", "digits-flow", "digits"])
+    parser.add_argument("--only", nargs="+", default=[CONTROL, *OTHERS])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     train, test = (nelbo.data.load(f"digits:{split}") for split in ("train", "test"))
     results, made = {}, {}
-    for name in (CONTROL, *arguments.only):
+    for name in dict.fromkeys((CONTROL, *arguments.only)):
         limit = limit_of(arguments.runs / name, test)
         made[name] = limit, improve(limit, train, steps=FEW, candidates=CANDIDATES).model
+        if name not in arguments.only:
+            continue
         results[name] = study(*made[name], test)
         if name != CONTROL:
             for label, a, b in zip(LABELS, made[name], made[CONTROL], strict=True):
