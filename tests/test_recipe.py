@@ -275,7 +275,7 @@ def test_a_low_rank_is_for_logits_alone():
         ("first =", "frist =", "log-snr-linear: unknown key frist: did you mean first?"),
         ('name = "log-snr-linear"', 'name = "linaer"', "'linaer': did you mean linear?"),
         ('family = "gaussian"', 'family = "gausian"', "did you mean gaussian?"),
-        ('family = "gaussian"', 'family = "x"', "one of gaussian, continuous, categorical"),
+        ('family = "gaussian"', 'family = "x"', "one of gaussian, continuous, path, categorical"),
         ('name = "resnet"', 'name = "Resnet"', "network.name: unknown value 'Resnet': did you"),
         ('parametrization = "levels"', 'parametrization = "epsilon"', "did you mean eps?"),
         ("[chain.schedule]", "[chain.shedule]", "unknown key chain.shedule: did you mean sch"),
