@@ -581,11 +581,9 @@ MUTANTS = [
     ),
     Mutant(
         "the limit's parts of [0, 1] are T, not T - 1",
-        "gaussian/continuous.py",
-        "curve = self.log_snr.at((t - 2 + place) / (T - 1))\n"
-        "        return self._diffusion(x_0, curve, noise, state) / (T - 1)",
-        "curve = self.log_snr.at((t - 2 + place) / T)\n"
-        "        return self._diffusion(x_0, curve, noise, state) / T",
+        "gaussian/along.py",
+        "return (t.double() - 1) / (self.schedule.T - 1)",
+        "return (t.double() - 1) / self.schedule.T",
         ("tests/gaussian/test_continuous.py::test_each_step_of_the_limit_is_at_u_of_its_own_part",),
     ),
     Mutant(

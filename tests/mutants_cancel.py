@@ -74,9 +74,9 @@ CANCEL = [
     ),
     (
         "x0-hat in float32 in continuous time",
-        "gaussian/continuous.py",
-        "log_snr, x_u.dtype).x_0",
-        "log_snr).x_0",
+        "gaussian/precise.py",
+        "self.along.log_snr(t), x_0.dtype).x_0",
+        "self.along.log_snr(t)).x_0",
         (f"{LAW}the_limit_of_continuous_time_is_that_of_float64_at_its_x_u",),
     ),
     (
@@ -103,8 +103,8 @@ CANCEL = [
     (
         "the affine control's noise in float32",
         "gaussian/controls.py",
-        "scaled(self.schedule, x_t.double(), t)",
-        "scaled(self.schedule, x_t, t)",
+        "scaled(self.along, x_t.double(), t)",
+        "scaled(self.along, x_t, t)",
         (f"{LAW}the_affine_control_is_that_of_float64_at_its_x_t",),
     ),
     (

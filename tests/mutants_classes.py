@@ -102,8 +102,8 @@ CLASSES = [
     (
         "classes: those of the rows and not of their images",
         "estimation/evaluator.py",
-        "whole.rows(image)\n                if",
-        "whole.rows(row % len(self.images))\n                if",
+        "whole.rows(image)\n                moment",
+        "whole.rows(row % len(self.images))\n                moment",
         (f"{MEASURED}rows_in_any_order_have_the_classes_of_their_images",),
     ),
     (
@@ -129,9 +129,9 @@ CLASSES = [
     ),
     (
         "classes: a limit of p(x)",
-        "model/continuous.py",
-        "self.fixed.given(*chain.p.condition)",
-        "self.fixed",
+        "gaussian/precise.py",
+        "self.model.given(*chain.p.condition)",
+        "self.model",
         (LIMIT,),
     ),
     (

@@ -237,16 +237,16 @@ MEASURING = [
     # Controls.
     (
         "a control's weight at t + 1",
-        "gaussian/controls.py",
-        "table[2:] = 0.5 * (snr[1:-1] - snr[2:])",
-        "table[1:-1] = 0.5 * (snr[1:-1] - snr[2:])",
+        "gaussian/along.py",
+        "return 0.5 * (snr[t - 1] - snr[t])",
+        "return 0.5 * (snr[t] - snr[(t + 1).clamp(max=self.schedule.T)])",
         (f"{CONTROLS}the_weight_is_that_of_the_kl_between_posteriors",),
     ),
     (
         "a control's weight without its half",
-        "gaussian/controls.py",
-        "table[2:] = 0.5 * (snr[1:-1] - snr[2:])",
-        "table[2:] = snr[1:-1] - snr[2:]",
+        "gaussian/along.py",
+        "return 0.5 * (snr[t - 1] - snr[t])",
+        "return snr[t - 1] - snr[t]",
         (f"{CONTROLS}the_weight_is_that_of_the_kl_between_posteriors",),
     ),
     (
@@ -259,7 +259,7 @@ MEASURING = [
     (
         "the affine totals without their noise",
         "gaussian/controls.py",
-        "(u.square() @ sure.T + random)",
+        "(u.square() @ sure.T + random.sum(1))",
         "(u.square() @ sure.T)",
         (
             f"{CONTROLS}the_affine_totals_are_exact",
@@ -290,15 +290,15 @@ MEASURING = [
     (
         "the rule's t off by one",
         "gaussian/controls.py",
-        "t = 2 + torch.searchsorted(chance.cumsum(0), u[:, 0].contiguous())",
-        "t = 3 + torch.searchsorted(chance.cumsum(0), u[:, 0].contiguous())",
+        "t = (2 + torch.searchsorted(until, u))",
+        "t = (3 + torch.searchsorted(until, u))",
         (f"{CONTROLS}the_lattice_totals_are_unbiased_for_the_integrals[two steps]",),
     ),
     (
         "the rule's chances forgotten",
         "gaussian/controls.py",
-        "weight(self.schedule)[t] / (points * chance[t - 2]) * error",
-        "weight(self.schedule)[t] * len(chance) / points * error",
+        "self.along.weight(moment) / (points * chance[t - 2]) * error",
+        "self.along.weight(moment) * len(chance) / points * error",
         (f"{CONTROLS}the_lattice_totals_are_unbiased_for_the_integrals[coarse]",),
     ),
     (
@@ -332,7 +332,7 @@ MEASURING = [
     (
         "controls of a chain of one step",
         "gaussian/controls.py",
-        "if schedule.T > 1 and grid.n <= FINEST:",
+        "if along.schedule.T > 1 and grid.n <= FINEST:",
         "if grid.n <= FINEST:",
         (f"{CONTROLS}controls_are_made_where_they_are_worth_it",),
     ),

@@ -7,6 +7,8 @@ LEVEL = f"{PATH}a_level_is_the_point_of_the_path_with_that_log_snr"
 WRAP = "tests/test_wrap_paths.py::test_"
 RECEIVES = f"{WRAP}a_network_receives_what_its_family_gives_it"
 CLOSED = f"{WRAP}an_exact_network_has_the_bound_of_its_closed_form"
+ALONG = "tests/gaussian/test_along.py::test_"
+RECIPE = "tests/test_recipe_paths.py::test_"
 FOLDERS = "tests/formats/test_path_schedulers.py::test_"
 SAYS = f"{FOLDERS}a_network_receives_and_says_what_its_class_says"
 READ = f"{PATH}a_prediction_gives_the_data_back_on_every_path"
@@ -172,5 +174,68 @@ PATHS = [
         "range=(0.0, 1.0),",
         "range=None,",
         (f"{FOLDERS}the_bound_of_a_folder_is_that_of_numpy[VE]",),
+    ),
+    (
+        "a loss at times even in log SNR",
+        "gaussian/regression.py",
+        "return path.log_snr(path.data + (path.noise - path.data) * u)",
+        "return 20 - 40 * u",
+        (f"{RECIPE}the_loss_of_a_flow_is_the_squared_error_of_its_velocity[None]",),
+    ),
+    (
+        "log SNR drawn where ln sigma is meant",
+        "gaussian/regression.py",
+        "return -2 * log_sigma",
+        "return log_sigma",
+        (f"{RECIPE}the_loss_of_edm_is_its_own",),
+    ),
+    (
+        "EDM's F with z as it is",
+        "recipe/on_path.py",
+        "return partial(c_in, sigma_data)",
+        'return SCALES["none"]',
+        (f"{RECIPE}the_loss_of_edm_is_its_own",),
+    ),
+    (
+        "a top that is not the recipe's",
+        "recipe/on_path.py",
+        "ends_of(path, grid, choice.log_snr, ",
+        "ends_of(path, grid, (choice.log_snr[0] - 1, choice.log_snr[1]), ",
+        (f"{RECIPE}the_limit_of_an_untrained_network_is_its_closed_form[digits-flow]",),
+    ),
+    (
+        "the affine control's sum over the end of a step for its integral",
+        "gaussian/along.py",
+        "sure = (above - below) * left * before",
+        "sure = (above - below) * left * left",
+        (f"{ALONG}the_affine_totals_of_the_limit_are_the_integrals_over_each_step[straight]",),
+    ),
+    (
+        "the affine control's noise over a step to first order",
+        "gaussian/along.py",
+        "random = torch.log1p(variance * (above - below) * left) - variance * sure",
+        "random = variance * (above - below) * left - variance * sure",
+        (f"{ALONG}the_affine_totals_of_the_limit_are_the_integrals_over_each_step[straight]",),
+    ),
+    (
+        "every point of the lattice rule at the end of its step",
+        "gaussian/controls.py",
+        "return t, self.along.moment(t, place)",
+        "return t, self.along.moment(t, torch.ones_like(place))",
+        (f"{ALONG}the_lattice_totals_of_the_limit_are_unbiased_for_the_integrals[straight]",),
+    ),
+    (
+        "a limit without controls",
+        "model/scheduled.py",
+        "return controls(self.terms, self.support, levels, context)",
+        "return [] if self.infinite else controls(self.terms, self.support, levels, context)",
+        (f"{ALONG}an_exact_gaussian_network_leaves_its_limit_almost_no_noise",),
+    ),
+    (
+        "a limit that nothing doubts",
+        "model/scheduled.py",
+        "return Yardstick.of(self.terms, self.support, data)",
+        "return None if self.infinite else Yardstick.of(self.terms, self.support, data)",
+        (f"{ALONG}a_network_read_by_the_word_of_another_is_doubted_in_the_limit",),
     ),
 ]

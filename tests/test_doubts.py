@@ -20,6 +20,7 @@ from nelbo.bound.estimators import Rows
 from nelbo.data import as_images, load
 from nelbo.errors import BadInput
 from nelbo.estimation.excess import Excess
+from nelbo.gaussian.along import Steps
 from nelbo.gaussian.schedule import cosine, log_snr_linear
 from nelbo.gaussian.yardstick import Yardstick
 from nelbo.report.page.checks import State, checks
@@ -131,7 +132,7 @@ def test_the_yardstick_is_the_affine_denoiser_of_the_other_half():
     generator = torch.Generator().manual_seed(1)
     levels = torch.randint(0, 9, (12, 1, 2, 3), generator=generator)
     schedule, grid = cosine(20), Grid(9)
-    yardstick = Yardstick.of(schedule, grid, levels)
+    yardstick = Yardstick.of(Steps(schedule), grid, levels)
     x_0 = grid.values(levels, torch.float64)
     t = torch.arange(2, 14)
     image = torch.arange(12)
@@ -155,7 +156,7 @@ def test_the_yardstick_is_the_affine_denoiser_of_the_other_half():
         weight = 0.5 * (before / (1 - before) - a / (1 - a))
         assert float(found[i]) == pytest.approx(-weight * error, rel=1e-9)
     assert sorted(yardstick.half.tolist()) == [0] * 6 + [1] * 6
-    assert Yardstick.of(schedule, grid, levels[:7]) is None
+    assert Yardstick.of(Steps(schedule), grid, levels[:7]) is None
 
 
 def test_z_is_that_of_student_and_the_range_is_where_the_excess_is():

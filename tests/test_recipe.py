@@ -14,7 +14,7 @@ from nelbo.recipe import Recipe
 def test_the_recipes_of_the_package_are_read_and_built():
     shapes = {"digits": ((1, 8, 8), 17), "mnist": ((1, 28, 28), 256), "cifar10": ((3, 32, 32), 256)}
     variants = {
-        "digits": ["absorbing", "classes", "d3pm", "ddpm", "iddpm", "vdm"],
+        "digits": ["absorbing", "classes", "d3pm", "ddpm", "edm", "flow", "iddpm", "vdm"],
         "mnist": ["ddpm"],
         "cifar10": [],
         "text": [],
@@ -277,7 +277,7 @@ def test_a_low_rank_is_for_logits_alone():
         ("first =", "frist =", "log-snr-linear: unknown key frist: did you mean first?"),
         ('name = "log-snr-linear"', 'name = "linaer"', "'linaer': did you mean linear?"),
         ('family = "gaussian"', 'family = "gausian"', "did you mean gaussian?"),
-        ('family = "gaussian"', 'family = "x"', "one of gaussian, continuous, categorical"),
+        ('family = "gaussian"', 'family = "x"', "one of gaussian, continuous, path, categorical"),
         ('name = "resnet"', 'name = "Resnet"', "network.name: unknown value 'Resnet': did you"),
         ('parametrization = "levels"', 'parametrization = "epsilon"', "did you mean eps?"),
         ("[chain.schedule]", "[chain.shedule]", "unknown key chain.shedule: did you mean sch"),

@@ -18,9 +18,11 @@ from nelbo.categorical.forward import CategoricalForward
 from nelbo.categorical.resampling import uniform
 from nelbo.derivation import sampled
 from nelbo.gaussian import objective as gaussian_objective
+from nelbo.gaussian.along import Between
 from nelbo.gaussian.continuous import LevelLikelihood, training_loss
 from nelbo.gaussian.decoder import Discretized
 from nelbo.gaussian.log_snr import FixedLogSNR
+from nelbo.gaussian.precise import InTheLimit
 from nelbo.networks.batches import in_batches
 
 LABELS = torch.tensor([1, 0, 0, 2, 1, 2, 0, 1])
@@ -127,8 +129,12 @@ def test_continuous_time_is_given_its_condition_too(decoder):
         return training_loss(continuous(network, decoder).given(*condition), *arguments)
 
     def transition(network, condition, x_0, t, noise):
-        model = continuous(network, decoder).given(*condition)
-        return model.transition_term(x_0, t + 1, noise, T=6)
+        model = continuous(network, decoder)
+        chain = model.chain(6).given(*condition)
+        limit = InTheLimit(model, Between(chain.q.schedule, model.log_snr))
+        moment = limit.moment(t + 1, noise)
+        x_t = limit.state(chain, x_0, moment, noise)
+        return limit.transition(chain, x_0, x_t, moment)[0]
 
     with torch.no_grad():
         for value_of, place in ((loss, u), (transition, TIMES)):

@@ -16,6 +16,7 @@ from nelbo.bound.terms import prior_term
 from nelbo.data import Images, Points
 from nelbo.estimation import Evaluator, measuring
 from nelbo.estimation.errors import measured_errors
+from nelbo.gaussian.along import Steps
 from nelbo.gaussian.continuous import ContinuousGaussian
 from nelbo.gaussian.controls import AffineControl
 from nelbo.gaussian.decoder import Discretized, log_mass
@@ -285,7 +286,7 @@ def test_the_affine_control_is_that_of_float64_at_its_x_t():
     generator = torch.Generator().manual_seed(0)
     x_0 = torch.randn(64, 6, generator=generator, dtype=torch.float64)
     x_0[:, 5] = 0.3  # a dimension in which the data do not vary
-    control = AffineControl.of(FINE, x_0)
+    control = AffineControl.of(Steps(FINE), x_0)
     t = torch.arange(2, 30_000, 469)
     a, s = FINE.alpha_bar[t].sqrt()[:, None], FINE.one_minus_alpha_bar[t].sqrt()[:, None]
     x_t = (a * x_0 + s * torch.randn(64, 6, generator=generator, dtype=torch.float64)).float()

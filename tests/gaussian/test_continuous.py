@@ -19,6 +19,7 @@ from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.terms import prior_term, reconstruction_term
 from nelbo.errors import BadInput
+from nelbo.gaussian.along import Between
 from nelbo.gaussian.continuous import (
     ContinuousGaussian,
     LevelLikelihood,
@@ -28,6 +29,7 @@ from nelbo.gaussian.continuous import (
 from nelbo.gaussian.decoder import Density, Discretized, LevelPosterior
 from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR
 from nelbo.gaussian.parametrization import EPS, PARAMETRIZATIONS, X_0, Levels, V
+from nelbo.gaussian.precise import InTheLimit
 from nelbo.gaussian.schedule import from_log_snr, log_snr_linear
 from nelbo.testing import check_chain
 from nelbo.types import Grid
@@ -60,16 +62,18 @@ CURVES = {
 every_curve = pytest.mark.parametrize("curve", CURVES)
 
 
-def test_each_step_of_the_limit_is_at_u_of_its_own_part(monkeypatch):
-    """Kills: parts of another width, by which an end of [0, 1] is left out."""
+def test_each_step_of_the_limit_is_at_u_of_its_own_part():
+    """Between the log SNRs of its two ends, and everywhere there.
+
+    Kills: parts of another width, by which an end of [0, 1] is left out.
+    """
     parts, curve = 12, FixedLogSNR(FIRST, LAST)
     model = ContinuousGaussian(Denoiser(M, S, "eps"), curve, parametrization=EPS, decoder=Density())
-    at, seen = curve.at, []
-    monkeypatch.setattr(curve, "at", lambda u: seen.append(u) or at(u))
+    along = Between(curve.schedule(parts), curve)
     t = torch.arange(2, parts + 1).repeat(20)
-    x_0 = torch.zeros(len(t), 1, dtype=torch.float64)
-    model.transition_term(x_0, t, KeyedNoise.of(0, torch.arange(len(t))), parts)
-    place = seen[0] * (parts - 1) - (t - 2)
+    moment = InTheLimit(model, along).moment(t, KeyedNoise.of(0, torch.arange(len(t))))
+    levels = along.schedule.log_snr
+    place = (levels[t - 1] - along.log_snr(moment)) / (levels[t - 1] - levels[t])
     assert float(place.min()) >= 0
     assert 0.9 < float(place.max()) <= 1
 

@@ -11,6 +11,7 @@ from nelbo.bound.chain import Chain
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.terms import transition_term
 from nelbo.gaussian import controls as rooms
+from nelbo.gaussian.along import Steps
 from nelbo.gaussian.controls import AffineControl, LatticeControl, controls, frozen_logits
 from nelbo.gaussian.decoder import LevelPosterior
 from nelbo.gaussian.forward import GaussianForward
@@ -68,7 +69,7 @@ def test_the_weight_is_that_of_the_kl_between_posteriors(name):
     t, q = some_t(schedule.T), GaussianForward(schedule)
     mean = torch.tensor([0.3, -0.2], dtype=torch.float64)
     zero = torch.zeros(2, dtype=torch.float64)
-    control = AffineControl(schedule, mean, torch.eye(2, dtype=torch.float64), zero)
+    control = AffineControl(Steps(schedule), mean, torch.eye(2, dtype=torch.float64), zero)
     x_0 = torch.linspace(-1, 1, 2 * len(t), dtype=torch.float64).reshape(-1, 2)
     x_t = q.marginal(x_0, t).sample(KeyedNoise.of(0, torch.arange(len(t))))
     kl = q.posterior(x_t, x_0, t).kl(q.posterior(x_t, mean.expand(len(t), 2), t))
@@ -82,7 +83,7 @@ def test_the_affine_control_is_the_error_of_the_best_affine_denoiser(name):
     schedule = SCHEDULES[name]
     root, om, weight = numpy_tables(schedule)
     data = correlated(30, 3)
-    control, t = AffineControl.of(schedule, data), some_t(schedule.T)
+    control, t = AffineControl.of(Steps(schedule), data), some_t(schedule.T)
     x_0 = data[torch.arange(len(t)) % 30]
     noise = KeyedNoise.of(1, torch.arange(len(t)))
     x_t = GaussianForward(schedule).marginal(x_0, t).sample(noise)
@@ -105,7 +106,7 @@ def test_the_affine_totals_are_exact(name):
     schedule = SCHEDULES[name]
     root, om, weight = numpy_tables(schedule)
     data = correlated(12, 3, seed=4)
-    control = AffineControl.of(schedule, data)
+    control = AffineControl.of(Steps(schedule), data)
     group = torch.arange(schedule.T - 1) * 3 // (schedule.T - 1)
     totals = control.totals(data.reshape(-1, 1, 3, 1), group, 4)
     covariance, u = np.cov(data.numpy().T), data.numpy() - data.numpy().mean(0)
@@ -123,7 +124,7 @@ def test_the_affine_totals_are_exact(name):
 def test_the_affine_totals_are_the_mean_of_its_values():
     """c is quadratic in eps: its mean is c(0) + half its second differences, exactly."""
     schedule, data = SCHEDULES["cosine"], correlated(5, 2)
-    control, q = AffineControl.of(schedule, data), GaussianForward(schedule)
+    control, q = AffineControl.of(Steps(schedule), data), GaussianForward(schedule)
     totals = control.totals(data, torch.arange(schedule.T - 1), schedule.T - 1)[0]
     nodes = torch.tensor([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], dtype=torch.float64)
     shares = torch.tensor([-1.0, 0.5, 0.5, 0.5, 0.5], dtype=torch.float64)
@@ -139,7 +140,7 @@ def test_a_constant_dimension_and_a_lone_one_have_a_covariance():
     data = correlated(9, 3)
     data[:, 1] = 0.25
     for x_0 in (data, data[:, :1]):
-        control = AffineControl.of(SCHEDULES["two"], x_0)
+        control = AffineControl.of(Steps(SCHEDULES["two"]), x_0)
         assert (control.variance >= 0).all()
         assert control.totals(x_0, torch.zeros(1, dtype=torch.int64), 1).isfinite().all()
 
@@ -177,7 +178,7 @@ def test_the_lattice_control_is_the_error_of_the_posterior_mean(name, one, monke
     x_0 = GRID.values(levels, torch.float64)
     noise = KeyedNoise.of(1, torch.arange(len(t)))
     x_t = GaussianForward(schedule).marginal(x_0, t).sample(noise)
-    control = LatticeControl(schedule, GRID, prior)
+    control = LatticeControl(Steps(schedule), GRID, prior)
     got = control.value(x_0.reshape(-1, 1, 1, 2), x_t.reshape(-1, 1, 1, 2), t, image)
     values = np.linspace(-1, 1, GRID.n)
     for row, step in enumerate(t.tolist()):
@@ -229,7 +230,7 @@ def test_the_lattice_totals_are_unbiased_for_the_integrals(name):
     means = torch.from_numpy(lattice_means(schedule, grid, prior, levels))
     wanted = torch.zeros(2, count, dtype=torch.float64).index_add_(1, group, means)
     x_0 = grid.values(levels, torch.float64).repeat(copies, 1).reshape(-1, 1, 2, 1)
-    control = LatticeControl(schedule, grid, prior.repeat(copies, 1, 1))
+    control = LatticeControl(Steps(schedule), grid, prior.repeat(copies, 1, 1))
     totals = control.totals(x_0, group, count).reshape(2, copies, 2, count)
     error = totals - wanted
     standard_error = error.std(1) / math.sqrt(copies)
@@ -282,7 +283,7 @@ def test_frozen_logits_are_those_of_the_network_and_make_its_terms():
     prior = frozen_logits(schedule, GRID, chain.p.decoder(x_1), x_1)
     apart = prior - network.reshape(6, GRID.n, 6)
     assert torch.allclose(apart, apart.mean(1, keepdim=True).expand_as(apart), atol=1e-8)
-    control = LatticeControl(schedule, GRID, prior)
+    control = LatticeControl(Steps(schedule), GRID, prior)
     for t in range(2, 13):
         times = torch.full((6,), t)
         x_t = chain.q.marginal(x_0, times).sample(noise.at(times))
@@ -298,7 +299,7 @@ def test_controls_are_made_where_they_are_worth_it():
     """Kills: controls of T = 1, a posterior over 256 levels, a covariance of a large image."""
     levels = torch.randint(17, (9, 1, 2, 2), generator=torch.Generator().manual_seed(0))
     schedule = linear(10)
-    names = lambda *a, **k: [c.name for c in controls(*a, **k)]  # noqa: E731
+    names = lambda *a, **k: [c.name for c in controls(Steps(a[0]), *a[1:], **k)]  # noqa: E731
     assert names(schedule, Grid(17), levels) == ["affine denoiser", "lattice denoiser"]
     assert names(schedule, Grid(256), levels) == ["affine denoiser"]
     assert names(from_betas([0.5]), Grid(17), levels) == []
@@ -312,11 +313,11 @@ def test_without_logits_the_prior_is_a_smoothed_histogram():
     Kills: an unseen level of chance 0, dimensions mixed, a histogram for the network's own logits.
     """
     levels = torch.tensor([[0, 3], [0, 2], [1, 3]])
-    lattice = controls(linear(10), Grid(5), levels.reshape(3, 1, 1, 2))[1]
+    lattice = controls(Steps(linear(10)), Grid(5), levels.reshape(3, 1, 1, 2))[1]
     got = lattice.log_prior[0].double().exp().numpy()
     pooled = (np.bincount(levels.numpy().reshape(-1), minlength=5) + 0.2) / 7
     for d in range(2):
         wanted = (np.bincount(levels[:, d].numpy(), minlength=5) + pooled) / 4
         np.testing.assert_allclose(got[:, d], wanted, rtol=1e-6)
     own = priors(3, 5, 2)
-    assert torch.equal(controls(linear(10), Grid(5), levels, own)[1].log_prior, own)
+    assert torch.equal(controls(Steps(linear(10)), Grid(5), levels, own)[1].log_prior, own)

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from nelbo.bound.chain import Chain
 from nelbo.bound.distribution import Distribution
@@ -21,8 +22,12 @@ class Arithmetic(ABC):
     """x_t, L_0 and L_{t-1} of one family; x_0 is given in float64 where it is real."""
 
     @abstractmethod
-    def state(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Batch:
-        """x_t ~ q(x_t | x_0), as the network gets it."""
+    def moment(self, t: Time, noise: Noise) -> Tensor:
+        """When the term of t is formed: at t, or in a limit at a real number within (t - 1, t)."""
+
+    @abstractmethod
+    def state(self, chain: Chain[Any], x_0: Batch, t: Tensor, noise: Noise) -> Batch:
+        """x_t ~ q(x_t | x_0), as the network gets it, at a moment or a whole t."""
 
     @abstractmethod
     def decoder(self, chain: Chain[Any], x_1: Batch) -> Distribution:
@@ -30,9 +35,9 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def transition(
-        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Time
+        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Tensor
     ) -> tuple[Nats, Nats | None]:
-        """(L_{t-1} at x_t, |x_0 - x0-hat(x_t)|^2 where the family has it), t >= 2."""
+        """(L_{t-1} at x_t, |x_0 - x0-hat(x_t)|^2 where the family has it), at moments of t >= 2."""
 
     @abstractmethod
     def misfit(self, decoder: Distribution, x_0: Batch) -> tuple[Nats, Nats]:
@@ -50,7 +55,10 @@ class Arithmetic(ABC):
 class Plain(Arithmetic):
     """By the chain's own conditionals."""
 
-    def state(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Batch:
+    def moment(self, t: Time, noise: Noise) -> Tensor:
+        return t
+
+    def state(self, chain: Chain[Any], x_0: Batch, t: Tensor, noise: Noise) -> Batch:
         x_t: Batch = chain.q.marginal(x_0, t).sample(noise)
         return x_t
 
@@ -58,7 +66,7 @@ class Plain(Arithmetic):
         return chain.p.decoder(x_1)
 
     def transition(
-        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Time
+        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Tensor
     ) -> tuple[Nats, Nats | None]:
         return chain.q.posterior(x_t, x_0, t).kl(chain.p.step(x_t, t)), None
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from nelbo.types import Batch, Nats, Time
+from nelbo.types import Batch, Nats
 
 __all__ = ["Control"]
 
@@ -16,8 +16,11 @@ class Control(ABC):
     name: str
 
     @abstractmethod
-    def value(self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"]) -> Nats:
-        """c at these x_t, one for each example; image says which of the N images each is."""
+    def value(self, x_0: Batch, x_t: Batch, t: Tensor, image: Int64[Tensor, " B"]) -> Nats:
+        """c at these x_t, one for each example; image says which of the N images each is.
+
+        t is what `Arithmetic.moment` makes of the times.
+        """
 
     @abstractmethod
     def totals(

@@ -21,7 +21,7 @@ from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation.excess import Excess
 from nelbo.estimation.processes import Processes
 from nelbo.estimation.record import Record
-from nelbo.model import InContinuousTime, Model
+from nelbo.model import Model
 from nelbo.model.model import Context
 from nelbo.networks.batches import in_batches
 from nelbo.networks.mode import evaluating, without_gradients
@@ -198,17 +198,15 @@ class Evaluator:
             parts = zip(self.models, self.chains, controls, self.yardsticks, strict=True)
             for model, whole, own, yardstick in parts:
                 x_0, chain = self._x_0(model, image), whole.rows(image)
-                if isinstance(model, InContinuousTime):
-                    values.append(model.transition(chain, x_0, t, noise))
-                    continue
-                x_t = model.arithmetic.state(chain, x_0, t, noise)
-                value, error = model.arithmetic.transition(chain, x_0, x_t, t)
+                moment = model.arithmetic.moment(t, noise)
+                x_t = model.arithmetic.state(chain, x_0, moment, noise)
+                value, error = model.arithmetic.transition(chain, x_0, x_t, moment)
                 values.append(value)
-                predictors += [control.value(x_0, x_t, t, image) for control in own]
+                predictors += [control.value(x_0, x_t, moment, image) for control in own]
                 if distortion and error is not None:
                     errors.append(error)
                 if yardstick is not None and error is not None:
-                    excess.append(yardstick.excess(x_0, x_t, t, image, error))
+                    excess.append(yardstick.excess(x_0, x_t, moment, image, error))
             found = [values, predictors, errors, excess]
             columns = [_columns(part, len(row)) for part in found[1:]]
             return [self._finite(values, t, image), *columns]

@@ -141,7 +141,7 @@ class ContinuousGaussian(nn.Module, Conditional):
             BadInput: the network's channels are not what the parametrisation needs, or its shape
                 is not that of x_u.
         """
-        output, x_u = self._output(x_u, log_snr), x_u.to(dtype or x_u.dtype)
+        output, x_u = self.output(x_u, log_snr), x_u.to(dtype or x_u.dtype)
         output = output if isinstance(self.parametrization, Levels) else output.to(x_u.dtype)
         level = _beside(log_snr, x_u)
         alpha_bar, one_minus_alpha_bar = torch.sigmoid(level), torch.sigmoid(-level)
@@ -152,7 +152,12 @@ class ContinuousGaussian(nn.Module, Conditional):
             return Prediction(x_0, -level)
         return Prediction(x_0, -level, partial(self.parametrization.log_posterior_given, *given))
 
-    def _output(self, x_u: Batch, log_snr: Points) -> Output:
+    def output(self, x_u: Batch, log_snr: Points) -> Output:
+        """What the network gives at (x_u, lambda(u)), in x_u's dtype.
+
+        Raises:
+            BadInput: as `predict`.
+        """
         # In the dtype of the network's weights, as GaussianReverse asks it.
         dtypes = (weight.dtype for weight in self.network.parameters())
         dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), x_u.dtype)
@@ -192,26 +197,10 @@ class ContinuousGaussian(nn.Module, Conditional):
         """
         return self._diffusion(x_0, self.log_snr.at(u), noise.at(constant_time(2, x_0)))
 
-    def transition_term(
-        self, x_0: Batch, t: Time, noise: Noise, T: int, state: torch.dtype | None = None
-    ) -> Nats:
-        """What L_{t-1} of `chain(T)` becomes when its step is cut into ever more, t >= 2.
-
-        The diffusion term at u uniform on the span of the step, over T - 1, with the step's own
-        noise. The means of t = 2..T add up to L_inf. state: what x_u is rounded to for the
-        network, where that is less than x_0's dtype, in which all else is formed.
-        """
-        place = noise.at(constant_time(0, x_0)).uniform(torch.empty(len(x_0), 1))[:, 0]
-        curve = self.log_snr.at((t - 2 + place) / (T - 1))
-        return self._diffusion(x_0, curve, noise, state) / (T - 1)
-
-    def _diffusion(
-        self, x_0: Batch, curve: Curve, noise: Noise, state: torch.dtype | None = None
-    ) -> Nats:
+    def _diffusion(self, x_0: Batch, curve: Curve, noise: Noise) -> Nats:
         log_snr = curve.log_snr
         x_u = self.marginal(x_0, log_snr).sample(noise)
-        x_0_hat = self.predict(x_u.to(state or x_u.dtype), log_snr, x_u.dtype).x_0
-        error = (x_0 - x_0_hat).square().flatten(1).sum(1).double()
+        error = (x_0 - self.predict(x_u, log_snr).x_0).square().flatten(1).sum(1).double()
         return (-0.5 * curve.derivative * log_snr.exp()).to(error.device) * error
 
     def reconstruction_term(self, x_0: Batch, noise: Noise) -> Nats:

@@ -1,10 +1,11 @@
 """Denoisers that cost nothing beside a network: control variates for every L_{t-1}.
 
 With any x0-hat(x_t), KL(q(x_{t-1} | x_t, x_0) || the same at x0-hat) is
-(SNR_{t-1} - SNR_t)/2 |x_0 - x0-hat|^2. For the denoisers here its sum over t given x_0 is known in
-expectation. What a network's terms have in common with it is then no longer left to chance. How
-good the denoisers are changes how much they help and nothing else, so they may be made from the
-very images that are measured, and may even look at x_0.
+(SNR_{t-1} - SNR_t)/2 |x_0 - x0-hat|^2, and where a step is cut into ever more its integral over the
+SNR. For the denoisers here its sum over t given x_0 is known in expectation. What a network's
+terms have in common with it is then no longer left to chance. How good the denoisers are changes
+how much they help and nothing else, so they may be made from the very images that are measured, and
+may even look at x_0.
 """
 
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from jaxtyping import Float, Float64, Int64, Integer
 from torch import Tensor
 
 from nelbo.bound.control import Control
+from nelbo.gaussian.along import Along, Moment, Steps
 from nelbo.gaussian.decoder import LevelMasses
-from nelbo.gaussian.schedule import Schedule, at
-from nelbo.types import Batch, Grid, Nats, Support, Time
+from nelbo.gaussian.schedule import Schedule
+from nelbo.types import Batch, Grid, Nats, Support
 
 __all__ = ["FINEST", "AffineControl", "LatticeControl", "controls", "frozen_logits"]
 
@@ -30,7 +32,7 @@ CELLS = 2**17  # numbers in a batch of posteriors over levels that stay in the c
 
 
 def controls(
-    schedule: Schedule, grid: Support, data: Tensor, logits: Tensor | None = None
+    along: Along, grid: Support, data: Tensor, logits: Tensor | None = None
 ) -> list[Control]:
     """The controls that are worth their cost for these levels, or points (N, *dims).
 
@@ -39,13 +41,13 @@ def controls(
     """
     flat = data.flatten(1).cpu()
     found: list[Control] = []
-    if schedule.T > 1 and flat.shape[1] <= WIDEST:
-        found.append(AffineControl.of(schedule, grid.values(flat, torch.float64)))
+    if along.schedule.T > 1 and flat.shape[1] <= WIDEST:
+        found.append(AffineControl.of(along, grid.values(flat, torch.float64)))
     if not isinstance(grid, Grid):
         return found
-    if schedule.T > 1 and grid.n <= FINEST:
+    if along.schedule.T > 1 and grid.n <= FINEST:
         prior = histogram(flat, grid.n) if logits is None else logits
-        found.append(LatticeControl(schedule, grid, prior))
+        found.append(LatticeControl(along, grid, prior))
     return found
 
 
@@ -59,38 +61,36 @@ class AffineControl(Control):
     mean (1 - g)^2 u^2 + g^2 / SNR.
     """
 
-    schedule: Schedule
+    along: Along
     mean: Float64[Tensor, " dims"]
     axes: Float64[Tensor, "dims dims"]
     variance: Float64[Tensor, " dims"]
     name: str = "affine denoiser"
 
     @classmethod
-    def of(cls, schedule: Schedule, x_0: Float64[Tensor, "N dims"]) -> "AffineControl":
+    def of(cls, along: Along, x_0: Float64[Tensor, "N dims"]) -> "AffineControl":
         """With the mean and covariance of these examples."""
         variance, axes = torch.linalg.eigh(torch.cov(x_0.T).reshape(x_0.shape[1], -1))
-        return cls(schedule, x_0.mean(0), axes, variance.clamp(min=0))
+        return cls(along, x_0.mean(0), axes, variance.clamp(min=0))
 
-    def value(self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"]) -> Nats:
+    def value(self, x_0: Batch, x_t: Batch, t: Moment, image: Int64[Tensor, " B"]) -> Nats:
         # In float64 where numbers of nearly the same size are subtracted: x_t and x_0 at high SNR,
         # and where the data do not vary.
-        x, z = x_0.flatten(1).double(), scaled(self.schedule, x_t.double(), t)
-        root = at(self.schedule.log_snr, t, x).mul(0.5).exp()
+        x, z = x_0.flatten(1).double(), scaled(self.along, x_t.double(), t)
+        root = beside(self.along.log_snr(t), x).mul(0.5).exp()
         axes, variance = self.axes.to(x), self.variance.to(x)
         u, eps = (x - self.mean.to(x)) @ axes, (z - root * x).to(x_t.dtype) @ axes.to(x_t.dtype)
         left = 1 / (1 + variance * root.square())  # 1 - g; SNR = 0 does not hurt g / sqrt(SNR)
         error = left * u - variance * left * root * eps
-        return at(weight(self.schedule), t, x)[:, 0] * error.square().sum(1)
+        return beside(self.along.weight(t), x)[:, 0] * error.square().sum(1)
 
     def totals(
         self, x_0: Batch, group: Int64[Tensor, " transitions"], groups: int
     ) -> Float64[Tensor, "2 N groups"]:
-        snr, share = self.schedule.log_snr[2:, None].exp(), weight(self.schedule)[2:, None]
-        left = 1 / (1 + self.variance * snr)
-        sure = summed(share * left.square(), group, groups)
-        random = summed(share * (self.variance * left).square() * snr, group, groups).sum(1)
+        each = self.along.affine(self.variance)
+        sure, random = (summed(rows, group, groups) for rows in each)
         u = (x_0.flatten(1).double().cpu() - self.mean) @ self.axes
-        return (u.square() @ sure.T + random).expand(2, -1, -1)
+        return (u.square() @ sure.T + random.sum(1)).expand(2, -1, -1)
 
 
 @final
@@ -102,15 +102,15 @@ class LatticeControl(Control):
     parametrisation is `levels` is such a denoiser, but for its logits' dependence on x_t.
     """
 
-    schedule: Schedule
+    along: Along
     grid: Grid
     log_prior: Float[Tensor, "N n dims"]
     name: str = "lattice denoiser"
 
-    def value(self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"]) -> Nats:
-        x, z = x_0.flatten(1).to(x_t.dtype), scaled(self.schedule, x_t, t)
-        root = at(self.schedule.log_snr, t, x).mul(0.5).exp()
-        share = at(weight(self.schedule), t, x)[:, 0]
+    def value(self, x_0: Batch, x_t: Batch, t: Moment, image: Int64[Tensor, " B"]) -> Nats:
+        x, z = x_0.flatten(1).to(x_t.dtype), scaled(self.along, x_t, t)
+        root = beside(self.along.log_snr(t), x).mul(0.5).exp()
+        share = beside(self.along.weight(t), x)[:, 0]
         return share * torch.cat([self._error(*part) for part in self._parts(x, z, root, image)])
 
     def totals(
@@ -123,7 +123,8 @@ class LatticeControl(Control):
         few points for some of them finds out where over t the error is.
         """
         generator = torch.Generator().manual_seed(0)
-        even = self.schedule.importance / self.schedule.importance.sum()
+        importance = self.along.schedule.importance
+        even = importance / importance.sum()
         regions = ((even.cumsum(0) - even / 2) * REGIONS).long().clamp(max=REGIONS - 1)
         some = torch.randperm(len(x_0), generator=generator)[:PILOT]
         pilot = self._rule(x_0[some], some, even, regions, REGIONS, PRIMES[0], generator)
@@ -153,16 +154,24 @@ class LatticeControl(Control):
         total = torch.zeros(len(x), groups, dtype=torch.float64)
         for point in range(points):
             u = ((point * step).float() / points + shift) % 1
-            t = 2 + torch.searchsorted(chance.cumsum(0), u[:, 0].contiguous())
-            t = t.clamp(max=self.schedule.T)
+            t, moment = self._times(u[:, 0].contiguous(), chance)
             eps = torch.special.ndtri(u[:, 1:].where(u[:, 1:] > 0, 0.5)).to(x)
-            root = at(self.schedule.log_snr, t, x).mul(0.5).exp()
+            root = beside(self.along.log_snr(moment), x).mul(0.5).exp()
             parts = self._parts(x, root * x + eps, root, image)
             error = torch.cat([self._error(*part) for part in parts]).double().cpu()
             total[place, group[t - 2]] += (
-                weight(self.schedule)[t] / (points * chance[t - 2]) * error
+                self.along.weight(moment) / (points * chance[t - 2]) * error
             )
         return total
+
+    def _times(
+        self, u: Float64[Tensor, " N"], chance: Float64[Tensor, " transitions"]
+    ) -> tuple[Int64[Tensor, " N"], Moment]:
+        """t with these chances, and the moment within the step of t, of one uniform number each."""
+        until = chance.cumsum(0)
+        t = (2 + torch.searchsorted(until, u)).clamp(max=self.along.schedule.T)
+        place = 1 - ((until[t - 2] - u) / chance[t - 2]).clamp(0, 1)
+        return t, self.along.moment(t, place)
 
     def _parts(self, x: Tensor, z: Tensor, root: Tensor, image: Tensor) -> list[tuple[Tensor, ...]]:
         """Batches whose posteriors over levels stay in the cache."""
@@ -184,8 +193,11 @@ def frozen_logits(
 ) -> Float[Tensor, "B n dims"]:
     """The network's logits at x_1, from the levels' posterior there by taking x_1 out of it."""
     t = torch.ones(len(x_1), dtype=torch.int64)
-    z, v = scaled(schedule, x_1, t), grid.values(torch.arange(grid.n, device=x_1.device), x_1.dtype)
-    root = at(schedule.log_snr, t, z).mul(0.5).exp()
+    z, v = (
+        scaled(Steps(schedule), x_1, t),
+        grid.values(torch.arange(grid.n, device=x_1.device), x_1.dtype),
+    )
+    root = beside(schedule.log_snr[t], z).mul(0.5).exp()
     distance = z[:, None, :] - (root * v)[:, :, None]
     return masses.log_masses.movedim(2, 1).flatten(2) + 0.5 * distance.square()
 
@@ -199,18 +211,15 @@ def histogram(levels: Integer[Tensor, "N dims"], n: int) -> Float[Tensor, "1 n d
     return ((seen + pooled) / (count + 1)).log().T[None].float()
 
 
-def scaled(schedule: Schedule, x_t: Batch, t: Time) -> Float[Tensor, "B dims"]:
+def scaled(along: Along, x_t: Batch, t: Moment) -> Float[Tensor, "B dims"]:
     """x_t / sqrt(1 - alpha_bar_t) = sqrt(SNR_t) x_0 + eps."""
     z = x_t.flatten(1)
-    return z / at(schedule.one_minus_alpha_bar, t, z).sqrt()
+    return z / beside(along.deviation(t), z)
 
 
-def weight(schedule: Schedule) -> Float64[Tensor, " steps"]:
-    """(SNR_{t-1} - SNR_t) / 2, t = 0..T, with 0 where L_{t-1} is not: t < 2."""
-    snr = schedule.log_snr.exp()
-    table = torch.zeros_like(snr)
-    table[2:] = 0.5 * (snr[1:-1] - snr[2:])
-    return table
+def beside(values: Float64[Tensor, " B"], x: Float[Tensor, "B dims"]) -> Float[Tensor, "B 1"]:
+    """One value for each example, in x's dtype and device."""
+    return values.to(x, non_blocking=True)[:, None]
 
 
 def summed(

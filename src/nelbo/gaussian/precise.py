@@ -10,22 +10,25 @@ at this x_t, but x_t is not from q any more, which `rounded` says.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast, final
 
 import torch
+from torch import Tensor
 
 from nelbo.bound.arithmetic import Arithmetic, Plain
-from nelbo.bound.chain import Chain, ReverseProcess
+from nelbo.bound.chain import Chain, ReverseProcess, constant_time
 from nelbo.bound.distribution import Distribution
 from nelbo.bound.noise import Noise
-from nelbo.gaussian.continuous import LikelihoodDecoded
+from nelbo.gaussian.along import Between
+from nelbo.gaussian.continuous import ContinuousGaussian, LikelihoodDecoded
 from nelbo.gaussian.decoder import DiscretizedGaussian
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.reverse import GaussianReverse
 from nelbo.gaussian.schedule import at
 from nelbo.types import Batch, Nats, Time
 
-__all__ = ["InFloat64", "state_dtype"]
+__all__ = ["InFloat64", "InTheLimit", "state_dtype"]
 
 NOTICED = 1e-3  # of the noise's deviation
 
@@ -37,7 +40,10 @@ Decoding: TypeAlias = GaussianReverse | LikelihoodDecoded
 class InFloat64(Arithmetic):
     """Of chains whose p_theta is a GaussianReverse, whatever decodes it."""
 
-    def state(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Batch:
+    def moment(self, t: Time, noise: Noise) -> Tensor:
+        return t
+
+    def state(self, chain: Chain[Any], x_0: Batch, t: Tensor, noise: Noise) -> Batch:
         """x_t in the dtype of the network, float32 at least, rounded once."""
         schedule, dtype = _reverse(chain.p).q.schedule, state_dtype(chain.p)
         eps = noise.normal(x_0.to(dtype))
@@ -48,7 +54,7 @@ class InFloat64(Arithmetic):
         return cast(Decoding, chain.p).precise_decoder(x_1)
 
     def transition(
-        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Time
+        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Tensor
     ) -> tuple[Nats, Nats | None]:
         p = _reverse(chain.p)
         prediction = p.predict_precisely(x_t, t)
@@ -81,6 +87,47 @@ class InFloat64(Arithmetic):
             "steps": steps,
             "log_snr_above": round(max(above, -300.0), 2),
         }
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class InTheLimit(Arithmetic):
+    """Of infinitely many steps in place of each of a chain's: L_{t-1} is the step's part of L_inf.
+
+    That is the diffusion term at u uniform on the span of the step, over T - 1, with the step's own
+    noise; those of t = 2..T add up to L_inf. At a whole t all is as in the chain.
+    """
+
+    model: ContinuousGaussian
+    along: Between
+
+    def moment(self, t: Time, noise: Noise) -> Tensor:
+        place = noise.at(constant_time(0, t)).uniform(torch.empty(len(t), 1))[:, 0]
+        return self.along.moment(t, place)
+
+    def state(self, chain: Chain[Any], x_0: Batch, t: Tensor, noise: Noise) -> Batch:
+        if not t.is_floating_point():
+            return InFloat64().state(chain, x_0, t, noise)
+        x_u = self.model.marginal(x_0, self.along.log_snr(t)).sample(noise)
+        return x_u.to(state_dtype(chain.p))
+
+    def decoder(self, chain: Chain[Any], x_1: Batch) -> Distribution:
+        return InFloat64().decoder(chain, x_1)
+
+    def transition(
+        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Tensor
+    ) -> tuple[Nats, Nats | None]:
+        """In x_0's dtype, at this x_t."""
+        given = self.model.given(*chain.p.condition)
+        error = x_0 - given.predict(x_t, self.along.log_snr(t), x_0.dtype).x_0
+        square = error.square().flatten(1).sum(1).double()
+        return self.along.weight(t).to(square.device) * square, square
+
+    def misfit(self, decoder: Distribution, x_0: Batch) -> tuple[Nats, Nats]:
+        return InFloat64().misfit(decoder, x_0)
+
+    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Any]:
+        return InFloat64().rounded(chain, dtype, reach)
 
 
 def _reverse(p: ReverseProcess[Any]) -> GaussianReverse:

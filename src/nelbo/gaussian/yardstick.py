@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from nelbo.gaussian.controls import scaled, weight
-from nelbo.gaussian.schedule import Schedule, at
-from nelbo.types import Batch, Nats, Support, Time
+from nelbo.gaussian.along import Along, Moment
+from nelbo.gaussian.controls import beside, scaled
+from nelbo.types import Batch, Nats, Support
 
 __all__ = ["FEWEST", "AffineFit", "Yardstick"]
 
@@ -30,8 +30,8 @@ class Yardstick:
     no advantage over a network that has learned the data.
     """
 
-    def __init__(self, schedule: Schedule, x_0: Float64[Tensor, "N *dims"]) -> None:
-        self.schedule = schedule
+    def __init__(self, along: Along, x_0: Float64[Tensor, "N *dims"]) -> None:
+        self.along = along
         mixed = torch.randperm(len(x_0), generator=torch.Generator().manual_seed(0))
         self.half = torch.zeros(len(x_0), dtype=torch.int64)
         self.half[mixed[len(x_0) // 2 :]] = 1
@@ -39,25 +39,25 @@ class Yardstick:
         self.fits = [AffineFit(flat[self.half != side][:FITTED]) for side in (0, 1)]
 
     @classmethod
-    def of(cls, schedule: Schedule, support: Support, data: Tensor) -> "Yardstick | None":
+    def of(cls, along: Along, support: Support, data: Tensor) -> "Yardstick | None":
         """That of these levels or points; None where they are too few, or too wide."""
         flat = data.flatten(1).cpu()
-        if schedule.T < 2 or len(flat) < FEWEST or flat.shape[1] > WIDEST:
+        if along.schedule.T < 2 or len(flat) < FEWEST or flat.shape[1] > WIDEST:
             return None
-        return cls(schedule, support.values(flat, torch.float64))
+        return cls(along, support.values(flat, torch.float64))
 
     def excess(
-        self, x_0: Batch, x_t: Batch, t: Time, image: Int64[Tensor, " B"], squared_error: Nats
+        self, x_0: Batch, x_t: Batch, t: Moment, image: Int64[Tensor, " B"], squared_error: Nats
     ) -> Nats:
-        """(SNR_{t-1} - SNR_t)/2 times how much squared_error exceeds the denoiser's, in nats."""
-        root = at(self.schedule.log_snr, t, x_0.flatten(1)).mul(0.5).exp()
-        x, z = x_0.flatten(1), scaled(self.schedule, x_t, t)
+        """The weight of t times how much squared_error exceeds the denoiser's, in nats."""
+        x, z = x_0.flatten(1), scaled(self.along, x_t, t)
+        root = beside(self.along.log_snr(t), x).mul(0.5).exp()
         error = torch.empty_like(squared_error)
         for side, fit in enumerate(self.fits):
             rows = (self.half[image] == side).nonzero()[:, 0].to(x.device)
             if len(rows):
                 error[rows] = fit.error(x[rows], z[rows], root[rows]).to(error)
-        return at(weight(self.schedule), t, x)[:, 0].to(error) * (squared_error - error)
+        return beside(self.along.weight(t), x)[:, 0].to(error) * (squared_error - error)
 
 
 @final

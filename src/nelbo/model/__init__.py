@@ -7,7 +7,7 @@ from nelbo.model.digest import digest
 from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import GaussianModel, gaussian_model, improved
 from nelbo.model.masked import AnyOrderModel, InOrderModel, has_positions, in_any_order, in_order
-from nelbo.model.model import Denoiser, Encoder, InContinuousTime, Model
+from nelbo.model.model import Denoiser, Encoder, Model
 from nelbo.model.settings import Setting, Settings
 from nelbo.model.spacing import evenly_in
 from nelbo.model.tokens import masked_model
@@ -21,7 +21,6 @@ __all__ = [
     "Denoiser",
     "Encoder",
     "GaussianModel",
-    "InContinuousTime",
     "InOrderModel",
     "LimitModel",
     "Model",

@@ -10,17 +10,17 @@ from typing import Any, TypeVar, final
 from torch import nn
 
 from nelbo.arguments import whole
-from nelbo.bound.chain import Chain
-from nelbo.bound.noise import Noise
+from nelbo.bound.arithmetic import Arithmetic
 from nelbo.errors import BadInput
+from nelbo.gaussian.along import Between
 from nelbo.gaussian.continuous import ContinuousGaussian
 from nelbo.gaussian.decoder import Density, Discretized
 from nelbo.gaussian.log_snr import LearnedLogSNR
-from nelbo.gaussian.precise import state_dtype
-from nelbo.model.model import InContinuousTime, Model
-from nelbo.model.scheduled import Controlled, Scheduled, described_clip
+from nelbo.gaussian.precise import InTheLimit
+from nelbo.model.model import Model
+from nelbo.model.scheduled import Scheduled, described_clip
 from nelbo.model.settings import Settings
-from nelbo.types import Batch, Nats, Support, Time
+from nelbo.types import Support
 
 __all__ = ["ContinuousModel", "LimitModel", "continuous_model"]
 
@@ -68,7 +68,7 @@ class _AlongCurve(Scheduled, ABC):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class ContinuousModel(Controlled, _AlongCurve):
+class ContinuousModel(_AlongCurve):
     """A chain of steps that are even along the curve, or of some of them."""
 
     def every(self, steps: int, spacing: str | None = None) -> Model:
@@ -89,21 +89,26 @@ class ContinuousModel(Controlled, _AlongCurve):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class LimitModel(_AlongCurve, InContinuousTime):
+class LimitModel(_AlongCurve):
     """Infinitely many steps in place of each of the chain's, which are even along the curve.
 
     chains: whether `every` and `keeping` make chains of steps, as of a network on a path, whose
     usual bound is the limit; else `every` makes the limit by another number of parts.
     """
 
+    infinite = True
     chains: bool = False
 
     def choices(self) -> dict[str, Any]:
         return super().choices() | {"time": "continuous"}
 
-    def transition(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
-        given = self.fixed.given(*chain.p.condition)
-        return given.transition_term(x_0, t, noise, self.T, state_dtype(chain.p))
+    @property
+    def terms(self) -> Between:
+        return Between(self.schedule, self.fixed.log_snr)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return InTheLimit(self.fixed, self.terms)
 
     def every(self, steps: int, spacing: str | None = None) -> Model:
         if spacing is not None:

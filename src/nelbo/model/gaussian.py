@@ -21,7 +21,7 @@ from nelbo.gaussian.reverse import GaussianReverse, TimeInput
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Tabulated, Variance, VarianceRule, by_t
 from nelbo.model.model import Model, Step
-from nelbo.model.scheduled import Controlled, described_clip
+from nelbo.model.scheduled import Scheduled, described_clip
 from nelbo.model.settings import Setting, Settings
 from nelbo.model.spacing import Spacing, evenly
 from nelbo.types import Batch, Nats, Reals, Support, Time
@@ -33,7 +33,7 @@ IMPROVED = ", improved"
 
 @final
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class GaussianModel(Controlled):
+class GaussianModel(Scheduled):
     """The model whose chain is q of a schedule and p_theta of a network.
 
     variance: of a schedule, since a sub-chain has betas and so variances of its own. spacing: which

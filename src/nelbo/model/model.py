@@ -25,7 +25,7 @@ from nelbo.model.settings import Settings
 from nelbo.model.spacing import SPACINGS, evenly, evenly_in
 from nelbo.types import Batch, Grid, Nats, Support, Time
 
-__all__ = ["Context", "Denoiser", "Encoder", "InContinuousTime", "Model", "Step"]
+__all__ = ["Context", "Denoiser", "Encoder", "Model", "Step"]
 
 
 Step = Callable[[Batch, int, Noise], Batch]
@@ -54,24 +54,13 @@ class Denoiser(ABC):
         """
 
 
-class InContinuousTime(ABC):
-    """A model whose L_{t-1} is that of infinitely many steps, and not of its chain."""
-
-    @abstractmethod
-    def transition(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
-        """What the infinitely many steps in place of the t-th one add to the bound.
-
-        chain: this model's, given the condition of the batch where there is one.
-        """
-
-
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Model(ABC):
     """A chain over data of a declared shape and kind, with what a report must say of it.
 
     A family says how data become what its chain calls data (`embed`, `levels`) and what its
     `choices` are; all else has a default. What only some models have is a class of its own:
-    `Denoiser`, `InContinuousTime`.
+    `Denoiser`, `Encoder`.
 
     name: in reports. network: the module that holds all weights. chain: q and p_theta, by that
     network. shape, support: of one example, and what its numbers are: integers on a grid, or real
@@ -92,6 +81,9 @@ class Model(ABC):
     encoder: Encoder | None = None
 
     family: ClassVar[str]
+    infinite: ClassVar[bool] = False
+    """Whether each of its steps stands for infinitely many, the limit of continuous time."""
+
     exact: ClassVar[bool] = False
     """Whether x_1..x_T follow from x_0, so that the bound is -log p(x_0), without Monte Carlo."""
 
@@ -221,7 +213,7 @@ class Model(ABC):
         }
 
     def __repr__(self) -> str:
-        T = "infinitely many" if isinstance(self, InContinuousTime) else f"{self.T:,}"
+        T = "infinitely many" if self.infinite else f"{self.T:,}"
         shape = " x ".join(map(str, self.shape))
         of = f"{self.support.n} levels" if isinstance(self.support, Grid) else "real numbers"
         return printable(

@@ -7,7 +7,7 @@ so what is registered here is accepted everywhere: `SCHEDULES["power"] = power`.
 import inspect
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, get_type_hints
+from typing import Any, Protocol, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -25,7 +25,7 @@ from nelbo.gaussian.decoder import Decoder, Discretized, LevelPosterior
 from nelbo.gaussian.learned import learned
 from nelbo.gaussian.on_path import SCALES, TIMES
 from nelbo.gaussian.parametrization import SCORE, Levels, Linear, Parametrization, edm_F, velocity
-from nelbo.gaussian.path import PATHS, Path
+from nelbo.gaussian.path import PATHS, FunctionPath, Path
 from nelbo.gaussian.reverse import TimeInput, fraction
 from nelbo.gaussian.schedule import SCHEDULES, Schedule
 from nelbo.gaussian.variance import Variance, large, learned_range, small
@@ -51,10 +51,13 @@ __all__ = [
     "VARIANCES",
     "WRAPPED_TIMES",
     "decoder_of",
+    "ending_of",
     "parametrization_of",
+    "path_of",
     "schedule_of",
 ]
 
+Made = TypeVar("Made")
 TYPED = ConfigDict(strict=True, allow_inf_nan=False)
 
 PARAMETRIZATIONS: dict[str, Parametrization | Callable[[Grid], Parametrization]] = {
@@ -118,9 +121,22 @@ def schedule_of(name: str, arguments: Mapping[str, Any], where: str) -> Schedule
     Raises:
         BadInput: an argument that the schedule does not take, or a value it refuses.
     """
-    schedule = SCHEDULES[name]
-    hints = get_type_hints(schedule)
-    known = {name: hints.get(name, Any) for name in inspect.signature(schedule).parameters}
+    return _made(SCHEDULES[name], arguments, where)
+
+
+def path_of(name: str, arguments: Mapping[str, Any], where: str) -> FunctionPath:
+    """The path of that name with these arguments; where: what a message begins with.
+
+    Raises:
+        BadInput: an argument that the path does not take, or a value it refuses.
+    """
+    return _made(PATHS[name], arguments, where)
+
+
+def _made(function: Callable[..., Made], arguments: Mapping[str, Any], where: str) -> Made:
+    """What the function makes of arguments of the right names and types."""
+    hints = get_type_hints(function)
+    known = {name: hints.get(name, Any) for name in inspect.signature(function).parameters}
     for key, value in arguments.items():
         if key not in known:
             meant = closest(str(key), known)
@@ -133,7 +149,7 @@ def schedule_of(name: str, arguments: Mapping[str, Any], where: str) -> Schedule
             why = f"{first['msg'][:1].lower()}{first['msg'][1:]}; got {first['input']!r:.60}"
             raise BadInput(f"{where}: {key}: {why}") from None
     try:
-        return schedule(**arguments)
+        return function(**arguments)
     except TypeError as error:
         raise BadInput(f"{where}: {error}") from None
 
@@ -181,3 +197,13 @@ def decoder_of(given: str | Decoder | Callable[[Grid], Decoder], grid: Grid) -> 
     if not isinstance(made, Decoder) or getattr(made, "grid", grid) != grid:
         raise BadInput(f"decoder must be a Decoder over {grid}; got {shown(made)}")
     return made
+
+
+def ending_of(name: str, grid: Grid) -> Decoder | LevelLikelihood:
+    """The decoder of that name, or what continuous time may have in its place.
+
+    Raises:
+        BadInput: there is none.
+    """
+    likelihood = LIKELIHOODS.get(name)
+    return decoder_of(name, grid) if likelihood is None else likelihood(grid)

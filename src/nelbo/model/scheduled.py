@@ -11,6 +11,7 @@ from torch import Tensor
 from nelbo.bound.arithmetic import Arithmetic
 from nelbo.bound.chain import ReverseProcess
 from nelbo.bound.control import Control
+from nelbo.gaussian.along import Along, Steps
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import LevelPosterior
 from nelbo.gaussian.forward import GaussianForward
@@ -20,7 +21,7 @@ from nelbo.gaussian.yardstick import Yardstick
 from nelbo.model.model import Context, Denoiser, Model
 from nelbo.types import Batch, Grid, Support, Time
 
-__all__ = ["Controlled", "Scheduled", "described_clip"]
+__all__ = ["Scheduled", "described_clip"]
 
 
 class Scheduled(Model, Denoiser, ABC):
@@ -34,6 +35,11 @@ class Scheduled(Model, Denoiser, ABC):
         q = self.chain.q
         assert isinstance(q, GaussianForward)
         return q.schedule
+
+    @property
+    def terms(self) -> Along:
+        """Where along log SNR the terms of t = 2..T are."""
+        return Steps(self.schedule)
 
     def embed(self, levels: Tensor, dtype: torch.dtype) -> Batch:
         return self.support.values(levels, dtype)
@@ -57,10 +63,6 @@ class Scheduled(Model, Denoiser, ABC):
     def arithmetic(self) -> Arithmetic:
         return InFloat64()
 
-
-class Controlled(Scheduled, ABC):
-    """One of finitely many steps, for which control variates and a yardstick are known."""
-
     def context(self) -> Context | None:
         emission = getattr(self.chain.p, "emission", None)
         grid = self.support
@@ -69,10 +71,10 @@ class Controlled(Scheduled, ABC):
         return partial(frozen_logits, self.schedule, grid) if grid.n <= FINEST else None
 
     def controls(self, levels: Tensor, context: Tensor | None) -> list[Control]:
-        return controls(self.schedule, self.support, levels, context)
+        return controls(self.terms, self.support, levels, context)
 
     def yardstick(self, data: Tensor) -> Yardstick | None:
-        return Yardstick.of(self.schedule, self.support, data)
+        return Yardstick.of(self.terms, self.support, data)
 
 
 def described_clip(clip: tuple[float, float] | None, support: Support) -> bool | list[float]:

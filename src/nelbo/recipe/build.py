@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from nelbo.categorical.transition import Transition
 from nelbo.errors import BadInput
-from nelbo.gaussian.continuous import ContinuousGaussian, LevelLikelihood
-from nelbo.gaussian.decoder import Decoder
+from nelbo.gaussian.continuous import ContinuousGaussian
 from nelbo.gaussian.log_snr import FixedLogSNR, LearnedLogSNR, LogSNR
 from nelbo.gaussian.parametrization import Parametrization
 from nelbo.gaussian.schedule import Schedule
@@ -38,11 +37,13 @@ from nelbo.recipe.choices import (
     GaussianChoice,
     LogSNRChoice,
     MaskedChoice,
+    PathChoice,
     Recipe,
     ResNetChoice,
     TransformerChoice,
     UNetChoice,
 )
+from nelbo.recipe.on_path import path_model
 from nelbo.types import Grid
 
 __all__ = ["build"]
@@ -67,7 +68,7 @@ def build(
 
 def _built(
     builder: "_Builder",
-    choice: GaussianChoice | ContinuousChoice | CategoricalChoice | MaskedChoice,
+    choice: GaussianChoice | ContinuousChoice | PathChoice | CategoricalChoice | MaskedChoice,
     n: int,
 ) -> Model:
     """The model of the chosen family.
@@ -82,6 +83,8 @@ def _built(
             f"network.name transformer is for chain.family masked, not {choice.family}: use resnet "
             "or unet"
         )
+    if isinstance(choice, PathChoice):
+        return builder.on_path(choice)
     if isinstance(choice, ContinuousChoice):
         return builder.continuous(choice)
     if isinstance(choice, CategoricalChoice):
@@ -200,20 +203,32 @@ class _Builder:
             settings=self._settings(choice),
         )
 
-    def continuous(self, choice: ContinuousChoice) -> Model:
-        """The VDM model, its network fresh or with its weights, which hold the curve too."""
-        grid, told = self.grid, self.of_images.time_input
+    def on_path(self, choice: PathChoice) -> Model:
+        """The model on a path, its network fresh or with its weights."""
+        self._require_log_snr()
+        network, settings = self._fresh(1, 1), Settings(network=self.recipe.network.model_dump())
+        made = path_model(choice, network, self.grid, self.shape, self.recipe.name, settings)
+        self._with_weights(made.network)
+        return made
+
+    def _require_log_snr(self) -> None:
+        told, family = self.of_images.time_input, self.recipe.chain.family
         if told != "log-snr":
             raise BadInput(
-                f"network.time_input {told} is not for continuous chains: use log-snr, by which "
+                f"network.time_input {told} is not for {family} chains: use log-snr, by which "
                 "one network serves every number of steps"
             )
+
+    def continuous(self, choice: ContinuousChoice) -> Model:
+        """The VDM model, its network fresh or with its weights, which hold the curve too."""
+        self._require_log_snr()
+        grid = self.grid
         parametrization = _parametrization(choice, grid)
         trained = ContinuousGaussian(
             self._fresh(1, parametrization.outputs),
             _log_snr(choice.log_snr),
             parametrization=parametrization,
-            decoder=_ending(choice.decoder, grid),
+            decoder=parts.ending_of(choice.decoder, grid),
             clip=(grid.lo, grid.hi) if choice.clip else None,
         )
         return continuous_model(
@@ -254,11 +269,6 @@ def _parametrization(choice: GaussianChoice | ContinuousChoice, grid: Grid) -> P
 
 def _variance(choice: GaussianChoice) -> VarianceRule:
     return partial(parts.VARIANCES[choice.variance], V_1=choice.V_1)
-
-
-def _ending(name: str, grid: Grid) -> Decoder | LevelLikelihood:
-    likelihood = parts.LIKELIHOODS.get(name)
-    return parts.decoder_of(name, grid) if likelihood is None else likelihood(grid)
 
 
 def _log_snr(choice: LogSNRChoice) -> LogSNR:

@@ -18,16 +18,22 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from nelbo.gaussian.path import FunctionPath
 from nelbo.gaussian.schedule import Schedule
 from nelbo.model.parts import (
+    ALONG_PATHS,
     DECODERS,
     LIKELIHOODS,
     PARAMETRIZATIONS,
+    PATHS,
+    SCALED,
+    SCALES,
     SCHEDULES,
     STATE_TIMES,
     TIME_INPUTS,
     TRANSITIONS,
     VARIANCES,
+    path_of,
     schedule_of,
 )
 
@@ -38,6 +44,7 @@ __all__ = [
     "GaussianChoice",
     "LogSNRChoice",
     "MaskedChoice",
+    "PathChoice",
     "Recipe",
     "ResNetChoice",
     "Training",
@@ -158,6 +165,38 @@ class ContinuousChoice(Part):
     clip: bool
 
 
+class AlongChoice(Part):
+    """A path by name and the arguments that its function takes."""
+
+    model_config = ConfigDict(extra="allow")
+    name: Annotated[str, one_of(PATHS)]
+
+    def make(self) -> FunctionPath:
+        """The path.
+
+        Raises:
+            BadInput: an argument that the path does not take, or a value it refuses.
+        """
+        return path_of(self.name, dict(self.model_extra or {}), f"chain.path {self.name}")
+
+
+class PathChoice(Part):
+    """A network on a path z_t = a_t x_0 + s_t eps, measured in the limit of infinitely many steps.
+
+    log_snr: the two ends of what is measured, at the decoder and at the prior. scale: the factor of
+    z for the network. sigma_data: the deviation of the data in edm-F and c_in.
+    """
+
+    family: Literal["path"]
+    path: AlongChoice
+    log_snr: Annotated[tuple[float, float], LIST]
+    parametrization: Annotated[str, one_of(PARAMETRIZATIONS, ALONG_PATHS, SCALED)]
+    scale: Annotated[str, one_of(SCALES, ("c_in",))] = "none"
+    sigma_data: float | None = Field(None, gt=0)
+    decoder: Annotated[str, one_of(DECODERS, LIKELIHOODS)]
+    clip: bool
+
+
 class SurvivalChoice(Part):
     """abar_t = 1 - (t / T)^power: what is left of the data in x_t, nothing at t = T."""
 
@@ -270,6 +309,7 @@ class TransformerChoice(Part):
 KINDS = {
     "gaussian": GaussianChoice,
     "continuous": ContinuousChoice,
+    "path": PathChoice,
     "categorical": CategoricalChoice,
     "named": StatesScheduleChoice,
     "masked": MaskedChoice,
@@ -291,6 +331,8 @@ class Training(Growing):
     """How long, how fast and by which loss; `auxiliary` weighs the second part of hybrid.
 
     batch_size: images of one update, over all processes and all `accumulate` parts.
+    log_sigma: on a path, the mean and deviation of a normal ln sigma at which L_simple is taken;
+        without it the path's own time is uniform.
     times: how the t of a batch are chosen; importance by what the losses at each t have been.
     precision: what the network computes in; the loss is float32 whatever it is.
     checkpoint_every, keep: steps from one checkpoint to the next, and how many are kept.
@@ -303,6 +345,7 @@ class Training(Growing):
 
     objective: Literal["bound", "simple", "hybrid"] = "bound"
     auxiliary: float = Field(0.01, ge=0)
+    log_sigma: Annotated[tuple[float, float], LIST] | None = None
     steps: int = Field(ge=0)
     batch_size: int = Field(128, ge=1, le=10**6)
     learning_rate: float = Field(2e-3, gt=0)
@@ -325,6 +368,7 @@ class Training(Growing):
     samples_every: int = Field(0, ge=0)
 
     later: ClassVar[Sequence[str]] = (
+        "log_sigma",
         "accumulate",
         "times",
         "precision",
@@ -348,6 +392,7 @@ class Recipe(Part):
     chain: Annotated[
         Annotated[GaussianChoice, Tag("gaussian")]
         | Annotated[ContinuousChoice, Tag("continuous")]
+        | Annotated[PathChoice, Tag("path")]
         | Annotated[CategoricalChoice, Tag("categorical")]
         | Annotated[MaskedChoice, Tag("masked")],
         Discriminator(_family),

@@ -15,11 +15,12 @@ from nelbo.arguments import shown
 from nelbo.errors import BadInput, closest
 from nelbo.files import near
 from nelbo.files import read as read_file
-from nelbo.recipe.choices import KINDS, ContinuousChoice, MaskedChoice, Recipe
+from nelbo.recipe.choices import KINDS, ContinuousChoice, MaskedChoice, PathChoice, Recipe
 
 __all__ = ["names", "parse", "problem", "read", "subject", "text"]
 
 MOST = 2**20  # bytes
+TAGGED = ("chain", "network")  # tables of several kinds, which pydantic names after them
 
 
 def names() -> list[str]:
@@ -81,12 +82,19 @@ def parse(content: str, source: str, changes: Sequence[str] = ()) -> Recipe:
         raise BadInput(f"{source} is no TOML: {error}") from None
     except ValidationError as error:
         raise BadInput(f"{told}: {problem(error)}") from None
-    if not isinstance(recipe.chain, ContinuousChoice | MaskedChoice):
-        try:
-            recipe.chain.schedule.betas()
-        except BadInput as error:
-            raise BadInput(f"{told}: {str(error).removeprefix('recipe: ')}") from None
+    try:
+        _try(recipe)
+    except BadInput as error:
+        raise BadInput(f"{told}: {str(error).removeprefix('recipe: ')}") from None
     return recipe
+
+
+def _try(recipe: Recipe) -> None:
+    """Raises BadInput for a schedule or a path that its arguments do not make."""
+    if isinstance(recipe.chain, PathChoice):
+        recipe.chain.path.make()
+    elif not isinstance(recipe.chain, ContinuousChoice | MaskedChoice):
+        recipe.chain.schedule.betas()
 
 
 def _check(source: object, changes: object) -> None:
@@ -156,7 +164,8 @@ def problem(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     # a misspelt key is also a missing one: its spelling is the better news
     first = min(problems, key=lambda each: each["type"] != "extra_forbidden")
-    where = [str(part) for part in first["loc"] if part not in KINDS]
+    parts = zip(("", *first["loc"]), first["loc"], strict=False)
+    where = [str(part) for before, part in parts if not (before in TAGGED and part in KINDS)]
     if first["type"] == "extra_forbidden":
         hint = _hint(where[-1], _keys(first["loc"]), "the keys are")
         return f"unknown key {'.'.join(where)}: {hint}"
@@ -175,7 +184,8 @@ def _keys(place: Sequence[str | int]) -> list[str]:
     """The keys of the table in which the place is."""
     table: Any = Recipe
     for part in place[:-1]:
-        table = KINDS.get(str(part)) or table.model_fields[part].annotation
+        fields = getattr(table, "model_fields", {})
+        table = fields[part].annotation if part in fields else KINDS[str(part)]
     return list(table.model_fields)
 
 

@@ -25,7 +25,18 @@ __all__ = ["Inspection", "inspect"]
 
 SCHEMA = "nelbo.inspection/1"
 SMALL_L_T = 0.01  # bits/dim
-OF_RECIPE = ("schedule", "parametrization", "transition", "variance", "V_1", "clip", "decoder")
+OF_RECIPE = (
+    "schedule",
+    "path",
+    "parametrization",
+    "scale",
+    "sigma_data",
+    "transition",
+    "variance",
+    "V_1",
+    "clip",
+    "decoder",
+)
 
 
 @final
