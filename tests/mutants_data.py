@@ -102,7 +102,7 @@ DATA = [
     ),
     (
         "recipe: true is 1",
-        "recipe/choices.py",
+        "recipe/part.py",
         "allow_inf_nan=False, strict=True)\n\n\nclass Growing",
         "allow_inf_nan=False)\n\n\nclass Growing",
         (TYPED + "a_value_of_another_type_is_refused_with_file_key_and_value",),

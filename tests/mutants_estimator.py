@@ -37,7 +37,7 @@ ESTIMATOR = [
     (
         "a pilot's squares by the chances of the pilot",
         "estimation/strata.py",
-        "(phase.rows.weight * to_come).sqrt() * left",
+        "(phase.rows.weight * between).sqrt() * left",
         "phase.rows.weight * left",
         (f"{FEW}a_pilot_says_what_rows_with_better_chances_will_leave",),
     ),

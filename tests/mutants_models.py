@@ -314,7 +314,7 @@ MODELS = [
     ),
     (
         "a later setting always written",
-        "recipe/choices.py",
+        "recipe/part.py",
         "if key not in self.later or getattr(self, key) != fields[key].default",
         "if key not in self.later or value != fields[key].default",
         (f"{RECIPE}a_setting_that_is_new_is_written_only_where_it_is_used",),

@@ -174,9 +174,9 @@ def test_a_pilot_knows_its_controls_before_anything_else_is_there():
 
 
 def test_a_pilot_says_what_rows_with_better_chances_will_leave():
-    """Noise in one bin that the pilot looks at too seldom: sum over t of sigma_t^2 / c_t, by z.
+    """Noise in one bin that the pilot looks at too seldom: sum of sigma_t^2 / sqrt(b_t c_t), by z.
 
-    c are the chances of the rows to come. Kills: the squares by the chances of the pilot.
+    b are the pilot's chances, c those of the rows to come. Kills: the squares by the pilot's alone.
     """
     layout = Layout.even(torch.ones(20, dtype=torch.float64), 2)
     sigma = torch.where(layout.bin == 1, 3.0, 0.1).double()
@@ -188,7 +188,8 @@ def test_a_pilot_says_what_rows_with_better_chances_will_leave():
         noise = sigma[rows.t - 2] * torch.randn(len(rows), generator=draw, dtype=torch.float64)
         combined.try_out(rows, 8, 1 + noise, torch.zeros(len(rows), 0).double())
     left = float(combined.rate()[1].variance.mean())
-    known = float((sigma.square() / combined.chances()).sum())
+    pilot = seldom / seldom.sum()
+    known = float((sigma.square() / (pilot * combined.chances()).sqrt()).sum())
     seen = int((layout.bin[rows.t - 2] == 1).sum())
     assert abs(left / known - 1) < 4 * math.sqrt(2 / seen)
 

@@ -192,12 +192,14 @@ def test_a_tenth_of_the_interval_between_images_is_enough():
         time_input="index",
         data=(images := Images("flat", None, levels, 17)),
     )
-    result = evaluate(half, images, precision=1e-6)
-    assert result.estimator["stopped_by"] == "a tenth of the interval between images"
+    results = [evaluate(half, images, precision=1e-6, seed=seed) for seed in range(4)]
     told = "the Monte Carlo error is a tenth of what the spread between images leaves"
-    assert f"\n  stopped: {told}\n" in f"{result}\n"
+    for result in results:
+        assert result.estimator["stopped_by"] == "a tenth of the interval between images"
+        assert f"\n  stopped: {told}\n" in f"{result}\n"
     # a pilot of these 16 images says how many rows that takes, and is off by some tenths itself
-    assert 0.05 < result.monte_carlo.half_width() / result.total.half_width() < 0.15
+    widths = [result.monte_carlo.half_width() / result.total.half_width() for result in results]
+    assert 0.07 < sum(widths) / len(widths) < 0.13
 
 
 def test_every_t_is_asked_once_and_L_0_twice_of_every_image_when_exhaustive(run, test_images):

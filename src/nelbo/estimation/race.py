@@ -52,10 +52,16 @@ class Allocation:
         chance = self.share * (size + FLOOR * size.max())[self.bin]
         return chance / chance.sum()
 
-    def update(self, t: Int64[Tensor, " R"], differences: Float64[Tensor, "R K"]) -> None:
-        """Of terms at t over their share between classes; NaN where a class is no candidate."""
-        known = ~differences.isnan()
-        squares = (differences / self.share[t - 1, None]).nan_to_num(0.0).square()
+    def update(
+        self, t: Int64[Tensor, " R"], terms: Float64[Tensor, "R K"], known: Bool[Tensor, "R K"]
+    ) -> None:
+        """By how far the terms of an image's classes are from their mean, of those that are known.
+
+        The others are 0.
+        """
+        mean = terms.sum(1, keepdim=True) / known.sum(1, keepdim=True)
+        differences = torch.where(known, terms - mean, 0.0)
+        squares = (differences / self.share[t - 1, None]).square()
         self.squares.index_add_(0, self.bin[t - 1], squares.sum(1))
         self.count.index_add_(0, self.bin[t - 1], known.sum(1).double())
 
@@ -127,9 +133,9 @@ class Race:
         values = torch.full((strata, *alive.shape), torch.nan, dtype=torch.float64)
         values[rows.draw[row], rows.image[row], label] = rows.weight[row] * found
         self.evaluations[image] += strata * alive.sum(1)
-        terms = torch.full((len(rows), alive.shape[1]), torch.nan, dtype=torch.float64)
+        terms = torch.zeros(len(rows), alive.shape[1], dtype=torch.float64)
         terms[row, label] = found
-        self.allocation.update(rows.t - 1, terms - terms.nanmean(1, keepdim=True))
+        self.allocation.update(rows.t - 1, terms, alive[rows.image])
         return values
 
     def _terms(self, number: int, rows: Rows) -> Float64[Tensor, " R"]:
@@ -168,7 +174,8 @@ class Race:
             variance += weight * pairs.sum(0)
             information += weight**2 * (pairs.square() / 3).sum(0)
         dof = (variance.square() / information.clamp(min=TINY)).clamp(min=1, max=rows / 2)
-        quantile = torch.as_tensor(stdtrit(dof.nan_to_num(1.0).numpy(), 1 - self.chance))
+        dof = torch.where(alive, dof, 1.0)
+        quantile = torch.as_tensor(stdtrit(dof.numpy(), 1 - self.chance))
         se = variance.sqrt()
         dropped = alive & (behind > quantile * se)
         dropped.scatter_(1, leader[:, None], False)

@@ -82,8 +82,7 @@ def evaluate(
     exhaustive, distortion = flag("exhaustive", exhaustive), flag("distortion", distortion)
     started, model = time.perf_counter(), as_model(model)
     images = examples_of(model, data, given.seed)
-    if flag("baselines", baselines) and not isinstance(images, Images):
-        raise BadInput(f"{images.name}: baselines are bits of levels, and these are real numbers")
+    of_levels = _of_levels(images) if flag("baselines", baselines) else None
     exhaustive = exhaustive or model.exact
     mode = {"exhaustive": True} if exhaustive else given.mode
     require_budget(None if exhaustive else given.budget, len(images), model.T)
@@ -93,10 +92,8 @@ def evaluate(
         )
         checked = examine([model], images, given.processes, given.check)
     with evaluator.agreed({**mode, "distortion": distortion}, given.record), measuring([model]):
-        kind = Exhaustive if exhaustive else Sampling
-        estimate = kind(evaluator, distortion=distortion)
+        estimate = (Exhaustive if exhaustive else Sampling)(evaluator, distortion=distortion)
         estimator = _run(estimate, given.budget, given.precision)
-    estimator |= {"seed": given.seed, **_settings_of(evaluator), "check": checked}
     total, described = estimate.total(), model.described()
     on_average, exactly = total.means(sizes := sizes_of(images))
     parts = {"L_T": estimate.L_T(), "L_mid": estimate.later(), "L_0": estimate.first()}
@@ -112,7 +109,7 @@ def evaluate(
         dims=model.dims,
         network_evaluations=evaluator.done,
         seconds=time.perf_counter() - started,
-        estimator=estimator,
+        estimator=estimator | {"seed": given.seed, **_settings_of(evaluator), "check": checked},
         model=described,
         data=_described(model, images),
         environment=environment(model.device, model.dtype, given.processes.size),
@@ -120,8 +117,15 @@ def evaluate(
         unit=evaluator.unit,
         log_snr=model.log_snr,
         warnings=warnings_of(evaluator, 0, parts, described),
-        baselines=packed.baselines(images) if baselines and isinstance(images, Images) else None,
+        baselines=None if of_levels is None else packed.baselines(of_levels),
     )
+
+
+def _of_levels(images: Examples) -> Images:
+    """Refuses what has no levels, of which baselines are bits."""
+    if not isinstance(images, Images):
+        raise BadInput(f"{images.name}: baselines are bits of the levels of images")
+    return images
 
 
 def _settings_of(evaluator: Evaluator) -> dict[str, Any]:

@@ -81,18 +81,12 @@ def check(
         part = data.subset(measured[:count])
         return Draws.of(part.values, of_data.condition_of(part), snrs, seed)
 
-    warnings: Sequence[str] = []
-    evaluations = 0
-    if stated is not None:
-        few = data.subset(measured)
-        evaluated = evaluate(stated, few, budget=EACH * len(few), seed=seed, check=True)
-        warnings, evaluations = evaluated.warnings, evaluated.network_evaluations
+    warnings, evaluations = _evaluated(stated, data.subset(measured), seed)
     last = draws(*ROUNDS[-1][:2])
     with evaluating(remembered), without_gradients(of_data.device):
         best = halved(readings, draws, remembered, as_stated, progress)
         if as_stated is not None and not readings:
             as_stated.measure(last)
-    evaluations += remembered.evaluations
     if as_stated is not None:
         as_stated.require_finite()
         evaluations += as_stated.evaluations
@@ -110,7 +104,7 @@ def check(
         call=call_of(best[0].words, about, arguments) if best else "",
         warnings=warnings,
         searched=len(readings),
-        network_evaluations=evaluations,
+        network_evaluations=evaluations + remembered.evaluations,
         images=len(measured),
         data={"name": data.name, "sha256": data.sha256, "images": len(data)},
         unit=unit,
@@ -118,6 +112,14 @@ def check(
         seconds=time.perf_counter() - started,
         environment=environment(of_data.device, of_data.dtype),
     )
+
+
+def _evaluated(stated: Model | None, few: Examples, seed: int) -> tuple[Sequence[str], int]:
+    """(The warnings of an evaluation by what is stated, its network evaluations)."""
+    if stated is None:
+        return [], 0
+    result = evaluate(stated, few, budget=EACH * len(few), seed=seed, check=True)
+    return result.warnings, result.network_evaluations
 
 
 def _stated(model: object) -> Model | None:
