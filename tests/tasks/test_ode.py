@@ -150,7 +150,7 @@ def test_uniform_dequantisation_is_the_published_convention():
         nelbo.ode_likelihood(density(), points(4), dequantise="uniform")
 
 
-def test_levels_are_measured_in_bits_and_lie_on_the_bounds_side():
+def test_levels_are_measured_in_bits_and_lie_on_the_bounds_side(tmp_path):
     """With points of q and the bound's decoder the exact network's figure is near the bound's,
     whose chain is of the same marginals. Kills: a unit of nats; a decoder of another variance.
     """
@@ -159,6 +159,8 @@ def test_levels_are_measured_in_bits_and_lie_on_the_bounds_side():
     assert abs(result.unit.per_dim(result.difference[0].mean, 2)) < 0.03
     tree = json.loads(result.to_json())
     assert tree["schema"] == "nelbo.ode/1"
+    assert json.loads(result.save(tmp_path / "ode.json").read_text()) == tree
+    assert "not a bound" in result._repr_html_()
     assert tree["kind"].endswith("not a bound")
     assert "not a bound" in str(result)
     assert "not a bound" in result.headline

@@ -20,6 +20,7 @@ from nelbo.results.image_ranking import ImageRanking
 from nelbo.results.ranking import Entry
 from nelbo.results.result import parse
 from nelbo.results.rounding import plain_number, with_half
+from nelbo.results.shown import Shown
 
 __all__ = ["cell", "dataframe", "plot", "save", "table"]
 
@@ -59,7 +60,7 @@ def dataframe(result: Evaluation) -> Any:  # noqa: ANN401
     return pandas.DataFrame(columns | result.per_image.files()).set_index("id")
 
 
-def save(result: object, path: str | Path) -> Path:
+def save(result: Shown, path: str | Path) -> Path:
     """Writes what the suffix names.
 
     Raises:
@@ -72,9 +73,9 @@ def save(result: object, path: str | Path) -> Path:
 
 
 @singledispatch
-def _made(result: object) -> dict[str, Callable[[], bytes]]:
-    """What makes the bytes of each suffix; one way for each kind of result."""
-    raise TypeError(f"{type(result).__name__} is no result that is saved")
+def _made(result: Shown) -> dict[str, Callable[[], bytes]]:
+    """What makes the bytes of each suffix; of a kind without a way of its own the JSON."""
+    return {".json": lambda: result.to_json().encode()}
 
 
 @_made.register
@@ -123,9 +124,9 @@ def _entry(result: Evaluation) -> Entry:
 
 
 @singledispatch
-def cell(result: object) -> str:
-    """A few lines of HTML, which a notebook shows in its own style; one way for each kind."""
-    raise TypeError(f"{type(result).__name__} is no result that is shown")
+def cell(result: Shown) -> str:
+    """A few lines of HTML, which a notebook shows in its own style; else the text of the result."""
+    return f"<pre>{html.escape(str(result))}</pre>"
 
 
 @cell.register
