@@ -161,8 +161,9 @@ def test_everybody_can_read_it_wide_or_narrow_in_the_light_or_in_the_dark(opened
         opened.resize(width)
         opened.page.emulate_media(color_scheme=scheme)
         assert opened.overflow() <= 0
-        assert opened.violations() == []
         assert min(opened.contrast("svg text").values()) > 4.5
+        if (width, scheme) in zip(WIDTHS, SCHEMES, strict=True):  # axe takes seconds; each once
+            assert opened.violations() == []
     assert opened.complaints == []
 
 

@@ -6,6 +6,7 @@ import math
 from importlib.resources import files
 
 import pytest
+import tokenizers
 import torch
 
 from nelbo.data import Tokens, as_tokens, load, sizes_of, windows
@@ -189,17 +190,16 @@ def test_no_row_of_60_characters_of_the_topics_is_on_both_sides():
 
 
 def trained(tmp_path, lowercase: bool) -> str:
-    """A tokenizer of byte-level merges, written by its own library."""
-    library = pytest.importorskip("tokenizers")
-    made = library.Tokenizer(library.models.BPE())
-    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = library.decoders.ByteLevel()
+    """A tokenizer of byte-level merges, written by its own tokenizers."""
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
     if lowercase:
-        made.normalizer = library.normalizers.Lowercase()
-    trainer = library.trainers.BpeTrainer(
+        made.normalizer = tokenizers.normalizers.Lowercase()
+    trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=300,
         special_tokens=["<end>", "[MASK]"],
-        initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     made.train_from_iterator([*TEXTS, "Hello hello Hello hello"] * 3, trainer)

@@ -194,7 +194,8 @@ def test_wide_or_narrow_light_or_dark_it_can_be_read_by_everybody(visit):
         visit.page.emulate_media(color_scheme=scheme)
         papers[scheme] = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert visit.overflow() <= 0
-        assert visit.violations() == []
+        if (width, scheme) in zip(WIDTHS, SCHEMES, strict=True):  # axe takes seconds; each once
+            assert visit.violations() == []
         faint = {text: x for text, x in visit.contrast(INK).items() if x < 4.5}
         assert faint == {}
     assert papers["light"] != papers["dark"]
