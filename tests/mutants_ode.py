@@ -2,7 +2,7 @@
 
 __all__ = ["ODE"]
 
-LAWS = "tests/gaussian/test_ode.py::test_"
+LAWS = "tests/gaussian/test_ode_flow.py::test_"
 CLOSED = f"{LAWS}the_density_is_that_of_the_closed_form"
 SIGNS = f"{LAWS}signs_give_the_divergence_without_bias"
 FRESH = f"{LAWS}probes_are_fresh_at_each_point_and_the_same_for_any_company"

@@ -105,8 +105,8 @@ def test_choices_that_do_not_go_together_are_refused(name, changes, message):
         ("chain.path.sigma_max=3", "chain.path flow: unknown key sigma_max: it takes data_at"),
         ("chain.path.name=flaw", "chain.path.name: unknown value 'flaw': did you mean flow"),
         (
-            "chain.parametrization=score",
-            "parametrization: unknown value 'score': it is one of eps, x_0",
+            "chain.parametrization=flow",
+            "parametrization: unknown value 'flow': it is one of eps, x_0",
         ),
         ("chain.logsnr=[1,0]", "unknown key chain.logsnr: did you mean log_snr"),
     ],

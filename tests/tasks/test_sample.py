@@ -90,7 +90,7 @@ def test_an_array_of_samples_is_written_as_it_is(tmp_path):
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path):
     for path, message in (
-        (tmp_path / "s.gif", r"as \.png or \.npy; got \.gif"),
+        (tmp_path / "s.gif", r"as \.png, \.npy, or \.txt of text; got \.gif"),
         (tmp_path / "s", "got none"),
         (tmp_path / "no" / "s.png", "its folder does not exist"),
     ):

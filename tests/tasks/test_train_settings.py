@@ -96,7 +96,7 @@ def network():
 
 def of(module):
     """A model of it, as far as an optimiser is concerned."""
-    return SimpleNamespace(network=module, asked=module, apart=())
+    return SimpleNamespace(network=module, called=module, apart=())
 
 
 def test_bfloat16_is_for_the_network_alone():

@@ -8,7 +8,7 @@ import typer
 
 from nelbo.cli import EVERYWHERE, app, streams
 from nelbo.cli.completion import with_shell
-from nelbo.errors import BadInput, NonFinite, NotWritten, Stopped, printable
+from nelbo.errors import BadInput, NonFinite, NotWritten, Stopped, closest, printable
 
 __all__ = ["run"]
 
@@ -56,7 +56,8 @@ def _misused(error: Any) -> str:  # noqa: ANN401
     """typer's finding in one line, what was meant if it knows, and where help is."""
     said, meant = error.format_message(), getattr(error, "possibilities", None)
     if meant:
-        said = f"{error.message}. Did you mean {' or '.join(sorted(meant))}?"
+        nearest = closest(error.option_name, meant) or meant[0]
+        said = f"{error.message}. Did you mean {nearest}?"
     context = getattr(error, "ctx", None)
     return f"{said} (see {context.command_path if context else 'nelbo'} --help)"
 

@@ -59,7 +59,7 @@ def rank(
     ] = None,
     force: Force = False,
 ) -> None:
-    """List the easiest images, the hardest, and those unlike the rest.
+    """List the easiest images, the hardest, and those unlike others.
 
     \b
     nelbo rank runs/digits

@@ -193,7 +193,10 @@ def decoder_of(given: str | Decoder | Callable[[Grid], Decoder], grid: Grid) -> 
         )
     if isinstance(given, str):
         given = DECODERS[given]
-    made = given if isinstance(given, Decoder) else given(grid)
+    try:
+        made = given if isinstance(given, Decoder) else given(grid)
+    except TypeError as error:
+        raise BadInput(f"decoder: a function of the Grid fails: {error}") from None
     if not isinstance(made, Decoder) or getattr(made, "grid", grid) != grid:
         raise BadInput(f"decoder must be a Decoder over {grid}; got {shown(made)}")
     return made
