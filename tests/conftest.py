@@ -1,5 +1,6 @@
 """What several tests need: one thread each, tiny recipes, and the command line in this process."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from nelbo.__main__ import main
 from nelbo.recipe import Recipe
 
 torch.set_num_threads(1)
+# what tests start has threads of its own; those that wait leave the cores to other tests
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def small_recipe(**changes):
