@@ -17,7 +17,7 @@ from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.per_image import PerImage, digest
 from nelbo.results.shown import Tabulated
-from nelbo.results.unit import BITS, TEXT_KEYS, Unit, in_text_units
+from nelbo.results.unit import TEXT_KEYS, in_text_units
 
 __all__ = [
     "Curve",
@@ -136,25 +136,13 @@ class Evaluation(Tabulated):
     bits/dim by name, where it was computed.
     """
 
-    total: Mean
-    monte_carlo: Mean
     terms: Mapping[str, tuple[Mean, Mean]]
     per_step: Sequence[Step]
     per_image: PerImage
     looks: Sequence[Look]
     distortion: Curve | None
     images: int
-    dims: int
-    network_evaluations: int
-    seconds: float
-    estimator: Mapping[str, Any]
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    command: str
-    unit: Unit = BITS
     log_snr: Float64[Tensor, " steps"] | None = None
-    warnings: Sequence[str] = ()
     baselines: Mapping[str, float] | None = None
 
     @property
@@ -204,14 +192,7 @@ class Evaluation(Tabulated):
             "per_image_sha256": digest(self.per_image.columns()),
             "images": self.images,
             "dims": self.dims,
-            "network_evaluations": self.network_evaluations,
-            "seconds": self.seconds,
-            "estimator": dict(self.estimator),
-            "model": dict(self.model),
-            "data": dict(self.data),
-            "environment": dict(self.environment),
-            "command": self.command,
-            "warnings": list(self.warnings),
+            **self._provenance(),
             **({} if self._text is None else {"text_units": self._text}),
             **({} if self.baselines is None else {"baselines": dict(self.baselines)}),
         }

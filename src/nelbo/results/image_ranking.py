@@ -11,13 +11,11 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from nelbo.bound.statistics import Mean
 from nelbo.data.images import shown
 from nelbo.errors import BadInput, printable
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.rounding import with_half
-from nelbo.results.shown import Shown
-from nelbo.results.unit import BITS, Unit
+from nelbo.results.shown import Measured
 
 __all__ = ["Fence", "ImageBounds", "ImageRanking"]
 
@@ -87,7 +85,7 @@ class Fence:
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageRanking(Shown):
+class ImageRanking(Measured):
     """N images from the lowest bound to the highest, each with its interval and possible ranks.
 
     easiest and hardest: places of the listed images, chosen by the first look. total and
@@ -97,18 +95,6 @@ class ImageRanking(Shown):
     bounds: ImageBounds
     easiest: Int64[Tensor, " count"]
     hardest: Int64[Tensor, " count"]
-    total: Mean
-    monte_carlo: Mean
-    dims: int
-    network_evaluations: int
-    seconds: float
-    estimator: Mapping[str, Any]
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    command: str
-    unit: Unit = BITS
-    warnings: Sequence[str] = ()
 
     @cached_property
     def order(self) -> Int64[Tensor, " N"]:
@@ -209,14 +195,7 @@ class ImageRanking(Shown):
             "per_image": self.rows(),
             "images": len(ids),
             "dims": self.dims,
-            "network_evaluations": self.network_evaluations,
-            "seconds": self.seconds,
-            "estimator": dict(self.estimator),
-            "model": dict(self.model),
-            "data": dict(self.data),
-            "environment": dict(self.environment),
-            "command": self.command,
-            "warnings": list(self.warnings),
+            **self._provenance(),
         }
 
     def to_csv(self) -> str:

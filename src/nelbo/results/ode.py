@@ -1,14 +1,13 @@
 """The likelihood by the probability-flow ODE beside the bound, as people and programs read it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.evaluation import Evaluation, likelihood_of, unchecked
-from nelbo.results.shown import Shown
-from nelbo.results.unit import BITS, Unit
+from nelbo.results.shown import Measured
 
 __all__ = ["OdeLikelihood"]
 
@@ -22,7 +21,7 @@ DEQUANTISED = {
 
 @final
 @dataclass(frozen=True, repr=False)
-class OdeLikelihood(Shown):
+class OdeLikelihood(Measured):
     """-log p of a data set by the ODE of a model's network, with two intervals, beside its bound.
 
     Means are nats per image. total and monte_carlo: as of an `Evaluation`, but the Monte Carlo
@@ -31,23 +30,11 @@ class OdeLikelihood(Shown):
     where these were compared. difference: the ODE's figure minus the bound's, image by image.
     """
 
-    total: Mean
-    monte_carlo: Mean
     shares: Mapping[str, float]
     looks: Mapping[int, float]
     bound: Evaluation
     difference: tuple[Mean, Mean]
     images: int
-    dims: int
-    network_evaluations: int
-    seconds: float
-    estimator: Mapping[str, Any]
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    command: str
-    unit: Unit = BITS
-    warnings: Sequence[str] = ()
 
     @property
     def headline(self) -> str:
@@ -84,14 +71,7 @@ class OdeLikelihood(Shown):
             },
             "images": self.images,
             "dims": self.dims,
-            "network_evaluations": self.network_evaluations,
-            "seconds": self.seconds,
-            "estimator": dict(self.estimator),
-            "model": dict(self.model),
-            "data": dict(self.data),
-            "environment": dict(self.environment),
-            "command": self.command,
-            "warnings": list(self.warnings),
+            **self._provenance(),
         }
 
     def __str__(self) -> str:

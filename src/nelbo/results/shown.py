@@ -3,18 +3,19 @@
 import importlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nelbo.bound.statistics import Mean
-from nelbo.results.unit import Unit
+from nelbo.results.unit import BITS, Unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Shown", "Tabulated"]
+__all__ = ["Measured", "Shown", "Tabulated"]
 
 
 def _showing() -> ModuleType:
@@ -97,7 +98,42 @@ class Shown(ABC):
         return cell
 
 
-class Tabulated(Shown):
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Measured(Shown):
+    """A figure of one model on some data, with how it was measured.
+
+    estimator, model, data and environment are JSON; warnings say why the figure may not be the
+    model's; seconds: of the whole.
+    """
+
+    total: Mean
+    monte_carlo: Mean
+    dims: int
+    network_evaluations: int
+    seconds: float
+    estimator: Mapping[str, Any]
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    command: str
+    unit: Unit = BITS
+    warnings: Sequence[str] = ()
+
+    def _provenance(self) -> dict[str, Any]:
+        """How it was measured, as the last keys of the JSON object."""
+        return {
+            "network_evaluations": self.network_evaluations,
+            "seconds": self.seconds,
+            "estimator": dict(self.estimator),
+            "model": dict(self.model),
+            "data": dict(self.data),
+            "environment": dict(self.environment),
+            "command": self.command,
+            "warnings": list(self.warnings),
+        }
+
+
+class Tabulated(Measured):
     """A result that is also a line of a table, a figure, and a row for each image."""
 
     def to_latex(self, columns: Sequence[str] | None = None) -> str:
