@@ -109,8 +109,8 @@ CLASSES = [
     (
         "classes: not in a record",
         "estimation/evaluator.py",
-        'found["labels"] = self.images.labels_sha256',
-        'found["labels"] = None',
+        'hashes["labels"] = self.images.labels_sha256',
+        'hashes["labels"] = None',
         (f"{MEASURED}a_record_goes_on_with_the_same_labels_alone",),
     ),
     (

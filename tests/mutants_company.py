@@ -16,14 +16,14 @@ COMPANY = [
     (
         "company passes",
         "estimation/company.py",
-        "if found.alone > limit:",
+        "if change.alone > limit:",
         "if False:",
         (f"{ALONE}[BatchNorm without statistics]",),
     ),
     (
         "chance passes",
         "estimation/company.py",
-        "if found.again > limit:",
+        "if change.again > limit:",
         "if False:",
         (f"{CHANCE}[a counter]",),
     ),

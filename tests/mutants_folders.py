@@ -156,7 +156,7 @@ FOLDERS = [
     (
         "a second half dropped in silence",
         "formats/foreign.py",
-        "if asked is None and not learned:",
+        "if wanted is None and not learned:",
         "if False:",
         (f"{FOLDER}doubled_channels_of_a_fixed_variance_are_not_decided_in_silence",),
     ),
@@ -205,7 +205,7 @@ FOLDERS = [
     (
         "t in the network's dtype (H23)",
         "gaussian/reverse.py",
-        "whole = isinstance(self.network, OnPath) or not told.is_floating_point()",
+        "whole = isinstance(self.network, OnPath) or not time.is_floating_point()",
         "whole = isinstance(self.network, OnPath)",
         (f"{FOLDER}a_network_in_half_precision_is_told_whole_steps",),
     ),

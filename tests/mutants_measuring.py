@@ -216,8 +216,8 @@ MEASURING = [
     (
         "chances that a finding may take away",
         "estimation/strata.py",
-        "return (1 - DEFENSIVE - EVEN) * found + DEFENSIVE * share + EVEN * even",
-        "return found",
+        "return (1 - DEFENSIVE - EVEN) * chances + DEFENSIVE * share + EVEN * even",
+        "return chances",
         (f"{SURVEY}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
     ),
     (
@@ -438,7 +438,7 @@ MEASURING = [
     (
         "a record that goes on under another plan",
         "estimation/record.py",
-        "if found.get(key) != wanted.get(key):",
+        "if stored.get(key) != wanted.get(key):",
         "if False:",
         (f"{RECORD}another_plan_is_refused_by_its_first_difference",),
     ),

@@ -76,7 +76,7 @@ PERSON = [
     ),
     (
         "person: NO_COLOR that is empty counts",
-        "cli/manner.py",
+        "cli/terminal.py",
         'bool(os.environ.get("NO_COLOR"))',
         '"NO_COLOR" in os.environ',
         (CLI + "colours_are_as_the_user_wants_them",),

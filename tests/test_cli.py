@@ -347,7 +347,7 @@ def test_a_reader_that_goes_away_takes_no_file_with_it(nelbo, run, tmp_path, mon
             raise BrokenPipeError
 
     path = tmp_path / "result.json"
-    monkeypatch.setattr("nelbo.cli.manner.print", gone, raising=False)
+    monkeypatch.setattr("nelbo.cli.terminal.print", gone, raising=False)
     monkeypatch.setattr("nelbo.report.derivation_table.Console.print", gone, raising=False)
     monkeypatch.setattr("nelbo.cli.streams.silence", lambda: None)
     arguments = {

@@ -15,8 +15,8 @@ import typer
 from conftest import small_recipe
 from nelbo.cli import app, completion, progress
 from nelbo.cli.command_line import _general_first
-from nelbo.cli.manner import Manner, console, set_manner
 from nelbo.cli.start import next_steps
+from nelbo.cli.terminal import TerminalOptions, console, set_terminal_options
 from nelbo.recipe import names
 
 GROUP = typer.main.get_command(app)
@@ -29,7 +29,7 @@ def plain(monkeypatch):
     for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(variable, raising=False)
     yield
-    set_manner(Manner())
+    set_terminal_options(TerminalOptions())
 
 
 def parsed(line):

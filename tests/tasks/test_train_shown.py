@@ -102,7 +102,7 @@ def test_a_signal_while_samples_are_drawn_saves_and_the_picture_is_drawn_later(
     folder, draw = tmp_path / "run", Pictures.draw
 
     def signalled(self, weights, path, turn):
-        turn.__self__.asked.number = 15
+        turn.__self__.signals.number = 15
         draw(self, weights, path, turn)
 
     with monkeypatch.context() as patch:
