@@ -88,6 +88,6 @@ DENSITY = [
         "formats/diffusers/condition.py",
         "    if condition is None:\n",
         "    condition = condition or ZERO\n    if condition is None:\n",
-        (f"{LATENTS}a_conditional_unet_needs_its_embedding_to_be_said",),
+        (f"{LATENTS}a_conditional_unet_needs_its_embedding_to_be_specified",),
     ),
 ]

@@ -28,7 +28,7 @@ LASTING = [
         "results/per_image.py",
         "if bool(off.any()):",
         "if False:",
-        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_said",),
+        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_reported",),
     ),
     (
         "a total that is not the sum of its terms",
@@ -140,6 +140,6 @@ LASTING = [
         "results/result.py",
         "if DIGEST not in result.tree:",
         "if False:",
-        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_said",),
+        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_reported",),
     ),
 ]

@@ -49,7 +49,7 @@ PERSON = [
         'step=entry["step"])',
         'step=entry["step"] - 1)',
         (
-            SHOWN + "a_tracker_is_told_what_the_log_holds_and_changes_nothing",
+            SHOWN + "a_tracker_receives_what_the_log_holds_and_changes_nothing",
             SHOWN + "tensorboard_shows_what_the_log_holds_after_a_kill_too",
         ),
     ),

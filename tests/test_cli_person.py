@@ -325,7 +325,7 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0.4, "0 s"),
         (59.4, "59 s"),
@@ -334,8 +334,8 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch):
         (9000, "2 h 30 min"),
     ],
 )
-def test_time_left_is_said_as_a_person_says_it(seconds, said):
-    assert progress._duration(seconds) == said
+def test_time_left_is_written_as_a_person_says_it(seconds, text):
+    assert progress._duration(seconds) == text
 
 
 def test_quiet_leaves_warnings_alone_and_verbose_says_what_is_read(nelbo, run):
