@@ -22,12 +22,12 @@ def test_each_way_to_make_a_training_step_is_set_beside_the_floor(case):
     """Kills: a turn that is never timed; a peer that is not there taken for one that failed."""
     import train
 
-    found = train.measured(case, 1)
-    rows = found["over the floor"]
+    result = train.measured(case, 1)
+    rows = result["over the floor"]
     assert {"ours, simple", "ours, bound", "floor with clipping", "diffusers"} < set(rows)
     for name, ratio in rows.items():
         assert ratio is None if "not measured" in name else ratio > 0
-    assert found["floor, ms a step"] > 0
+    assert result["floor, ms a step"] > 0
 
 
 def test_each_loop_draws_as_many_samples(case):

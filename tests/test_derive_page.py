@@ -38,11 +38,11 @@ class Page(Nested):
     """The elements of a page, nested as they should be."""
 
     def __init__(self, text: str) -> None:
-        self.found, self.labels, self.references = [], [], []
+        self.tags, self.labels, self.references = [], [], []
         super().__init__(text)
 
     def started(self, tag, attrs):
-        self.found.append(tag)
+        self.tags.append(tag)
         self.labels += [attrs["data-label"]] if "data-label" in attrs else []
         self.references += [attrs[k] for k in ("src", "href", "xlink:href") if k in attrs]
 
@@ -66,9 +66,9 @@ def test_the_page_has_every_line_every_formula_and_both_pictures_of_each_chain(d
     page = Page(derivation_page(derivation))
     assert page.open == []
     assert page.labels == LABELS
-    assert page.found.count("math") == len(LABELS)
-    assert page.found.count("svg") == 2 * len(derivation.chains)
-    assert "munderover" in page.found
+    assert page.tags.count("math") == len(LABELS)
+    assert page.tags.count("svg") == 2 * len(derivation.chains)
+    assert "munderover" in page.tags
     text = derivation_page(derivation)
     for chain in derivation.chains:
         assert chain.name in text

@@ -9,7 +9,6 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import console
 from nelbo.cli.options import (
     DataOption,
     Device,
@@ -25,6 +24,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import console
 from nelbo.errors import BadInput, printable
 
 if TYPE_CHECKING:
@@ -79,14 +79,14 @@ def derive(
     )
     if model is None and ((data, split, steps) != (None, None, None) or reading != Reading()):
         raise BadInput("--data, --split, --steps and how it is read are of a model: name one")
-    found, chosen = None, None
+    loaded, chosen = None, None
     if model is not None:
-        found = find_model(model, reading, device, steps)
-        chosen = find_data(model, found, data, split)
-        say_assumed(found)
+        loaded = find_model(model, reading, device, steps)
+        chosen = find_data(model, loaded, data, split)
+        say_assumed(loaded)
     with bars() as start:
         result = run(
-            found,
+            loaded,
             chosen,
             images=images,
             paths=paths,

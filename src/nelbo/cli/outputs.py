@@ -16,7 +16,7 @@ from typing import Annotated, final
 import typer
 
 from nelbo import files
-from nelbo.cli.manner import name_made
+from nelbo.cli.terminal import name_made
 from nelbo.errors import BadInput, NonFinite, NotWritten
 
 __all__ = ["Force", "Output", "check_outputs", "deliver", "kind_of"]
