@@ -359,6 +359,8 @@ def say_assumed(*models: "Model") -> None:
         folder = (model.settings.network or {}).get("folder")
         if folder is not None:
             note(f"{model.name}: weights {model.weights}, of {folder}/")
+        if "distilled" in model.settings.notes:
+            note(f"{model.name}: {model.settings.notes['distilled']}")
         if assumed:
             text = f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
             hint = "(nelbo inspect shows all, --help how to say otherwise)"

@@ -112,6 +112,10 @@ class Reading:
             help="The embedding that a UNet2DConditionModel is conditional on.",
         ),
     ] = None
+    guidance: Annotated[
+        float | None,
+        typer.Option(**FOLDER, help="The guidance scale that a distilled network receives."),
+    ] = None
     variant: Annotated[
         str | None,
         typer.Option(**FOLDER, help="Which of its files of weights is read: fp16, non_ema."),
@@ -146,6 +150,7 @@ class Reading:
             "decoder": None if self.decoder is None else self.decoder.value,
             "latent": None if self.latent is None else self.latent.value,
             "condition": self.condition,
+            "guidance": self.guidance,
             "variant": self.variant,
             "log_snr": self.log_snr,
         }

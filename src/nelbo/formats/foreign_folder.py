@@ -35,6 +35,7 @@ def load_foreign(
         label=options.label,
         size=options.size,
         condition=options.condition,
+        guidance=options.guidance,
         variant=options.variant,
     )
     return model_of(Parts(folder, network, name, options, weights, options.stated), scheduler)

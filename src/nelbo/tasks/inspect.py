@@ -162,6 +162,8 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
     yield from _of_clipping(facts)
     if facts.get("network", {}).get("variance_channels") == "dropped":
         yield "half of the network's channels, for a learned variance, are dropped"
+    if facts.get("distilled"):
+        yield str(facts["distilled"])
     if facts.get("lacks_ema"):
         yield "there is no moving average (EMA): these are the raw weights of training"
     if facts.get("network", {}).get("weights_digest", "").startswith("none"):
