@@ -1,4 +1,4 @@
-"""What a UNet2DConditionModel is conditional on: one embedding, said and never guessed."""
+"""What a UNet2DConditionModel is conditional on: one embedding, specified and never guessed."""
 
 from collections.abc import Mapping
 from pathlib import Path
