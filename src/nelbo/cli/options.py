@@ -175,7 +175,7 @@ def find_model(
     spacing: Spacing | None = None,
     dtype: str | None = None,
 ) -> "Model":
-    """The model at the path, its chain shortened and its network in the dtype asked for.
+    """The model at the path, its chain shortened and its network in the requested dtype.
 
     dtype: None for that of its weights, float32 in runs and in diffusers folders.
     """
@@ -221,10 +221,10 @@ def find_models(
     spacing: Spacing | None,
     dtype: str | None,
 ) -> list["Model"]:
-    """A model for each path and reading; what is said of diffusers folders is said of those alone.
+    """A model for each path and reading; options of diffusers folders apply to those alone.
 
     Raises:
-        BadInput: something is said of diffusers folders, and there is none.
+        BadInput: options of diffusers folders, and there is none.
     """
     from nelbo.formats import is_function, says_all
 
@@ -266,7 +266,7 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
 def find_data(
     path: str, model: "Model", spec: str | None, split: str | None, *others: "Model"
 ) -> "Images | Points | Tokens":
-    """The data asked for, or else those that the model's recipe tests on.
+    """The requested data, or else those that the model's recipe tests on.
 
     Their labels too where this model, or one of the others, has classes.
 

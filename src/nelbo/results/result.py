@@ -56,7 +56,7 @@ class Look:
 @final
 @dataclass(frozen=True)
 class Step:
-    """The term of t with its standard error; log SNR where it is told and finite."""
+    """The term of t with its standard error; log SNR where it is recorded and finite."""
 
     t: int
     value: float

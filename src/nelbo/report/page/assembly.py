@@ -32,7 +32,7 @@ MOST_IMAGES = 10_000  # whose table is in a page, at some 90 bytes each
 @final
 @dataclass(frozen=True)
 class Reported:
-    """What a page is made of; what is not there is said to be missing.
+    """What a page is made of; what is not there is reported as missing.
 
     images: the columns of the per-image table; log: the training log's entries; table: rows of
     (what, bits/dim), the first one the heading; why_not: by section, why it is not there.

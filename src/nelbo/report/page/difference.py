@@ -15,7 +15,7 @@ from nelbo.results.rounding import plain_number, with_half
 __all__ = ["difference_page"]
 
 ABSENT = "—"
-ELSEWHERE = ("sources", "options", "name")  # told by the rows themselves, or in the heading
+ELSEWHERE = ("sources", "options", "name")  # shown by the rows themselves, or in the heading
 
 
 @final

@@ -1,4 +1,4 @@
-"""The page of a run or of a result file: what is at hand is gathered, what is not is said."""
+"""The page of a run or of a result file: what is at hand is gathered, what is not is named."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
