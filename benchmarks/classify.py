@@ -9,10 +9,10 @@ at each class's own. Prints a JSON object.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
+from timing import write
 from torch import Tensor
 
 import nelbo
@@ -85,6 +85,7 @@ def main() -> None:
     arguments.add_argument("--passes", type=int, default=3)
     arguments.add_argument("--errors", type=float, nargs="+", default=[0.01, 0.05])
     arguments.add_argument("--keep", type=Path)
+    arguments.add_argument("--output", type=Path)
     options = arguments.parse_args()
     model = nelbo.load(options.model).every(options.steps)
     images = nelbo.data.load(options.data, labels=True).first(options.images)
@@ -130,7 +131,7 @@ def main() -> None:
         "race": rows,
         "fixed, same class by evaluations per image": simulated,
     }
-    print(json.dumps(about, indent=1))
+    write(about, options.output)
 
 
 if __name__ == "__main__":

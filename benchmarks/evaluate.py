@@ -71,6 +71,7 @@ def main() -> None:
             "steps": steps,
             "batch": SIZE,
             "exhaustive over bare": figures["ratio"],
+            "exhaustive over bare, spread": figures["ratio, spread"],
             "one image, times faster than batch 1": alone["ratio"],
         }
         print(case.name, results[case.name], flush=True)

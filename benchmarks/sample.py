@@ -52,6 +52,9 @@ def main() -> None:
             "batch": COUNT,
             "bare, seconds": seconds[len(seconds) // 2],
             "over bare": {name: row and row["ratio"] for name, row in ratios.items()},
+            "over bare, spread": {
+                name: row and row["ratio, spread"] for name, row in ratios.items()
+            },
         }
         print(case.name, results[case.name], flush=True)
     write(results, chosen.output)

@@ -111,6 +111,7 @@ def measured(case: Case, repeats: int) -> dict:
         "steps a turn": case.turn,
         "floor, ms a step": round(1000 * sorted(bare)[len(bare) // 2] / case.turn, 3),
         "over the floor": {name: turn and turn["ratio"] for name, turn in turns.items()},
+        "over the floor, spread": {n: turn and turn["ratio, spread"] for n, turn in turns.items()},
     }
 
 
