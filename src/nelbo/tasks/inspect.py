@@ -37,6 +37,7 @@ OF_RECIPE = (
     "clip",
     "decoder",
 )
+OF_NUMBERS = ("variance", "V_1", "clip")  # states have none
 
 
 @final
@@ -76,7 +77,8 @@ class Inspection:
 
     def table(self) -> Table:
         """A row for each setting: its value, its source, and whether it changes the bound."""
-        table = Table("setting", "value", "source", "bound", box=None, header_style="bold")
+        heads = ("setting", "value", "source", "affects the bound")
+        table = Table(*heads, box=None, header_style="bold")
         for name, setting in self.settings.items():
             value = "none" if setting.value is None else _text(setting.value)
             table.add_row(
@@ -119,9 +121,12 @@ def inspect(model: Model | str | Path | Pipeline) -> Inspection:
 
 
 def _of_recipe(model: Model) -> dict[str, Setting]:
-    grid, facts = model.grid, model.facts
-    stated = {name: facts[name] for name in OF_RECIPE if name in facts}
-    stated |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
+    grid, facts, states = model.grid, model.facts, model.family == "categorical"
+    own = [name for name in OF_RECIPE if not (states and name in OF_NUMBERS)]
+    stated = {name: facts[name] for name in own if name in facts}
+    stated |= {"levels": grid.n, "weights": model.weights}
+    if not states:
+        stated["range"] = [grid.lo, grid.hi]
     network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
     improved: dict[str, Any] = {}
     if "improved" in facts:
