@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import print_result
 from nelbo.cli.ode import Dequantisation, check_ode, measure_ode
 from nelbo.cli.options import (
     BatchSize,
@@ -40,6 +39,7 @@ from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.parts import PartOption, PartOutput, written_part
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -134,11 +134,11 @@ def evaluate(
     _check_outputs("ode" if ode else "evaluation", json, per_image, plots, force)
     own = written_part(part, output, record, any((json, per_image, plots, baselines)), force)
     processes = Processes.started()  # before what may fail in one of them alone
-    found = find_model(model, reading, device, None if ode else steps, spacing, dtype)
-    found = revealing(found.in_the_limit() if continuous else found, order, calls)
-    images = first_of(find_data(model, found, data, split), max_images)
+    loaded = find_model(model, reading, device, None if ode else steps, spacing, dtype)
+    loaded = revealing(loaded.in_the_limit() if continuous else loaded, order, calls)
+    images = first_of(find_data(model, loaded, data, split), max_images)
     if processes.first:
-        say_assumed(found)
+        say_assumed(loaded)
     how: dict[str, Any] = {
         "precision": precision,
         "seed": seed,
@@ -148,13 +148,13 @@ def evaluate(
         "processes": processes,
     }
     if ode:
-        return measure_ode(found, images, json, dequantise, steps=steps, **how)
+        return measure_ode(loaded, images, json, dequantise, steps=steps, **how)
     if context.obj is not None:  # what `nelbo merge` evaluates in place of the network
-        result = context.obj.evaluation(found, images, baselines)
+        result = context.obj.evaluation(loaded, images, baselines)
         return _deliver(result, json, per_image, plots, record)
     with bars(processes.first) as start:
         made = run(
-            found,
+            loaded,
             images,
             budget=budget,
             exhaustive=exhaustive,
@@ -162,7 +162,7 @@ def evaluate(
             distortion=True,
             part=None if own is None else own.pair,
             command=command(),
-            progress=start(f"evaluate {found.name}"),
+            progress=start(f"evaluate {loaded.name}"),
             **how,
         )
     if not processes.first:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import note
 from nelbo.cli.outputs import Force
 from nelbo.cli.parts import Merging, commands_of
+from nelbo.cli.terminal import note
 from nelbo.errors import BadInput
 
 __all__ = ["merge"]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, final
 import typer
 
 from nelbo.cli.app import EVERYWHERE
-from nelbo.cli.manner import print_result
 from nelbo.cli.outputs import Output, check_outputs, deliver
+from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:

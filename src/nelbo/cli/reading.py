@@ -172,7 +172,7 @@ def reads_models(command: Callable[..., None]) -> Callable[..., None]:
     """The command with each field of Reading as an option, in place of its argument `reading`."""
     fields = dataclasses.fields(Reading)
     hints = get_type_hints(Reading, include_extras=True)
-    asked = [
+    options = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -189,6 +189,6 @@ def reads_models(command: Callable[..., None]) -> Callable[..., None]:
         given = {field.name: arguments.pop(field.name) for field in fields}
         command(**arguments, reading=Reading(**given))
 
-    run.__signature__ = inspect.Signature([*kept, *asked])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in (*kept, *asked)}
+    run.__signature__ = inspect.Signature([*kept, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*kept, *options)}
     return run

@@ -127,9 +127,9 @@ def load(
         if options != Options() or weights is not None:
             given = ", ".join(filter(None, (options.given, weights and "weights")))
             raise BadInput(f"{path} makes its model itself: {given} is for checkpoints and folders")
-        found = load_function(path)
-        found.network.to(place_on or found.device)
-        return found
+        function = load_function(path)
+        function.network.to(place_on or function.device)
+        return function
     model = _of_files(path, options, weights, of)
     model.network.eval().to(place_on or ("cpu" if of is None else of.device))
     return model

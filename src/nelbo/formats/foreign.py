@@ -80,17 +80,17 @@ class Options:
         return replace(self, **{name: kinds[name](name, x) for name, x in given.items()})
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "Options":
+    def of(cls, stated: Mapping[str, Any]) -> "Options":
         """From what `told` said."""
         pairs = {
-            name: told[name]
+            name: stated[name]
             for name in ("range", "size", "log_snr")
-            if isinstance(told.get(name), list)
+            if isinstance(stated.get(name), list)
         }
-        return cls(**{**told, **{name: tuple(pair) for name, pair in pairs.items()}})
+        return cls(**{**stated, **{name: tuple(pair) for name, pair in pairs.items()}})
 
     @property
-    def told(self) -> dict[str, Any]:
+    def stated(self) -> dict[str, Any]:
         """The options that were given, as JSON."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         return {name: str(x) if isinstance(x, Path) else x for name, x in given.items()}
@@ -98,7 +98,7 @@ class Options:
     @property
     def given(self) -> str:
         """The names of the options that were given."""
-        return ", ".join(self.told)
+        return ", ".join(self.stated)
 
 
 def _word(name: str, value: object) -> str:
@@ -148,8 +148,8 @@ class Parts:
     def of_network(self) -> dict[str, Any]:
         """What a report says of the network."""
         settings = self.network.settings
-        told = {key: settings[key].value for key in ("label", "condition") if key in settings}
-        return {"name": self.network.name, "folder": self.folder.network.name, **told}
+        conditions = {key: settings[key].value for key in ("label", "condition") if key in settings}
+        return {"name": self.network.name, "folder": self.folder.network.name, **conditions}
 
 
 def foreign_model(parts: Parts, scheduler: Scheduler) -> Model:
@@ -245,9 +245,9 @@ def _variance_type(
     Raises:
         BadInput: channels and config contradict each other, and no option decides.
     """
-    kind, asked = scheduler.variance_type, options.variance
-    if asked not in (None, "learned-range", "drop"):
-        raise BadInput(f"variance is learned-range or drop; got {asked!r}")
+    kind, wanted = scheduler.variance_type, options.variance
+    if wanted not in (None, "learned-range", "drop"):
+        raise BadInput(f"variance is learned-range or drop; got {wanted!r}")
     learned = kind.startswith("learned")
     if not network.doubled:
         if learned:
@@ -255,17 +255,17 @@ def _variance_type(
                 f"variance_type {kind} needs twice the data's channels, and {folder} gives as many "
                 "as it takes: it sees more than x_t, or the scheduler is another model's"
             )
-        if asked is not None:
-            raise BadInput(f"{folder} has no channels for a variance: leave variance {asked} out")
+        if wanted is not None:
+            raise BadInput(f"{folder} has no channels for a variance: leave variance {wanted} out")
         return kind, scheduler.settings["variance_type"].source
-    if asked == "drop" and learned:
+    if wanted == "drop" and learned:
         raise BadInput(f"variance drop needs a fixed variance_type; {folder} has {kind}")
-    if asked is None and not learned:
+    if wanted is None and not learned:
         raise BadInput(
             f"{folder} gives channels for a variance and its scheduler has {kind}: say whether "
             "they are used, variance learned-range, or dropped, variance drop (--variance)"
         )
-    if asked == "learned-range":
+    if wanted == "learned-range":
         return "learned_range", "option"
     return kind, scheduler.settings["variance_type"].source
 
@@ -340,9 +340,9 @@ def _settings(
 
 def _spacing(scheduler: Scheduler) -> str:
     """Whose steps a shorter chain keeps, and how they lie."""
-    said = [f"the whole times of {scheduler.name}"]
+    words = [f"the whole times of {scheduler.name}"]
     if "timestep_spacing" in scheduler.settings:
-        said.append(str(scheduler.settings["timestep_spacing"].value))
+        words.append(str(scheduler.settings["timestep_spacing"].value))
     if "steps_offset" in scheduler.settings:
-        said.append(f"offset {scheduler.settings['steps_offset'].value}")
-    return ", ".join(said)
+        words.append(f"offset {scheduler.settings['steps_offset'].value}")
+    return ", ".join(words)

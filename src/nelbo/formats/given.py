@@ -40,8 +40,8 @@ def load_given(
     """
     model = given if isinstance(given, Model) else _of_pipeline(given, options, weights)
     if model is given and (options != Options() or weights is not None):
-        said = ", ".join(filter(None, [options.given, "weights" * (weights is not None)]))
-        raise BadInput(f"{model.name} is a model and stores its own settings: leave {said} out")
+        names = ", ".join(filter(None, [options.given, "weights" * (weights is not None)]))
+        raise BadInput(f"{model.name} is a model and stores its own settings: leave {names} out")
     model.network.to(device or model.device)
     return model
 

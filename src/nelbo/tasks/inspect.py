@@ -120,19 +120,19 @@ def inspect(model: Model | str | Path | Pipeline) -> Inspection:
 
 def _of_recipe(model: Model) -> dict[str, Setting]:
     grid, facts = model.grid, model.facts
-    told = {name: facts[name] for name in OF_RECIPE if name in facts}
-    told |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
+    stated = {name: facts[name] for name in OF_RECIPE if name in facts}
+    stated |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
     network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
-    found: dict[str, Any] = {}
+    improved: dict[str, Any] = {}
     if "improved" in facts:
-        found = {name: facts[name] for name in ("variance", "V_1")}
-        found["steps"] = f"{model.T} of the recipe's"
+        improved = {name: facts[name] for name in ("variance", "V_1")}
+        improved["steps"] = f"{model.T} of the recipe's"
     # dropout is for training alone
     settings = {
         name: Setting(value, "recipe", changes_bound=name != "network.dropout")
-        for name, value in {**told, **network}.items()
+        for name, value in {**stated, **network}.items()
     }
-    return settings | {name: Setting(value, "improve") for name, value in found.items()}
+    return settings | {name: Setting(value, "improve") for name, value in improved.items()}
 
 
 def _largest_L_T(model: Model) -> float | None:

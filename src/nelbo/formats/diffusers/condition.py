@@ -48,13 +48,14 @@ def read_condition(
         )
     if condition == ZERO:
         return torch.zeros(1, width, dtype=torch.float32), Setting(ZERO, "option")
-    found = _tensor(Path(condition))
-    found = found[0] if found.ndim == 3 and len(found) == 1 else found
-    if found.ndim != 2 or found.shape[1] != width:
+    embedding = _tensor(Path(condition))
+    embedding = embedding[0] if embedding.ndim == 3 and len(embedding) == 1 else embedding
+    if embedding.ndim != 2 or embedding.shape[1] != width:
         raise BadInput(
-            f"{condition}: the embedding of {folder} is (tokens, {width}); got {tuple(found.shape)}"
+            f"{condition}: the embedding of {folder} is (tokens, {width}); "
+            f"got {tuple(embedding.shape)}"
         )
-    return found.float(), Setting(f"{Path(condition).name}, {tuple(found.shape)}", "option")
+    return embedding.float(), Setting(f"{Path(condition).name}, {tuple(embedding.shape)}", "option")
 
 
 def _tensor(path: Path) -> Tensor:

@@ -92,9 +92,9 @@ def read_network(
     kind = _class_of(config, folder)
     file = weights_files(folder, variant).file
     module = load_module(kind, folder, variant)
-    found = network_of(module, config, folder, label, size, condition)
+    network = network_of(module, config, folder, label, size, condition)
     weights_file = Setting(file.name, "config" if variant is None else "option")
-    return replace(found, settings={**found.settings, "weights_file": weights_file})
+    return replace(network, settings={**network.settings, "weights_file": weights_file})
 
 
 def network_of(
@@ -116,20 +116,20 @@ def network_of(
             f"{folder}: time_embedding_type fourier divides the output by sigma (score-SDE, "
             "NCSN++): it is no network of a DDPM chain"
         )
-    arguments, told = _label(kind, full, label, folder)
+    arguments, own_settings = _label(kind, full, label, folder)
     if kind == CONDITIONAL:
-        arguments["encoder_hidden_states"], told["condition"] = read_condition(
+        arguments["encoder_hidden_states"], own_settings["condition"] = read_condition(
             full, condition, folder
         )
     elif condition is not None:
         raise BadInput(f"{folder} is a {kind}, which takes no embedding: leave condition out")
     if arguments:
-        told["guidance"] = Setting("none", "default")
+        own_settings["guidance"] = Setting("none", "default")
     shape, source = _shape(full, config, size, folder)
     settings = {
         "network": Setting(kind, "config", changes_bound=False),
         "image_shape": Setting(list(shape), source),
-        **told,
+        **own_settings,
     }
     return Network(
         name=kind,
@@ -150,8 +150,8 @@ def files_of(folder: Path, variant: str | None = None) -> list[Path]:
     Raises:
         BadInput: as `read_network`, where there are no weights that can be read.
     """
-    found = weights_files(folder, variant)
-    return [folder / "config.json", found.file, *found.shards]
+    weights = weights_files(folder, variant)
+    return [folder / "config.json", weights.file, *weights.shards]
 
 
 def _class_of(config: Mapping[str, Any], folder: Path) -> str:
