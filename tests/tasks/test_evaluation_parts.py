@@ -73,16 +73,16 @@ def test_parts_in_any_order_and_twice_are_the_bytes_of_one_process(
     random.Random(0).shuffle(files)
     monkeypatch.setattr(model.network, "forward", None)  # merge evaluates nothing
     merged = package.merge(files, model, images)
-    told, alone = merged.to_dict(), whole.to_dict()
-    assert [key for key in alone if told[key] != alone[key]] == ["seconds", "environment"]
-    assert json.dumps({k: told[k] for k in told if k not in ELSEWHERE}) == json.dumps(
+    joint, alone = merged.to_dict(), whole.to_dict()
+    assert [key for key in alone if joint[key] != alone[key]] == ["seconds", "environment"]
+    assert json.dumps({k: joint[k] for k in joint if k not in ELSEWHERE}) == json.dumps(
         {k: alone[k] for k in alone if k not in ELSEWHERE}
     )
-    (machine,) = told["environment"].pop("parts")
+    (machine,) = joint["environment"].pop("parts")
     assert machine.pop("numbers") == list(range(1, N + 1))
     assert machine.pop("processor")
-    assert machine == told["environment"] == alone["environment"]
-    assert told["seconds"] == pytest.approx(sum(part.seconds for part in parts))
+    assert machine == joint["environment"] == alone["environment"]
+    assert joint["seconds"] == pytest.approx(sum(part.seconds for part in parts))
     refused(parts, model, images, tmp_path)
 
 
@@ -134,8 +134,8 @@ def test_parts_by_the_command_line(run, small_chunks, tmp_path, nelbo):
     assert missing.endswith(f"--part 2/3 -o {files[1]}")
     assert nelbo(*missing.split()[1:])[0] == 0
     assert nelbo("merge", *reversed(files), "-o", merged)[0] == 0
-    told, alone = (json.loads(path.read_text()) for path in (merged, whole))
-    assert [key for key in alone if told[key] != alone[key]] == list(ELSEWHERE)
+    joint, alone = (json.loads(path.read_text()) for path in (merged, whole))
+    assert [key for key in alone if joint[key] != alone[key]] == list(ELSEWHERE)
     for given, message in (
         (["--part", "3"], "--part is K/N with K from 1 to N, as in 3/64; got 3"),
         (["--part", "4/3", "-o", merged], "--part is K/N with K from 1 to N, as in 3/64; got 4/3"),

@@ -31,7 +31,6 @@ from nelbo.cli.options import (
     command,
     find_data,
     find_model,
-    first_of,
     revealing,
     say_assumed,
 )
@@ -136,7 +135,7 @@ def evaluate(
     processes = Processes.started()  # before what may fail in one of them alone
     loaded = find_model(model, reading, device, None if ode else steps, spacing, dtype)
     loaded = revealing(loaded.in_the_limit() if continuous else loaded, order, calls)
-    images = first_of(find_data(model, loaded, data, split), max_images)
+    images = find_data(model, loaded, data, split, most=max_images)
     if processes.first:
         say_assumed(loaded)
     how: dict[str, Any] = {

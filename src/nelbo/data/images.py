@@ -94,16 +94,17 @@ class Images(Examples):
                 f"{self.name}: needs one source and one id for each of {len(self)} images; "
                 f"got {len(self.sources)} and {len(self.ids)}"
             )
-        self._refuse_narrow()
-        if not self.mapped:
+        if not self.mapped or self.levels.dtype != torch.uint8 or self.n != 256:
             self._store()
         self._settle()
 
     def _store(self) -> None:
         array = self.levels.detach().cpu().numpy()
         self._refuse_outside(array)
+        self._refuse_narrow()
         storage = np.uint8 if self.n <= 256 else np.int32
         object.__setattr__(self, "levels", torch.from_numpy(np.ascontiguousarray(array, storage)))
+        object.__setattr__(self, "mapped", False)
 
     def _refuse_narrow(self) -> None:
         dtype, bools = self.levels.dtype, self.levels.dtype == torch.bool
