@@ -63,6 +63,7 @@ from mutants_models import MODELS
 from mutants_ode import ODE
 from mutants_pages import PAGES
 from mutants_paper import PAPER
+from mutants_parts import PARTS
 from mutants_paths import PATHS
 from mutants_person import PERSON
 from mutants_pydoors import PYDOORS
@@ -613,6 +614,7 @@ MUTANTS = [
             *FOREIGN,
             *IMAGES,
             *PAPER,
+            *PARTS,
             *PERSON,
             *DATA,
             *TRAINERS,

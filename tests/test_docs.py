@@ -124,7 +124,7 @@ def quick(arguments, folder):
         path.write_text(toml(changed(arguments[1], small).model_dump()))
         output = () if "-o" in arguments else ("-o", f"runs/{arguments[1]}")
         return [arguments[0], str(path), *arguments[2:], *output]
-    if "--order" in arguments:  # exact, so without a budget
+    if "--order" in arguments or "--part" in arguments:  # every t, so without a budget
         return [*arguments, "--max-images", 4]
     if "--ode" in arguments:
         return [*arguments, "--max-images", 3, "--steps", 6, "--precision", 9]

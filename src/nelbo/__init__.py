@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.evaluate import evaluate
     from nelbo.tasks.improve import improve
     from nelbo.tasks.inspect import inspect
+    from nelbo.tasks.merge import merge
     from nelbo.tasks.ode import ode_likelihood
     from nelbo.tasks.rank import rank
     from nelbo.tasks.sample import sample
@@ -47,6 +48,7 @@ __all__ = [
     "inspect",
     "load",
     "loss",
+    "merge",
     "ode_likelihood",
     "rank",
     "recipe",
@@ -77,6 +79,7 @@ _HOME = {
     "inspect": "nelbo.tasks.inspect",
     "load": "nelbo.formats",
     "loss": "nelbo.model",
+    "merge": "nelbo.tasks.merge",
     "ode_likelihood": "nelbo.tasks.ode",
     "rank": "nelbo.tasks.rank",
     "sample": "nelbo.tasks.sample",

@@ -80,6 +80,7 @@ def root(
     nelbo recipes new --data my-images/           a recipe for your own, and its cost
     nelbo evaluate runs/digits --data digits:test bits/dim with intervals
     nelbo compare runs/a runs/b                   which is better, paired, with intervals
+    nelbo merge parts/*.json -o result.json       what evaluate --part wrote, made into one
     nelbo classify runs/digits-classes            which class each image has
     nelbo rank runs/digits                        the easiest images and the hardest
     nelbo improve runs/digits -o runs/better      a better bound from the same weights

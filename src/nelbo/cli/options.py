@@ -51,7 +51,6 @@ __all__ = [
     "find_model",
     "find_models",
     "find_training_data",
-    "first_of",
     "revealing",
     "say_assumed",
 ]
@@ -264,11 +263,17 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
 
 
 def find_data(
-    path: str, model: "Model", spec: str | None, split: str | None, *others: "Model"
+    path: str,
+    model: "Model",
+    spec: str | None,
+    split: str | None,
+    *others: "Model",
+    most: int | None = None,
 ) -> "Images | Points | Tokens":
-    """The requested data, or else those that the model's recipe tests on.
+    """The requested data, or else those that the model's recipe tests on: all, or the first.
 
-    Their labels too where this model, or one of the others, has classes.
+    Their labels too where this model, or one of the others, has classes. Of a file that stays on
+    the disk only the first are read, so that nothing is known of whether a model was trained on it.
 
     Raises:
         BadInput: no data, or data that are not of the model's shape and levels.
@@ -282,8 +287,9 @@ def find_data(
     spec = spec or recipe_of(path).data.test
     if isinstance(model.support, Grid):
         labels = any(each.classes is not None for each in (model, *others))
-        return _warn_if_trained_on(path, model, _images(model, spec, split, labels))
-    return load_for(model.support, spec, split=split)
+        images = _images(model, spec, split, labels, most)
+        return first_of(_warn_if_trained_on(path, model, images), most)
+    return first_of(load_for(model.support, spec, split=split), most)
 
 
 def _warn_if_trained_on(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
@@ -331,9 +337,11 @@ def _only_images(data: "Images | Tokens") -> "Images":
     return data
 
 
-def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Images | Tokens":
-    """The images of a spec as the model takes them."""
-    from nelbo.data import Points, Tokens, load_for
+def _images(
+    model: "Model", spec: str, split: str | None, labels: bool, most: int | None = None
+) -> "Images | Tokens":
+    """The images of a spec as the model takes them; of those on the disk, the first."""
+    from nelbo.data import Images, Points, Tokens, load_for
 
     try:
         images = load_for(model.support, spec, split=split, labels=labels, shape=model.shape)
@@ -344,6 +352,8 @@ def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Imag
         raise BadInput(f"{error}; {usual} is the default: --levels says another") from None
     assert not isinstance(images, Points)  # of a model with a grid
     model.x_0(images.levels[:1])
+    if most is not None and isinstance(images, Images) and images.mapped:
+        images = images.first(most)
     if "decoded" in images.origin:
         decoded = images.origin["decoded"]
         note(f"{images.name}: pixels of {decoded}; another decoder may give others")
