@@ -50,17 +50,20 @@ class Framed(nn.Module):
     it. ids (B, L) -> (B, L, vocabulary).
     """
 
+    before: Tensor
+    behind: Tensor
+
     def __init__(
         self, network: nn.Module, before: Sequence[int], behind: Sequence[int], padding: int | None
     ) -> None:
         super().__init__()
         self.network = network
         self.padding = -1 if padding is None else padding  # -1 is no id
-        for name, ids in (("before", before), ("behind", behind)):
-            self.register_buffer(name, torch.tensor(ids, dtype=torch.int64), persistent=False)
+        for name, around in (("before", before), ("behind", behind)):
+            self.register_buffer(name, torch.tensor(around, dtype=torch.int64), persistent=False)
 
     def forward(self, ids: Int64[Tensor, "B L"]) -> Float[Tensor, "B L V"]:
-        before, behind = (x.expand(len(ids), -1) for x in (self.before, self.behind))
+        before, behind = self.before.expand(len(ids), -1), self.behind.expand(len(ids), -1)
         first, more = before.shape[1], behind.shape[1]
         places = torch.arange(first + ids.shape[1] + more, device=ids.device)
         length = ((ids != self.padding) * (places[: ids.shape[1]] + 1)).amax(1, keepdim=True)
