@@ -35,7 +35,7 @@ def limit_of(folder, images):
         return model
     predicts, ends = AS_TRAINED[name]
     return nelbo.wrap(
-        model.asked,
+        model.called,
         path="cosine",
         predicts=predicts,
         time_input="log-snr",

@@ -41,13 +41,13 @@ PUZZLING = {
 def test_a_phrase_that_puzzles_a_newcomer_stands_nowhere(phrase):
     """Kills: the dialect back in a message, in help, in a page or in the docs."""
     spaced = re.compile(r"\b" + r"\s+".join(map(re.escape, phrase.split())) + r"\b", re.IGNORECASE)
-    found = [
+    places = [
         f"{path.relative_to(ROOT)}: {line.strip()[:80]}"
         for path in TEXTS
         for line in _joined(path).splitlines()
         if spaced.search(line)
     ]
-    assert not found, f"say: {PUZZLING[phrase]}"
+    assert not places, f"say: {PUZZLING[phrase]}"
 
 
 def _joined(path: Path) -> str:

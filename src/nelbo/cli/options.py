@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import completion
-from nelbo.cli.manner import detail, note
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading
+from nelbo.cli.terminal import detail, note
 from nelbo.errors import BadInput, printable
 
 if TYPE_CHECKING:
@@ -282,18 +282,18 @@ def find_data(
     spec = spec or recipe_of(path).data.test
     if isinstance(model.support, Grid):
         labels = any(each.classes is not None for each in (model, *others))
-        return _told_apart(path, model, _images(model, spec, split, labels))
+        return _warn_if_trained_on(path, model, _images(model, spec, split, labels))
     return load_for(model.support, spec, split=split)
 
 
-def _told_apart(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
-    """The images; with a warning, and a word in the result, where the model was trained on them."""
+def _warn_if_trained_on(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
+    """The images; with a text, and a word in the result, where the model was trained on them."""
     from nelbo.formats import trained_on
 
     if model.settings.foreign or trained_on(path) != images.sha256:
         return images
-    said = f"{images.name}: {path} was trained on these very images: the bound on them is too good"
-    print(printable(said), file=sys.stderr)
+    text = f"{images.name}: {path} was trained on these very images: the bound on them is too good"
+    print(printable(text), file=sys.stderr)
     return replace(images, origin={**images.origin, "trained_on": True})
 
 
@@ -362,10 +362,12 @@ def say_assumed(*models: "Model") -> None:
         folder = (model.settings.network or {}).get("folder")
         if folder is not None:
             note(f"{model.name}: weights {model.weights}, of {folder}/")
+        if "distilled" in model.settings.notes:
+            note(f"{model.name}: {model.settings.notes['distilled']}")
         if assumed:
-            said = f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
+            text = f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
             hint = "(nelbo inspect shows all, --help how to say otherwise)"
-            print(printable(said + hint), file=sys.stderr)
+            print(printable(text + hint), file=sys.stderr)
 
 
 def find_device(name: str) -> "torch.device":

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import note
 from nelbo.cli.options import (
     Check,
     Device,
@@ -19,6 +18,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import note
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -70,18 +70,18 @@ def sample(
     kind = "text" if output.suffix == ".txt" else "picture"
     check_outputs(Output("-o", output, kind, (".png", ".npy", ".txt")), force=force)
     encoder(output)  # refuses other suffixes before the model is read
-    found = find_model(model, reading, device, steps)
-    n = found.grid.n  # before hours of work
-    require_form(found.shape, n, output, found.alphabet)
-    given = _kept(found, prompt, infill)
-    encode = encoder(output, found.alphabet)
-    say_assumed(found)
-    if found.classes is not None and of_class is None:
-        note(f"classes 0..{found.classes - 1} in turn, row by row")
+    loaded = find_model(model, reading, device, steps)
+    n = loaded.grid.n  # before hours of work
+    require_form(loaded.shape, n, output, loaded.alphabet)
+    given = _kept(loaded, prompt, infill)
+    encode = encoder(output, loaded.alphabet)
+    say_assumed(loaded)
+    if loaded.classes is not None and of_class is None:
+        note(f"classes 0..{loaded.classes - 1} in turn, row by row")
     with bars() as start:
-        moved = start(f"sample {found.name}", "steps")
+        moved = start(f"sample {loaded.name}", "steps")
         levels = run(
-            found, count, seed=seed, label=of_class, given=given, check=check, progress=moved
+            loaded, count, seed=seed, label=of_class, given=given, check=check, progress=moved
         )
     deliver(lambda: None, (output, lambda: encode(levels, n)))
 

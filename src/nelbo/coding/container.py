@@ -174,11 +174,11 @@ def _damaged(where: str) -> BadInput:
 
 
 def _varint(number: int) -> bytes:
-    found = bytearray()
+    groups = bytearray()
     while number >= 128:
-        found.append(number & 127 | 128)
+        groups.append(number & 127 | 128)
         number >>= 7
-    return bytes([*found, number])
+    return bytes([*groups, number])
 
 
 class _Reader:

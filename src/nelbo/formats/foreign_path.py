@@ -107,6 +107,7 @@ def _settings(parts: Parts, scheduler: PathScheduler, settings: dict[str, Settin
         "scheduler": scheduler.name,
         "time_input": scheduler.settings["time_input"].value,
         **parts.of_weights,
+        **parts.of_distillation(scheduler.name),
     }
     network, options = parts.of_network, parts.given
     return Settings(network=network, sources=settings, options=options, notes=notes)

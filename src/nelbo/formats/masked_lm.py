@@ -76,7 +76,7 @@ def load_masked_lm(path: Path, name: str, options: Options, weights: str | None)
     Raises:
         BadInput: as `read_masked_lm`; a window longer than the network takes, or another option.
     """
-    others = [key for key in (*options.told, *(["weights"] if weights else [])) if key != "size"]
+    others = [key for key in (*options.stated, *(["weights"] if weights else [])) if key != "size"]
     if others:
         raise BadInput(
             f"{path} is a masked language model of transformers: {', '.join(others)} is for "
@@ -100,7 +100,7 @@ def load_masked_lm(path: Path, name: str, options: Options, weights: str | None)
         settings=Settings(
             network={"name": settings["architecture"].value},
             sources=settings,
-            options=options.told,
+            options=options.stated,
             notes={
                 "mask": read.mask,
                 "time_input": None,

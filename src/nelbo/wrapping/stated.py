@@ -145,10 +145,10 @@ def shape_of_points(
     return _agreed(shape, tuple(points.values.shape[1:]), points.name)
 
 
-def _agreed(shape: tuple[int, ...] | None, found: tuple[int, ...], name: str) -> tuple[int, ...]:
-    if shape is not None and tuple(shape) != found:
-        raise BadInput(f"shape is {tuple(shape)} and the images of {name} are {found}")
-    return found
+def _agreed(shape: tuple[int, ...] | None, actual: tuple[int, ...], name: str) -> tuple[int, ...]:
+    if shape is not None and tuple(shape) != actual:
+        raise BadInput(f"shape is {tuple(shape)} and the images of {name} are {actual}")
+    return actual
 
 
 def given_of_images(classes: object, conditions: object) -> tuple[int | None, tuple[str, ...]]:
