@@ -76,8 +76,8 @@ class Spacing(StrEnum):
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        help="A run folder, a checkpoint file, a diffusers folder, hf:OWNER/NAME, or "
-        "file.py:function.",
+        help="A run folder, a checkpoint file, a folder of diffusers or transformers, "
+        "hf:OWNER/NAME, or file.py:function.",
         autocompletion=completion.models,
     ),
 ]
@@ -344,7 +344,10 @@ def _images(
     from nelbo.data import Images, Points, Tokens, load_for
 
     try:
-        images = load_for(model.support, spec, split=split, labels=labels, shape=model.shape)
+        shape, alphabet = model.shape, model.alphabet
+        images = load_for(
+            model.support, spec, split=split, labels=labels, shape=shape, alphabet=alphabet
+        )
     except BadInput as error:
         usual = model.settings.assumed.get("levels")
         if usual is None or "levels" not in str(error):

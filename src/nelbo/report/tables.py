@@ -13,7 +13,7 @@ from nelbo.results.ranking import names_of
 from nelbo.results.result import Result
 from nelbo.results.rounding import plain_number, with_half
 
-__all__ = ["COLUMNS", "DEFAULT", "MADE", "csv", "escaped", "latex", "markdown", "table"]
+__all__ = ["COLUMNS", "DEFAULT", "MADE", "csv", "escaped", "latex", "markdown", "marked", "table"]
 
 MADE = {".tex": "% Made by nelbo", ".md": "<!-- Made by nelbo -->"}
 """How a table of each kind begins, by which it is known when it is to be replaced."""
@@ -105,7 +105,7 @@ def markdown(results: Sequence[Result], columns: Sequence[str] | None = None) ->
         *([cell.plain for cell in cells] for cells in _cells(results, chosen)),
     ]
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    notes = [_marked(line) for line in _notes(results, chosen)]
+    notes = [marked(line) for line in _notes(results, chosen)]
     return "\n".join([MADE[".md"], "", *lines, "", "\n\n".join(notes), ""])
 
 
@@ -138,13 +138,13 @@ def _number(value: float, half: float | None = None) -> tuple[str, str]:
 def _model(name: str, result: Result) -> Cell:
     given = likelihood_of(result.model)
     tex = escaped(name + (f" ({given.strip()})" if given else ""))
-    return Cell(tex, _marked(name + (f" ({given.strip()})" if given else "")), {"model": name})
+    return Cell(tex, marked(name + (f" ({given.strip()})" if given else "")), {"model": name})
 
 
 def _data(name: str, result: Result) -> Cell:
     split = result.data.get("split")
     spec = f"{result.data['name']}:{split}" if split else str(result.data["name"])
-    return Cell(escaped(spec), _marked(spec), {"data": spec, "data_sha256": _digest(result)})
+    return Cell(escaped(spec), marked(spec), {"data": spec, "data_sha256": _digest(result)})
 
 
 def _digest(result: Result) -> object:
@@ -203,7 +203,7 @@ def _setting(key: str) -> Callable[[str, Result], Cell]:
     def cell(name: str, result: Result) -> Cell:
         value = result.model.get(key)
         text = "none" if value is None else f"{value:.6g}" if isinstance(value, float) else value
-        return Cell(escaped(str(text)), _marked(str(text)), {key: value})
+        return Cell(escaped(str(text)), marked(str(text)), {key: value})
 
     return cell
 
@@ -314,6 +314,6 @@ def escaped(text: str) -> str:
     return re.sub("-(?=-)", "-{}", safe)  # else two would be joined to a dash
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """As Markdown prints it."""
     return "".join(f"\\{c}" if c in r"\`*_{}[]<>|#~" else c for c in printable(text))

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nelbo.bound.terms import prior_term
+from nelbo.categorical.masked import MaskedReverse
 from nelbo.errors import printable
 from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.forward import GaussianForward
@@ -145,8 +146,9 @@ def _largest_L_T(model: Model) -> float | None:
     if not isinstance(model.support, Grid):
         return None
     gaussian = isinstance(model.chain.q, GaussianForward)
+    ends = gaussian or isinstance(model.chain.p, MaskedReverse)  # which ends in masks, whatever x_0
     # that of a Gaussian chain grows with |x_0|, so one of the ends of the grid has it
-    levels = (0, model.grid.n - 1) if gaussian else range(model.grid.n)
+    levels = (0, model.grid.n - 1) if ends else range(model.grid.n)
     with without_gradients():
         terms = [
             float(prior_term(model.chain, model.x_0(torch.full((1, *model.shape), level))))

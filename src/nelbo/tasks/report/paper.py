@@ -6,6 +6,7 @@ from pathlib import Path
 from nelbo.errors import BadInput
 from nelbo.report import figures, tables
 from nelbo.results.ranking import Entry, names_of
+from nelbo.tasks.report.bill import table_of_bills
 from nelbo.tasks.report.report import LOG, columns_of, log_of, measured
 
 __all__ = ["paper_figure", "paper_table"]
@@ -23,8 +24,12 @@ def paper_table(
     """The results as a table, in the order in which they are given: .tex, .md or .csv.
 
     Raises:
-        BadInput: no result, results in different units, or a column that there is none of.
+        BadInput: no result, results in different units or of different kinds, or a column that
+            there is none of.
     """
+    bills = table_of_bills(sources, suffix, columns)
+    if bills is not None:
+        return bills
     return tables.table([measured(source, say)[0] for source in sources], suffix, columns)
 
 

@@ -14,11 +14,13 @@ from nelbo.errors import BadInput
 from nelbo.model import Model
 from nelbo.report.compared import is_comparison, parse_comparison
 from nelbo.report.page import Picture, Pictures, Reported, difference_page, page
+from nelbo.report.page.compression import compression_page
 from nelbo.results import per_image
 from nelbo.results.result import Result, read
 from nelbo.results.result import load as load_json
 from nelbo.sampling.pictures import picture_sheet
 from nelbo.tasks.report import drawing
+from nelbo.tasks.report.bill import bill_at
 from nelbo.types import Grid
 
 __all__ = ["IMAGES", "LOG", "RESULT", "columns_of", "log_of", "measured", "report"]
@@ -51,7 +53,8 @@ def report(
 ) -> str:
     """The HTML page of a run folder with its result.json, or of a result file alone.
 
-    A result is of an evaluation, or of a comparison by `nelbo compare --json`.
+    A result is of an evaluation, of a comparison by `nelbo compare --json`, or the bill of a
+    compression by `nelbo compress --json`.
 
     images: the per-image table of the result; in a run folder its images.csv by default.
     samples: how many to draw with the run's model, 64 or fewer by default, none for 0. seed: of all
@@ -65,6 +68,8 @@ def report(
         NonFinite: the network gave NaN or infinity.
     """
     source = Path(source)
+    if (bill := bill_at(source)) is not None:
+        return compression_page(bill)
     if not source.is_dir() and is_comparison(tree := load_json(source)):
         return difference_page(parse_comparison(tree, str(source)))
     if not source.is_dir():
