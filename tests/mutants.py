@@ -65,6 +65,7 @@ from mutants_pages import PAGES
 from mutants_paper import PAPER
 from mutants_paths import PATHS
 from mutants_person import PERSON
+from mutants_plan import PLAN
 from mutants_pydoors import PYDOORS
 from mutants_text import TEXT
 from mutants_trainers import TRAINERS
@@ -614,6 +615,7 @@ MUTANTS = [
             *IMAGES,
             *PAPER,
             *PERSON,
+            *PLAN,
             *DATA,
             *TRAINERS,
             *WRAP,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.improve import improve
     from nelbo.tasks.inspect import inspect
     from nelbo.tasks.ode import ode_likelihood
+    from nelbo.tasks.plan import evaluate_plan
     from nelbo.tasks.rank import rank
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
@@ -43,6 +44,7 @@ __all__ = [
     "decompress",
     "derive",
     "evaluate",
+    "evaluate_plan",
     "improve",
     "inspect",
     "load",
@@ -73,6 +75,7 @@ _HOME = {
     "decompress": "nelbo.tasks.compress",
     "derive": "nelbo.tasks.derive",
     "evaluate": "nelbo.tasks.evaluate",
+    "evaluate_plan": "nelbo.tasks.plan",
     "improve": "nelbo.tasks.improve",
     "inspect": "nelbo.tasks.inspect",
     "load": "nelbo.formats",

@@ -21,7 +21,7 @@ from nelbo.cli.options import (
     DtypeOption,
     JsonOption,
     MaxImages,
-    ModelArgument,
+    ModelOrPlan,
     OrderOption,
     Precision,
     RecordOption,
@@ -37,6 +37,7 @@ from nelbo.cli.options import (
     say_assumed,
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.plan import PlanOption, measure_plan, model_or_plan
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.errors import BadInput
@@ -59,8 +60,10 @@ PLOTS = (
 @app.command(cls=Command)
 @reads_models
 def evaluate(
-    model: ModelArgument,
+    context: typer.Context,
     reading: Reading,
+    model: ModelOrPlan = None,
+    plan: PlanOption = None,
     data: DataOption = None,
     split: SplitOption = None,
     precision: Precision = 0.01,
@@ -116,20 +119,24 @@ def evaluate(
     nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
     nelbo evaluate runs/digits --ode --precision 0.005
+    nelbo evaluate --plan plan.toml --json all.json
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.estimation import Processes
     from nelbo.tasks.evaluate import evaluate as run
 
+    path = model_or_plan(context, model, plan)
+    if isinstance(path, Path):
+        return measure_plan(path, json, device, force)
     of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots)
     check_ode(ode, dequantise, of_the_bound)
     _check_mode(budget is not None, exhaustive, order is not None)
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
     _check_outputs("ode" if ode else "evaluation", json, per_image, plots, force)
     processes = Processes.started()  # before what may fail in one of them alone
-    found = find_model(model, reading, device, None if ode else steps, spacing, dtype)
+    found = find_model(path, reading, device, None if ode else steps, spacing, dtype)
     found = revealing(found.in_the_limit() if continuous else found, order, calls)
-    images = first_of(find_data(model, found, data, split), max_images)
+    images = first_of(find_data(path, found, data, split), max_images)
     if processes.first:
         say_assumed(found)
     if ode:

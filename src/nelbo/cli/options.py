@@ -35,6 +35,7 @@ __all__ = [
     "JsonOption",
     "MaxImages",
     "ModelArgument",
+    "ModelOrPlan",
     "OrderOption",
     "Precision",
     "RecordOption",
@@ -74,14 +75,12 @@ class Spacing(StrEnum):
     optimal = "optimal"
 
 
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A run folder, a checkpoint file, a diffusers folder, hf:OWNER/NAME, or "
-        "file.py:function.",
-        autocompletion=completion.models,
-    ),
-]
+_MODEL = typer.Argument(
+    help="A run folder, a checkpoint file, a diffusers folder, hf:OWNER/NAME, or file.py:function.",
+    autocompletion=completion.models,
+)
+ModelArgument = Annotated[str, _MODEL]
+ModelOrPlan = Annotated[str | None, _MODEL]
 DataOption = Annotated[
     str | None,
     typer.Option(

@@ -20,6 +20,7 @@ from nelbo.results.image_ranking import ImageRanking
 from nelbo.results.ranking import Entry
 from nelbo.results.result import parse
 from nelbo.results.rounding import plain_number, with_half
+from nelbo.results.saved import Saved
 from nelbo.results.shown import Shown
 
 __all__ = ["cell", "dataframe", "plot", "save", "table"]
@@ -60,7 +61,7 @@ def dataframe(result: Evaluation) -> Any:  # noqa: ANN401
     return pandas.DataFrame(columns | result.per_image.files()).set_index("id")
 
 
-def save(result: Shown, path: str | Path) -> Path:
+def save(result: Saved, path: str | Path) -> Path:
     """Writes what the suffix names.
 
     Raises:
@@ -73,7 +74,7 @@ def save(result: Shown, path: str | Path) -> Path:
 
 
 @singledispatch
-def _made(result: Shown) -> dict[str, Callable[[], bytes]]:
+def _made(result: Saved) -> dict[str, Callable[[], bytes]]:
     """What makes the bytes of each suffix; of a kind without a way of its own the JSON."""
     return {".json": lambda: result.to_json().encode()}
 

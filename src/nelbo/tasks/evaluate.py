@@ -27,7 +27,7 @@ from nelbo.results.evaluation import environment
 from nelbo.results.per_image import PerImage
 from nelbo.tasks.warnings import warnings_of
 
-__all__ = ["evaluate"]
+__all__ = ["described_data", "evaluate"]
 
 
 def evaluate(
@@ -111,7 +111,7 @@ def evaluate(
         seconds=time.perf_counter() - started,
         estimator=estimator | {"seed": given.seed, **_settings_of(evaluator), "check": checked},
         model=described,
-        data=_described(model, images),
+        data=described_data(model, images),
         environment=environment(model.device, model.dtype, given.processes.size),
         command=command,
         unit=evaluator.unit,
@@ -147,7 +147,7 @@ def _per_image(evaluator: Evaluator, total: Sum, parts: Mapping[str, Sum]) -> Pe
     )
 
 
-def _described(model: Model, data: Examples) -> dict[str, Any]:
+def described_data(model: Model, data: Examples) -> dict[str, Any]:
     """What a report says of the data."""
     made_of = data.made_of if isinstance(data, Points) else None
     return {
