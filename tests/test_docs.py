@@ -173,7 +173,7 @@ def test_every_block_is_run_or_read_or_says_why_not():
 def test_pages_with_python_are_found():
     assert {page.stem for page in PAGES if python(page)} >= {
         *("README", "index", "measuring-your-model", "extending", "conventions", "comparing"),
-        *("densities", "paths", "reproducing"),
+        *("densities", "paths", "reproducing", "report", "plans"),
     }
 
 

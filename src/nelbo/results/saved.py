@@ -37,3 +37,11 @@ class Saved(ABC):
         """
         saved: Path = showing().save(self, path)
         return saved
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def _repr_html_(self) -> str:
+        """A notebook's cell: the head of the page, or the text."""
+        cell: str = showing().cell(self)
+        return cell

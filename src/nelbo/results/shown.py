@@ -64,11 +64,6 @@ class Shown(Saved):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.headline}>"
 
-    def _repr_html_(self) -> str:
-        """A notebook's cell: the head of the page."""
-        cell: str = showing().cell(self)
-        return cell
-
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Measured(Shown):
