@@ -7,7 +7,7 @@ AXE := .venv/node_modules/axe-core/axe.min.js
 MNIST ?= data/mnist
 CIFAR10 ?= data/cifar10
 
-.PHONY: demo test laws check lint bench bench-gpu compat docs mutants faults clean
+.PHONY: demo test laws check lint bench bench-long bench-gpu compat paper-test docs mutants faults clean
 
 demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
 	$(BIN)/nelbo demo
@@ -35,8 +35,11 @@ mutants: $(READY) ## put known bugs in on purpose: every one must make a test fa
 faults: $(READY) ## damaged files, failing disks, kills, attacks, command lines; goes on from benchmarks/results; hours
 	$(BIN)/python benchmarks/faults.py
 
-bench: $(READY) ## what the library adds to the network's time; writes benchmarks/results
-	$(BIN)/python benchmarks/overhead.py
+bench: $(READY) ## what the library adds to the network's time, beside peers and the last results; under an hour
+	$(BIN)/python benchmarks/tables.py timings
+
+bench-long: $(READY) ## every other table of the documentation, with the trainings; resumable by --date; a day and more
+	$(BIN)/python benchmarks/tables.py long
 
 bench-gpu: $(READY) ## the same on a GPU, and the recipes for real images; MNIST=DIR CIFAR10=DIR
 	$(BIN)/python benchmarks/gpu.py --mnist $(MNIST) --cifar10 $(CIFAR10) \
@@ -51,13 +54,17 @@ compat: $(READY) ## sdist, its wheel, and the main commands in an environment at
 	  "$$(echo .venv/compat/dist/*.whl)[parquet]"
 	.venv/compat/bin/python tests/smoke.py
 
+paper-test: $(READY) ## tables, figures and the derivation as pages of a paper, by pdflatex and poppler of the system
+	$(BIN)/python tests/paper.py .venv/paper
+
 docs: $(READY) ## the documentation as pages in site/, which open from disk and fetch nothing
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# --no-compile: of 14,000 modules a minute's work, and Python compiles the few that are imported.
 $(READY): pyproject.toml constraints/ci.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nelbo needs Python 3.11 or newer: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/ci.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/ci.txt -e '.[dev]'
 	touch $@
 
 # What judges the accessibility of pages comes from the npm registry; without it those tests are skipped.

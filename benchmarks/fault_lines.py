@@ -16,7 +16,7 @@ import typer
 
 from nelbo.__main__ import main
 from nelbo.cli import app
-from nelbo.cli.manner import Manner, set_manner
+from nelbo.cli.terminal import TerminalOptions, set_terminal_options
 
 __all__ = ["LINES", "ended"]
 
@@ -117,7 +117,7 @@ def ended(place: Path, words: list[str]) -> tuple[int, str, str]:
     before, typed = Path.cwd(), sys.argv
     os.chdir(place)
     sys.argv = ["nelbo", *words]
-    set_manner(Manner())
+    set_terminal_options(TerminalOptions())
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main()

@@ -92,12 +92,12 @@ class Visit:
         need(AXE.is_file(), "no axe-core: make test fetches it, by npm")
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(AXE.read_text("utf-8") + "; 0")
-        found: dict[str, Any] = self.page.evaluate(
+        result: dict[str, Any] = self.page.evaluate(
             "levels => axe.run(document, {runOnly: levels, resultTypes: ['violations']})", LEVELS
         )
         return [
             f"{broken['id']} at {' '.join(map(str, node['target']))}: {node['failureSummary']}"
-            for broken in found["violations"]
+            for broken in result["violations"]
             for node in broken["nodes"]
         ]
 

@@ -136,8 +136,8 @@ def zero_run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     """The system's Chromium, one for the tests of a module."""
-    with started() as found:
-        yield found
+    with started() as started_one:
+        yield started_one
 
 
 @pytest.fixture(scope="session")

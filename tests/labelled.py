@@ -34,8 +34,8 @@ class Tilted(nn.Module):
         self.number = number
 
     def forward(self, x, t):
-        told = t.to(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
-        return self.weight * x + (0.3 - 0.2 * self.number) / (1 + x * x) + 0.01 * told
+        time = t.to(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+        return self.weight * x + (0.3 - 0.2 * self.number) / (1 + x * x) + 0.01 * time
 
 
 class ByLabel(nn.Module):
@@ -44,10 +44,10 @@ class ByLabel(nn.Module):
     def __init__(self, *networks):
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        self.told = []
+        self.labels = []
 
     def forward(self, x, t, label):
-        self.told.append(label.clone())
+        self.labels.append(label.clone())
         every = torch.stack([network(x, t) for network in self.networks])
         return every[label, torch.arange(len(x))]
 
@@ -83,8 +83,8 @@ def continuous(network, log_snr, decoder):
 
 def categorical(network, q, levels):
     """p_theta of a D3PM chain by this network."""
-    prior, told = PRIORS["uniform"](q.transition), CATEGORICAL_TIMES["t"]
-    return CategoricalReverse(network, q, time_input=told, prior=prior, levels=levels)
+    prior, time_input = PRIORS["uniform"](q.transition), CATEGORICAL_TIMES["t"]
+    return CategoricalReverse(network, q, time_input=time_input, prior=prior, levels=levels)
 
 
 def images(count, classes=2, seed=0):

@@ -394,7 +394,7 @@ MUTANTS = [
         "gaussian/schedule.py",
         "return self.log_alpha_bar - self.log_one_minus_alpha_bar",
         "return self.log_one_minus_alpha_bar - self.log_alpha_bar",
-        laws("the_network_is_told_each_time_exactly_once"),
+        laws("the_network_receives_each_time_exactly_once"),
     ),
     Mutant(
         "sub-chain with the betas of the whole (H14)",
@@ -408,28 +408,28 @@ MUTANTS = [
         "gaussian/schedule.py",
         "self.kept[torch.tensor(steps) - 1]",
         "self.kept[torch.tensor(steps) - 1] - 1",
-        laws("the_network_of_a_sub_chain_is_told_the_original_times"),
+        laws("the_network_of_a_sub_chain_receives_the_original_times"),
     ),
     Mutant(
         "time index off by one (H15)",
         "gaussian/reverse.py",
         "return schedule.kept[t - 1] - 1",
         "return schedule.kept[t - 1] - 0",
-        laws("the_network_is_told_each_time_exactly_once"),
+        laws("the_network_receives_each_time_exactly_once"),
     ),
     Mutant(
         "a skipped chain tells its own index (H14)",
         "gaussian/reverse.py",
         "return schedule.kept[t - 1] - 1",
         "return t - 1",
-        laws("the_network_of_a_sub_chain_is_told_the_original_times"),
+        laws("the_network_of_a_sub_chain_receives_the_original_times"),
     ),
     Mutant(
         "the decoder asks the network at t = 2",
         "gaussian/reverse.py",
         "self.predict(x_1, constant_time(1, x_1))",
         "self.predict(x_1, constant_time(min(2, self.q.T), x_1))",
-        laws("the_network_is_told_each_time_exactly_once"),
+        laws("the_network_receives_each_time_exactly_once"),
     ),
     Mutant(
         "clip ignored (H17)",
@@ -669,9 +669,9 @@ class Place:
         os.environ["PYTHONPATH"] = source
         # what conftest.py would do, which is not read: its folder has what several tests share
         sys.path[:0] = [source, str(self.folder / "tests")]
-        found = find_spec("nelbo")
-        if found is None or not str(found.origin).startswith(source):
-            print(f"the copy is not what is imported: {found}")
+        spec = find_spec("nelbo")
+        if spec is None or not str(spec.origin).startswith(source):
+            print(f"the copy is not what is imported: {spec}")
             os._exit(WRONG_PACKAGE)
         sys.dont_write_bytecode = False  # the copy keeps what it has compiled
         quiet = ["-x", "-q", "-p", "no:cacheprovider", "--noconftest"]

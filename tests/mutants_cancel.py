@@ -141,6 +141,6 @@ CANCEL = [
         "estimation/evaluator.py",
         "error, units = squares.sqrt().tolist()",
         "error, units = squares.tolist()",
-        (f"{V_1}an_error_above_sqrt_V_1_is_said",),
+        (f"{V_1}an_error_above_sqrt_V_1_is_reported",),
     ),
 ]

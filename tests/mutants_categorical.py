@@ -134,14 +134,14 @@ CATEGORICAL = [
         "categorical/reverse.py",
         "return transition.kept[t - 1] - 1",
         "return transition.kept[t - 1] - 0",
-        ("tests/categorical/test_d3pm.py::test_the_network_is_told_the_time_of_the_whole_chain",),
+        ("tests/categorical/test_d3pm.py::test_the_network_receives_the_time_of_the_whole_chain",),
     ),
     (
         "fraction of the sub-chain",
         "categorical/reverse.py",
         "/ transition.whole_T - 9",
         "/ transition.T - 9",
-        ("tests/categorical/test_d3pm.py::test_the_network_is_told_the_time_of_the_whole_chain",),
+        ("tests/categorical/test_d3pm.py::test_the_network_receives_the_time_of_the_whole_chain",),
     ),
     (
         "prior's support unchecked",

@@ -3,7 +3,7 @@
 __all__ = ["CHECK"]
 
 TESTS = "tests/tasks/test_check.py::test_"
-FOUND = f"{TESTS}the_words_of_a_network_are_found"
+IDENTIFIED = f"{TESTS}the_words_of_a_network_are_identified"
 
 CHECK = [
     (
@@ -11,14 +11,14 @@ CHECK = [
         "tasks/check/search.py",
         "for tensor in (x_t, time):",
         "for tensor in (x_t,):",
-        (f"{TESTS}equal_inputs_are_evaluated_once", f"{FOUND}[eps, index]"),
+        (f"{TESTS}equal_inputs_are_evaluated_once", f"{IDENTIFIED}[eps, index]"),
     ),
     (
         "check: a reading of any worth is a denoiser",
         "results/check.py",
         "min(parts) < self.affine",
         "min(parts) >= 0",
-        (f"{TESTS}a_network_that_knows_nothing_is_said_to_know_nothing",),
+        (f"{TESTS}a_network_that_knows_nothing_is_reported_to_know_nothing",),
     ),
     (
         "check: what is stated agrees with itself",
@@ -32,7 +32,7 @@ CHECK = [
         "tasks/check/search.py",
         "key=lambda one: one.mean)",
         "key=lambda one: -one.mean)",
-        (f"{FOUND}[flow, data at 1]",),
+        (f"{IDENTIFIED}[flow, data at 1]",),
     ),
     (
         "check: a full memory is a wrong reading",

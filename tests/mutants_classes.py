@@ -39,7 +39,7 @@ CLASSES = [
         "bound/chain.py",
         "other = copy.copy(self)",
         "other = self",
-        (f"{BOUND}without_a_condition_nothing_is_told_and_nothing_is_copied",),
+        (f"{BOUND}without_a_condition_nothing_is_passed_and_nothing_is_copied",),
     ),
     (
         "classes: one label broadcast over a batch",
@@ -89,7 +89,7 @@ CLASSES = [
         "zip(*(x.split(size) for x in rows), strict=True)",
         "((*p, *(x[: len(p[0])] for x in rows[2:])) "
         "for p in zip(*(x.split(size) for x in rows[:2]), strict=True))",
-        (f"{BOUND}a_network_is_asked_for_few_rows_with_their_own_labels",),
+        (f"{BOUND}a_network_is_called_on_few_rows_with_their_own_labels",),
     ),
     # Measuring.
     (
@@ -109,8 +109,8 @@ CLASSES = [
     (
         "classes: not in a record",
         "estimation/evaluator.py",
-        'found["labels"] = self.images.labels_sha256',
-        'found["labels"] = None',
+        'hashes["labels"] = self.images.labels_sha256',
+        'hashes["labels"] = None',
         (f"{MEASURED}a_record_goes_on_with_the_same_labels_alone",),
     ),
     (

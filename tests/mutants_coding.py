@@ -91,10 +91,10 @@ CODING = [
     (
         "a group sees itself",
         "coding/ordered.py",
-        "                found.append(self._logits(hidden, positions))\n"
+        "                parts.append(self._logits(hidden, positions))\n"
         "                hidden[:, positions] = flat[:, positions]\n",
         "                hidden[:, positions] = flat[:, positions]\n"
-        "                found.append(self._logits(hidden, positions))\n",
+        "                parts.append(self._logits(hidden, positions))\n",
         (f"{CODE}the_ideal_length_is_the_ordered_likelihood",),
     ),
     (

@@ -16,14 +16,14 @@ COMPANY = [
     (
         "company passes",
         "estimation/company.py",
-        "if found.alone > limit:",
+        "if change.alone > limit:",
         "if False:",
         (f"{ALONE}[BatchNorm without statistics]",),
     ),
     (
         "chance passes",
         "estimation/company.py",
-        "if found.again > limit:",
+        "if change.again > limit:",
         "if False:",
         (f"{CHANCE}[a counter]",),
     ),
@@ -46,14 +46,14 @@ COMPANY = [
         "results/evaluation.py",
         'if "check" not in estimator or estimator["check"] is not None:',
         "if True:",
-        (f"{TESTS}what_is_not_checked_is_said_to_be_so",),
+        (f"{TESTS}what_is_not_checked_is_reported_to_be_so",),
     ),
     (
         "float32 may differ as bfloat16 may",
         "estimation/company.py",
         "LIMIT = 1e-3  #",
         "LIMIT = 1e-1  #",
-        (f"{TESTS}what_is_not_checked_is_said_to_be_so",),
+        (f"{TESTS}what_is_not_checked_is_reported_to_be_so",),
     ),
     (
         "the check draws from the caller's generator",

@@ -23,7 +23,7 @@ DENSITY = [
     (
         "nats of a density among the bits of a metric (H09)",
         "metrics.py",
-        "            found.unit.require_bits()\n",
+        "            table.unit.require_bits()\n",
         "",
         (f"{DATA}results_keep_their_unit_through_every_door",),
     ),
@@ -51,15 +51,15 @@ DENSITY = [
     (
         "the scaling factor divided by",
         "formats/diffusers/latents.py",
-        "found.append(((e - self.shift) * self.scale).cpu())",
-        "found.append(((e - self.shift) / self.scale).cpu())",
+        "latents.append(((e - self.shift) * self.scale).cpu())",
+        "latents.append(((e - self.shift) / self.scale).cpu())",
         (f"{LATENTS}the_images_of_a_latent_model_are_encoded_by_its_autoencoder",),
     ),
     (
         "the shift after the scale",
         "formats/diffusers/latents.py",
-        "found.append(((e - self.shift) * self.scale).cpu())",
-        "found.append((e * self.scale - self.shift).cpu())",
+        "latents.append(((e - self.shift) * self.scale).cpu())",
+        "latents.append((e * self.scale - self.shift).cpu())",
         (f"{LATENTS}the_images_of_a_latent_model_are_encoded_by_its_autoencoder",),
     ),
     (
@@ -88,6 +88,6 @@ DENSITY = [
         "formats/diffusers/condition.py",
         "    if condition is None:\n",
         "    condition = condition or ZERO\n    if condition is None:\n",
-        (f"{LATENTS}a_conditional_unet_needs_its_embedding_to_be_said",),
+        (f"{LATENTS}a_conditional_unet_needs_its_embedding_to_be_specified",),
     ),
 ]

@@ -50,7 +50,7 @@ DOORS = [
     (
         "the last of two equal keys wins",
         "typed_json.py",
-        "if len(found) < len(pairs):",
+        "if len(result) < len(pairs):",
         "if False:",
         (f"{CLASSES}what_is_no_json_object_is_refused_in_one_line",),
     ),

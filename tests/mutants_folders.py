@@ -26,7 +26,7 @@ FOLDERS = [
         "formats/diffusers/folder.py",
         'kind = weights or ("ema" if ema.is_dir() else "raw")',
         'kind = weights or "raw"',
-        (f"{FOLDER}the_moving_average_is_preferred_and_said",),
+        (f"{FOLDER}the_moving_average_is_preferred_and_named",),
     ),
     (
         "one set of weights under any name (H37)",
@@ -156,7 +156,7 @@ FOLDERS = [
     (
         "a second half dropped in silence",
         "formats/foreign.py",
-        "if asked is None and not learned:",
+        "if wanted is None and not learned:",
         "if False:",
         (f"{FOLDER}doubled_channels_of_a_fixed_variance_are_not_decided_in_silence",),
     ),
@@ -179,14 +179,14 @@ FOLDERS = [
         "formats/diffusers/networks.py",
         "count if label is None else label, count if null else count - 1",
         "label or 0, count if null else count - 1",
-        (f"{FOLDER}a_dit_is_asked_with_its_label_and_its_doubled_channels",),
+        (f"{FOLDER}a_dit_is_called_with_its_label_and_its_doubled_channels",),
     ),
     (
         "a class decided in silence",
         "formats/diffusers/networks.py",
         "if label is None and not null:",
         "label = 0 if label is None and not null else label\n    if False:",
-        (f"{FOLDER}a_unet_of_classes_needs_the_class_to_be_said",),
+        (f"{FOLDER}a_unet_of_classes_needs_the_class_to_be_specified",),
     ),
     (
         "an output divided by sigma",
@@ -205,16 +205,16 @@ FOLDERS = [
     (
         "t in the network's dtype (H23)",
         "gaussian/reverse.py",
-        "whole = isinstance(self.network, OnPath) or not told.is_floating_point()",
+        "whole = isinstance(self.network, OnPath) or not time.is_floating_point()",
         "whole = isinstance(self.network, OnPath)",
-        (f"{FOLDER}a_network_in_half_precision_is_told_whole_steps",),
+        (f"{FOLDER}a_network_in_half_precision_receives_whole_steps",),
     ),
     (
         "a default passed off as the config's word",
         "model/settings.py",
         'return (default, "default") if option is None',
         'return (default, "config") if option is None',
-        (f"{FOLDER}options_say_what_the_config_does_not_and_are_told_with_their_source",),
+        (f"{FOLDER}options_say_what_the_config_does_not_and_are_reported_with_their_source",),
     ),
     # Improved folders.
     (

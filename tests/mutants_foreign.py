@@ -52,8 +52,8 @@ FOREIGN = [
     (
         "a function's model without the digest of its file",
         "formats/python_file.py",
-        "found.settings.noting(python=about)",
-        "found.settings",
+        "model.settings.noting(python=about)",
+        "model.settings",
         (f"{FUNCTION}python_loads_it_too_and_it_is_the_wrapped_model",),
     ),
     (

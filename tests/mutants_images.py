@@ -62,14 +62,14 @@ IMAGES = [
         "estimation/race.py",
         "error / (len(looks) * max(classes - 1, 1))",
         "error",
-        (f"{CLASSIFY}the_lowest_bound_drops_out_no_more_often_than_was_said",),
+        (f"{CLASSIFY}the_lowest_bound_drops_out_no_more_often_than_was_promised",),
     ),
     (
         "classify: the leader drops out with the others",
         "estimation/race.py",
         "        dropped.scatter_(1, leader[:, None], False)\n",
         "        dropped.scatter_(1, leader[:, None], True)\n",
-        (f"{CLASSIFY}the_lowest_bound_drops_out_no_more_often_than_was_said",),
+        (f"{CLASSIFY}the_lowest_bound_drops_out_no_more_often_than_was_promised",),
     ),
     (
         "classify: half the variance",

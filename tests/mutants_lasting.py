@@ -12,7 +12,7 @@ LASTING = [
     (
         "a table of another evaluation",
         "results/per_image.py",
-        "found.update(values.contiguous()",
+        "result.update(values.contiguous()",
         "(values.contiguous()",
         (f"{TABLES}a_changed_table_makes_no_page",),
     ),
@@ -28,7 +28,7 @@ LASTING = [
         "results/per_image.py",
         "if bool(off.any()):",
         "if False:",
-        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_said",),
+        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_reported",),
     ),
     (
         "a total that is not the sum of its terms",
@@ -54,7 +54,7 @@ LASTING = [
     (
         "figures of a result that nobody measured",
         "results/result.py",
-        "found.tree.get(DIGEST, figures := figures_digest(found.tree)) != figures",
+        "result.tree.get(DIGEST, figures := figures_digest(result.tree)) != figures",
         "False",
         (f"{TABLES}a_figure_that_was_edited_makes_no_page",),
     ),
@@ -138,8 +138,8 @@ LASTING = [
     (
         "an older result taken without a word",
         "results/result.py",
-        "if DIGEST not in found.tree:",
+        "if DIGEST not in result.tree:",
         "if False:",
-        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_said",),
+        (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_reported",),
     ),
 ]

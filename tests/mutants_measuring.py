@@ -3,11 +3,11 @@
 __all__ = ["MEASURING"]
 
 LAWS = "tests/bound/test_laws.py::test_"
-SURVEY = "tests/estimation/test_strata.py::test_"
+STRATA = "tests/estimation/test_strata.py::test_"
 CONTROLS = "tests/gaussian/test_controls.py::test_"
 SAMPLING = "tests/estimation/test_adaptive.py::test_"
 RECORD = "tests/estimation/test_record.py::test_"
-DRAWS = f"{SURVEY}the_mean_over_every_draw_is_the_sum_of_the_terms[2-a relative]"
+DRAWS = f"{STRATA}the_mean_over_every_draw_is_the_sum_of_the_terms[2-a relative]"
 
 MEASURING = [
     # Which (image, t) are asked for.
@@ -66,7 +66,7 @@ MEASURING = [
         "estimation/strata.py",
         "            b = fit.coefficients().flip(0)\n            fold",
         "            b = fit.coefficients()\n            fold",
-        (DRAWS, f"{SURVEY}an_image_is_estimated_with_coefficients_of_the_other_half"),
+        (DRAWS, f"{STRATA}an_image_is_estimated_with_coefficients_of_the_other_half"),
     ),
     (
         "totals at the coefficients of the other half",
@@ -95,7 +95,7 @@ MEASURING = [
         "estimation/strata.py",
         "(rows.image + number) % 2, LATER",
         "rows.image % 2, LATER",
-        (f"{SURVEY}a_second_phase_with_chances_that_were_found_is_unbiased_too",),
+        (f"{STRATA}a_second_phase_with_chances_that_were_estimated_is_unbiased_too",),
     ),
     (
         "one fit of all phases, those to come too",
@@ -106,133 +106,133 @@ MEASURING = [
         "                for later in self.phases:\n"
         "                    fit.update(later)\n"
         "            b = fit.coefficients().flip(0)\n            fold",
-        (f"{SURVEY}what_a_later_phase_finds_changes_nothing_in_an_earlier_one",),
+        (f"{STRATA}what_a_later_phase_finds_changes_nothing_in_an_earlier_one",),
     ),
     (
         "the expected share is no predictor",
         "estimation/strata.py",
         "torch.cat([self.layout.share[place][:, None], predictors], dim=1)",
         "torch.cat([0 * self.layout.share[place][:, None], predictors], dim=1)",
-        (f"{SURVEY}the_expected_share_is_a_predictor_with_known_totals",),
+        (f"{STRATA}the_expected_share_is_a_predictor_with_known_totals",),
     ),
     (
         "a control that failed its test is used",
         "estimation/strata.py",
         "passed = [test.passed for test in self.tests()]",
         "passed = [True for test in self.tests()]",
-        (f"{SURVEY}a_control_with_wrong_totals_is_dropped_and_named",),
+        (f"{STRATA}a_control_with_wrong_totals_is_dropped_and_named",),
     ),
     (
         "the test of a control is of one image",
         "estimation/strata.py",
         "deviation.std(0) / math.sqrt(len(images)), least",
         "deviation.std(0), least",
-        (f"{SURVEY}the_test_of_a_right_control_is_a_standard_normal",),
+        (f"{STRATA}the_test_of_a_right_control_is_a_standard_normal",),
     ),
     (
         "the test of a control adds up phases",
         "estimation/strata.py",
         "weighted / len(phases)",
         "weighted",
-        (f"{SURVEY}the_test_of_a_right_control_is_a_standard_normal",),
+        (f"{STRATA}the_test_of_a_right_control_is_a_standard_normal",),
     ),
     (
         "a test that rounding fails",
         "estimation/strata.py",
         "(ROUNDING * stated.abs().mean(0)).clamp(min=TINY)",
         "torch.zeros_like(stated.mean(0)).clamp(min=TINY)",
-        (f"{SURVEY}rounding_does_not_make_a_control_suspicious",),
+        (f"{STRATA}rounding_does_not_make_a_control_suspicious",),
     ),
     (
         "controls that too few images can test",
         "estimation/strata.py",
         "or self.images < FEWEST or",
         "or self.images < 2 or",
-        (f"{SURVEY}few_images_use_no_control_and_say_so",),
+        (f"{STRATA}few_images_use_no_control_and_say_so",),
     ),
     (
         "coefficients shrunk to 0 in place of all bins'",
         "estimation/strata.py",
         "xy + lean * toward",
         "xy",
-        (f"{SURVEY}a_control_that_is_the_term_leaves_the_exact_answer",),
+        (f"{STRATA}a_control_that_is_the_term_leaves_the_exact_answer",),
     ),
     (
         "a solve without a cut",
         "estimation/strata.py",
         "torch.linalg.pinv(correlation, rtol=1e-9, hermitian=True)",
         "torch.linalg.inv(correlation)",
-        (f"{SURVEY}the_expected_share_is_a_predictor_with_known_totals",),
+        (f"{STRATA}the_expected_share_is_a_predictor_with_known_totals",),
     ),
     (
         "the doubt about the totals is no error",
         "estimation/strata.py",
         "Spread(variance + doubt.square(), information, most)",
         "Spread(variance, information, most)",
-        (f"{SURVEY}what_the_two_estimates_of_the_totals_differ_by_is_in_the_variance",),
+        (f"{STRATA}what_the_two_estimates_of_the_totals_differ_by_is_in_the_variance",),
     ),
     (
         "what all images share is taken for noise",
         "estimation/spread.py",
         "(values - values.mean(0)) / math.sqrt(free)",
         "values",
-        (f"{SURVEY}noise_counts_once_in_the_variance",),
+        (f"{STRATA}noise_counts_once_in_the_variance",),
     ),
     (
         "N for N - 1 in the variance",
         "estimation/spread.py",
         "(values - values.mean(0)) / math.sqrt(free)",
         "values - values.mean(0)",
-        (f"{SURVEY}noise_counts_once_in_the_variance",),
+        (f"{STRATA}noise_counts_once_in_the_variance",),
     ),
     (
         "the last of an odd number of rows left out",
         "estimation/spread.py",
         "3 * values[:, -3:].var(1) if odd",
         "2 * values[:, -3:].var(1) if odd",
-        (f"{SURVEY}noise_counts_once_in_the_variance",),
+        (f"{STRATA}noise_counts_once_in_the_variance",),
     ),
     (
         "half of each pair's noise",
         "estimation/spread.py",
         "variance = pairs.sum(1) + last",
         "variance = 0.5 * pairs.sum(1) + last",
-        (f"{SURVEY}noise_counts_once_in_the_variance",),
+        (f"{STRATA}noise_counts_once_in_the_variance",),
     ),
     (
         "rows of different images paired",
         "estimation/strata.py",
         "return values[order].reshape(-1, phase.strata)",
         "return values.reshape(-1, phase.strata)",
-        (f"{SURVEY}rows_come_back_to_their_image_in_the_order_of_t",),
+        (f"{STRATA}rows_come_back_to_their_image_in_the_order_of_t",),
     ),
     (
         "chances by the variance of what is left",
         "estimation/strata.py",
         "/ (rows + UNSEEN)).sqrt()",
         "/ (rows + UNSEEN))",
-        (f"{SURVEY}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
+        (f"{STRATA}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
     ),
     (
         "chances that a finding may take away",
         "estimation/strata.py",
-        "return (1 - DEFENSIVE - EVEN) * found + DEFENSIVE * share + EVEN * even",
-        "return found",
-        (f"{SURVEY}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
+        "return (1 - DEFENSIVE - EVEN) * chances + DEFENSIVE * share + EVEN * even",
+        "return chances",
+        (f"{STRATA}chances_follow_the_rms_of_what_is_left_and_never_vanish",),
     ),
     (
         "bins of equal width",
         "estimation/strata.py",
         "(share.cumsum(0) - 0.5 * share) / share.sum()",
         "(torch.arange(len(share)).double() + 0.5) / max(len(share), 1)",
-        (f"{SURVEY}bins_are_runs_of_t_with_equal_shares",),
+        (f"{STRATA}bins_are_runs_of_t_with_equal_shares",),
     ),
     (
         "merged bins cut anew",
         "estimation/strata.py",
         "Layout.even(whole.totals(), bins).bin[self.bin]",
         "Layout.even(share, bins).bin",
-        (f"{SURVEY}merged_bins_are_unions",),
+        (f"{STRATA}merged_bins_are_unions",),
     ),
     # Controls.
     (
@@ -438,7 +438,7 @@ MEASURING = [
     (
         "a record that goes on under another plan",
         "estimation/record.py",
-        "if found.get(key) != wanted.get(key):",
+        "if stored.get(key) != wanted.get(key):",
         "if False:",
         (f"{RECORD}another_plan_is_refused_by_its_first_difference",),
     ),

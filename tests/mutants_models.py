@@ -310,7 +310,7 @@ MODELS = [
         "networks/unet.py",
         "for level in range(len(widths))]",
         "for level in reversed(range(len(widths)))]",
-        (f"{RECIPE}attention_is_where_it_is_asked_for",),
+        (f"{RECIPE}attention_is_where_it_is_requested",),
     ),
     (
         "a later setting always written",

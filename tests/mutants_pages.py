@@ -61,7 +61,7 @@ PAGES = [
         "report/page/headline.py",
         "term.value >= -1e-9 * whole",
         "True",
-        (f"{PAGE}what_is_negative_or_unknown_is_said_and_not_drawn",),
+        (f"{PAGE}what_is_negative_or_unknown_is_written_and_not_drawn",),
     ),
     (
         "groups over log SNR with t of all",
@@ -75,14 +75,14 @@ PAGES = [
         "tasks/report/drawing.py",
         "order.flip(0)[:count]",
         "order[:count]",
-        (f"{RUNS}the_cheapest_and_dearest_images_are_those_of_the_table",),
+        (f"{RUNS}the_easiest_and_hardest_images_are_those_of_the_table",),
     ),
     (
         "the place in the table taken for the id",
         "tasks/report/drawing.py",
         "images.levels[place[id]]",
         "images.levels[id]",
-        (f"{RUNS}the_cheapest_and_dearest_images_are_those_of_the_table",),
+        (f"{RUNS}the_easiest_and_hardest_images_are_those_of_the_table",),
     ),
     (
         "x0-hat of the step before",

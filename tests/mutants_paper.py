@@ -53,8 +53,8 @@ PAPER = [
     (
         "the second result minus the first",
         "report/figures.py",
-        "found = difference(a, b)",
-        "found = difference(b, a)",
+        "change = difference(a, b)",
+        "change = difference(b, a)",
         (f"{LAW}the_lines_are_those_of_the_results",),
     ),
     (
@@ -116,8 +116,8 @@ PAPER = [
     (
         "a notebook shows the interval for new images twice",
         "report/showing.py",
-        "monte_carlo = found.half_monte_carlo",
-        "monte_carlo = found.half",
+        "monte_carlo = parsed.half_monte_carlo",
+        "monte_carlo = parsed.half",
         (f"{NOTEBOOK}a_cell_is_the_head_of_the_page",),
     ),
 ]

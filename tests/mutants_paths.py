@@ -68,7 +68,7 @@ PATHS = [
         "gaussian/path.py",
         "return 2 * (self.a(t).log() - self.s(t).log())",
         "return self.a(t).log() - self.s(t).log()",
-        (f"{PATH}time_is_found_where_no_inverse_is_given",),
+        (f"{PATH}time_is_computed_where_no_inverse_is_given",),
     ),
     (
         "a path that runs the other way taken as it is",

@@ -49,7 +49,7 @@ PERSON = [
         'step=entry["step"])',
         'step=entry["step"] - 1)',
         (
-            SHOWN + "a_tracker_is_told_what_the_log_holds_and_changes_nothing",
+            SHOWN + "a_tracker_receives_what_the_log_holds_and_changes_nothing",
             SHOWN + "tensorboard_shows_what_the_log_holds_after_a_kill_too",
         ),
     ),
@@ -76,7 +76,7 @@ PERSON = [
     ),
     (
         "person: NO_COLOR that is empty counts",
-        "cli/manner.py",
+        "cli/terminal.py",
         'bool(os.environ.get("NO_COLOR"))',
         '"NO_COLOR" in os.environ',
         (CLI + "colours_are_as_the_user_wants_them",),

@@ -46,8 +46,8 @@ PYDOORS = [
     (
         "chains of matrices with one name",
         "wrapping/categorical.py",
-        "found.update(transition.log_row(every, torch.tensor([t])).double().numpy().data)",
-        "found.update(b'')",
+        "result.update(transition.log_row(every, torch.tensor([t])).double().numpy().data)",
+        "result.update(b'')",
         (f"{CATEGORICAL}two_chains_of_matrices_have_two_names",),
     ),
     (

@@ -21,17 +21,17 @@ def test_baselines_are_the_sizes_of_the_files():
     Kills: bytes for bits, dims of one image for all, pixels spread over 0..255.
     """
     images = data.load("digits:test").first(9)
-    found, cells = baselines(images), 9 * 64
-    assert found["uniform"] == math.log2(17)
+    result, cells = baselines(images), 9 * 64
+    assert result["uniform"] == math.log2(17)
     files = []
     for levels in images.levels:
         buffer = BytesIO()
         Image.fromarray(levels[0].numpy()).save(buffer, "PNG", optimize=True)
         files.append(buffer.getvalue())
-    assert found["PNG, a file each"] * cells == pytest.approx(8 * sum(map(len, files)), rel=1e-12)
+    assert result["PNG, a file each"] * cells == pytest.approx(8 * sum(map(len, files)), rel=1e-12)
     whole = lzma.compress(images.levels.numpy().tobytes(), preset=9 | lzma.PRESET_EXTREME)
-    assert found["xz -9e, one of all"] * cells == pytest.approx(8 * len(whole), rel=1e-12)
-    assert len(found) == 4
+    assert result["xz -9e, one of all"] * cells == pytest.approx(8 * len(whole), rel=1e-12)
+    assert len(result) == 4
 
 
 def test_what_is_no_picture_has_no_file_of_one():

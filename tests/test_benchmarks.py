@@ -22,12 +22,12 @@ def test_each_way_to_make_a_training_step_is_set_beside_the_floor(case):
     """Kills: a turn that is never timed; a peer that is not there taken for one that failed."""
     import train
 
-    found = train.measured(case, 1)
-    rows = found["over the floor"]
+    result = train.measured(case, 1)
+    rows = result["over the floor"]
     assert {"ours, simple", "ours, bound", "floor with clipping", "diffusers"} < set(rows)
     for name, ratio in rows.items():
         assert ratio is None if "not measured" in name else ratio > 0
-    assert found["floor, ms a step"] > 0
+    assert result["floor, ms a step"] > 0
 
 
 def test_each_loop_draws_as_many_samples(case):
@@ -56,3 +56,43 @@ def test_without_a_gpu_nothing_is_measured(case, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gpu.py"])
     assert gpu.main() == 2
     assert capsys.readouterr() == ("", "no CUDA device here: nothing was measured\n")
+
+
+def test_what_grew_by_more_than_its_spread_is_named(monkeypatch):
+    """Kills: one of two spreads alone; a figure without a spread; a figure that fell."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from tables import grown
+
+    def result(alone, a, b, bare=1.0):
+        return {
+            "case": {
+                "alone": alone,
+                "alone, spread": 0.02,
+                "over the floor": {"a": a, "b": b, "not there": None},
+                "over the floor, spread": {"a": 0.01, "b": 0.1, "not there": None},
+                "bare": bare,
+            }
+        }
+
+    old = result(1.0, 1.0, 1.0)
+    assert list(grown(old, old)) == []
+    assert list(grown(old, result(1.03, 1.01, 1.19, bare=9.0))) == []
+    assert list(grown(old, result(0.5, 0.5, 0.5))) == []
+    assert list(grown(old, result(1.05, 1.03, 1.19))) == [
+        "case: alone: 1.0 ± 0.02 -> 1.05 ± 0.02",
+        "case: over the floor: a: 1.0 ± 0.01 -> 1.03 ± 0.01",
+    ]
+
+
+def test_every_script_that_makes_a_table_is_there_and_the_last_result_is_the_newest_before(
+    monkeypatch, tmp_path
+):
+    """Kills: today's result set beside itself; a table of another name that begins alike."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from tables import LONG, TIMINGS, last_before
+
+    assert all((BENCHMARKS / table.script).exists() for table in (TIMINGS | LONG).values())
+    for name in ("2026-01-02-train", "2026-01-03-train", "2026-01-04-train", "2026-01-03-train-x"):
+        (tmp_path / f"{name}.json").touch()
+    assert last_before("train", "2026-01-04", tmp_path).name == "2026-01-03-train.json"
+    assert last_before("train", "2026-01-02", tmp_path) is None

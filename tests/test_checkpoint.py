@@ -15,10 +15,10 @@ def path(tmp_path):
 
 def test_what_is_saved_is_loaded(path):
     """Kills: a tensor or description lost or renamed."""
-    found = checkpoint.load(path)
-    assert found.description == {"x": [1, "two"]}
-    assert set(found.tensors) == {"a.w", "b.n"}
-    assert torch.equal(found.part("a")["w"], torch.arange(6.0).reshape(2, 3))
+    stored = checkpoint.load(path)
+    assert stored.description == {"x": [1, "two"]}
+    assert set(stored.tensors) == {"a.w", "b.n"}
+    assert torch.equal(stored.part("a")["w"], torch.arange(6.0).reshape(2, 3))
 
 
 def test_any_safetensors_reader_opens_it(path):
@@ -26,8 +26,8 @@ def test_any_safetensors_reader_opens_it(path):
 
 
 def test_equal_checkpoints_are_equal_bytes(path, tmp_path):
-    found = checkpoint.load(path)
-    again = checkpoint.save(tmp_path / "again.safetensors", found)
+    stored = checkpoint.load(path)
+    again = checkpoint.save(tmp_path / "again.safetensors", stored)
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -59,10 +59,10 @@ def test_a_missing_file_is_named(tmp_path):
         checkpoint.load(tmp_path / "none.safetensors")
 
 
-def test_a_newer_format_is_said_to_be_newer(path, monkeypatch):
-    found = checkpoint.load(path)
+def test_a_newer_format_is_reported_to_be_newer(path, monkeypatch):
+    stored = checkpoint.load(path)
     monkeypatch.setattr(checkpoint, "FORMAT", "nelbo.checkpoint/9")
-    checkpoint.save(path, found)
+    checkpoint.save(path, stored)
     monkeypatch.undo()
     with pytest.raises(BadInput, match=r"format nelbo\.checkpoint/9, this nelbo reads"):
         checkpoint.load(path)

@@ -153,10 +153,10 @@ def test_a_missing_model_or_command_is_refused(nelbo, tmp_path):
 
 
 def test_a_network_that_gives_nan_ends_in_exit_code_3(nelbo, run, tmp_path):
-    found = checkpoint.load(run / "model.safetensors")
-    tensors = {name: x * torch.nan if "bias" in name else x for name, x in found.tensors.items()}
+    stored = checkpoint.load(run / "model.safetensors")
+    tensors = {name: x * torch.nan if "bias" in name else x for name, x in stored.tensors.items()}
     path = tmp_path / "model.safetensors"
-    checkpoint.save(path, Checkpoint(tensors, found.description))
+    checkpoint.save(path, Checkpoint(tensors, stored.description))
     check_refusal(nelbo, tmp_path, 3, r"not finite at t = .*images .*rank 0", "evaluate", path)
     output = tmp_path / "s.png"
     check_refusal(nelbo, tmp_path, 3, "not finite at t = 1000", "sample", path, "-o", output)
@@ -300,8 +300,8 @@ def test_a_demo_that_was_stopped_goes_on(nelbo, recipe_file, tmp_path, monkeypat
     assert code == 0
     assert str(folder / "report.html") in out.splitlines()
     assert {path.name for path in folder.iterdir()} >= {"samples.png", "model.safetensors"}
-    found = json.loads((folder / "result.json").read_text())
-    assert found["nats_per_image"] == measured["nats_per_image"]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["nats_per_image"] == measured["nats_per_image"]
     check_refusal(nelbo, tmp_path, 2, "by --resume", *typed)
 
 
@@ -342,12 +342,12 @@ def test_a_signal_ends_training_with_its_code(recipe_file, tmp_path, number, exp
 def test_a_reader_that_goes_away_takes_no_file_with_it(nelbo, run, tmp_path, monkeypatch, command):
     """Kills: a result that is printed before it is written, and lost where `| head` has read it."""
 
-    def gone(*said, file=None, **how):
+    def gone(*message, file=None, **how):
         if file is None:
             raise BrokenPipeError
 
     path = tmp_path / "result.json"
-    monkeypatch.setattr("nelbo.cli.manner.print", gone, raising=False)
+    monkeypatch.setattr("nelbo.cli.terminal.print", gone, raising=False)
     monkeypatch.setattr("nelbo.report.derivation_table.Console.print", gone, raising=False)
     monkeypatch.setattr("nelbo.cli.streams.silence", lambda: None)
     arguments = {

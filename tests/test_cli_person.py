@@ -15,8 +15,8 @@ import typer
 from conftest import small_recipe
 from nelbo.cli import app, completion, progress
 from nelbo.cli.command_line import _general_first
-from nelbo.cli.manner import Manner, console, set_manner
 from nelbo.cli.start import next_steps
+from nelbo.cli.terminal import TerminalOptions, console, set_terminal_options
 from nelbo.recipe import names
 
 GROUP = typer.main.get_command(app)
@@ -29,7 +29,7 @@ def plain(monkeypatch):
     for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(variable, raising=False)
     yield
-    set_manner(Manner())
+    set_terminal_options(TerminalOptions())
 
 
 def parsed(line):
@@ -325,7 +325,7 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0.4, "0 s"),
         (59.4, "59 s"),
@@ -334,8 +334,8 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch):
         (9000, "2 h 30 min"),
     ],
 )
-def test_time_left_is_said_as_a_person_says_it(seconds, said):
-    assert progress._duration(seconds) == said
+def test_time_left_is_written_as_a_person_says_it(seconds, text):
+    assert progress._duration(seconds) == text
 
 
 def test_quiet_leaves_warnings_alone_and_verbose_says_what_is_read(nelbo, run):

@@ -45,8 +45,8 @@ def wrap(network, **choices):
 
 
 def bound(model, **options):
-    found = nelbo.evaluate(model, IMAGES, exhaustive=True, seed=1, **options)
-    return found.total.mean
+    result = nelbo.evaluate(model, IMAGES, exhaustive=True, seed=1, **options)
+    return result.total.mean
 
 
 class BatchStandardised(nn.Module):
@@ -166,12 +166,12 @@ def test_every_task_looks_at_the_network_first():
             task()
 
 
-def test_what_is_not_checked_is_said_to_be_so():
+def test_what_is_not_checked_is_reported_to_be_so():
     """Kills: a result that hides that its network was not looked at."""
     bad = wrap(Net(nn.BatchNorm2d(4, track_running_stats=False)))
-    found = nelbo.evaluate(bad, IMAGES, budget=60, check=False)
-    assert found.estimator["check"] is None
-    assert "not checked" in str(found)
+    result = nelbo.evaluate(bad, IMAGES, budget=60, check=False)
+    assert result.estimator["check"] is None
+    assert "not checked" in str(result)
     good = nelbo.evaluate(wrap(Net()), IMAGES, budget=60)
     assert "not checked" not in str(good)
     seen = good.estimator["check"]
@@ -195,13 +195,13 @@ def test_the_calls_of_the_check_are_counted_apart():
         rows.append(len(x))
         return network(x, t)
 
-    found = nelbo.evaluate(wrap(counted), IMAGES, budget=60)
-    check = found.estimator["check"]["network_evaluations"]
-    assert sum(rows) == found.network_evaluations + check
-    assert found.network_evaluations <= 60
+    result = nelbo.evaluate(wrap(counted), IMAGES, budget=60)
+    check = result.estimator["check"]["network_evaluations"]
+    assert sum(rows) == result.network_evaluations + check
+    assert result.network_evaluations <= 60
     rows.clear()
     nelbo.evaluate(wrap(counted), IMAGES, budget=60, check=False)
-    assert sum(rows) == found.network_evaluations
+    assert sum(rows) == result.network_evaluations
 
 
 def test_the_check_leaves_chance_as_it_was():
@@ -218,8 +218,8 @@ def test_the_check_leaves_chance_as_it_was():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_the_rounding_of_a_precision_is_no_company(dtype):
     """Kills: a limit that half precision's own rounding exceeds."""
-    found = nelbo.evaluate(wrap(Net().to(dtype)), IMAGES, budget=60)
-    assert found.estimator["check"]["limit"] == (1e-3 if dtype == torch.float64 else 2e-2)
+    result = nelbo.evaluate(wrap(Net().to(dtype)), IMAGES, budget=60)
+    assert result.estimator["check"]["limit"] == (1e-3 if dtype == torch.float64 else 2e-2)
 
 
 # Modes and weights of what a callable reaches.
@@ -392,8 +392,8 @@ def test_a_module_inside_a_callable_is_put_into_eval_and_back(way):
     network.train()
     before = {name: x.clone() for name, x in network.state_dict().items()}
     model = wrap(WAYS[way](network))
-    found = bound(model)
-    assert found == pytest.approx(bound(wrap(copy.deepcopy(network).eval())), rel=1e-6)
+    bounds = bound(model)
+    assert bounds == pytest.approx(bound(wrap(copy.deepcopy(network).eval())), rel=1e-6)
     assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
     assert all(part.training for part in network.modules())
     digest = model.sha256()

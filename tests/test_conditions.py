@@ -44,12 +44,12 @@ def test_the_bound_with_labels_is_that_of_the_class_fixed_by_arguments():
     model = nelbo.wrap(network, classes=3, **CHOICES)
     whole = as_images(LEVELS, n=5, labels=LABELS)
     for images in (whole, whole.subset([7, 2, 3])):
-        found = exact(model, images)
+        bound = exact(model, images)
         for label in range(3):
             fixed = nelbo.wrap(network, arguments={"y": torch.tensor(label)}, **CHOICES)
             rows = images.labels == label
             expected = exact(fixed, images).total[rows]
-            torch.testing.assert_close(found.total[rows], expected, rtol=1e-12, atol=0)
+            torch.testing.assert_close(bound.total[rows], expected, rtol=1e-12, atol=0)
 
 
 def test_what_is_given_of_each_image_comes_by_name():
@@ -58,14 +58,14 @@ def test_what_is_given_of_each_image_comes_by_name():
     text = torch.randn(12, 6, generator=torch.Generator().manual_seed(2))
     images = as_images(LEVELS, n=5, labels=LABELS, conditions={"text": text, "other": text + 9})
     model = nelbo.wrap(network, classes=3, conditions=("text",), **CHOICES)
-    found = nelbo.evaluate(model, images, exhaustive=True)
-    assert found.model["likelihood"] == "p(x | class, text)"
-    assert set(found.data["conditions"]) == {"text", "other"}
+    result = nelbo.evaluate(model, images, exhaustive=True)
+    assert result.model["likelihood"] == "p(x | class, text)"
+    assert set(result.data["conditions"]) == {"text", "other"}
     for i in (0, 5, 11):
         fixed = {"y": LABELS[i], "text": text[i]}
         one = nelbo.wrap(network, arguments=fixed, **CHOICES)
         expected = exact(one, images).total[i]
-        torch.testing.assert_close(found.per_image.total[i], expected, rtol=1e-12, atol=0)
+        torch.testing.assert_close(result.per_image.total[i], expected, rtol=1e-12, atol=0)
     shorter = model.every(2)
     assert shorter.conditions == ("text",)
     assert nelbo.improve(model, images, steps=2).model.conditions == ("text",)
@@ -97,11 +97,11 @@ def test_points_have_labels_and_conditions_too():
     model = nelbo.wrap(network, classes=3, conditions="text", **reals)
     text = torch.randn(12, 6)
     points = as_points(numbers, labels=LABELS, conditions={"text": text}).subset([4, 9])
-    found = exact(model, points).total
+    bound = exact(model, points).total
     for place, i in enumerate((4, 9)):
         one = nelbo.wrap(network, arguments={"y": LABELS[i], "text": text[i]}, **reals)
         torch.testing.assert_close(
-            found[place], exact(one, points).total[place], rtol=1e-12, atol=0
+            bound[place], exact(one, points).total[place], rtol=1e-12, atol=0
         )
 
 

@@ -37,8 +37,8 @@ def table(tree, path):
 
 @pytest.fixture(scope="module")
 def whole(run):
-    found = checkpoint.load(run / "model.safetensors")
-    return Checkpoint(dict(found.tensors), json.loads(json.dumps(found.description)))
+    stored = checkpoint.load(run / "model.safetensors")
+    return Checkpoint(dict(stored.tensors), json.loads(json.dumps(stored.description)))
 
 
 def crafted(description):
@@ -75,17 +75,17 @@ def test_a_crafted_description_is_refused_or_taken_as_it_is_written(whole, tmp_p
     for what, about in crafted(whole.description):
         path = checkpoint.save(tmp_path / "x.safetensors", Checkpoint(whole.tensors, about))
         try:
-            found = outcome(path)
+            result = outcome(path)
         except Exception as error:
             failed.append((str(what)[:200], repr(error)[:300]))
             continue
-        if found is None:
+        if result is None:
             refused += 1
             continue
-        said = json.loads(json.dumps(described_by(about, path).recipe.model_dump(mode="json")))
+        written = json.loads(json.dumps(described_by(about, path).recipe.model_dump(mode="json")))
         for key in paths(about.get("recipe", {})):
             try:
-                kept = table(said, key)
+                kept = table(written, key)
             except KeyError:
                 kept = table(about["recipe"], key)  # a default that is not written down
             wanted = table(about["recipe"], key)

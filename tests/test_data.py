@@ -410,9 +410,9 @@ ACCEPTED = {
 def test_every_accepted_mode_gives_the_array_that_was_written(tmp_path, kind):
     data, n, expected = ACCEPTED[kind]
     (tmp_path / "x.img").write_bytes(data)
-    found = load(str(tmp_path), levels=None if n == 256 else n)
-    assert np.array_equal(found.levels[0].numpy(), expected)
-    assert (found.n, found.sources, found.name) == (n, ("x.img",), tmp_path.name)
+    loaded = load(str(tmp_path), levels=None if n == 256 else n)
+    assert np.array_equal(loaded.levels[0].numpy(), expected)
+    assert (loaded.n, loaded.sources, loaded.name) == (n, ("x.img",), tmp_path.name)
 
 
 CLEAR = np.concatenate([COLOUR, OPAQUE], 2)
@@ -528,9 +528,9 @@ def test_a_file_cut_at_any_depth_is_refused_by_name_or_has_every_pixel(tmp_path,
     refused = 0
     for depth in np.linspace(0, len(whole) - 1, 40).astype(int):
         (tmp_path / "x.img").write_bytes(whole[:depth])
-        found = outcome(tmp_path)
-        refused += isinstance(found, str)
-        assert "x.img" in found if isinstance(found, str) else np.array_equal(found[0], expected)
+        result = outcome(tmp_path)
+        refused += isinstance(result, str)
+        assert "x.img" in result if isinstance(result, str) else np.array_equal(result[0], expected)
     assert refused >= 38
 
 
@@ -553,10 +553,10 @@ def test_images_of_class_folders_are_sorted_by_path_and_hidden_files_are_ignored
     for i, name in enumerate(["b/1.png", "b/0.png", "a.png", "c/.DS_Store", ".x/0.png", "a/9.png"]):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(encoded(Image.fromarray(np.full((2, 2), i, np.uint8))))
-    found = load(str(tmp_path))
-    assert found.sources == ("a/9.png", "a.png", "b/0.png", "b/1.png")
-    assert found.levels[:, 0, 0, 0].tolist() == [5, 2, 1, 0]
-    assert found.subset([2]).source(0) == f"{tmp_path.name}/b/0.png"
+    loaded = load(str(tmp_path))
+    assert loaded.sources == ("a/9.png", "a.png", "b/0.png", "b/1.png")
+    assert loaded.levels[:, 0, 0, 0].tolist() == [5, 2, 1, 0]
+    assert loaded.subset([2]).source(0) == f"{tmp_path.name}/b/0.png"
 
 
 @pytest.mark.parametrize(
@@ -634,9 +634,9 @@ LAID_OUT = RNG.integers(0, 256, (4, 3, 5, 6), np.uint8)
 def test_integer_arrays_are_levels_as_they_are(tmp_path, end, array, expected, n):
     path = tmp_path / f"x.{end}"
     np.save(path, array) if end == "npy" else np.savez(path, anything=array)
-    found = load(str(path))
-    assert np.array_equal(found.levels.numpy(), expected)
-    assert (found.n, found.name, found.sources) == (n, path.name, ())
+    loaded = load(str(path))
+    assert np.array_equal(loaded.levels.numpy(), expected)
+    assert (loaded.n, loaded.name, loaded.sources) == (n, path.name, ())
 
 
 def test_the_array_named_images_is_taken_among_several(tmp_path):
@@ -705,9 +705,9 @@ def test_an_array_file_under_the_wrong_ending_is_refused(tmp_path):
 
 def test_an_array_in_memory_is_copied():
     array = LAID_OUT.copy()
-    found = as_images(array)
+    loaded = as_images(array)
     array[:] = 0
-    assert np.array_equal(found.levels.numpy(), LAID_OUT)
+    assert np.array_equal(loaded.levels.numpy(), LAID_OUT)
 
 
 # ---- floats
@@ -742,8 +742,8 @@ def test_floats_on_the_grid_are_read_back_as_the_levels_they_came_from(kind, dty
 
 def test_bfloat16_is_read_where_it_holds_the_grid_and_refused_where_it_does_not():
     coarse, fine = torch.arange(17) / 8.0 - 1, torch.arange(256) / 127.5 - 1
-    found = as_images(coarse.bfloat16().view(1, 1, 1, 17), grid=Grid(17))
-    assert found.levels.flatten().tolist() == list(range(17))
+    loaded = as_images(coarse.bfloat16().view(1, 1, 1, 17), grid=Grid(17))
+    assert loaded.levels.flatten().tolist() == list(range(17))
     with refuses("not on the grid"):
         as_images(fine.bfloat16().view(1, 1, 16, 16), grid=Grid(256))
 
@@ -823,9 +823,9 @@ PICTURES = [Image.fromarray(np.moveaxis(x, 0, 2).copy()) for x in LAID_OUT]
     ids=lambda data: type(data).__name__,
 )
 def test_tensors_arrays_and_datasets_give_the_same_images(data):
-    found = as_images(data)
-    assert np.array_equal(found.levels.numpy(), LAID_OUT)
-    assert (found.n, len(found), found.dims) == (256, 4, 90)
+    loaded = as_images(data)
+    assert np.array_equal(loaded.levels.numpy(), LAID_OUT)
+    assert (loaded.n, len(loaded), loaded.dims) == (256, 4, 90)
 
 
 def test_datasets_of_floats_and_of_grey_rows_are_read_on_the_grid():

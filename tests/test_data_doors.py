@@ -134,8 +134,8 @@ def test_a_narrow_grey_is_read_under_its_own_levels_and_refused_under_others(tmp
     (tmp_path / "x.img").write_bytes(data)
     stored = GREY % 2**bits
     expected = 2**bits - 1 - stored if from_white else stored
-    found = load(str(tmp_path), levels=2**bits)
-    assert np.array_equal(found.levels[0, 0].numpy(), expected)
+    loaded = load(str(tmp_path), levels=2**bits)
+    assert np.array_equal(loaded.levels[0, 0].numpy(), expected)
     for n in (2, 3, 17, 256, 65536):
         if n != 2**bits:
             with refuses("x.img", f"{bits} bit", f"--levels {2**bits}"):
@@ -388,15 +388,15 @@ def test_lossy_pictures_say_so_and_lossless_ones_do_not(tmp_path):
         ),
         "lossless": (encoded(colour, "WEBP", lossless=True, exact=True), None),
     }
-    for name, (data, said) in files.items():
+    for name, (data, lossy) in files.items():
         pictures(tmp_path / name)
         (tmp_path / name / "x").write_bytes(data)
         origin = load(str(tmp_path / name)).origin
-        assert origin.get("decoded", "none").startswith(said or "none"), name
+        assert origin.get("decoded", "none").startswith(lossy or "none"), name
     (tmp_path / "jpg" / "y").write_bytes(files["png"][0])
-    found = load(str(tmp_path / "jpg"))
-    assert found.origin["decoded"].startswith("JPEG by")
-    assert found.subset([1]).origin == found.origin
+    loaded = load(str(tmp_path / "jpg"))
+    assert loaded.origin["decoded"].startswith("JPEG by")
+    assert loaded.subset([1]).origin == loaded.origin
 
 
 def test_a_png_whose_stream_goes_on_after_its_rows_is_as_stored(tmp_path):

@@ -65,8 +65,10 @@ def refused(message, call, *arguments, **options):
 @pytest.mark.parametrize(("variance", "V_1"), list(AT_1))
 def test_the_exact_denoiser_has_the_terms_of_the_table(variance, V_1):
     """Toy data of one axis. Kills: H05, H10, a grid in the way of real numbers."""
-    found = through_the_model(model(variance=variance, V_1=V_1), torch.ones(1, dtype=torch.float64))
-    assert found == pytest.approx(AT_1[variance, V_1], abs=1e-10)
+    result = through_the_model(
+        model(variance=variance, V_1=V_1), torch.ones(1, dtype=torch.float64)
+    )
+    assert result == pytest.approx(AT_1[variance, V_1], abs=1e-10)
 
 
 @pytest.mark.parametrize("variance", list(ON_AVERAGE))
@@ -139,9 +141,9 @@ def test_results_keep_their_unit_through_every_door(tmp_path):
     assert tree["ci95"][1] - tree["nats_per_dim"] == pytest.approx(half, rel=1e-9)
     for suffix in (".csv", ".parquet"):
         path = per_image.write(result.per_image, tmp_path / f"t{suffix}")
-        found = per_image.read(path)
-        assert list(found) == ["id", "nats_per_dim", "se", "L_T", "L_mid", "L_0"]
-        assert torch.equal(found["nats_per_dim"], result.per_image.total / 2)
+        table = per_image.read(path)
+        assert list(table) == ["id", "nats_per_dim", "se", "L_T", "L_mid", "L_0"]
+        assert torch.equal(table["nats_per_dim"], result.per_image.total / 2)
     plots = plots_of(parse(tree), result.per_image.columns())
     assert (plots.unit, plots.rate_distortion.levels) == ("nats/dim", None)
     first = plots.rate_distortion
@@ -150,8 +152,8 @@ def test_results_keep_their_unit_through_every_door(tmp_path):
     text = str(compare(model((2,)), model((2,), variance="large"), points(40, 2), budget=2000))
     assert "nats/dim, density of data" in text
     assert "bits" not in text
-    for found in (result, result.per_image):
-        refused("density of data has no bits/dim", BitsPerDim(dims=2).update, found)
+    for table in (result, result.per_image):
+        refused("density of data has no bits/dim", BitsPerDim(dims=2).update, table)
 
 
 def test_the_unit_of_levels_is_bits():
@@ -196,9 +198,9 @@ def test_a_file_of_floats_is_points_for_a_density_alone(tmp_path):
     """Kills: floats read as levels, integers as points, a split that is not there ignored."""
     np.save(tmp_path / "z.npy", points(5, 2).numpy())
     np.save(tmp_path / "k.npy", np.zeros((5, 1, 4, 4), np.uint8))
-    found = load_for(Reals(), str(tmp_path / "z.npy"))
-    assert isinstance(found, Points)
-    assert (found.name, found.values.shape) == ("z.npy", (5, 2))
+    result = load_for(Reals(), str(tmp_path / "z.npy"))
+    assert isinstance(result, Points)
+    assert (result.name, result.values.shape) == ("z.npy", (5, 2))
     assert isinstance(load_for(Reals(), str(tmp_path / "k.npy")), Images)
     assert isinstance(load_for(Reals(), "digits:test"), Images)
     assert load_for(Grid(256), str(tmp_path / "k.npy")).n == 256

@@ -1,6 +1,7 @@
 """The page of `nelbo derive --html` and docs/derivation.md, both written from the lines."""
 
 import itertools
+import json
 import re
 from io import BytesIO
 from pathlib import Path
@@ -11,12 +12,14 @@ import torch
 from PIL import Image
 
 from browser import SCHEMES, WIDTHS, visiting
+from nelbo.cli.outputs import kind_of
 from nelbo.data import load
 from nelbo.derivation import FALSE_LINES, LINES, Status
 from nelbo.formats import load as load_model
 from nelbo.gaussian.mistakes import CLAMPED
 from nelbo.report.derivation import markdown
 from nelbo.report.derivation_page import BLUE, GREEN, ORANGE, derivation_page, mathml, typeset
+from nelbo.report.derivation_texts import latex, notebook
 from nelbo.tasks.derive import derive
 from nested import Nested
 
@@ -35,11 +38,11 @@ class Page(Nested):
     """The elements of a page, nested as they should be."""
 
     def __init__(self, text: str) -> None:
-        self.found, self.labels, self.references = [], [], []
+        self.tags, self.labels, self.references = [], [], []
         super().__init__(text)
 
     def started(self, tag, attrs):
-        self.found.append(tag)
+        self.tags.append(tag)
         self.labels += [attrs["data-label"]] if "data-label" in attrs else []
         self.references += [attrs[k] for k in ("src", "href", "xlink:href") if k in attrs]
 
@@ -63,9 +66,9 @@ def test_the_page_has_every_line_every_formula_and_both_pictures_of_each_chain(d
     page = Page(derivation_page(derivation))
     assert page.open == []
     assert page.labels == LABELS
-    assert page.found.count("math") == len(LABELS)
-    assert page.found.count("svg") == 2 * len(derivation.chains)
-    assert "munderover" in page.found
+    assert page.tags.count("math") == len(LABELS)
+    assert page.tags.count("svg") == 2 * len(derivation.chains)
+    assert "munderover" in page.tags
     text = derivation_page(derivation)
     for chain in derivation.chains:
         assert chain.name in text
@@ -180,3 +183,36 @@ def test_a_screenshot_shows_colour_and_ink(exact, browser, tmp_path):
     for colour in (BLUE, ORANGE, GREEN):  # the pictures
         wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert (np.abs(pixels - wanted).max(2) < 8).sum() > 500, colour
+
+
+def test_as_latex_it_has_every_line_in_letters_that_any_tex_reads(derivation, tmp_path):
+    """Kills: a line left out, a symbol that pdflatex lacks, a row of fewer cells than columns."""
+    text = latex(derivation)
+    assert text.isascii()
+    labels = [row.line.label for v in valuations(derivation) for row in (*v.rows, *v.false)]
+    for line in (line for line in (*LINES, *FALSE_LINES) if line.label in labels):
+        assert f"\\nelboformula{{{line.label.strip('()')}}}{{{line.latex}}}" in text
+    rows = re.findall(r"^(\S+) & (.*) \\\\$", text, re.MULTILINE)
+    assert [label for label, _ in rows] == list(dict.fromkeys(labels))
+    assert all(cells.count("&") == len(derivation.chains) - 1 for _, cells in rows)
+    assert text.count("{") == text.count("}")
+    file = tmp_path / "a.tex"
+    file.write_text(text)
+    assert kind_of(file) == "derivation text"
+
+
+def valuations(derivation):
+    return [chain.valuation for chain in derivation.chains]
+
+
+def test_as_a_notebook_it_has_a_cell_for_each_line_and_the_command(exact, tmp_path):
+    """Kills: a line left out; JSON that is no notebook; a file that is not known again."""
+    file = tmp_path / "a.ipynb"
+    file.write_text(notebook(exact))
+    assert kind_of(file) == "derivation notebook"
+    tree = json.loads(file.read_text())
+    assert (tree["nbformat"], tree["nbformat_minor"]) == (4, 4)
+    heads = [cell["source"].partition("\n")[0] for cell in tree["cells"]]
+    assert [head.removeprefix("### ") for head in heads if head.startswith("### ")] == LABELS
+    *_, last = tree["cells"]
+    assert (last["cell_type"], last["source"], last["outputs"]) == ("code", "!nelbo derive", [])

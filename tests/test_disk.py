@@ -96,10 +96,10 @@ DESCRIPTIONS = {
 @pytest.mark.parametrize("change", DESCRIPTIONS)
 def test_a_crafted_description_is_one_plain_line(nelbo, run, tmp_path, change):
     """With a valid digest. Kills: a traceback, four lines, exit 1."""
-    found = checkpoint.load(run / "model.safetensors")
-    about = json.loads(json.dumps(found.description))
+    stored = checkpoint.load(run / "model.safetensors")
+    about = json.loads(json.dumps(stored.description))
     DESCRIPTIONS[change](about)
-    path = checkpoint.save(tmp_path / "x.safetensors", Checkpoint(found.tensors, about))
+    path = checkpoint.save(tmp_path / "x.safetensors", Checkpoint(stored.tensors, about))
     code, out, err = nelbo("inspect", path)
     assert (code, out, len(err.splitlines())) == (2, "", 1), err
     assert "\x1b" not in err

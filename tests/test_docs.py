@@ -64,12 +64,12 @@ def blocks(page):
     """The blocks of a page; only the README has indented ones."""
     text = page.read_text()
     fenced = r"^(?:<!-- not run: (.+?) -->\n)?```(\w*)\n(.*?)^```$"
-    found = [Block(m[2], m[3], m[1] or "") for m in re.finditer(fenced, text, re.M | re.S)]
+    results = [Block(m[2], m[3], m[1] or "") for m in re.finditer(fenced, text, re.M | re.S)]
     if page.name == "README.md":
         outside = re.sub(fenced, "", text, flags=re.M | re.S)
         indented = re.findall(r"(?<=\n\n)((?: {4}.*\n)+)", outside)
-        found += [Block("sh", re.sub("^ {4}", "", x, flags=re.M)) for x in indented]
-    return found
+        results += [Block("sh", re.sub("^ {4}", "", x, flags=re.M)) for x in indented]
+    return results
 
 
 def is_shell(block):
@@ -170,7 +170,7 @@ def test_every_block_is_run_or_read_or_says_why_not():
     assert not indented, "fence it, so that it is seen"
 
 
-def test_pages_with_python_are_found():
+def test_pages_with_python_are_collected():
     assert {page.stem for page in PAGES if python(page)} >= {
         *("README", "index", "measuring-your-model", "extending", "conventions", "comparing"),
         *("densities", "paths", "reproducing", "report", "plans"),
@@ -364,11 +364,11 @@ def test_the_messages_of_the_page_are_those_of_the_source():
 
 def test_every_message_of_the_source_is_on_the_page():
     """Kills: an error without a cause on the page (one without words of its own has a helper's)."""
-    told = [message for message in MESSAGES if letters(message) > 5]
+    long = [message for message in MESSAGES if letters(message) > 5]
     missing = [
         f"{name}: {text}"
         for name, (_, raised) in SOURCES.items()
         for text in raised
-        if letters(text) > 12 and not any(occurs(message, text) for message in told)
+        if letters(text) > 12 and not any(occurs(message, text) for message in long)
     ]
     assert not missing, "put each into docs/troubleshooting.md, with its cause"

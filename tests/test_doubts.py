@@ -71,10 +71,10 @@ class Denoiser(nn.Module):
         alpha_bar = self.schedule.alpha_bar[t][:, None]
         root = alpha_bar.sqrt()
         gain = root * self.variance / (1 - alpha_bar + alpha_bar * self.variance)
-        found = self.mean + (gain * ((x - root * self.mean) @ self.axes)) @ self.axes.T
+        result = self.mean + (gain * ((x - root * self.mean) @ self.axes)) @ self.axes.T
         for bad in self.spoilt_at:
-            found = torch.where(t[:, None] == bad, self.scale * self.mean, found)
-        return found.reshape(x_t.shape).to(x_t)
+            result = torch.where(t[:, None] == bad, self.scale * self.mean, result)
+        return result.reshape(x_t.shape).to(x_t)
 
 
 def warned(result, word):
@@ -139,7 +139,7 @@ def test_the_yardstick_is_the_affine_denoiser_of_the_other_half():
     eps = torch.randn(x_0.shape, generator=generator, dtype=torch.float64)
     alpha_bar = schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
     x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
-    found = yardstick.excess(x_0, x_t, t, image, torch.zeros(12, dtype=torch.float64))
+    result = yardstick.excess(x_0, x_t, t, image, torch.zeros(12, dtype=torch.float64))
     for i in range(12):
         others = x_0.flatten(1)[yardstick.half != yardstick.half[i]].numpy()
         n, D = others.shape
@@ -154,7 +154,7 @@ def test_the_yardstick_is_the_affine_denoiser_of_the_other_half():
         error = ((x_0[i].flatten().numpy() - guess) ** 2).sum()
         before = float(schedule.alpha_bar[t[i] - 1])
         weight = 0.5 * (before / (1 - before) - a / (1 - a))
-        assert float(found[i]) == pytest.approx(-weight * error, rel=1e-9)
+        assert float(result[i]) == pytest.approx(-weight * error, rel=1e-9)
     assert sorted(yardstick.half.tolist()) == [0] * 6 + [1] * 6
     assert Yardstick.of(Steps(schedule), grid, levels[:7]) is None
 
@@ -170,14 +170,14 @@ def test_z_is_that_of_student_and_the_range_is_where_the_excess_is():
     noise = torch.randn(count, generator=generator, dtype=torch.float64)
     over = torch.where((t > 40) & (t <= 60), 1.0 + 0.2 * noise[image], -1.0)
     excess.update(rows, torch.ones(len(t), dtype=torch.float64), over)
-    found = excess.worst(0.5)
-    assert found["part"] >= 0.05
-    assert 40 <= found["first"] < found["last"] <= 62
-    inside = (t >= found["first"]) & (t <= found["last"])
+    result = excess.worst(0.5)
+    assert result["part"] >= 0.05
+    assert 40 <= result["first"] < result["last"] <= 62
+    inside = (t >= result["first"]) & (t <= result["last"])
     sums = torch.zeros(count, dtype=torch.float64).index_add_(0, image[inside], over[inside])
     sums -= 0.1 * torch.zeros_like(sums).index_add_(0, image[inside], 0.0 * over[inside] + 1)
     ratio = float(sums.mean() / sums.std() * count**0.5)
-    assert found["z"] == pytest.approx(norm.isf(student.sf(ratio, count - 1)), rel=1e-9)
+    assert result["z"] == pytest.approx(norm.isf(student.sf(ratio, count - 1)), rel=1e-9)
     assert excess.worst(0.04) is None  # no range holds a twentieth of the bound
 
 

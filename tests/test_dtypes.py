@@ -88,9 +88,9 @@ def test_an_evaluation_is_in_the_dtype_of_the_weights(kind, around):
     """
     model, data, plain = evaluated(kind)
     with AROUND[around]():
-        found = nelbo.evaluate(model, data, budget=60, seed=4, distortion=True)
-    assert found.environment["dtype"] == plain.environment["dtype"] == "float32"
-    assert torch.equal(found.per_image.total, plain.per_image.total)
+        loaded = nelbo.evaluate(model, data, budget=60, seed=4, distortion=True)
+    assert loaded.environment["dtype"] == plain.environment["dtype"] == "float32"
+    assert torch.equal(loaded.per_image.total, plain.per_image.total)
 
 
 @pytest.mark.parametrize("around", ["default float64", "default float16"])
@@ -101,10 +101,10 @@ def test_a_model_of_ours_is_made_in_float32(kind, around):
     with AROUND[around]():
         model, data = MODELS[kind]()
         model.every(3)
-        found = nelbo.evaluate(model, data, budget=60, seed=4, distortion=True)
-    assert found.environment["dtype"] == "float32"
-    assert found.model["sha256"] == expected.model["sha256"]
-    assert torch.equal(found.per_image.total, expected.per_image.total)
+        loaded = nelbo.evaluate(model, data, budget=60, seed=4, distortion=True)
+    assert loaded.environment["dtype"] == "float32"
+    assert loaded.model["sha256"] == expected.model["sha256"]
+    assert torch.equal(loaded.per_image.total, expected.per_image.total)
 
 
 @pytest.mark.parametrize("around", ["default float64", "autocast"])
@@ -114,9 +114,9 @@ def test_a_sample_is_in_the_dtype_of_the_weights(kind, around):
     model, _ = MODELS[kind]()
     plain = nelbo.sample(model, 3, seed=1)
     with AROUND[around]():
-        found = nelbo.sample(model, 3, seed=1)
+        loaded = nelbo.sample(model, 3, seed=1)
         states = [x for _, x in ancestral(model, 3, seed=1)]
-    assert torch.equal(found, plain)
+    assert torch.equal(loaded, plain)
     assert torch.float64 not in {x.dtype for x in states}
 
 
@@ -127,9 +127,9 @@ def test_an_improvement_and_a_derivation_too(around):
     images = nelbo.data.as_images(IMAGES, n=17)
     plain = improve(model, images, steps=3)
     with AROUND[around]():
-        found = improve(model, images, steps=3)
-    assert torch.equal(found.table, plain.table)
-    assert found.predicted == plain.predicted
+        loaded = improve(model, images, steps=3)
+    assert torch.equal(loaded.table, plain.table)
+    assert loaded.predicted == plain.predicted
     lines = derive(model, images, images=1, paths=4).to_dict()
     with AROUND[around]():
         again = derive(model, images, images=1, paths=4).to_dict()
@@ -141,9 +141,11 @@ def test_a_folder_of_diffusers_is_read_in_float32(around, tmp_path):
     """Kills: the same for the networks of others."""
     folder = pipeline(tmp_path / "ddpm", num_train_timesteps=6)
     with AROUND[around]():
-        found = nelbo.load(folder, levels=17)
-    assert found.dtype == torch.float32
-    bounds = [nelbo.evaluate(m, IMAGES, budget=100) for m in (found, nelbo.load(folder, levels=17))]
+        loaded = nelbo.load(folder, levels=17)
+    assert loaded.dtype == torch.float32
+    bounds = [
+        nelbo.evaluate(m, IMAGES, budget=100) for m in (loaded, nelbo.load(folder, levels=17))
+    ]
     assert torch.equal(bounds[0].per_image.total, bounds[1].per_image.total)
 
 
@@ -153,6 +155,6 @@ def test_a_run_is_read_in_the_dtype_that_it_was_written_in(around, run, vdm_run)
     for folder in (run, vdm_run):
         plain = nelbo.load(folder)
         with AROUND[around]():
-            found = nelbo.load(folder)
-        assert found.dtype == torch.float32
-        assert found.sha256() == plain.sha256()
+            loaded = nelbo.load(folder)
+        assert loaded.dtype == torch.float32
+        assert loaded.sha256() == plain.sha256()

@@ -27,9 +27,9 @@ def outcomes(case, count, all_of_them=0):
     from faults import GOOD
 
     every = max(1, (all_of_them or len(case)) // count)
-    found = {number: case(number) for number in range(0, count * every, every)}
-    assert {what for what in found.values() if what not in GOOD} == set(), found
-    return set(found.values())
+    results = {number: case(number) for number in range(0, count * every, every)}
+    assert {what for what in results.values() if what not in GOOD} == set(), results
+    return set(results.values())
 
 
 def test_damaged_files_are_refused_or_read_as_they_were(place):
@@ -45,8 +45,8 @@ def test_a_disk_that_refuses_costs_no_file(place):
     """Kills: half a file, litter, an error that is swallowed."""
     from fault_disk import Writes
 
-    found = outcomes(Writes(place, ("inspect", "evaluate")), 24)
-    assert found == {"stopped", "went on", "none fires"}
+    result = outcomes(Writes(place, ("inspect", "evaluate")), 24)
+    assert result == {"stopped", "went on", "none fires"}
 
 
 def test_nothing_of_a_file_is_run(place):
@@ -69,8 +69,8 @@ def test_random_command_lines_end_in_one_line(place):
     from faults import GOOD
 
     case = LINES["command lines"][1](place)
-    found = {number: case(number) for number in range(10)}
-    assert {what for what in found.values() if what not in GOOD} == set(), found
+    results = {number: case(number) for number in range(10)}
+    assert {what for what in results.values() if what not in GOOD} == set(), results
 
 
 def test_the_campaign_goes_on_from_its_counts(place):

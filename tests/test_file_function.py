@@ -98,12 +98,12 @@ def test_a_function_is_a_model_of_every_command(nelbo, file, tmp_path):
         "evaluate", name, *data, "--max-images", 4, "--budget", 60, "--steps", 5, "--json", "-"
     )
     assert code == 0, err
-    found = json.loads(out)
+    tree = json.loads(out)
     assert "a word on stdout" in err
-    assert (found["model"]["name"], found["model"]["steps"]) == ("mine.py:model", 5)
+    assert (tree["model"]["name"], tree["model"]["steps"]) == ("mine.py:model", 5)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     about = {"file": "mine.py", "function": "model", "sha256": sha256}
-    assert found["model"]["python"] == about
+    assert tree["model"]["python"] == about
     result.write_text(out)
     few = ("--max-images", 4, "--budget", 60)
     assert nelbo("compare", name, f"{file}:from_a_run", *data, *few)[0] == 0
@@ -214,7 +214,7 @@ def test_what_describes_checkpoints_is_refused_by_name(nelbo, file, run):
     assert nelbo("compare", f"{file}:model", run, "--weights", "raw", *few)[0] == 0
 
 
-def test_data_are_said_by_the_user(nelbo, file):
+def test_data_are_specified_by_the_user(nelbo, file):
     """Kills: a Python file that is read as a checkpoint for the data that it names."""
     code, _, err = nelbo("evaluate", f"{file}:model")
     assert code == 2

@@ -85,8 +85,8 @@ def test_a_network_without_a_mode_of_its_own_is_measured(form):
     """Kills: NotImplementedError of an exported graph's eval(), AttributeError of a frozen one."""
     network = Net().eval()
     made = FORMS[form](network)
-    found = measured(made)
-    assert found.total.mean == pytest.approx(measured(network).total.mean, rel=1e-5)
+    result = measured(made)
+    assert result.total.mean == pytest.approx(measured(network).total.mean, rel=1e-5)
     assert nelbo.sample(wrap(made), 2).shape == (2, *SHAPE)
 
 
@@ -134,8 +134,8 @@ def test_quantised_weights_are_read_and_known():
     with pytest.raises(nelbo.BadInput, match="with the other images of its batch"):
         measured(small)
     model = wrap(small)
-    found = nelbo.evaluate(model, IMAGES, budget=100, seed=3, check=False)
-    assert found.total.mean == pytest.approx(measured(network).total.mean, rel=0.05)
+    result = nelbo.evaluate(model, IMAGES, budget=100, seed=3, check=False)
+    assert result.total.mean == pytest.approx(measured(network).total.mean, rel=0.05)
     assert model.sha256() == wrap(quantised(network)).sha256()
     with torch.no_grad():
         network.inside[0].bias.add_(1)
@@ -143,12 +143,12 @@ def test_quantised_weights_are_read_and_known():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_a_function_around_a_network_of_another_dtype_is_asked_in_it(dtype):
+def test_a_function_around_a_network_of_another_dtype_is_evaluated_in_it(dtype):
     """Kills: float32 images for weights that are not, since a function has no weights itself."""
     network = Net().eval().to(dtype)
-    found = measured(lambda x, t: network(x, t))
-    assert found.environment["dtype"] == str(dtype).removeprefix("torch.")
-    assert found.total.mean == measured(network).total.mean
+    result = measured(lambda x, t: network(x, t))
+    assert result.environment["dtype"] == str(dtype).removeprefix("torch.")
+    assert result.total.mean == measured(network).total.mean
 
 
 class Mixed(nn.Module):
@@ -208,7 +208,7 @@ class WantsWhole(nn.Module):
         return x * self.time(t)[:, :, None, None]
 
 
-def test_a_network_that_takes_other_times_is_told_how_to_get_them():
+def test_a_network_that_takes_other_times_learns_how_to_get_them():
     """Kills: torch's words about Long and Float, with exit code 1."""
     with pytest.raises(nelbo.BadInput, match=r"it takes real numbers as times: time_input a func"):
         measured(WantsReal())
@@ -265,9 +265,9 @@ def test_a_network_with_a_gradient_inside_is_measured(around):
     """Kills: inference mode, in which no gradient can be taken; also the caller's own."""
     network = Score()
     with around():
-        found = measured(network)
+        result = measured(network)
         drawn = nelbo.sample(wrap(network), 2)
-    assert found.total.mean > 0
+    assert result.total.mean > 0
     assert drawn.shape == (2, *SHAPE)
 
 

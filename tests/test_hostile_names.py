@@ -20,10 +20,10 @@ def there(run, tmp_path_factory):
     """A folder with a run and data of that name; the run's recipe has it, and a tag, for a name."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / HOSTILE).mkdir()
-    found = checkpoint.load(run / "model.safetensors")
-    about = json.loads(json.dumps(found.description))
+    stored = checkpoint.load(run / "model.safetensors")
+    about = json.loads(json.dumps(stored.description))
     about["recipe"]["name"] = f"{HOSTILE}</script><script>alert(1)</script>"
-    checkpoint.save(folder / HOSTILE / "model.safetensors", Checkpoint(found.tensors, about))
+    checkpoint.save(folder / HOSTILE / "model.safetensors", Checkpoint(stored.tensors, about))
     data = folder / f"data {HOSTILE}"
     data.mkdir()
     for number, pixels in enumerate(np.random.default_rng(0).integers(17, size=(8, 8, 8))):

@@ -116,7 +116,7 @@ def test_the_largest_l_t_is_its_closed_form_and_is_reached(lo):
     assert (terms <= L_T * (1 + 1e-5)).all()
 
 
-def test_a_wrapped_callable_and_zero_terminal_snr_are_said():
+def test_a_wrapped_callable_and_zero_terminal_snr_are_reported():
     warnings = inspect(wrapped(schedule=[0.5, 1.0], V_1=0.1, range=(-1.0, 1.0))).warnings
     assert warnings == (
         "zero terminal SNR: alpha_bar_T = 0, so L_T is 0 exactly",
@@ -140,6 +140,6 @@ def test_a_model_of_our_own_has_its_recipe_for_a_source(name):
     )
 
 
-def test_a_clipped_model_of_our_own_is_told_so():
+def test_a_clipped_model_of_our_own_is_reported_so():
     model = recipe.build(small_recipe(**PLAIN, **{"chain.clip": True}), (1, 8, 8), 17)
     assert any("x0-hat is clipped" in text for text in inspect(model).warnings)

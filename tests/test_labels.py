@@ -52,14 +52,14 @@ def test_labels_stay_with_their_images():
 def test_labels_have_a_digest_of_their_own():
     """Kills: labels that change the digest of the images, or none."""
     levels = torch.from_numpy(LEVELS[:, None].copy())
-    bare, told, other = (
+    bare, with_labels, other = (
         Images("x", None, levels, 256, labels=labels)
         for labels in (None, torch.from_numpy(LABELS), torch.from_numpy(LABELS[::-1].copy()))
     )
-    assert bare.sha256 == told.sha256 == other.sha256
+    assert bare.sha256 == with_labels.sha256 == other.sha256
     assert bare.labels_sha256 is None
-    assert told.labels.dtype == torch.int64
-    assert told.labels_sha256 != other.labels_sha256
+    assert with_labels.labels.dtype == torch.int64
+    assert with_labels.labels_sha256 != other.labels_sha256
     assert Examples.labels is None
 
 
@@ -80,15 +80,15 @@ def test_what_is_no_class_of_each_image_is_refused(labels):
 
 
 @pytest.mark.parametrize(("end", "pack"), [("", bytes), (".gz", gzip.compress)])
-def test_the_labels_of_mnist_are_read_where_they_are_asked_for(tmp_path, end, pack):
+def test_the_labels_of_mnist_are_read_where_they_are_requested(tmp_path, end, pack):
     """Kills: a missing file of labels that stops who has no use for them."""
     spec = written(tmp_path, None)
     assert load(spec).labels is None
     written(tmp_path, pack(idx()), end)
-    found = load(spec, labels=True)
-    assert found.labels.tolist() == LABELS.tolist()
+    loaded = load(spec, labels=True)
+    assert loaded.labels.tolist() == LABELS.tolist()
     assert load(spec).labels is None
-    assert found.sha256 == load(spec).sha256
+    assert loaded.sha256 == load(spec).sha256
     with pytest.raises(BadInput, match="neither t10k-images-idx3-ubyte nor"):
         load(f"mnist:{tmp_path}", labels=True)
     for kind, content in (("images-idx3", IMAGES), ("labels-idx1", idx(LABELS[::-1].copy()))):
@@ -127,9 +127,9 @@ def test_the_labels_of_cifar10_are_the_bytes_before_its_images(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 3 * 32 * 32), np.uint8)
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
         np.concatenate([LABELS[:, None], pixels], axis=1).tofile(tmp_path / f"{name}.bin")
-    found = load(f"cifar10:{tmp_path}:train", labels=True)
-    assert found.labels.tolist() == [*LABELS] * 5
-    assert np.array_equal(found.levels[:5].flatten(1).numpy(), pixels)
+    loaded = load(f"cifar10:{tmp_path}:train", labels=True)
+    assert loaded.labels.tolist() == [*LABELS] * 5
+    assert np.array_equal(loaded.levels[:5].flatten(1).numpy(), pixels)
     assert load(f"cifar10:{tmp_path}:test").labels is None
 
 

@@ -39,8 +39,8 @@ class Network(nn.Module):
         self.drop, self.off = nn.Dropout(0.5), nn.Dropout(0.5).eval()
 
     def forward(self, x, fraction):
-        told = torch.cat([x.flatten(1), fraction[:, None]], dim=1)
-        return self.last(self.off(self.drop(self.first(told).relu()))).reshape(x.shape)
+        time = torch.cat([x.flatten(1), fraction[:, None]], dim=1)
+        return self.last(self.off(self.drop(self.first(time).relu()))).reshape(x.shape)
 
 
 class Module(pl.LightningModule):
@@ -125,12 +125,12 @@ def fitted(folder, *callbacks, validated=False, **settings):
 def truth(module, weights):
     """What a fit should log with these weights."""
     module.network.load_state_dict(weights)
-    found = nelbo.evaluate(model_of(module), IMAGES, budget=BUDGET, seed=3)
-    told = {name: term["bits_per_dim"] for name, term in found.to_dict()["terms"].items()}
-    return told | {
-        "bits_per_dim": found.bits_per_dim,
-        "half_width": found.half_width(found.total),
-        "half_width_monte_carlo": found.half_width(found.monte_carlo),
+    result = nelbo.evaluate(model_of(module), IMAGES, budget=BUDGET, seed=3)
+    expected = {name: term["bits_per_dim"] for name, term in result.to_dict()["terms"].items()}
+    return expected | {
+        "bits_per_dim": result.bits_per_dim,
+        "half_width": result.half_width(result.total),
+        "half_width_monte_carlo": result.half_width(result.monte_carlo),
     }
 
 
@@ -152,10 +152,10 @@ def test_a_fit_logs_what_evaluate_says_and_does_not_notice_it(model, validated, 
     on where it was off) after it, gradients left behind, an epoch measured by the weights of
     another, one that is measured twice.
     """
-    asked = []
+    calls = []
 
     def counted(module):
-        asked.append(module)
+        calls.append(module)
         return model(module)
 
     callback = NELBOCallback(counted, IMAGES, budget=BUDGET, seed=3)
@@ -165,7 +165,7 @@ def test_a_fit_logs_what_evaluate_says_and_does_not_notice_it(model, validated, 
     for with_it, without in zip(module.weights, alone.weights, strict=True):
         assert all(torch.equal(with_it[name], without[name]) for name in without)
     assert callback.latest.images == len(IMAGES)
-    assert len(asked) == 1 + 2  # at the start, and after each epoch
+    assert len(calls) == 1 + 2  # at the start, and after each epoch
     rows = logged(training)
     assert list(rows) == [0, 1]
     for epoch, weights in enumerate(module.weights):
@@ -198,7 +198,7 @@ def test_the_best_epoch_is_kept_by_its_bound(validated, tmp_path):
     assert best.best_model_score.item() == min(bounds)
 
 
-def test_a_mistake_is_found_before_the_first_epoch(tmp_path):
+def test_a_mistake_is_reported_before_the_first_epoch(tmp_path):
     """Kills: a training that ends after an epoch with what was wrong from the start."""
     with pytest.raises(BadInput, match="every_n_epochs must be at least 1; got 0"):
         NELBOCallback(model_of, IMAGES, every_n_epochs=0)
@@ -264,14 +264,14 @@ def test_two_processes_share_the_work_and_log_the_same(tmp_path):
         timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (told, asked, weights), (other, others, _) = (
+    (result, calls, weights), (other, others, _) = (
         json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)
     )
-    assert told == other
-    assert min(asked, others) > 0.3 * (asked + others)
+    assert result == other
+    assert min(calls, others) > 0.3 * (calls + others)
     module = Module()
     expected = truth(module, {name: torch.tensor(x) for name, x in weights.items()})
-    found = {name[4:]: x for name, x in told.items()}
-    assert found == pytest.approx(expected, rel=1e-5)
+    terms = {name[4:]: x for name, x in result.items()}
+    assert terms == pytest.approx(expected, rel=1e-5)
     checked = 4 * 4  # four images together, again, and each alone: of no budget
-    assert math.isclose(asked + others - checked, BUDGET, rel_tol=0.05)
+    assert math.isclose(calls + others - checked, BUDGET, rel_tol=0.05)

@@ -45,8 +45,8 @@ def measured(*bounds, **settings):
     return metric
 
 
-def floats(found):
-    return {name: value.item() for name, value in found.items()}
+def floats(result):
+    return {name: value.item() for name, value in result.items()}
 
 
 WHOLE = floats(measured(0, 97).compute())
@@ -57,8 +57,8 @@ def test_it_is_the_figure_of_an_evaluation(evaluation):
     for given in (evaluation, evaluation.per_image):
         metric = BitsPerDim(dims=64)
         metric.update(given)
-        told = evaluation.to_dict()
-        expected = {name: term["bits_per_dim"] for name, term in told["terms"].items()}
+        tree = evaluation.to_dict()
+        expected = {name: term["bits_per_dim"] for name, term in tree["terms"].items()}
         expected |= {
             "bits_per_dim": evaluation.bits_per_dim,
             "se": nelbo.results.bits_per_dim(evaluation.total.se, 64),
@@ -69,12 +69,12 @@ def test_it_is_the_figure_of_an_evaluation(evaluation):
 def test_nats_of_a_training_loss_are_taken_without_terms():
     """Kills: terms of 0 where none were given, a loss that keeps its graph."""
     nats = NATS[:8].clone().requires_grad_()
-    found = BitsPerDim(64)(nats)
-    assert set(found) == {"bits_per_dim", "se"}
-    assert not found["bits_per_dim"].requires_grad
+    result = BitsPerDim(64)(nats)
+    assert set(result) == {"bits_per_dim", "se"}
+    assert not result["bits_per_dim"].requires_grad
     bits = NATS[:8] / (64 * torch.tensor(2.0, dtype=torch.float64).log())
     expected = {"bits_per_dim": bits.mean().item(), "se": bits.std().item() / 8**0.5}
-    assert floats(found) == pytest.approx(expected, rel=1e-14)
+    assert floats(result) == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize("bounds", [(0, 1, 97), (0, 32, 64, 96, 97), tuple(range(98))], ids=len)
@@ -126,9 +126,9 @@ def test_no_cast_rounds_the_state(cast):
             metric.update(nats, **terms)
             metric.compute()
             cast(metric)
-        found = metric.compute()
-        assert all(value.dtype == torch.float64 for value in found.values())
-        assert floats(found) == floats(measured(start, 50, 97).compute())
+        computed = metric.compute()
+        assert all(value.dtype == torch.float64 for value in computed.values())
+        assert floats(computed) == floats(measured(start, 50, 97).compute())
 
 
 def test_a_spread_small_beside_the_mean_is_not_lost():
@@ -147,13 +147,13 @@ def test_it_lives_in_a_collection_with_other_metrics():
     metrics = MetricCollection({"bound": BitsPerDim(64), "mean": MeanMetric()}, prefix="val/")
     metrics["bound"].update(*part(0, 97)[:1], **part(0, 97)[1])
     metrics["mean"].update(NATS)
-    found = metrics.compute()
-    assert found["val/bits_per_dim"].item() == WHOLE["bits_per_dim"]
+    computed = metrics.compute()
+    assert computed["val/bits_per_dim"].item() == WHOLE["bits_per_dim"]
     pair = MetricCollection({"of_64": BitsPerDim(64), "of_32": BitsPerDim(32)})
     for first, last in ((0, 5), (5, 97)):  # the two come to share their state
         pair.update(NATS[first:last])
-    found = pair.compute()
-    assert found["of_32_bits_per_dim"].item() == 2 * found["of_64_bits_per_dim"].item()
+    computed = pair.compute()
+    assert computed["of_32_bits_per_dim"].item() == 2 * computed["of_64_bits_per_dim"].item()
 
 
 def test_it_is_reset_copied_and_called_like_any_metric():

@@ -46,10 +46,10 @@ def result(run, tmp_path_factory):
     from nelbo.results import per_image
 
     folder = tmp_path_factory.mktemp("result")
-    found = evaluate(formats.load(run), load("digits:test").first(40), budget=4000)
-    (folder / "r.json").write_text(found.to_json())
-    per_image.write(found.per_image, folder / "r.csv")
-    per_image.write(found.per_image, folder / "r.parquet")
+    evaluation = evaluate(formats.load(run), load("digits:test").first(40), budget=4000)
+    (folder / "r.json").write_text(evaluation.to_json())
+    per_image.write(evaluation.per_image, folder / "r.csv")
+    per_image.write(evaluation.per_image, folder / "r.parquet")
     return folder
 
 
@@ -198,13 +198,13 @@ def test_a_result_is_printed_even_where_its_file_fails(nelbo, run, tmp_path, mon
 
 def test_a_pipe_is_written_through_and_its_reader_is_served(nelbo, tmp_path):
     """Kills: a FIFO replaced by a file, whose reader waits for ever."""
-    path, found = tmp_path / "pipe", []
+    path, results = tmp_path / "pipe", []
     os.mkfifo(path)
-    reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
+    reader = threading.Thread(target=lambda: results.append(path.read_bytes()), daemon=True)
     reader.start()
     assert nelbo("derive", "--json", path)[0] == 0
     reader.join(10)
-    assert json.loads(found[0])["schema"].startswith("nelbo.derivation")
+    assert json.loads(results[0])["schema"].startswith("nelbo.derivation")
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 
@@ -290,15 +290,15 @@ def process(folder, redirect, **environment):
 def test_streams_that_are_absent_full_or_of_ascii_lose_no_result(tmp_path, redirect):
     """Kills: a traceback or an exit 1 for a stream; a file that is given the number of stderr."""
     ended = process(tmp_path, redirect, PYTHONIOENCODING="ascii", NO_COLOR="1")
-    said = ended.stderr.decode()
-    lines = [line for line in said.splitlines() if line.startswith("nelbo:")]
-    assert "Traceback" not in said
+    message = ended.stderr.decode()
+    lines = [line for line in message.splitlines() if line.startswith("nelbo:")]
+    assert "Traceback" not in message
     assert json.loads((tmp_path / "d.json").read_text())["schema"].startswith("nelbo.")
     if redirect == ">/dev/full":
-        assert (ended.returncode, len(said.splitlines())) == (1, 1), said
+        assert (ended.returncode, len(message.splitlines())) == (1, 1), message
         assert lines == ["nelbo: cannot write to stdout: No space left on device"]
     else:
-        assert (ended.returncode, lines) == (0, []), said
+        assert (ended.returncode, lines) == (0, []), message
     if redirect in ("", "2>&-"):
         assert b"d.json" in ended.stdout
 

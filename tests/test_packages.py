@@ -32,11 +32,11 @@ def test_the_wheel_of_the_sdist_holds_every_file_of_the_package(tmp_path):
     assert packed == {name for name in names if "__pycache__" not in name}
 
 
-def test_the_lowest_versions_that_are_tested_are_those_that_are_asked_for():
+def test_the_lowest_versions_that_are_tested_are_those_that_are_required():
     """Kills: a bound that no environment has held: typer 0.15 ends every --help with 1."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
-    bounds = dict(re.match(r"([\w-]+)>=([\d.]+)", one).groups() for one in asked)
+    required = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
+    bounds = dict(re.match(r"([\w-]+)>=([\d.]+)", one).groups() for one in required)
     held = re.findall(r"^([\w-]+)==([\d.]+)", (ROOT / "constraints/lowest.txt").read_text(), re.M)
     assert {name: release(v) for name, v in held} == {
         name: release(v) for name, v in bounds.items() if name != "torch"

@@ -64,8 +64,8 @@ def test_one_registration_is_a_word_of_recipes_and_of_wrap(registered):
         assert model.chain.p.parametrization is DOUBLED
         assert isinstance(model.chain.p.emission, Own)
         facts = model.facts
-        told = (facts["schedule"]["name"], facts["parametrization"], facts["decoder"])
-        assert told == ("steep", "doubled", "own")
+        stated = (facts["schedule"]["name"], facts["parametrization"], facts["decoder"])
+        assert stated == ("steep", "doubled", "own")
 
 
 @pytest.mark.parametrize("decoder", [Own, Own(Grid(17))], ids=["of a grid", "itself"])

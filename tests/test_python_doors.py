@@ -62,16 +62,16 @@ def exact(model, data=LEVELS):
 
 def raw(call, values=ANYTHING):
     """The values that end in another error than BadInput, or in more than a line of it."""
-    found = []
+    results = []
     for value in values:
         try:
             call(value)
         except (BadInput, NonFinite) as error:
             if "\n" in str(error):
-                found.append(f"{value!r:.40}: {error}")
+                results.append(f"{value!r:.40}: {error}")
         except Exception as error:
-            found.append(f"{value!r:.40}: {type(error).__name__}: {error}")
-    return found
+            results.append(f"{value!r:.40}: {type(error).__name__}: {error}")
+    return results
 
 
 def budgeted(task, *models):
@@ -238,10 +238,12 @@ def test_a_pipeline_in_memory_is_its_folder(folder):
     model = nelbo.load(pipe, levels=17)
     assert exact(model) == pytest.approx(exact(stored), rel=1e-12)
     assert model.sha256() == stored.sha256()
-    told, found = (dict(m.facts["sources"]) for m in (stored, model))
-    assert told.pop("weights_file")
-    told.pop("weights"), found.pop("weights")
-    assert {k: x["value"] for k, x in told.items()} == {k: x["value"] for k, x in found.items()}
+    expected, in_memory = (dict(m.facts["sources"]) for m in (stored, model))
+    assert expected.pop("weights_file")
+    expected.pop("weights"), in_memory.pop("weights")
+    assert {k: x["value"] for k, x in expected.items()} == {
+        k: x["value"] for k, x in in_memory.items()
+    }
     assert next(pipe.unet.parameters()) is next(model.network.parameters())
     assert nelbo.inspect(pipe).settings["prediction_type"].value == "epsilon"
     pipe.scheduler = DDPMScheduler(num_train_timesteps=4, prediction_type="sample")
@@ -283,9 +285,11 @@ def test_a_scheduler_object_is_a_schedule(kind):
     model = nelbo.wrap(pipe.unet, schedule=scheduler, **choices)
     assert model.facts["clip"] == expected.facts["clip"] == (kind is DDPMScheduler)
     for steps in (40, 5):
-        found, told = model.every(steps), expected.every(steps)
-        assert found.chain.q.schedule.kept.tolist() == told.chain.q.schedule.kept.tolist()
-        assert exact(found) == pytest.approx(exact(told), rel=1e-12)
+        from_object, from_betas = model.every(steps), expected.every(steps)
+        assert (
+            from_object.chain.q.schedule.kept.tolist() == from_betas.chain.q.schedule.kept.tolist()
+        )
+        assert exact(from_object) == pytest.approx(exact(from_betas), rel=1e-12)
     unclipped = nelbo.wrap(pipe.unet, schedule=scheduler, clip=False, **choices)
     assert unclipped.facts["clip"] is False
     with pytest.raises(BadInput, match=r"predicts is v and the prediction_type of .* is eps"):
@@ -323,13 +327,13 @@ def test_numbers_of_any_library_are_numbers(folder):
 
 def test_the_metric_takes_lists_and_arrays():
     """Kills: 'list' object has no attribute 'ndim'."""
-    found = []
+    results = []
     for kind in (list, tuple, np.array, torch.tensor):
         metric = BitsPerDim(dims=64)
         metric.update(kind([88.0, 89.0]), L_T=kind([1.0, 2.0]), L_mid=[3.0, 3.0], L_0=[84.0, 84.0])
-        found.append({name: float(x) for name, x in metric.compute().items()})
-    assert found[0]["bits_per_dim"] == pytest.approx(88.5 / 64 / math.log(2))
-    assert found[1:] == found[:1] * 3
+        results.append({name: float(x) for name, x in metric.compute().items()})
+    assert results[0]["bits_per_dim"] == pytest.approx(88.5 / 64 / math.log(2))
+    assert results[1:] == results[:1] * 3
 
 
 def test_a_batch_of_another_kind_of_number_trains_nothing():
@@ -358,21 +362,21 @@ def test_a_density_is_improved_to_the_best_of_its_errors():
     one = {"name": "betas", "betas": [0.5]}
     choices = {"schedule": one, "predicts": "x_0", "variance": "small", "time_input": "t"}
     model = nelbo.wrap(x_0_hat, shape=(2,), decoder="density", V_1=0.1, **choices)
-    found = nelbo.improve(model, points)
+    improved = nelbo.improve(model, points)
     V_1 = float((points.numbers - 0.25).square().mean())
-    assert found.model.facts["V_1"] == pytest.approx(V_1, rel=1e-12)
+    assert improved.model.facts["V_1"] == pytest.approx(V_1, rel=1e-12)
     L_T = nelbo.evaluate(model, points, exhaustive=True).terms["L_T"][0].mean / 2
     best = 0.5 * math.log(2 * math.pi * math.e * V_1)
-    assert found.predicted == pytest.approx(best + L_T, rel=1e-9)
-    measured = nelbo.evaluate(found.model, points, exhaustive=True)
-    assert measured.per_dim == pytest.approx(found.predicted, rel=1e-9)
+    assert improved.predicted == pytest.approx(best + L_T, rel=1e-9)
+    measured = nelbo.evaluate(improved.model, points, exhaustive=True)
+    assert measured.per_dim == pytest.approx(improved.predicted, rel=1e-9)
 
 
 def test_inspect_knows_wrapped_models_and_densities():
     for model in (wrapped(), density()):
-        found = nelbo.inspect(model)
-        assert found.settings["predicts"] == Setting("eps", "option")
-        assert (found.L_T is None) == (model.facts["decoder"] == "density")
+        inspection = nelbo.inspect(model)
+        assert inspection.settings["predicts"] == Setting("eps", "option")
+        assert (inspection.L_T is None) == (model.facts["decoder"] == "density")
 
 
 def test_a_pipeline_of_latents_is_named_for_what_it_is():

@@ -213,7 +213,7 @@ def test_patches_are_pixels_of_more_channels():
     assert torch.equal(network(x, time), pixel_shuffle(inside, 2))
 
 
-def test_attention_is_where_it_is_asked_for():
+def test_attention_is_where_it_is_requested():
     """Kills: levels counted from the coarsest."""
     from nelbo.networks.unet import UNet
 

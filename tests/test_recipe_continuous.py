@@ -99,9 +99,9 @@ def test_every_choice_is_trained_and_measured(tmp_path, images, kind, parametriz
     folder = train(vdm(**changes, **{"chain.log_snr.name": kind}), tmp_path / "r")
     model = formats.load(folder)
     for measured in (model, model.in_the_limit()):
-        found = evaluate(measured, images.first(4), budget=80)
-        assert found.model["decoder"] == decoder
-        assert math.isfinite(found.bits_per_dim)
+        result = evaluate(measured, images.first(4), budget=80)
+        assert result.model["decoder"] == decoder
+        assert math.isfinite(result.bits_per_dim)
 
 
 # Training.
@@ -195,8 +195,8 @@ def test_the_log_of_a_run_is_in_bits_per_dim(vdm_run):
 @pytest.mark.parametrize("weights", ["ema", "raw"])
 def test_a_checkpoint_holds_the_curve_that_its_chain_runs_along(vdm_run, weights):
     """Kills: the chain of the fresh curve under the trained weights; EMA of the network alone."""
-    found = checkpoint.load(vdm_run / checkpoint.NAME)
-    state = found.part({"ema": "ema", "raw": "network"}[weights])
+    stored = checkpoint.load(vdm_run / checkpoint.NAME)
+    state = stored.part({"ema": "ema", "raw": "network"}[weights])
     model = formats.load(vdm_run, weights=weights)
     assert isinstance(model.network, ContinuousGaussian)
     for name, x in model.network.state_dict().items():
@@ -282,12 +282,12 @@ def closed_limit(levels):
 def test_the_limit_of_the_untrained_network_is_its_closed_form(images, mode):
     """|z| < 4 in every mode. Kills: a part of [0, 1] of the wrong width; one call as L_inf."""
     model = built(vdm()).in_the_limit()
-    found = evaluate(model, images, **mode)
-    assert found.model["time"] == "continuous"
-    noise = found.terms["L_mid"][1]
+    result = evaluate(model, images, **mode)
+    assert result.model["time"] == "continuous"
+    noise = result.terms["L_mid"][1]
     assert abs(noise.mean - closed_limit(images.levels).mean()) < 4 * noise.se
     prior = closed_form_prior(images.levels)
-    assert found.terms["L_T"][0].mean == pytest.approx(prior.mean(), rel=1e-5)
+    assert result.terms["L_T"][0].mean == pytest.approx(prior.mean(), rel=1e-5)
 
 
 def closed_form_prior(levels):
@@ -311,11 +311,11 @@ def test_the_limit_does_not_depend_on_the_curve_between_its_ends(images):
     assert float((along[0] - along[1]).abs().max()) > 0.5
     assert along[0, 0] == along[1, 0]
     models = [even.in_the_limit(), other.in_the_limit(), other.every(40).in_the_limit()]
-    found = [evaluate(m, images, budget=24_000, seed=s) for s, m in enumerate(models)]
-    for a, b in pairwise(found):
+    result = [evaluate(m, images, budget=24_000, seed=s) for s, m in enumerate(models)]
+    for a, b in pairwise(result):
         error = math.hypot(a.monte_carlo.se, b.monte_carlo.se)
         assert abs(a.monte_carlo.mean - b.monte_carlo.mean) < 4 * error
-    for model, limit in zip((even, other), found, strict=False):
+    for model, limit in zip((even, other), result, strict=False):
         stepped = evaluate(model, images, exhaustive=True).monte_carlo
         error = math.hypot(stepped.se, limit.monte_carlo.se)
         assert stepped.mean - limit.monte_carlo.mean > 4 * error
@@ -331,9 +331,9 @@ def test_the_answers_are_the_same_in_every_batch_size(images):
 def test_a_chain_and_its_limit_are_compared_on_the_same_noise(images):
     """The difference is far better known than either. Kills: a limit with noise of its own."""
     model = built(vdm(**{"chain.T": 200}), stirred(vdm(), scale=0.1))
-    found = compare(model, model.in_the_limit(), images, budget=4800)
-    assert found.estimator["paired"] == ["images", "times", "noise"]
-    assert found.monte_carlo.se < 0.25 * found.b.monte_carlo.se
+    comparison = compare(model, model.in_the_limit(), images, budget=4800)
+    assert comparison.estimator["paired"] == ["images", "times", "noise"]
+    assert comparison.monte_carlo.se < 0.25 * comparison.b.monte_carlo.se
 
 
 # The command line.

@@ -62,8 +62,8 @@ def test_evaluation_finds_the_closed_form(tmp_path):
     chain = Betas.kept(linear(100).beta[1:].numpy())
     parts = chain, chain.variance("learned-range", 0.5), *reading("eps", chain, 0, 0)
     want = sum(sum(closed_form(*parts, levels, 17)) for levels in images.levels) / len(images)
-    found = evaluate(model, images, budget=4000).monte_carlo
-    assert abs(found.mean - want) < 4 * found.se
+    result = evaluate(model, images, budget=4000).monte_carlo
+    assert abs(result.mean - want) < 4 * result.se
 
 
 def test_the_bound_does_not_reach_the_channel_of_the_mean():

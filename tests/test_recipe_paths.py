@@ -70,9 +70,9 @@ def test_the_network_and_the_steps_are_those_of_the_control():
     """Kills: a comparison of two sizes, or of two trainings."""
     control = recipe.read("digits-ddpm")
     for name in NAMES:
-        found = recipe.read(name)
-        assert (found.network, found.data) == (control.network, control.data)
-        same = found.training.model_copy(update={"log_sigma": None})
+        choices = recipe.read(name)
+        assert (choices.network, choices.data) == (control.network, control.data)
+        same = choices.training.model_copy(update={"log_sigma": None})
         assert same == control.training
 
 
@@ -125,9 +125,9 @@ def drawn(choices, model, rows=12):
     x_0, noise = model.x_0(levels, torch.float64), KeyedNoise.of(3, torch.arange(rows))
     t = torch.arange(1, 1 + 83 * rows, 83)
     with torch.no_grad():
-        found = recipe.objective(choices, model)(x_0, t, noise)
+        result = recipe.objective(choices, model)(x_0, t, noise)
     place = noise.at(constant_time(0, x_0)).uniform(torch.empty(rows, 1))[:, 0]
-    return found, x_0, noise.at(t).normal(x_0), (t - 1 + place) / 1000
+    return result, x_0, noise.at(t).normal(x_0), (t - 1 + place) / 1000
 
 
 def along(values):
@@ -142,12 +142,12 @@ def test_the_loss_of_a_flow_is_the_squared_error_of_its_velocity(log_sigma):
     """
     choices = small(FLOW, **{"training.log_sigma": log_sigma})
     model = stirred(choices)
-    found, x_0, eps, u = drawn(choices, model)
+    result, x_0, eps, u = drawn(choices, model)
     t = u if log_sigma is None else torch.sigmoid(torch.from_numpy(ndtri(u.numpy())))
     z = (1 - along(t)) * x_0 + along(t) * eps
     with torch.no_grad():
         says = model.network.network.network(z, 2 * torch.log((1 - t) / t))
-    assert torch.allclose(found, (says - (eps - x_0)).square().flatten(1).sum(1), rtol=1e-11)
+    assert torch.allclose(result, (says - (eps - x_0)).square().flatten(1).sum(1), rtol=1e-11)
 
 
 def test_the_loss_of_edm_is_its_own():
@@ -157,7 +157,7 @@ def test_the_loss_of_edm_is_its_own():
     """
     choices = small(EDM)
     model, d = stirred(choices), 0.75
-    found, x_0, eps, u = drawn(choices, model)
+    result, x_0, eps, u = drawn(choices, model)
     sigma = torch.exp(-1.2 + 1.2 * torch.from_numpy(ndtri(u.numpy())))
     s = along(sigma)
     both = s**2 + d**2
@@ -166,7 +166,7 @@ def test_the_loss_of_edm_is_its_own():
         F = model.network.network.network(y / both.sqrt(), -2 * sigma.log())
     D = d**2 / both * y + s * d / both.sqrt() * F
     expected = (both / (s * d) ** 2 * (D - x_0).square()).flatten(1).sum(1)
-    assert torch.allclose(found, expected, rtol=1e-11)
+    assert torch.allclose(result, expected, rtol=1e-11)
 
 
 # The bound.
@@ -189,12 +189,12 @@ def closed_form(name, x_0, first, last):
 def test_the_limit_of_an_untrained_network_is_its_closed_form(name, images):
     """Kills: another path, or other ends, than the recipe says; the chain's bound for the limit."""
     model = built(small(name, **{"chain.clip": False}))
-    found = nelbo.evaluate(model, images, budget=24 * 40, seed=1)
+    result = nelbo.evaluate(model, images, budget=24 * 40, seed=1)
     expected = closed_form(name, model.x_0(images.levels), *recipe.read(name).chain.log_snr)
-    mean, error = found.terms["L_mid"][1].mean, found.terms["L_mid"][1].se
+    mean, error = result.terms["L_mid"][1].mean, result.terms["L_mid"][1].se
     assert abs(mean - float(expected.mean())) < 4 * error
     assert error < 0.01 * mean
-    assert found.model["time"] == "continuous"
+    assert result.model["time"] == "continuous"
 
 
 # The pipeline.
@@ -206,9 +206,9 @@ def test_a_run_is_trained_kept_and_measured(name, images, tmp_path):
     folder = train(small(name), tmp_path / "r")
     model = formats.load(folder)
     again = built(small(name), model.network.state_dict())
-    found, same = (nelbo.evaluate(m, images, budget=240, seed=2) for m in (model, again))
-    assert torch.equal(found.per_image.total, same.per_image.total)
-    assert found.model["path"] == {FLOW: "flow", EDM: "edm"}[name]
+    result, same = (nelbo.evaluate(m, images, budget=240, seed=2) for m in (model, again))
+    assert torch.equal(result.per_image.total, same.per_image.total)
+    assert result.model["path"] == {FLOW: "flow", EDM: "edm"}[name]
     few = model.every(5)
     assert (few.T, few.facts["schedule"]["T"]) == (5, 5)
     assert nelbo.sample(few, 3, seed=0).shape == (3, 1, 8, 8)

@@ -83,9 +83,9 @@ def test_lists_are_of_the_type_that_they_are_to_hold(betas):
 def test_whole_numbers_are_real_numbers_and_lists_are_tuples(tmp_path):
     tree = json.loads(json.dumps(recipe.read("mnist").model_dump(mode="json")))
     tree["training"]["ema"], tree["data"]["range"] = 0, [0, 1]
-    found = Recipe.model_validate(tree)
-    assert (found.training.ema, found.data.range) == (0.0, (0.0, 1.0))
-    assert isinstance(found.data.range[0], float)
+    choices = Recipe.model_validate(tree)
+    assert (choices.training.ema, choices.data.range) == (0.0, (0.0, 1.0))
+    assert isinstance(choices.data.range[0], float)
     for name in recipe.names():
         whole = recipe.read(name)
         assert Recipe.model_validate(json.loads(whole.model_dump_json())) == whole
@@ -104,7 +104,7 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path):
     ("encoding", "message"),
     [("utf-16", "UTF-16; save it as UTF-8"), ("latin-1", r"byte 0xe9, line 3.*save it as UTF-8")],
 )
-def test_a_recipe_in_another_encoding_is_told_to_be_one(tmp_path, encoding, message):
+def test_a_recipe_in_another_encoding_is_reported_to_be_one(tmp_path, encoding, message):
     """Kills: "no recipe r.toml" of a file that is there."""
     path = tmp_path / "r.toml"
     text = "# a\n# b\n# caf\u00e9\n" + toml(small_recipe().model_dump())
@@ -123,22 +123,22 @@ def trained(nelbo, tmp_path, *options):
     out = tmp_path / "run"
     shared = ["training.steps=1", "training.batch_size=4", "network.width=8", "network.blocks=1"]
     sets = [word for change in shared for word in ("--set", change)]
-    code, _, said = nelbo("train", "digits", "-o", out, *sets, *options)
-    return code, said, out
+    code, _, message = nelbo("train", "digits", "-o", out, *sets, *options)
+    return code, message, out
 
 
 def test_set_changes_any_key_and_is_recorded_in_the_run(nelbo, tmp_path):
     """Kills: a value that training uses and the run does not know of."""
     options = ["--set", "chain.schedule.T=7", "--set", "name=tiny", "--set", "chain.clip=true"]
-    code, said, out = trained(nelbo, tmp_path, *options)
-    assert code == 0, said
-    found = load(out)
-    assert (found.T, found.name) == (7, "tiny")
+    code, message, out = trained(nelbo, tmp_path, *options)
+    assert code == 0, message
+    loaded = load(out)
+    assert (loaded.T, loaded.name) == (7, "tiny")
     kept = recipe_of(out)
     assert (kept.network.width, kept.training.steps, kept.chain.clip) == (8, 1, True)
-    code, _, said = nelbo("train", "--resume", out, "--set", "training.steps=2")
+    code, _, message = nelbo("train", "--resume", out, "--set", "training.steps=2")
     assert code == 2
-    assert "leave out --data, --set" in said
+    assert "leave out --data, --set" in message
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_set_changes_any_key_and_is_recorded_in_the_run(nelbo, tmp_path):
     ],
 )
 def test_a_change_is_checked_as_a_key_of_the_file_is(nelbo, tmp_path, change, words):
-    code, _, said = nelbo("train", "digits", "-o", tmp_path / "run", "--set", change)
+    code, _, message = nelbo("train", "digits", "-o", tmp_path / "run", "--set", change)
     assert code == 2
-    assert not [word for word in words if word not in said], said
+    assert not [word for word in words if word not in message], message
     assert not (tmp_path / "run").exists()
 
 
@@ -177,11 +177,11 @@ def test_values_of_set_are_those_of_toml_and_words_need_no_quotes():
         "network": ('{name = "resnet", width = 16}', None),
         "training.patience": ("3", 3),
     }
-    found = recipe.read("digits", [f"{key}={text}" for key, (text, _) in changes.items()])
+    choices = recipe.read("digits", [f"{key}={text}" for key, (text, _) in changes.items()])
     for key, (_, value) in changes.items():
         table, _, name = key.partition(".")
-        assert not name or getattr(getattr(found, table), name) == value
-    assert found.network.width == 16
+        assert not name or getattr(getattr(choices, table), name) == value
+    assert choices.network.width == 16
     with pytest.raises(BadInput, match=r"training.steps: is given twice"):
         recipe.read("digits", ["training.steps=1", "training.steps=2"])
 
@@ -202,10 +202,10 @@ def test_a_seed_that_is_no_integer_of_63_bits_is_refused_in_a_line(seed):
 )
 def test_no_command_takes_a_seed_that_is_too_large(nelbo, command, seed, tmp_path):
     more = {"compare": ["b"], "improve": ["-o", str(tmp_path / "x")]}.get(command, [])
-    code, _, said = nelbo(command, "a", *more, "--seed", seed)
+    code, _, message = nelbo(command, "a", *more, "--seed", seed)
     assert code == 2
-    assert "seed" in said
-    assert "Traceback" not in said
+    assert "seed" in message
+    assert "Traceback" not in message
 
 
 def test_the_largest_seed_trains_and_the_batches_of_small_ones_stay(tmp_path):
@@ -260,25 +260,27 @@ def test_damaged_test_data_are_refused_by_the_command_before_there_is_a_run(nelb
     np.save(tmp_path / "train.npy", levels(8))
     (tmp_path / "test.npy").write_bytes(b"no array")
     data = ["--data", tmp_path / "train.npy", "--test-data", tmp_path / "test.npy"]
-    code, said, _ = trained(nelbo, tmp_path, *data, "--set", "data.levels=17")
+    code, message, _ = trained(nelbo, tmp_path, *data, "--set", "data.levels=17")
     assert code == 2
-    assert "test.npy: cannot be read" in said
+    assert "test.npy: cannot be read" in message
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("shared", [0, 1, 5, 8])
 def test_test_images_that_are_trained_on_are_counted_aloud(tmp_path, shared):
-    images, said = levels(8), []
+    images, lines = levels(8), []
     others = np.concatenate([levels(8 - shared, 1), images[:shared]])
-    train(small_recipe(**data_recipe(tmp_path, images, others)), tmp_path / "run", warn=said.append)
+    train(
+        small_recipe(**data_recipe(tmp_path, images, others)), tmp_path / "run", warn=lines.append
+    )
     log = (tmp_path / "run" / "log.jsonl").read_text()
     if not shared:
-        assert not said
+        assert not lines
         assert "warning" not in log
         return
-    assert len(said) == 1
-    assert f"{shared} of the 8 test images" in said[0]
-    assert json.loads(log.splitlines()[0]) == {"step": 0, "warning": said[0]}
+    assert len(lines) == 1
+    assert f"{shared} of the 8 test images" in lines[0]
+    assert json.loads(log.splitlines()[0]) == {"step": 0, "warning": lines[0]}
 
 
 def test_a_bound_on_the_training_images_says_so_in_the_result_and_on_the_page(nelbo, tmp_path):
@@ -290,9 +292,9 @@ def test_a_bound_on_the_training_images_says_so_in_the_result_and_on_the_page(ne
         warnings.simplefilter("ignore")
         out = train(small_recipe(**data_recipe(tmp_path, images, images)), tmp_path / "run")
     path = tmp_path / "r.json"
-    code, _, said = nelbo("evaluate", out, "--budget", 64, "--steps", 5, "--json", path)
+    code, _, message = nelbo("evaluate", out, "--budget", 64, "--steps", 5, "--json", path)
     assert code == 0
-    assert "was trained on these very images" in said
+    assert "was trained on these very images" in message
     assert json.loads(path.read_text())["data"]["trained_on"] is True
     assert "trained on" in [check.figure for check in checks(read(path))]
 
@@ -325,9 +327,9 @@ def test_the_per_image_table_of_a_folder_has_its_file_names(nelbo, tmp_path, suf
     out, table = trained(nelbo, tmp_path)[2], tmp_path / f"t{suffix}"
     command = ["evaluate", out, "--budget", 24, "--steps", 3, "--per-image", table, "--data"]
     assert nelbo(*command, tmp_path / "data")[0] == 0
-    found = per_image.read(table)
-    assert found["id"].tolist() == [0, 1, 2]
-    assert tuple(found) == per_image.COLUMNS
+    result = per_image.read(table)
+    assert result["id"].tolist() == [0, 1, 2]
+    assert tuple(result) == per_image.COLUMNS
     if suffix == ".csv":
         lines = table.read_text().splitlines()
         assert lines[0].endswith(",file")
@@ -349,7 +351,7 @@ def test_pixels_of_a_decoder_are_named_on_stderr_and_in_the_result(nelbo, tmp_pa
         image.save(tmp_path / "data" / f"{i}.jpg", quality=100)
     out, path = trained(nelbo, tmp_path)[2], tmp_path / "r.json"
     command = ["evaluate", out, "--budget", 24, "--steps", 3, "--json", path]
-    code, _, said = nelbo(*command, "--data", tmp_path / "data")
+    code, _, message = nelbo(*command, "--data", tmp_path / "data")
     assert code == 0
-    assert "data: pixels of JPEG by Pillow" in said
+    assert "data: pixels of JPEG by Pillow" in message
     assert json.loads(path.read_text())["data"]["decoded"].startswith("JPEG by Pillow")

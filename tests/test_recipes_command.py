@@ -32,10 +32,10 @@ def fitted(shape, n=256, count=40, **changes):
 )
 def test_a_recipe_fits_whatever_the_shape_and_the_levels(shape, n):
     """Kills: a U-Net that the sides cannot be halved for, a batch of more images than there are."""
-    found = fitted(shape, n, 20)
-    model = recipes.build(found, shape, n)
+    choices = fitted(shape, n, 20)
+    model = recipes.build(choices, shape, n)
     assert model.shape == shape
-    assert found.training.batch_size + found.training.held_out <= 20
+    assert choices.training.batch_size + choices.training.held_out <= 20
     batch = images(shape, n, 2).levels
     with torch.no_grad():
         output = model.network.eval()(model.x_0(batch), torch.zeros(2))
@@ -48,12 +48,12 @@ def test_a_recipe_fits_whatever_the_shape_and_the_levels(shape, n):
 )
 def test_data_like_those_of_a_recipe_get_that_recipe(name, shape, n):
     """The sizes that were measured are the oracle. Kills: another log SNR, network or rate."""
-    known, found = recipes.read(name), fitted(shape, n, 4000)
-    assert found.chain == known.chain
-    same = found.network.model_copy(update={"dropout": known.network.dropout})
+    known, choices = recipes.read(name), fitted(shape, n, 4000)
+    assert choices.chain == known.chain
+    same = choices.network.model_copy(update={"dropout": known.network.dropout})
     assert same == known.network
     for key in ("steps", "batch_size", "learning_rate", "objective", "ema"):
-        assert getattr(found.training, key) == getattr(known.training, key)
+        assert getattr(choices.training, key) == getattr(known.training, key)
 
 
 def test_few_images_are_held_out_and_fewer_are_not():
@@ -67,8 +67,8 @@ def test_few_images_are_held_out_and_fewer_are_not():
 def test_a_name_is_text_to_toml():
     hostile = 'a"b\\c\n\x7f\U0001f600'
     text = recipes.fitted(hostile, hostile, "b", images((1, 8, 8)))
-    found = recipes.parse(text, "x")
-    assert (found.name, found.data.train) == (hostile, hostile)
+    choices = recipes.parse(text, "x")
+    assert (choices.name, choices.data.train) == (hostile, hostile)
 
 
 # ---- what it costs
@@ -76,13 +76,13 @@ def test_a_name_is_text_to_toml():
 
 def test_a_cost_adds_up():
     """Kills: held-out evaluations that nobody counted, minutes taken for seconds."""
-    found = Cost(step=0.5, evaluation=0.01, steps=2000, measured=800, images=100)
-    assert found.training == pytest.approx(1008.0, rel=1e-12)
-    assert found.evaluating == pytest.approx(12.0, rel=1e-12)
-    assert found.steps_in(108) == 200
-    assert found.steps_in(1) == 1
-    assert found.with_steps(10).training == pytest.approx(13.0, rel=1e-12)
-    assert str(found).splitlines() == [
+    result = Cost(step=0.5, evaluation=0.01, steps=2000, measured=800, images=100)
+    assert result.training == pytest.approx(1008.0, rel=1e-12)
+    assert result.evaluating == pytest.approx(12.0, rel=1e-12)
+    assert result.steps_in(108) == 200
+    assert result.steps_in(1) == 1
+    assert result.with_steps(10).training == pytest.approx(13.0, rel=1e-12)
+    assert str(result).splitlines() == [
         "training    2,000 steps x 0.5 s + 800 held-out evaluations x 0.01 s = 17 min",
         "evaluation  100 images x about 12 network evaluations x 0.01 s = 12 s",
     ]
@@ -95,13 +95,13 @@ def test_a_cost_is_measured_and_leaves_nothing(tmp_path, monkeypatch):
     """Kills: a run folder that stays, steps of the trial taken for those of the recipe."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     choices = recipes.read("digits", ["network.width=8", "training.held_out=20"])
-    found = cost(choices)
+    result = cost(choices)
     assert list(tmp_path.iterdir()) == []
-    assert found.step > 0
-    assert found.evaluation > 0
+    assert result.step > 0
+    assert result.evaluation > 0
     training = choices.training
-    assert (found.steps, found.images) == (training.steps, 500)
-    assert found.measured == 2400 // 500 * 20 * 16
+    assert (result.steps, result.images) == (training.steps, 500)
+    assert result.measured == 2400 // 500 * 20 * 16
 
 
 # ---- the command
@@ -144,8 +144,8 @@ def test_a_new_recipe_is_one_that_train_takes(nelbo, folder):
     assert lines[2].startswith("evaluation  5 images x about 12 network evaluations x ")
     assert lines[3] == "mine.toml"
     assert "next: nelbo train mine.toml" in err
-    found = recipes.read("mine.toml")
-    assert (found.name, found.data.train, found.data.test) == (
+    choices = recipes.read("mine.toml")
+    assert (choices.name, choices.data.train, choices.data.test) == (
         *("mine", "my-images:train", "my-images:test"),
     )
     code, _, err = nelbo("train", "mine.toml", "-o", "run", "--smoke", "--set", "network.width=8")

@@ -72,11 +72,11 @@ def test_no_mutant_of_a_parquet_file_is_taken_for_another_table(copied):
             content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         path.write_bytes(content[: draw.choice([None, None, None, draw.randrange(len(content))])])
         try:
-            found = per_image.read(path)
+            table = per_image.read(path)
         except BadInput:
             refused += 1
             continue
-        refused += per_image.digest(found) != known
+        refused += per_image.digest(table) != known
     assert refused > 200
     path.write_bytes(whole)
     assert per_image.digest(per_image.read(path)) == known
@@ -96,7 +96,7 @@ def test_what_is_unknown_has_one_digest():
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_an_older_result_is_read_and_what_it_lacks_is_said(nelbo, copied, several):
+def test_an_older_result_is_read_and_what_it_lacks_is_reported(nelbo, copied, several):
     """Kills: figures that no digest vouches for, taken without a word."""
     path = copied / "r.json"
     tree = json.loads(path.read_text())

@@ -31,27 +31,27 @@ def counted(tokens: Tokens) -> list[int]:
 def test_every_symbol_of_a_text_is_counted_once(symbols, stride, documents):
     """The counted symbols are the text's, in order; bytes and characters are the original's.
     Kills: a remainder left out, an overlap counted twice, a byte for each character."""
-    found = windows(TEXTS, symbols=symbols, context=8, stride=stride, documents=documents)
-    pure = [v for v in counted(found) if v != symbols.end]
+    windowed = windows(TEXTS, symbols=symbols, context=8, stride=stride, documents=documents)
+    pure = [v for v in counted(windowed) if v != symbols.end]
     assert symbols.decode(pure) == "".join(TEXTS).encode()
-    assert int(found.bytes.sum()) == SIZE
-    assert int(found.characters.sum()) == sum(map(len, TEXTS))
-    assert int(found.tokens.sum()) == len(pure)
-    assert found.text["bytes"] == SIZE
-    parts = [found.subset([i]) for i in range(len(found))]
+    assert int(windowed.bytes.sum()) == SIZE
+    assert int(windowed.characters.sum()) == sum(map(len, TEXTS))
+    assert int(windowed.tokens.sum()) == len(pure)
+    assert windowed.text["bytes"] == SIZE
+    parts = [windowed.subset([i]) for i in range(len(windowed))]
     assert sum(part.text["bytes"] for part in parts) == SIZE
 
 
 def test_a_window_shows_what_the_one_before_it_counted():
     """Of a window the first context - stride symbols are shown, and the last ends with the text.
     Kills: padding counted where nothing is missing, a stride of the context alone."""
-    found = windows(["abcdefghij"], context=6, stride=3)
+    windowed = windows(["abcdefghij"], context=6, stride=3)
     a = ord("a")
     text = [a + i for i in range(10)] + [256]
     shown = [[-1 - v for v in part] for part in (text[3:6], text[5:9])]
     expected = [text[:6], shown[0] + text[6:9], shown[1] + text[9:]]
-    assert found.levels.tolist() == expected
-    assert found.bytes.tolist() == [6, 3, 1]
+    assert windowed.levels.tolist() == expected
+    assert windowed.bytes.tolist() == [6, 3, 1]
 
 
 def test_the_filling_is_counted_or_shown_and_has_no_bytes():
@@ -66,8 +66,8 @@ def test_the_filling_is_counted_or_shown_and_has_no_bytes():
 
 
 def test_bytes_that_are_no_characters_are_bytes_all_the_same():
-    found = windows([b"\xff\xfe\x00"], context=4)
-    assert (found.text["bytes"], found.text["characters"]) == (3, None)
+    windowed = windows([b"\xff\xfe\x00"], context=4)
+    assert (windowed.text["bytes"], windowed.text["characters"]) == (3, None)
     with pytest.raises(BadInput, match=r"no UTF-8.*use symbols=bytes"):
         windows([b"\xff\xfe\x00"], symbols=Characters("ab"))
 
@@ -75,27 +75,27 @@ def test_bytes_that_are_no_characters_are_bytes_all_the_same():
 def test_units_divide_the_same_nats_by_what_the_original_text_has():
     """nats / (bytes ln 2), / characters, / tokens, and exp. Kills: bytes assumed to be tokens, nats
     for bits, a perplexity of bits."""
-    found = windows(TEXTS, symbols=Characters.of("".join(TEXTS)), context=8).text
+    windowed = windows(TEXTS, symbols=Characters.of("".join(TEXTS)), context=8).text
     nats, tokens = 123.0, sum(map(len, TEXTS))
-    units = in_text_units(nats, found)
+    units = in_text_units(nats, windowed)
     assert units["bits_per_byte"] == pytest.approx(nats / math.log(2) / SIZE, rel=1e-15)
     assert units["bits_per_character"] == pytest.approx(nats / math.log(2) / tokens, rel=1e-15)
     assert units["bits_per_token"] == pytest.approx(units["bits_per_character"], rel=1e-15)
     assert units["perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-14)
-    assert bits_per_byte(nats, found) == units["bits_per_byte"]
+    assert bits_per_byte(nats, windowed) == units["bits_per_byte"]
 
 
 @pytest.mark.parametrize("stride", [3, 8])
 def test_the_unit_of_windows_is_the_ratio_of_the_sums(stride):
     """per_dim of the mean over windows is all nats over all bytes. Kills: shown positions among
     those that are divided by, the bytes of one window for all."""
-    found = windows(TEXTS, context=8, stride=stride, documents="apart")
-    nats = torch.rand(len(found), dtype=torch.float64)
-    unit = Unit.of(Grid(257), found)
+    windowed = windows(TEXTS, context=8, stride=stride, documents="apart")
+    nats = torch.rand(len(windowed), dtype=torch.float64)
+    unit = Unit.of(Grid(257), windowed)
     ratio = float(nats.sum()) / math.log(2) / SIZE
-    assert unit.per_dim(float(nats.mean()), found.dims) == pytest.approx(ratio, rel=1e-13)
+    assert unit.per_dim(float(nats.mean()), windowed.dims) == pytest.approx(ratio, rel=1e-13)
     assert (unit.name, unit.each, unit.examples) == ("bits/byte", "byte", "windows")
-    assert sizes_of(found).tolist() == found.bytes.tolist()
+    assert sizes_of(windowed).tolist() == windowed.bytes.tolist()
     with pytest.raises(BadInput, match=r"per byte: its unit is bits/byte"):
         unit.require_bits()
 
@@ -212,12 +212,12 @@ def test_a_tokenizer_with_merges_has_the_texts_own_bytes_as_denominators(tmp_pat
     """Fewer tokens than bytes, and the bytes of the file. Kills: bytes of tokens for bytes of text,
     a character that two tokens share counted twice."""
     path = trained(tmp_path, lowercase=False)
-    found = windows(TEXTS, symbols=path, end="<end>", context=8, stride=5)
-    assert found.text["bytes"] == SIZE > found.text["tokens"]
-    assert found.text["characters"] == sum(map(len, TEXTS))
-    assert unit_of_text(found.text, len(found) * 8).name == "bits/byte"
+    windowed = windows(TEXTS, symbols=path, end="<end>", context=8, stride=5)
+    assert windowed.text["bytes"] == SIZE > windowed.text["tokens"]
+    assert windowed.text["characters"] == sum(map(len, TEXTS))
+    assert unit_of_text(windowed.text, len(windowed) * 8).name == "bits/byte"
     alphabet = Tokenizer(path, "<end>")
-    pure = [v for v in counted(found) if v != alphabet.end]
+    pure = [v for v in counted(windowed) if v != alphabet.end]
     assert alphabet.decode(pure) == "".join(TEXTS).encode()
     with pytest.raises(BadInput, match=r"filling=shown"):
         windows(["a"], symbols=path, context=8)
@@ -228,8 +228,8 @@ def test_a_tokenizer_with_merges_has_the_texts_own_bytes_as_denominators(tmp_pat
 def test_a_tokenizer_that_loses_bytes_has_no_bits_per_byte(tmp_path):
     """Lower case is another text. Kills: bits/byte of a normalised text."""
     path = trained(tmp_path, lowercase=True)
-    found = windows(["Hello hello"], symbols=path, end="<end>", context=8)
-    assert found.text["lossless"] is False
-    assert Unit.of(Grid(found.n), found).name == "nats/token"
+    windowed = windows(["Hello hello"], symbols=path, end="<end>", context=8)
+    assert windowed.text["lossless"] is False
+    assert Unit.of(Grid(windowed.n), windowed).name == "nats/token"
     with pytest.raises(BadInput, match=r"does not give the text back"):
-        bits_per_byte(1.0, found.text)
+        bits_per_byte(1.0, windowed.text)

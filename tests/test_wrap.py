@@ -35,11 +35,11 @@ class Affine(nn.Module):
         super().__init__()
         self.u, self.w = (nn.Parameter(torch.tensor(x, dtype=torch.float64)) for x in (u, w))
         self.drop = nn.Dropout(0.5)
-        self.extra, self.told = extra, []
+        self.extra, self.times = extra, []
 
     def forward(self, x_t, t):
         assert len(x_t) == len(t)
-        self.told.extend(t.tolist())
+        self.times.extend(t.tolist())
         output = self.drop(self.u * x_t + self.w)
         if self.extra is None:
             return output
@@ -97,11 +97,11 @@ def test_a_shorter_chain_is_the_closed_form_of_its_own_betas(steps):
         (lambda schedule, t: schedule.beta[t], None),
     ],
 )
-def test_the_network_is_told_each_time_once_by_its_convention(time_input, times):
+def test_the_network_receives_each_time_once_by_its_convention(time_input, times):
     """Kills: H15 (t off by one, a step never taken or taken twice)."""
     network = Affine().eval()
     model = wrap(network, schedule={"name": "linear", "T": 5}, time_input=time_input)
-    network.told.clear()
+    network.times.clear()
     x = torch.zeros(1, 1, 4, 4)
     for t in range(5, 1, -1):
         model.chain.p.step(x, torch.tensor([t]))
@@ -109,25 +109,25 @@ def test_the_network_is_told_each_time_once_by_its_convention(time_input, times)
     schedule = linear(5)
     table = schedule.log_snr if time_input == "log-snr" else schedule.beta
     expected = times or table[1:].tolist()
-    assert network.told[::-1] == pytest.approx(expected, rel=1e-6)
-    network.told.clear()
+    assert network.times[::-1] == pytest.approx(expected, rel=1e-6)
+    network.times.clear()
     short = model.every(2)  # keeps t = 3 and 5: told the times of the chain it was trained on
     short.chain.p.step(x, torch.tensor([2]))
     short.chain.p.decoder(x)
     if times is not None:
-        assert network.told == pytest.approx([times[4], times[2]])
+        assert network.times == pytest.approx([times[4], times[2]])
 
 
 def test_a_network_of_t_below_T_is_the_sub_chain_of_these():
     """Trained on t = 1..T-1: the chain ends at T-1, and t = T is never asked. Kills: H15."""
     network = Affine().eval()
     model = wrap(network, steps=range(1, 1000), time_input="fraction")
-    network.told.clear()
+    network.times.clear()
     expected = truth(steps=np.arange(1, 1000))
     assert through_the_model(model, LEVELS) == pytest.approx(expected, rel=1e-10)
     assert model.T == 999
-    assert max(network.told) == pytest.approx(0.999)
-    assert min(network.told) == pytest.approx(0.001)
+    assert max(network.times) == pytest.approx(0.999)
+    assert min(network.times) == pytest.approx(0.001)
     assert model.facts["sources"]["steps"]["value"] == "999 of 1..1000"
 
 
@@ -147,9 +147,9 @@ def test_every_task_asks_the_network_for_each_time():
         ),
         (lambda: nelbo.loss(model, image.expand(40, -1, -1, -1)), [*range(20)] * 2),
     ):
-        network.told.clear()
+        network.times.clear()
         task()
-        assert sorted(network.told) == sorted(times)
+        assert sorted(network.times) == sorted(times)
 
 
 def test_samples_are_of_the_distribution_that_is_measured():
@@ -329,8 +329,8 @@ def test_a_wrapped_network_is_given_back_as_it_was(training, dropping):
 def test_dropout_is_off_while_a_network_in_training_is_measured():
     """Kills: H40. The figure is the one of the network in evaluation mode, to the last bit."""
     modes = (Affine().train(), Affine().eval())
-    found = [nelbo.evaluate(wrap(network), LEVELS[None], budget=40) for network in modes]
-    assert found[0].total.mean == found[1].total.mean
+    result = [nelbo.evaluate(wrap(network), LEVELS[None], budget=40) for network in modes]
+    assert result[0].total.mean == result[1].total.mean
 
 
 def test_evaluate_and_sample_take_a_wrapped_model():
@@ -380,7 +380,7 @@ def test_a_function_of_time_gives_the_original_times_in_every_subchain(named, fu
         choices = {"schedule": {"name": "linear", "T": 12, "beta_T": 0.3}, "steps": steps}
         model = shorter(wrap(network, time_input=time_input, **choices))
         nelbo.evaluate(model, LEVELS, exhaustive=True)
-        received.append(network.told)
+        received.append(network.times)
     assert received[1] == pytest.approx(received[0], rel=1e-12)
 
 
@@ -393,15 +393,15 @@ def test_shape_and_levels_are_those_of_the_data():
 
 def test_a_variance_may_be_any_function_of_the_schedule():
     """It is asked again for a sub-chain. Kills: H14 (a table of the full chain in a sub-chain)."""
-    asked = []
+    calls = []
 
     def mean_of_both(schedule):
-        asked.append(schedule.T)
+        calls.append(schedule.T)
         table = (small(schedule, "beta_1").table * schedule.beta.clamp(min=0)).sqrt()
         return Tabulated("geometric", table)
 
     model = wrap(Affine().eval(), variance=mean_of_both).every(10)
-    assert asked == [1000, 10]
+    assert calls == [1000, 10]
     assert model.facts["variance"] == "geometric"
     assert model.facts["sources"]["V_1"]["changes_bound"] is False
     chain = Betas.kept(BETAS, [100 * i for i in range(1, 11)])

@@ -75,8 +75,8 @@ def test_the_bound_of_the_exact_posterior_is_the_entropy(name, decoder):
             network, **given, time_input="t", shape=(1, 1, 1), levels=3,
             prior=marginal(Q), decoder=decoder,
         )  # fmt: skip
-        found = exhaustive(model, draws=400)
-        torch.testing.assert_close(found, -P.log(), rtol=2e-6, atol=0)
+        bounds = exhaustive(model, draws=400)
+        torch.testing.assert_close(bounds, -P.log(), rtol=2e-6, atol=0)
 
 
 def exhaustive(model, draws):
@@ -132,8 +132,8 @@ def test_a_wrapped_network_is_the_model_that_a_recipe_builds(name):
         nelbo.wrap_categorical(of_states, **choices, sees="states", logits="last"),
     ]
     for model, shorter in itertools.product(models, (False, True)):
-        found, told = (m.every(2) if shorter else m for m in (model, built))
-        a, b = (nelbo.evaluate(m, images, exhaustive=True) for m in (found, told))
+        result, expected = (m.every(2) if shorter else m for m in (model, built))
+        a, b = (nelbo.evaluate(m, images, exhaustive=True) for m in (result, expected))
         for term in ("L_T", "L_mid", "L_0"):
             assert a.terms[term][0].mean == pytest.approx(b.terms[term][0].mean, rel=1e-6)
     assert models[0].facts["transition"] == built.facts["transition"]

@@ -134,14 +134,14 @@ def test_one_network_has_one_bound_in_every_dress():
     """
     base = Base()
     for steps in ("chain", "limit"):
-        found = {}
+        results = {}
         for name in DRESSES:
             model = dressed(name, base).every(30)
             model = model if steps == "chain" else model.in_the_limit()
-            found[name] = nelbo.evaluate(model, images(), exhaustive=True).per_image.total
-        for total in found.values():
-            assert float((total - found["vp"]).abs().max()) < 1e-4, steps
-        assert float(found["vp"].min()) > 20
+            results[name] = nelbo.evaluate(model, images(), exhaustive=True).per_image.total
+        for total in results.values():
+            assert float((total - results["vp"]).abs().max()) < 1e-4, steps
+        assert float(results["vp"].min()) > 20
 
 
 class Recorder(nn.Module):
@@ -487,10 +487,10 @@ def test_the_ends_of_log_snr_are_a_pair_of_any_kind():
 
 def test_a_clip_to_another_range_is_described_in_the_limit_as_of_a_chain():
     """Kills: a report of the limit that says of every clip that it is to the data's range."""
-    for clip, said in ((True, True), ((-2, 2), [-2, 2]), (None, False)):
+    for clip, stated in ((True, True), ((-2, 2), [-2, 2]), (None, False)):
         limit = nelbo.wrap(Base(), family="flow-matching", **OF_IMAGES, clip=clip)
-        assert limit.facts["clip"] == said
-        assert limit.every(10).facts["clip"] == said
+        assert limit.facts["clip"] == stated
+        assert limit.every(10).facts["clip"] == stated
 
 
 @pytest.mark.parametrize("what", REFUSALS)

@@ -55,8 +55,8 @@ def by_hand(x, order):
 
 
 def nats(model, x) -> torch.Tensor:
-    found = nelbo.evaluate(model, as_tokens(x, n=V), exhaustive=True)
-    return found.per_image.total
+    result = nelbo.evaluate(model, as_tokens(x, n=V), exhaustive=True)
+    return result.per_image.total
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
@@ -66,9 +66,9 @@ def test_an_order_of_tokens_is_that_of_calls_by_hand(order):
     net = Net(as_object=True)
     model = wrapped(net)
     one = in_order(model, Order("o", (L,), torch.tensor(order)), L)
-    found = nats(one, EVERY)
-    torch.testing.assert_close(found, by_hand(EVERY, order), rtol=1e-5, atol=1e-5)
-    assert float((-found).exp().sum()) == pytest.approx(1, abs=1e-5)
+    result = nats(one, EVERY)
+    torch.testing.assert_close(result, by_hand(EVERY, order), rtol=1e-5, atol=1e-5)
+    assert float((-result).exp().sum()) == pytest.approx(1, abs=1e-5)
     assert net.seen == set(range(V))
 
 
@@ -77,15 +77,15 @@ def test_the_bound_of_any_order_is_the_mean_over_orders():
     for all, a bound per position."""
     model, x = wrapped(), EVERY[::5]
     orders = torch.stack([by_hand(x, order) for order in itertools.permutations(range(L))])
-    found = nelbo.evaluate(model, as_tokens(x, n=V), budget=200 * len(x))
-    away = found.monte_carlo.mean - float(orders.mean())
-    assert abs(away) < 4 * found.monte_carlo.se
-    tree = found.to_dict()
+    result = nelbo.evaluate(model, as_tokens(x, n=V), budget=200 * len(x))
+    away = result.monte_carlo.mean - float(orders.mean())
+    assert abs(away) < 4 * result.monte_carlo.se
+    tree = result.to_dict()
     assert tree["unit"] == "nats/token"
-    assert tree["nats_per_token"] == pytest.approx(found.total.mean / L, rel=1e-12)
+    assert tree["nats_per_token"] == pytest.approx(result.total.mean / L, rel=1e-12)
     assert "bits_per_byte" not in tree
     assert tree["text_units"]["bits_per_byte"] is None
-    assert tree["text_units"]["perplexity"] == pytest.approx(math.exp(found.total.mean / L))
+    assert tree["text_units"]["perplexity"] == pytest.approx(math.exp(result.total.mean / L))
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
@@ -116,18 +116,18 @@ def test_two_models_of_text_are_compared_window_by_window():
     net = lambda ids: torch.zeros(*ids.shape, 257)  # noqa: E731
     options = {"vocabulary": 257, "mask": 257, "time_input": None, "shape": (3,)}
     model = nelbo.wrap_categorical(net, **options)
-    found = nelbo.compare(model, model, text, budget=400)
-    tree = found.to_dict()
+    comparison = nelbo.compare(model, model, text, budget=400)
+    tree = comparison.to_dict()
     assert (tree["bits_per_byte"], tree["unit"]) == (0.0, "bits/byte")
-    assert "windows" in str(found)
+    assert "windows" in str(comparison)
     alone = nelbo.evaluate(model, text, exhaustive=True)
     assert alone.per_dim == pytest.approx(math.log2(257) * 14 / 12, rel=1e-6)  # two ends more
 
 
 def test_a_model_of_tokens_draws_tokens_and_never_its_mask():
-    found = nelbo.sample(wrapped(), 40, seed=1)
-    assert found.shape == (40, L)
-    assert set(found.unique().tolist()) <= set(IDS)
+    samples = nelbo.sample(wrapped(), 40, seed=1)
+    assert samples.shape == (40, L)
+    assert set(samples.unique().tolist()) <= set(IDS)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_the_harness_gets_log_likelihoods_that_add_up():
 
     scorer = Scorer(Bytewise(), vocabulary=258, mask=257, length=6, stride=4)
     ids = list(b"abcdef")
-    found, greedy = scorer.loglikelihood(requests(("abc", "def")))[0]
-    assert found == pytest.approx(alone(ids, 3), rel=1e-5)
+    result, greedy = scorer.loglikelihood(requests(("abc", "def")))[0]
+    assert result == pytest.approx(alone(ids, 3), rel=1e-5)
     assert greedy is False
     rolling = scorer.loglikelihood_rolling(requests(("abcdefghij",)))[0]
     text = list(b"abcdefghij")

@@ -51,13 +51,13 @@ def whole(name: str, value: object, least: int | None = None) -> int:
         BadInput: it is none, or less.
     """
     rule = "" if least is None else f", at least {least}"
-    found = scalar(value)
-    if isinstance(found, float) and found.is_integer():
-        found = int(found)
-    if not isinstance(found, int) or (least is not None and found < least):
-        got = shown(value if found is None else found)
+    integer = scalar(value)
+    if isinstance(integer, float) and integer.is_integer():
+        integer = int(integer)
+    if not isinstance(integer, int) or (least is not None and integer < least):
+        got = shown(value if integer is None else integer)
         raise BadInput(f"{name} must be a whole number{rule}; got {got}")
-    return found
+    return integer
 
 
 def whole_numbers(name: str, values: object) -> list[int]:
@@ -92,12 +92,12 @@ def number(name: str, value: object) -> float:
     Raises:
         BadInput: it is none, or not finite.
     """
-    found = scalar(value)
-    if found is None or not math.isfinite(found):
+    result = scalar(value)
+    if result is None or not math.isfinite(result):
         raise BadInput(
-            f"{name} must be a finite number; got {shown(value if found is None else found)}"
+            f"{name} must be a finite number; got {shown(value if result is None else result)}"
         )
-    return float(found)
+    return float(result)
 
 
 def scalar(value: object) -> int | float | None:
@@ -205,12 +205,12 @@ def device_of(value: object) -> torch.device:
         BadInput: no such device here.
     """
     try:
-        found: torch.device = torch.device(value)  # type: ignore[call-overload]
-        torch.empty(0, device=found)
+        device: torch.device = torch.device(value)  # type: ignore[call-overload]
+        torch.empty(0, device=device)
     except (RuntimeError, TypeError, AssertionError) as error:
         name = value if isinstance(value, str) else shown(value)
         raise BadInput(f"no device {name}: {str(error).splitlines()[0]}") from None
-    return found
+    return device
 
 
 def instance(name: str, value: object, kind: type[Kind]) -> Kind:

@@ -71,12 +71,12 @@ def load(path: str | Path) -> Checkpoint:
     except OSError as error:
         raise BadInput(f"cannot read the checkpoint {path}: {error.strerror}") from None
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-    found = DIGEST.findall(header)
-    if len(found) != 1:
+    digests = DIGEST.findall(header)
+    if len(digests) != 1:
         raise BadInput(f"{path} is damaged or no nelbo checkpoint: it holds no digest of itself")
-    start = 8 + header.index(found[0])
+    start = 8 + header.index(digests[0])
     blank = content[:start] + BLANK.encode() + content[start + len(BLANK) :]
-    if hashlib.sha256(blank).hexdigest().encode() != found[0]:
+    if hashlib.sha256(blank).hexdigest().encode() != digests[0]:
         raise BadInput(
             f"{path} is damaged: its SHA-256 is not the one it was saved with; restore a copy"
         )
@@ -140,14 +140,14 @@ def _description(path: Path, header: bytes) -> Mapping[str, Any]:
     """
     try:
         about = json.loads(json.loads(header)["__metadata__"]["nelbo"])
-        kind, found = str(about["format"]), about["description"]
-        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+        kind, content = str(about["format"]), about["description"]
+        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair is no character
     except (RecursionError, ValueError, TypeError, KeyError):
         raise BadInput(
             f"{path} is damaged or no nelbo checkpoint: its head says not what it is"
         ) from None
     if kind != FORMAT:
         raise BadInput(f"{path} has format {kind}, this nelbo reads {FORMAT}: update it")
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise BadInput(f"{path} is damaged or no nelbo checkpoint: its head says not what it is")
-    return found
+    return content

@@ -97,10 +97,10 @@ def sweep(folder: str | Path, name: str = "") -> None:
         OSError: the disk refuses.
     """
     _, _, names = next(os.walk(folder), ("", [], []))
-    for found in names:
-        part = PART.fullmatch(found)
+    for entry in names:
+        part = PART.fullmatch(entry)
         if part and name in ("", part["name"]):
-            (Path(folder) / found).unlink(missing_ok=True)
+            (Path(folder) / entry).unlink(missing_ok=True)
 
 
 def read(path: str | Path, most: int, what: str = "file") -> bytes:
@@ -125,18 +125,18 @@ def read(path: str | Path, most: int, what: str = "file") -> bytes:
 
 
 def require_plain(path: str | Path) -> int:
-    """The size of a plain file; asked before it is opened, since a pipe would block.
+    """The size of a plain file; checked before it is opened, since a pipe would block.
 
     Raises:
         BadInput: it is something else.
         OSError: nothing is there, or it cannot be looked at.
     """
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(21, "Is a directory", str(path))
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise BadInput(f"{path} is no plain file but a device or a pipe: give a file")
-    return found.st_size
+    return status.st_size
 
 
 def handle_of(path: str | Path) -> int | None:
@@ -151,11 +151,11 @@ def handle_of(path: str | Path) -> int | None:
         if not place.is_symlink():
             break
         place = Path(os.path.abspath(place.parent / os.readlink(place)))
-    found = _stat(place)
-    if found is not None and stat.S_ISREG(found.st_mode):
+    status = _stat(place)
+    if status is not None and stat.S_ISREG(status.st_mode):
         for number in (1, 2):
             with contextlib.suppress(OSError):
-                if os.path.samestat(found, os.fstat(number)):
+                if os.path.samestat(status, os.fstat(number)):
                     return number
     return None
 

@@ -74,14 +74,14 @@ class Scorer:
 
         requests: objects with `args` = (text,), or such tuples.
         """
-        found = []
+        scores = []
         for one in requests:
             (text,) = _args(one)
             ids = self._ids(text)
             starts = range(0, len(ids), self.stride)
             pieces = [(ids[:start], ids[start : start + self.stride]) for start in starts]
-            found.append(sum(self._score(*piece)[0] for piece in pieces))
-        return found
+            scores.append(sum(self._score(*piece)[0] for piece in pieces))
+        return scores
 
     def _ids(self, text: str) -> Int64[Tensor, " n"]:
         return torch.from_numpy(self.alphabet.encode(text.encode(), "the text").ids)
@@ -97,10 +97,10 @@ class Scorer:
         total, greedy = 0.0, True
         with measuring([model]):
             for rows in torch.arange(n).split(ROWS):
-                found = _log_probs(model, known, n, rows)
-                own = found.gather(1, continuation[rows, None])[:, 0]
+                log_probs = _log_probs(model, known, n, rows)
+                own = log_probs.gather(1, continuation[rows, None])[:, 0]
                 total += float(own.double().sum())
-                greedy &= bool((found.argmax(1) == continuation[rows]).all())
+                greedy &= bool((log_probs.argmax(1) == continuation[rows]).all())
         return total, greedy
 
     def _model(self, length: int) -> Model:
@@ -127,8 +127,8 @@ def _log_probs(
 
 
 def _args(request: Any) -> tuple[str, ...]:  # noqa: ANN401
-    found: tuple[str, ...] = getattr(request, "args", request)
-    return found
+    arguments: tuple[str, ...] = getattr(request, "args", request)
+    return arguments
 
 
 def harness_model(network: Callable[..., object], **options: Any) -> Any:  # noqa: ANN401

@@ -94,8 +94,8 @@ class NELBOCallback(Callback):
         self.measured = False
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        asked = trainer.state.fn == TrainerFn.VALIDATING  # by trainer.validate
-        if asked or (self._due(trainer) and not trainer.sanity_checking):
+        requested = trainer.state.fn == TrainerFn.VALIDATING  # by trainer.validate
+        if requested or (self._due(trainer) and not trainer.sanity_checking):
             self._measure(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,7 +107,7 @@ class NELBOCallback(Callback):
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with evaluating(pl_module):
-            found = evaluate(
+            evaluation = evaluate(
                 self._model(pl_module),
                 self.images,
                 precision=self.precision,
@@ -118,8 +118,8 @@ class NELBOCallback(Callback):
                 processes=_processes(trainer),
                 command="NELBOCallback",
             )
-        self.latest, self.measured = found, True
-        values = {f"{self.prefix}/{name}": value for name, value in _values(found).items()}
+        self.latest, self.measured = evaluation, True
+        values = {f"{self.prefix}/{name}": value for name, value in _values(evaluation).items()}
         pl_module.log_dict(values, on_step=False, on_epoch=True, sync_dist=True)
 
     def _model(self, pl_module: LightningModule) -> Model:
@@ -139,19 +139,22 @@ class NELBOCallback(Callback):
         return model
 
 
-def _values(found: Evaluation) -> dict[str, float]:
+def _values(evaluation: Evaluation) -> dict[str, float]:
     """What is logged of it, in bits/dim; no interval where none is known."""
-    terms = {name: bits_per_dim(mean.mean, found.dims) for name, (mean, _) in found.terms.items()}
+    terms = {
+        name: bits_per_dim(mean.mean, evaluation.dims)
+        for name, (mean, _) in evaluation.terms.items()
+    }
     widths = {
-        "half_width": found.half_width(found.total),
-        "half_width_monte_carlo": found.half_width(found.monte_carlo),
+        "half_width": evaluation.half_width(evaluation.total),
+        "half_width_monte_carlo": evaluation.half_width(evaluation.monte_carlo),
     }
     known = {name: width for name, width in widths.items() if width is not None}
-    return {"bits_per_dim": found.bits_per_dim, **terms, **known}
+    return {"bits_per_dim": evaluation.bits_per_dim, **terms, **known}
 
 
 def _processes(trainer: Trainer) -> Processes:
-    """Those that hold the whole network each; a sharded one is asked by all at once."""
+    """Those that hold the whole network each; a sharded one is evaluated by all at once."""
     if isinstance(trainer.strategy, DDPStrategy):
         return Processes(trainer.global_rank, trainer.world_size)
     return Processes()

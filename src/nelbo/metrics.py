@@ -87,16 +87,16 @@ class BitsPerDim(Metric):
             NonFinite: a value is NaN or infinite.
         """
         columns = self._columns(nats, (L_T, L_mid, L_0))
-        found = torch.zeros_like(self.moments)
+        moments = torch.zeros_like(self.moments)
         for place, column in enumerate(columns):
             values = column.to(self.moments)
             mean = values.mean()
-            found[:, place] = torch.stack(
+            moments[:, place] = torch.stack(
                 [torch.full_like(mean, len(values)), mean, (values - mean).square().sum()]
             )
-        if not found.isfinite().all():
+        if not moments.isfinite().all():
             raise NonFinite(f"BitsPerDim was given NaN or infinity among {len(columns[0])} images")
-        self.moments = merged(torch.stack([self.moments, found]))
+        self.moments = merged(torch.stack([self.moments, moments]))
 
     def compute(self) -> dict[str, Float64[Tensor, ""]]:
         """bits_per_dim, se, and L_T, L_mid, L_0 where they are known; each a float64 scalar.
@@ -110,12 +110,12 @@ class BitsPerDim(Metric):
         if any(number not in (0, count) for number in known):
             raise BadInput(f"terms of {known[0]:.0f} of {count:.0f} images: give all or none")
         se = (squares[0] / (count - 1) / count) ** 0.5 if count > 1 else float("nan")
-        found = {"bits_per_dim": means[0], "se": se}
+        values = {"bits_per_dim": means[0], "se": se}
         if known[0]:
-            found |= dict(zip(TERMS, means[1:], strict=True))
+            values |= dict(zip(TERMS, means[1:], strict=True))
         return {
             name: torch.tensor(bits_per_dim(x, self.dims), dtype=torch.float64, device=self.device)
-            for name, x in found.items()
+            for name, x in values.items()
         }
 
     def plot(
@@ -128,13 +128,13 @@ class BitsPerDim(Metric):
 
     def _columns(self, nats: object, terms: Sequence[object]) -> list[Tensor]:
         """The total, then the terms or nothing, each a value per image."""
-        found = nats.per_image if isinstance(nats, Evaluation) else nats
-        if isinstance(found, PerImage):
-            found.unit.require_bits()
-            if found.dims != self.dims:
-                raise BadInput(f"images of {found.dims} dimensions for a metric of {self.dims}")
-            return [found.total, found.L_T, found.L_mid, found.L_0]
-        columns = [_column(found), *(_column(term) for term in terms if term is not None)]
+        table = nats.per_image if isinstance(nats, Evaluation) else nats
+        if isinstance(table, PerImage):
+            table.unit.require_bits()
+            if table.dims != self.dims:
+                raise BadInput(f"images of {table.dims} dimensions for a metric of {self.dims}")
+            return [table.total, table.L_T, table.L_mid, table.L_0]
+        columns = [_column(table), *(_column(term) for term in terms if term is not None)]
         if len(columns) not in (1, 1 + len(TERMS)):
             raise BadInput(f"give all of {', '.join(TERMS)} or none; got {len(columns) - 1}")
         shapes = {tuple(column.shape) for column in columns}
@@ -158,12 +158,12 @@ def _column(values: object) -> Tensor:
     """
     plain = isinstance(values, list | tuple | np.ndarray)
     try:
-        found = torch.tensor(np.asarray(values, np.float64)) if plain else values
+        column = torch.tensor(np.asarray(values, np.float64)) if plain else values
     except (TypeError, ValueError):
-        found = None
-    if not isinstance(found, Tensor) or found.is_complex() or found.dtype == torch.bool:
+        column = None
+    if not isinstance(column, Tensor) or column.is_complex() or column.dtype == torch.bool:
         raise BadInput(f"nats are (B,), one per image; got {shown(values)}")
-    return found.detach().double()
+    return column.detach().double()
 
 
 def merged(parts: Float64[Tensor, "P 3 4"]) -> Float64[Tensor, "3 4"]:

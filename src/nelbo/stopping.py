@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["begin", "end", "held", "leaving"]
 
-SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+ENDINGS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 ONE = 0.5  # seconds: a launcher may pass on what the terminal has sent already
 
 
 class _Stop:
-    """What a signal finds: how deep the main thread is in what is held, and what is to be said."""
+    """What a signal finds: how deep the main thread is in what is held, and what to print."""
 
     def __init__(self) -> None:
         self.held = 0
@@ -43,7 +43,7 @@ class _Stop:
 
     def leave(self, number: int) -> None:
         """One line on stderr, past Python's buffers, and the end."""
-        line = f"{self.restoring}nelbo: {SAID[signal.Signals(number)]}{self.hint}\n"
+        line = f"{self.restoring}nelbo: {ENDINGS[signal.Signals(number)]}{self.hint}\n"
         try:
             os.write(2, line.encode(errors="backslashreplace"))
         except OSError:
@@ -62,7 +62,7 @@ def begin() -> "list[Handler]":
     main thread, which no signal reaches, nothing is done.
     """
     before: list[Handler] = []
-    for number in SAID:
+    for number in ENDINGS:
         handler = signal.getsignal(number)
         before.append(handler)
         if handler is not signal.SIG_IGN:
@@ -75,7 +75,7 @@ def begin() -> "list[Handler]":
 
 def end(before: "list[Handler]") -> None:
     """Puts the handlers back."""
-    for number, handler in zip(SAID, before, strict=False):
+    for number, handler in zip(ENDINGS, before, strict=False):
         signal.signal(number, handler)
 
 

@@ -201,11 +201,11 @@ def check_batch_invariance(
 
 def _rows(T: int, offsets: Tensor) -> dict[str, Rows]:
     """What to ask for, by the name of the function that says so; no stratified draw where T = 1."""
-    found = {"every_time": every_time(T, len(offsets))}
+    rows = {"every_time": every_time(T, len(offsets))}
     if T > 1:
         uneven = torch.arange(T, 2 * T - 1, dtype=torch.float64)
-        found["stratified"] = stratified(uneven, T // 2, offsets)
-    return found
+        rows["stratified"] = stratified(uneven, T // 2, offsets)
+    return rows
 
 
 def _total(rows: Rows, chain: Chain[D], x_0: Batch, noise: KeyedNoise) -> Nats:

@@ -19,16 +19,16 @@ __all__ = [
     "Typed",
     "Whole",
     "as_typed",
+    "first_problem",
     "once",
     "parse_object",
     "read_object",
-    "said",
 ]
 
 MOST = 2**26  # bytes of a file
 LONGEST = 60  # characters of a wrong value that a message shows
 
-Found = TypeVar("Found", bound="Typed")
+Kind = TypeVar("Kind", bound="Typed")
 
 
 class Typed(BaseModel):
@@ -80,7 +80,7 @@ def parse_object(content: bytes | str, name: str) -> dict[str, Any]:
     return tree
 
 
-def as_typed(kind: type[Found], tree: dict[str, Any] | Any, name: str = "") -> Found:  # noqa: ANN401
+def as_typed(kind: type[Kind], tree: dict[str, Any] | Any, name: str = "") -> Kind:  # noqa: ANN401
     """The object's keys by their types; name: what messages call the file, where it is one.
 
     Raises:
@@ -89,10 +89,11 @@ def as_typed(kind: type[Found], tree: dict[str, Any] | Any, name: str = "") -> F
     try:
         return kind.model_validate(dict(tree))
     except Invalid as error:
-        raise BadInput(f"{name}: {said(error)}" if name else said(error)) from None
+        problem = first_problem(error)
+        raise BadInput(f"{name}: {problem}" if name else problem) from None
 
 
-def said(error: Invalid) -> str:
+def first_problem(error: Invalid) -> str:
     """The first of pydantic's findings in one line: key, rule and value."""
     problem = error.errors(include_url=False)[0]
     key = str(problem["loc"][0])
@@ -108,9 +109,9 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     Raises:
         ValueError: a key twice, of which readers take the last in silence.
     """
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} is there twice")
-    return found
+    return result

@@ -58,13 +58,13 @@ FAMILIES = {
 
 def each_class_alone(value_of, x_0, *rest):
     """value_of(network, condition, x_0, ...) of each class by itself, put back into place."""
-    found = {}
+    results = {}
     for label, network in enumerate(NETWORKS):
         rows = (label == LABELS).nonzero()[:, 0]
         own = [x.rows(rows) if isinstance(x, KeyedNoise) else x[rows] for x in rest]
         values = value_of(network, (), x_0[rows], *own)
-        found |= dict(zip(rows.tolist(), values, strict=True))
-    return torch.stack([found[row] for row in range(len(LABELS))])
+        results |= dict(zip(rows.tolist(), values, strict=True))
+    return torch.stack([results[row] for row in range(len(LABELS))])
 
 
 ESTIMATORS = {
@@ -166,7 +166,7 @@ def test_the_derivation_holds_given_a_condition_and_is_that_of_each_class(rows):
     assert both.spread.relative < 1e-12
 
 
-def test_without_a_condition_nothing_is_told_and_nothing_is_copied():
+def test_without_a_condition_nothing_is_passed_and_nothing_is_copied():
     """Kills: an unconditional network that is told None, a condition that stays behind."""
     chain = gaussian(NETWORKS[0])
     assert chain.p.given() is chain.p
@@ -182,10 +182,10 @@ def test_a_condition_of_other_rows_is_an_error_and_not_a_broadcast():
         term(chain, FAMILIES["gaussian"][1], TIMES.clamp(min=2), NOISE)
 
 
-def test_a_network_is_asked_for_few_rows_with_their_own_labels():
+def test_a_network_is_called_on_few_rows_with_their_own_labels():
     """Kills: labels that are not split with their rows."""
     network, x = ByLabel(*NETWORKS), GRID.values(POINTS, torch.float64)
     whole = network(x, TIMES, LABELS)
     with in_batches(network, 3):
         assert torch.equal(network(x, TIMES, LABELS), whole)
-    assert torch.equal(network.told[-1], LABELS[6:])
+    assert torch.equal(network.labels[-1], LABELS[6:])

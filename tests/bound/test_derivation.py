@@ -247,7 +247,7 @@ def test_factors_at_times_that_do_not_exist_are_not_numbers():
     assert f.posterior[2:].isfinite().all()
 
 
-def test_factors_do_not_depend_on_how_many_are_asked_for_at_once():
+def test_factors_do_not_depend_on_how_many_are_drawn_at_once():
     """Kills: rows of a batch put to the wrong t."""
     toy = Toy("generic", 4, 4)
     whole, single = (

@@ -104,9 +104,9 @@ class Wavy(nn.Module):
         self.shift = nn.Parameter(torch.randn(6, generator=draw, dtype=dtype))
         self.out = nn.Parameter(0.4 * torch.randn(outputs, 6, generator=draw, dtype=dtype))
 
-    def forward(self, x, told):
+    def forward(self, x, time):
         flat = x.to(self.into.dtype).reshape(len(x), x.shape[1], -1)
-        phase = (told.to(flat) / 3)[:, None, None] * self.shift[:, None]
+        phase = (time.to(flat) / 3)[:, None, None] * self.shift[:, None]
         hidden = torch.tanh(self.into @ flat + phase)
         return (self.out @ hidden).reshape(len(x), -1, *x.shape[2:])
 
@@ -120,9 +120,9 @@ class Linear(nn.Module):
         self.root, self.m = alpha_bar.sqrt(), m
         self.slope = self.root * s * s / (alpha_bar * s * s + schedule.one_minus_alpha_bar)
 
-    def forward(self, x, told):
+    def forward(self, x, time):
         ones = (1,) * (x.ndim - 1)
-        slope, root = self.slope[told].reshape(-1, *ones), self.root[told].reshape(-1, *ones)
+        slope, root = self.slope[time].reshape(-1, *ones), self.root[time].reshape(-1, *ones)
         return self.m + slope * (x - root * self.m)
 
 
@@ -131,17 +131,24 @@ class Fixed(nn.Module):
 
     def __init__(self, output: Tensor | float, outputs: int = 1) -> None:
         super().__init__()
-        self.output, self.outputs, self.told = output, outputs, []
+        self.output, self.outputs, self.times = output, outputs, []
 
-    def forward(self, x, told):
-        self.told.append(told)
+    def forward(self, x, time):
+        self.times.append(time)
         if isinstance(self.output, Tensor):
             return self.output
         return x.new_full((len(x), self.outputs * x.shape[1], *x.shape[2:]), self.output)
 
 
 def chain_of(
-    schedule, parametrization, variance, *, network=None, decoder=None, told="index", clip=None
+    schedule,
+    parametrization,
+    variance,
+    *,
+    network=None,
+    decoder=None,
+    time_input="index",
+    clip=None,
 ) -> Chain:
     """The chain of the given choices; a `Wavy` network for 2 channels where none is given."""
     if isinstance(variance, str):
@@ -158,7 +165,7 @@ def chain_of(
         parametrization=parametrization,
         variance=variance,
         decoder=decoder,
-        time_input=TIME_INPUTS[told],
+        time_input=TIME_INPUTS[time_input],
         clip=clip,
     )
     return Chain(forward, p)
@@ -180,7 +187,7 @@ def gaussian_model(betas, m: float, s: float, variance: str, decoder=None) -> Ch
         table,
         network=Linear(schedule, m, s),
         decoder=decoder or Density(),
-        told="t",
+        time_input="t",
     )
 
 
@@ -423,7 +430,7 @@ def test_check_reverse_sees_a_decoder_that_does_not_draw_what_it_scores():
 class NeighbourlyNetwork(nn.Module):
     """Subtracts the batch's mean, as batch normalisation does in training mode."""
 
-    def forward(self, x, told):
+    def forward(self, x, time):
         return x - x.mean(0, keepdim=True)
 
 
@@ -502,8 +509,8 @@ class Affine(nn.Module):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, x, told):
-        first = 0.4 * x + 0.1 * told.to(x)[:, None] - 0.2
+    def forward(self, x, time):
+        first = 0.4 * x + 0.1 * time.to(x)[:, None] - 0.2
         return torch.cat([first, torch.full_like(x, 0.3)][: self.outputs], dim=1)
 
 
@@ -595,7 +602,12 @@ def test_every_parametrization_can_state_the_tight_chain(schedule, parametrizati
     slope = table.get(parametrization.name, torch.zeros(schedule.T + 1).double()).sqrt()
     network = Slope(slope)
     other = chain_of(
-        schedule, parametrization, chain.p.variance, network=network, decoder=Density(), told="t"
+        schedule,
+        parametrization,
+        chain.p.variance,
+        network=network,
+        decoder=Density(),
+        time_input="t",
     )
     x_0, noise = images(4), keyed(4)
     assert_close(exhaustive(other, x_0, noise), exhaustive(chain, x_0, noise), 1e-9)
@@ -608,8 +620,8 @@ class Slope(nn.Module):
         super().__init__()
         self.slope = slope
 
-    def forward(self, x, told):
-        return self.slope[told].reshape(-1, *(1,) * (x.ndim - 1)) * x
+    def forward(self, x, time):
+        return self.slope[time].reshape(-1, *(1,) * (x.ndim - 1)) * x
 
 
 # A chain whose terms are known numbers: weights and ranges of every estimator, exactly.
@@ -694,7 +706,7 @@ def test_one_time_averaged_over_every_t_is_the_known_sum(T):
     assert_close(values.mean(), terms.sum(), 1e-13)
 
 
-def check_rows(rows: Rows, T: int, width: Tensor, asked: Tensor) -> None:
+def check_rows(rows: Rows, T: int, width: Tensor, result: Tensor) -> None:
     """t is asked for asked[t - 2] times in expectation, and the weights make the sum right.
 
     width[i] is the probability of what image i stands for.
@@ -704,7 +716,7 @@ def check_rows(rows: Rows, T: int, width: Tensor, asked: Tensor) -> None:
     assert (rows.t.diff() >= 0).all(), "rows in the order of t"
     counts = torch.zeros(T - 1, dtype=torch.float64)
     counts.index_add_(0, rows.t - 2, width[rows.image])
-    assert_close(counts, asked, 1e-9)
+    assert_close(counts, result, 1e-9)
     values = term(chain, torch.zeros(len(rows), 1), rows.t, keyed(len(rows)))
     assert_close((width[rows.image] * rows.weight * values).sum(), terms[1:-1].sum(), 1e-9)
     key = (rows.image * (T + 1) + rows.t) * len(rows) + rows.draw
@@ -743,9 +755,9 @@ def test_a_stratified_draw_asks_each_time_with_its_chance(T, strata, data):
     rows = stratified(share, strata, (edges[1:] + edges[:-1]) / 2)
     assert torch.equal(rows.image.bincount(), torch.full((len(edges) - 1,), strata))
     check_rows(rows, T, edges.diff(), strata * chance)
-    asked = torch.zeros(len(edges) - 1, T - 1, dtype=torch.float64)
-    asked.index_put_((rows.image, rows.t - 2), torch.ones(len(rows)).double(), accumulate=True)
-    assert ((asked - strata * chance).abs() < 1 + 1e-9).all(), "each t as often as its chance says"
+    counts = torch.zeros(len(edges) - 1, T - 1, dtype=torch.float64)
+    counts.index_put_((rows.image, rows.t - 2), torch.ones(len(rows)).double(), accumulate=True)
+    assert ((counts - strata * chance).abs() < 1 + 1e-9).all(), "each t as often as its chance says"
 
 
 @every_schedule
@@ -830,8 +842,8 @@ def test_each_low_discrepancy_time_is_uniform_and_together_they_are_even(T, coun
     seen = torch.zeros(count, T + 1, dtype=torch.int64)
     for cell in range(cells):
         t = low_discrepancy_times(T, count, (cell + 0.5) / cells)
-        asked = t.bincount(minlength=T + 1)[1:]
-        assert asked.max() - asked.min() <= 1, "evenly spread"
+        counts = t.bincount(minlength=T + 1)[1:]
+        assert counts.max() - counts.min() <= 1, "evenly spread"
         seen[torch.arange(count), t] += 1
     assert (seen[:, 1:] == count).all(), "each place in the batch sees each t equally often"
     assert (seen[:, 0] == 0).all()
@@ -1037,38 +1049,38 @@ def test_clipping_is_a_part_of_the_model_in_its_bound_and_in_its_samples():
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"), [("index", range(10)), ("t", range(1, 11)), ("log-snr", None)]
+    ("time_input", "expected"), [("index", range(10)), ("t", range(1, 11)), ("log-snr", None)]
 )
-def test_the_network_is_told_each_time_exactly_once(told, expected):
+def test_the_network_receives_each_time_exactly_once(time_input, expected):
     """H15. Kills: time index off by one."""
     schedule, network = linear(10, 0.02, 0.5), Fixed(0.0)
-    chain = chain_of(schedule, X_0, "large", network=network, told=told)
+    chain = chain_of(schedule, X_0, "large", network=network, time_input=time_input)
     log_snr = (schedule.alpha_bar[1:] / schedule.one_minus_alpha_bar[1:]).log()
     exact = pytest.approx(log_snr.tolist(), rel=1e-12) if expected is None else list(expected)
     x_0 = images(1)
     exhaustive(chain, x_0, keyed(1))
-    assert [float(said) for said in network.told] == exact
-    network.told.clear()
+    assert [float(time) for time in network.times] == exact
+    network.times.clear()
     trajectory(chain, x_0, keyed(1))
-    assert [float(said) for said in network.told] == exact
-    network.told.clear()
+    assert [float(time) for time in network.times] == exact
+    network.times.clear()
     ancestral(chain, x_0, keyed(1))
-    assert [float(said) for said in network.told[::-1]] == exact
+    assert [float(time) for time in network.times[::-1]] == exact
 
 
-def test_the_network_of_a_sub_chain_is_told_the_original_times():
+def test_the_network_of_a_sub_chain_receives_the_original_times():
     """H14. Kills: kept index off by one, index of the sub-chain."""
     schedule = linear(10, 0.02, 0.5).subchain([2, 5, 9, 10])
-    for told, expected in (("index", [1, 4, 8, 9]), ("t", [2, 5, 9, 10])):
+    for time_input, expected in (("index", [1, 4, 8, 9]), ("t", [2, 5, 9, 10])):
         network = Fixed(0.0)
-        chain = chain_of(schedule, X_0, "large", network=network, told=told)
+        chain = chain_of(schedule, X_0, "large", network=network, time_input=time_input)
         exhaustive(chain, images(1), keyed(1))
-        assert [int(said) for said in network.told] == expected
+        assert [int(time) for time in network.times] == expected
     again = schedule.subchain([1, 3])
     assert again.kept.tolist() == [2, 9]
 
 
-def test_a_network_told_log_snr_scores_a_sub_chain_like_the_whole():
+def test_a_network_given_log_snr_scores_a_sub_chain_like_the_whole():
     whole = linear(10, 0.02, 0.5)
     sub = whole.subchain([3, 7, 10])
     assert_close(sub.log_snr[1:], whole.log_snr[[3, 7, 10]], 1e-14)
@@ -1100,8 +1112,8 @@ class Rounded(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x, told):
-        return self.network(x, told).float()
+    def forward(self, x, time):
+        return self.network(x, time).float()
 
 
 @every_schedule

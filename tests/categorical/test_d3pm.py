@@ -60,10 +60,10 @@ class Wavy(nn.Module):
         self.out = nn.Parameter(0.7 * torch.randn(outputs, 6, generator=draw).to(dtype))
         self.seen: list[tuple[Tensor, Tensor]] = []
 
-    def forward(self, x, told):
-        self.seen.append((x.detach(), told))
+    def forward(self, x, time):
+        self.seen.append((x.detach(), time))
         flat = x.to(self.into.dtype).flatten(2) if x.ndim > 2 else x.to(self.into.dtype)[..., None]
-        phase = told.to(flat)[:, None, None] / 3 * self.shift[:, None]
+        phase = time.to(flat)[:, None, None] / 3 * self.shift[:, None]
         hidden = torch.tanh(self.into @ flat + phase)
         return (self.out @ hidden).reshape(len(x), -1, *x.shape[2:])
 
@@ -75,7 +75,7 @@ class Says(nn.Module):
         super().__init__()
         self.logits, self.K = nn.Parameter(logits.to(FLOAT)), K
 
-    def forward(self, x, told):
+    def forward(self, x, time):
         every = self.logits.repeat(x.shape[1] // self.K)
         return every.reshape(1, -1, *(1,) * (x.ndim - 2)).expand(len(x), -1, *x.shape[2:])
 
@@ -190,7 +190,7 @@ def test_the_reverse_is_the_posterior_averaged_over_x_0(name: str, zero: bool):
             assert_close(chain.p.step(state, time).log_probs[0, 0].exp(), before)
 
 
-def test_a_masked_network_is_never_asked_about_what_it_can_see():
+def test_a_masked_network_is_never_queried_about_what_it_can_see():
     """An absorbing chain: a state that is not the mask stays, and at t = 1 it is the data."""
     q, levels, prior = EVERY["absorbing"]
     chain, x = chain_of(q, levels, prior), torch.tensor([[0, 3], [3, 2]])
@@ -253,10 +253,10 @@ def test_the_network_sees_states_as_channels_of_0_and_1():
     chain = chain_of(q, 3, "uniform", network)
     x_t = data(3, 2, 2, 4, 5)
     chain.p.step(x_t, torch.tensor([2, 4]))
-    ((seen, told),) = network.seen
+    ((seen, time),) = network.seen
     assert seen.shape == (2, 6, 4, 5)
     assert seen.dtype == torch.float32
-    assert told.tolist() == [2, 4]
+    assert time.tolist() == [2, 4]
     for c, k in product(range(2), range(3)):
         assert torch.equal(seen[:, 3 * c + k], (x_t[:, c] == k).float())
     chain.p.step(x_t[:, :, 0, 0], torch.tensor([2, 4]))
@@ -277,7 +277,7 @@ def test_logits_are_read_as_channels_of_levels():
         assert_close(log_pi[:, c, ..., :3], want, 1e-6)
 
 
-def test_the_network_is_told_the_time_of_the_whole_chain():
+def test_the_network_receives_the_time_of_the_whole_chain():
     """H14 and H15. Kills: index off by one, a fraction of the sub-chain."""
     q = uniform([0.1] * 10, 3).subchain([2, 5, 9])
     t = torch.tensor([1, 2, 3])
@@ -289,7 +289,7 @@ def test_the_network_is_told_the_time_of_the_whole_chain():
     network = Wavy(3, 3, torch.float32)
     chain = chain_of(q, 3, "uniform", network)
     exhaustive(chain, data(3, 1, 1), keyed(1))
-    assert [int(told) for _, told in network.seen] == [2, 5, 9]
+    assert [int(time) for _, time in network.seen] == [2, 5, 9]
 
 
 def test_a_residual_net_on_images_runs_and_starts_at_the_uniform_pi():

@@ -172,10 +172,10 @@ def test_the_limit_is_the_mean_over_orders_and_encloses_the_likelihood():
         for S in combinations(range(D), k):
             by_subsets += cost(p, x, S, times[k]) / (k * math.comb(D, k))
     torch.testing.assert_close(orders.mean(0), by_subsets, rtol=1e-12, atol=1e-12)
-    found = exhaustively(chain, x)
-    torch.testing.assert_close(found, by_subsets, rtol=1e-12, atol=1e-12)
+    bounds = exhaustively(chain, x)
+    torch.testing.assert_close(bounds, by_subsets, rtol=1e-12, atol=1e-12)
     exact = math.log(len(orders)) - (-orders).logsumexp(0)
-    assert (exact <= found + 1e-12).all()
+    assert (exact <= bounds + 1e-12).all()
     chance = torch.zeros(len(DATA), dtype=FLOAT)  # the likelihood adds up to 1
     for pi in permutations(range(D)):
         chance += (-order_cost(p, times, DATA, [[i] for i in pi])).exp() / math.factorial(D)
@@ -228,12 +228,12 @@ def test_an_order_is_its_own_enumeration_and_adds_up_to_1(name, calls):
     parts = [part.tolist() for part in groups(order, calls)]
     want = order_cost(chain.p.p, times, DATA, parts)
     torch.testing.assert_close(want.neg().exp().sum(), torch.tensor(1.0, dtype=FLOAT))
-    for found in (
+    for bounds in (
         exhaustively(chain, DATA),
         trajectory(chain, DATA, keyed),
         importance_weighted(chain, DATA, keyed, 3),
     ):
-        torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(bounds, want, rtol=1e-12, atol=1e-12)
 
 
 @torch.no_grad()

@@ -93,20 +93,20 @@ def test_the_bound_of_what_is_not_shown_is_its_own_sum_over_subsets(counts):
     free ones. Kills: shown positions masked or counted, m_t for min(m_t, n), negative ids for the
     network."""
     x, n = DATA[::7], len(FREE)
-    found = bound(chain_of(AnyOrder(torch.tensor(counts))), given(x))
+    bounds = bound(chain_of(AnyOrder(torch.tensor(counts))), given(x))
     ends, wanted = [0, *(min(m, n) for m in counts)], torch.zeros(len(x), dtype=FLOAT)
     for before, m in pairwise(ends):
         if m > before:
             subsets = list(combinations(FREE, m))
             mean = sum(cost(x, S) for S in subsets) / len(subsets)
             wanted += (m - before) / m * mean
-    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(bounds, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_one_position_a_step_is_the_mean_over_orders_of_the_free_ones():
     """Kills: the shown positions among those that an order is of."""
     x = DATA[::11]
-    found = bound(chain_of(AnyOrder(torch.arange(1, D + 1))), given(x))
+    bounds = bound(chain_of(AnyOrder(torch.arange(1, D + 1))), given(x))
     orders = []
     for order in permutations(FREE):
         left, total = list(order), 0.0
@@ -114,7 +114,7 @@ def test_one_position_a_step_is_the_mean_over_orders_of_the_free_ones():
             total = total + cost(x, left, left[:1])
             left = left[1:]
         orders.append(total)
-    torch.testing.assert_close(found, torch.stack(orders).mean(0), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(bounds, torch.stack(orders).mean(0), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["left-to-right", "random:3", "dispersed"])
@@ -166,7 +166,7 @@ def test_the_mean_of_a_control_is_that_over_the_masks_of_free_positions():
     x = torch.stack([DATA[50], given(DATA[50:51])[0], given(DATA[31:32], (1,))[0]])
     control: Control = HistogramControl.of(plan, MASK, x)
     free = [[i for i in range(D) if int(row[i]) >= 0] for row in x]
-    found = control.totals(x, torch.arange(D - 1), D - 1)[0]
+    totals = control.totals(x, torch.arange(D - 1), D - 1)[0]
     for t in range(2, D + 1):
         for row, places in enumerate(free):
             n = min(t, len(places))
@@ -176,4 +176,4 @@ def test_the_mean_of_a_control_is_that_over_the_masks_of_free_positions():
                 x_t[:, list(S)] = MASK
                 args = (x[row : row + 1], x_t, torch.tensor([t]), torch.tensor([row]))
                 total += float(control.value(*args)) / len(subsets)
-            assert float(found[row, t - 2]) == pytest.approx(total, rel=1e-12, abs=1e-15)
+            assert float(totals[row, t - 2]) == pytest.approx(total, rel=1e-12, abs=1e-15)

@@ -399,7 +399,7 @@ def test_a_state_that_does_not_exist_is_an_error(name: str, state: int):
 
 
 @every_transition
-def test_rows_come_in_the_dtype_asked_for_from_float64_tables(q: Transition):
+def test_rows_come_in_the_dtype_requested_from_float64_tables(q: Transition):
     """H22. Kills: tables in the dtype of the rows."""
     rough = type(q)(**{**vars_of(q), "dtype": torch.float32})
     x, t = states(q.K, 4 * q.T, 3), torch.arange(1, q.T + 1).repeat(4)

@@ -16,9 +16,9 @@ from nelbo.errors import BadInput
 def random_masses(draw, D, n):
     """Masses from even to nearly certain."""
     share = draw.dirichlet([10.0 ** draw.uniform(-2, 1)] * n, size=D)
-    found = 1 + np.floor(share * (TOTAL - n)).astype(np.int64)
-    found[:, 0] += TOTAL - found.sum(1)
-    return torch.from_numpy(found)
+    result = 1 + np.floor(share * (TOTAL - n)).astype(np.int64)
+    result[:, 0] += TOTAL - result.sum(1)
+    return torch.from_numpy(result)
 
 
 def test_masses_are_those_of_pythons_whole_numbers_and_add_up():
@@ -27,8 +27,8 @@ def test_masses_are_those_of_pythons_whole_numbers_and_add_up():
     draw = torch.Generator().manual_seed(0)
     logits = torch.randint(-4000, 4000, (40, 5), generator=draw)
     logits[0] = 7  # all alike: the first has the remainder
-    found = masses(logits, exp)
-    for row, logit in zip(found.tolist(), logits.tolist(), strict=True):
+    table = masses(logits, exp)
+    for row, logit in zip(table.tolist(), logits.tolist(), strict=True):
         e = [int(exp[max(logit) - x]) if max(logit) - x < len(exp) else 0 for x in logit]
         wanted = [1 + x * (TOTAL - 5) // sum(e) for x in e]
         wanted[e.index(max(e))] += TOTAL - sum(wanted)
@@ -37,10 +37,10 @@ def test_masses_are_those_of_pythons_whole_numbers_and_add_up():
         assert min(row) >= 1
 
 
-def exact_interval(levels, found):
+def exact_interval(levels, masses_of):
     """The range coder in Python's whole numbers: (low, range, bits of their scale)."""
     low, width, words = 0, 2**64 - 1, 2
-    for level, row in zip(levels.tolist(), found.tolist(), strict=True):
+    for level, row in zip(levels.tolist(), masses_of.tolist(), strict=True):
         step = width // TOTAL
         low, width = low + step * sum(row[:level]), step * row[level]
         if width < 2**32:
@@ -53,11 +53,11 @@ def test_a_code_lies_in_the_exact_interval_and_no_shorter_one_does():
     draw = np.random.default_rng(1)
     for _ in range(200):
         D, n = int(draw.integers(1, 60)), int(draw.integers(2, 20))
-        found = random_masses(draw, D, n)
-        chance = found.numpy() / TOTAL
+        table = random_masses(draw, D, n)
+        chance = table.numpy() / TOTAL
         levels = torch.tensor([int(draw.choice(n, p=p)) for p in chance])
-        code = encoded(levels, found)
-        low, width, length = exact_interval(levels, found)
+        code = encoded(levels, table)
+        low, width, length = exact_interval(levels, table)
         value = int.from_bytes(code, "big") << (length - 8 * len(code))
         assert low <= value < low + width
         if code:
@@ -66,7 +66,7 @@ def test_a_code_lies_in_the_exact_interval_and_no_shorter_one_does():
         ideal = -float(np.log2(chance[np.arange(D), levels]).sum())
         assert 8 * len(code) < ideal + 8 + 1e-3
         parts = Decoder(code)
-        again = [parts.next(part) for part in found.split(7)]
+        again = [parts.next(part) for part in table.split(7)]
         assert np.concatenate(again).tolist() == levels.tolist()
 
 
@@ -74,9 +74,9 @@ def test_bytes_that_are_no_code_decode_to_levels_or_are_refused():
     """Kills: a crash of the coder on bytes that it did not write."""
     draw, refused = np.random.default_rng(2), 0
     for _ in range(300):
-        found = random_masses(draw, 30, 5)
+        table = random_masses(draw, 30, 5)
         try:
-            levels = Decoder(draw.bytes(int(draw.integers(20)))).next(found)
+            levels = Decoder(draw.bytes(int(draw.integers(20)))).next(table)
         except BadInput:
             refused += 1
         else:

@@ -47,8 +47,8 @@ def pictures(tmp_path):
 def test_golden_files_decode_for_ever(model, name):
     """Kills: a change of the format, of the masses or of the network's arithmetic."""
     content = (GOLDEN / f"{name}.nlb").read_bytes()
-    found = decompress(model, content).levels
-    assert torch.equal(found, package.data.load("digits:test").first(len(found)).levels.long())
+    decoded = decompress(model, content).levels
+    assert torch.equal(decoded, package.data.load("digits:test").first(len(decoded)).levels.long())
 
 
 def test_a_folder_comes_back_pixel_by_pixel_and_name_by_name(nelbo, pictures, tmp_path):
@@ -63,13 +63,13 @@ def test_a_folder_comes_back_pixel_by_pixel_and_name_by_name(nelbo, pictures, tm
     for name in ("zero.png", "most.png", "ä b/noise.png", "noise.bmp"):
         with Image.open(pictures / name) as wanted:
             at = back / (name if name.endswith("png") else f"{name}.png")
-            with Image.open(at) as found:
-                assert (np.asarray(found) == np.asarray(wanted)).all()
+            with Image.open(at) as image:
+                assert (np.asarray(image) == np.asarray(wanted)).all()
     assert sum(path.is_file() for path in back.rglob("*")) == 4
-    told = json.loads(bill.read_text())
-    assert told["bits"]["file"] == 8 * file.stat().st_size
-    assert told["bits"]["coded"] < told["bits"]["ideal"] + 4 * 8 + 1
-    assert told["verified"]
+    tree = json.loads(bill.read_text())
+    assert tree["bits"]["file"] == 8 * file.stat().st_size
+    assert tree["bits"]["coded"] < tree["bits"]["ideal"] + 4 * 8 + 1
+    assert tree["verified"]
     code, _, _ = nelbo(
         "decompress", TWIN, file, "--only", "ä b/noise.png", "-o", tmp_path / "1.png"
     )
@@ -131,10 +131,10 @@ def test_the_bill_has_the_likelihood_that_evaluate_finds_in_the_same_order(model
 def test_inspect_says_what_a_file_is(nelbo):
     """Kills: an archive that inspect takes for a model."""
     code, out, _ = nelbo("inspect", GOLDEN / "many.nlb", "--json", "-")
-    found = json.loads(out)
+    tree = json.loads(out)
     digest = package.load(TWIN).sha256()
-    assert (code, found["images"], found["calls"]) == (0, 12, 8)
-    assert digest.startswith(found["model_sha256_begins"])
+    assert (code, tree["images"], tree["calls"]) == (0, 12, 8)
+    assert digest.startswith(tree["model_sha256_begins"])
 
 
 @pytest.mark.parametrize("name", ["../up.png", "/root.png", "a/b/c.png", "x.sh", "a\nb.png"])

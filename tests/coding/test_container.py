@@ -15,17 +15,21 @@ MANY = Archive(
 
 def taken(content):
     """What a file holds, every code of it looked at."""
-    found = read(content, "x.nlb")
-    return found, [found.code(i) for i in range(len(found.codes))]
+    result = read(content, "x.nlb")
+    return result, [result.code(i) for i in range(len(result.codes))]
 
 
 @pytest.mark.parametrize("archive", [ONE, MANY])
 def test_what_is_written_is_read(archive):
     """Kills: a field at another place."""
-    found, codes = taken(written(archive)[0])
+    result, codes = taken(written(archive)[0])
     assert codes == list(archive.codes)
-    assert (found.digest, found.order, found.calls) == (b"\1\2\3\4", archive.order, archive.calls)
-    assert (found.names, found.single) == (archive.names, archive.single)
+    assert (result.digest, result.order, result.calls) == (
+        b"\1\2\3\4",
+        archive.order,
+        archive.calls,
+    )
+    assert (result.names, result.single) == (archive.names, archive.single)
 
 
 def test_the_head_of_one_image_is_twelve_bytes_and_each_of_many_has_six():
@@ -64,7 +68,7 @@ def test_the_longest_names_of_a_file_system_come_back():
     assert read(written(archive)[0], "x.nlb").names == names
 
 
-def test_another_kind_a_newer_version_and_damage_are_told_apart():
+def test_another_kind_a_newer_version_and_damage_are_distinguished():
     """Kills: one message for all."""
     content = written(ONE)[0]
     newer = content[:2] + bytes([0x21]) + content[3:]
@@ -89,10 +93,10 @@ def test_one_damaged_code_leaves_the_others():
     """Kills: an archive that is read as a whole or not at all."""
     content = bytearray(written(MANY)[0])
     content[-1] ^= 1
-    found = read(bytes(content), "x.nlb")
-    assert found.code(0) == b"a"
+    result = read(bytes(content), "x.nlb")
+    assert result.code(0) == b"a"
     with pytest.raises(BadInput, match=r"the code of ü.png is damaged"):
-        found.code(2)
+        result.code(2)
 
 
 def test_calls_and_orders_that_a_head_has_no_room_for_are_refused():

@@ -46,8 +46,12 @@ def filled_convolution(seed, stride=1, kernel=3):
 def test_a_convolution_is_that_of_pythons_whole_numbers(stride, kernel, kind):
     """Kills: sums in float32; a quotient that is rounded towards zero."""
     layer, a = filled_convolution(1, stride, kernel)
-    found, pad = layer(a, kind), kernel // 2
-    for b, o, y, x in [(0, 0, 0, 0), (1, 3, 2, 1), (0, 2, found.shape[2] - 1, found.shape[3] - 1)]:
+    output, pad = layer(a, kind), kernel // 2
+    for b, o, y, x in [
+        (0, 0, 0, 0),
+        (1, 3, 2, 1),
+        (0, 2, output.shape[2] - 1, output.shape[3] - 1),
+    ]:
         total = int(layer.bias[o])
         for c in range(3):
             for i in range(kernel):
@@ -56,7 +60,7 @@ def test_a_convolution_is_that_of_pythons_whole_numbers(stride, kernel, kind):
                     if 0 <= row < 5 and 0 <= column < 6:
                         total += int(layer.weight[o, c, i, j]) * int(a[b, c, row, column])
         wanted = (total * int(layer.factor[o]) + 2**31) // 2**32
-        assert int(found[b, o, y, x]) == max(-LARGEST, min(LARGEST, wanted))
+        assert int(output[b, o, y, x]) == max(-LARGEST, min(LARGEST, wanted))
 
 
 def test_a_norm_is_that_of_pythons_whole_numbers():
@@ -67,7 +71,7 @@ def test_a_norm_is_that_of_pythons_whole_numbers():
     layer.offset.copy_(torch.randint(-(2**28), 2**28, (3, 4), generator=draw))
     layer.eps.fill_(1000)
     h = torch.randint(-3000, 3000, (2, 4, 2, 3), generator=draw)
-    found = layer(h, torch.tensor([2, 0]))
+    output = layer(h, torch.tensor([2, 0]))
     for b, row in ((0, 2), (1, 0)):
         for c in range(4):
             group = [int(v) for v in h[b, c // 2 * 2 : c // 2 * 2 + 2].flatten()]
@@ -76,7 +80,7 @@ def test_a_norm_is_that_of_pythons_whole_numbers():
             root = math.isqrt((spread << 2 * layer.finer) + 1000)
             y = ((n * int(h[b, c, 1, 2]) - total) << (UNIT + layer.finer)) // root
             whole = y * int(layer.scale[row, c]) + int(layer.offset[row, c])
-            assert int(found[b, c, 1, 2]) == (whole + 2 ** (WIDE - 1)) // 2**WIDE
+            assert int(output[b, c, 1, 2]) == (whole + 2 ** (WIDE - 1)) // 2**WIDE
 
 
 def states(images, model):
@@ -151,10 +155,10 @@ def test_a_twin_is_checked_when_it_is_loaded():
 
 def test_a_twin_with_fewer_rows_than_positions_is_refused(tmp_path):
     """Kills: a table as long as its file says, which coding reads past its end."""
-    found = checkpoint.load(GOLDEN / "twin.safetensors")
-    tensors = {**found.tensors, "integers.rows": found.tensors["integers.rows"][:-1].clone()}
+    stored = checkpoint.load(GOLDEN / "twin.safetensors")
+    tensors = {**stored.tensors, "integers.rows": stored.tensors["integers.rows"][:-1].clone()}
     path = tmp_path / "short.safetensors"
-    checkpoint.save(path, checkpoint.Checkpoint(tensors, found.description))
+    checkpoint.save(path, checkpoint.Checkpoint(tensors, stored.description))
     with pytest.raises(BadInput, match=r"short\.safetensors contradicts itself.*rows"):
         nelbo.load(path)
 

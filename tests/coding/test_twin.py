@@ -24,11 +24,11 @@ def test_logits_are_those_of_the_network_but_for_rounding(embedding, shape):
     hidden = torch.rand(x.shape, generator=torch.Generator().manual_seed(5)) < 0.5
     x_t, t = torch.where(hidden, 5, x), torch.arange(24) % 8 + 1
     with torch.no_grad():
-        wanted, found = real.chain.p.log_pi(x_t, t), whole.chain.p.log_pi(x_t, t)
-    wanted, found = wanted[..., :5], found[..., :5]
+        wanted, result = real.chain.p.log_pi(x_t, t), whole.chain.p.log_pi(x_t, t)
+    wanted, result = wanted[..., :5], result[..., :5]
     spread = float(wanted.std())
     assert spread > 0.5
-    assert float((found - wanted).square().mean().sqrt()) < 0.02 * spread
+    assert float((result - wanted).square().mean().sqrt()) < 0.02 * spread
 
 
 def test_a_silu_table_of_any_even_length_is_that_of_silu():

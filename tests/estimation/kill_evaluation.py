@@ -44,11 +44,11 @@ class Torchrun:
 
     def kill(self, victims):
         """A rank, or all ranks and the agent."""
-        found = psutil.Process(self.agent.pid).children()
-        if len(victims) > 1 or len(found) < 2:
+        children = psutil.Process(self.agent.pid).children()
+        if len(victims) > 1 or len(children) < 2:
             os.killpg(self.agent.pid, signal.SIGKILL)
         else:
-            found[victims[0]].kill()
+            children[victims[0]].kill()
 
     def running(self):
         return self.agent.poll() is None

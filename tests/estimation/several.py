@@ -36,8 +36,8 @@ class Small(nn.Module):
         self.seen = 0
 
     def forward(self, x_t, t):
-        told = t.to(x_t.dtype)[:, None]
-        output = self.layers(torch.cat([x_t.flatten(1), told], dim=1)).reshape(x_t.shape)
+        time = t.to(x_t.dtype)[:, None]
+        output = self.layers(torch.cat([x_t.flatten(1), time], dim=1)).reshape(x_t.shape)
         if self.broken is not None:
             wrong = t == self.broken[0] - 1  # the network receives t - 1
             self.seen += int(wrong.any())
@@ -63,7 +63,7 @@ def images(count):
     return load("digits:test").subset([(7 * i + 3) % 499 for i in range(count)])
 
 
-def asked_for():
+def counted_keys():
     """A counter of the noise keys asked for from now on: one for each (image, t, draw)."""
     keys, inner = Counter(), KeyedNoise.normal
 
@@ -77,8 +77,8 @@ def asked_for():
 
 def tables(processes, count, modes, batch_sizes):
     """{(mode, batch size): (columns, mean, what this process asked for)}."""
-    model, found = small_model(Small(), LONG), {}
-    keys = asked_for()
+    model, results = small_model(Small(), LONG), {}
+    keys = counted_keys()
     for mode, options in modes.items():
         for size in batch_sizes:
             keys.clear()
@@ -86,13 +86,13 @@ def tables(processes, count, modes, batch_sizes):
             result = evaluate(model, images(count), **shared, **options)
             columns = {name: getattr(result.per_image, name) for name in COLUMNS}
             columns["ids"] = result.per_image.ids
-            found[mode, size] = (columns, result.total.mean, dict(keys))
-    return found
+            results[mode, size] = (columns, result.total.mean, dict(keys))
+    return results
 
 
 def broken(processes, folder, count):
     """{(t, rank, which batch): what came of a NaN there, and of going on without it}."""
-    network, found = Small(), {}
+    network, results = Small(), {}
     model = small_model(network)
 
     def run(record=None):
@@ -116,8 +116,8 @@ def broken(processes, folder, count):
                 same = [
                     torch.equal(getattr(resumed, name), getattr(whole, name)) for name in COLUMNS
                 ]
-                found[t, rank, which] = (message, kept, all(same))
-    return found
+                results[t, rank, which] = (message, kept, all(same))
+    return results
 
 
 def kept_in(folder, batches, stages=4):
@@ -143,9 +143,9 @@ def nelbo_with_nan(t, rank, *arguments):
         model = inner(*options, **more)
         forward, wanted = model.network.forward, float(model.chain.q.schedule.log_snr[t].float())
 
-        def broken(x_t, told):
-            right = (told != wanted)[:, None, None, None]
-            return forward(x_t, told).where(right, torch.nan)
+        def broken(x_t, time):
+            right = (time != wanted)[:, None, None, None]
+            return forward(x_t, time).where(right, torch.nan)
 
         if int(os.environ["RANK"]) == rank:
             model.network.forward = broken

@@ -57,12 +57,12 @@ class Seen:
 @pytest.fixture(scope="module")
 def evaluations():
     """Twelve evaluations of each image, other images each time."""
-    model, found = toy_model(), []
+    model, results = toy_model(), []
     for seed in range(160):
         images, x_0 = toy_images(IMAGES, seed)
         sampling = sampled(model, images, seed, lambda s: s.spend(12 * IMAGES))
-        found.append(Seen.of(sampling, x_0))
-    return found
+        results.append(Seen.of(sampling, x_0))
+    return results
 
 
 def test_the_toy_is_the_one_of_the_reference_values():
@@ -103,8 +103,8 @@ def test_the_estimate_is_unbiased_in_each_term(evaluations):
         errors["L_0"].append(seen.L_0[0].mean - terms[:, 0].mean())
         errors["L_mid"].append(seen.L_mid[0].mean - terms[:, 1:].sum(1).mean())
         errors["total"].append(seen.total[0].mean - exact(seen.x_0).mean())
-    for name, found in errors.items():
-        assert abs(z_of(found, 0.0)) < 4, name
+    for name, entry in errors.items():
+        assert abs(z_of(entry, 0.0)) < 4, name
 
 
 def test_the_standard_errors_are_those_of_the_closed_forms(evaluations):
@@ -135,17 +135,17 @@ def test_per_t_errors_of_an_exhaustive_pass_are_exact():
     terms, noise = exact_terms(x_0)[1], share @ one_draw_variance(x_0)
     between = share @ (terms - share @ terms) ** 2
     noise[0] /= 2
-    model, found, means = toy_model(), [], []
+    model, results, means = toy_model(), [], []
     for seed in range(120):
         images, _ = toy_images(IMAGES, 10_000 + seed)
         with measuring([model]):
             steps = Exhaustive(Evaluator([model], images, seed)).steps()
         assert [step.t for step in steps] == list(range(1, T + 1))
-        found.append([step.se**2 * IMAGES for step in steps])
+        results.append([step.se**2 * IMAGES for step in steps])
         means.append([step.mean for step in steps])
-    found, means = np.array(found), np.array(means)
+    results, means = np.array(results), np.array(means)
     for t in range(T):
-        assert abs(z_of(found[:, t], between[t] + noise[t])) < 4, t + 1
+        assert abs(z_of(results[:, t], between[t] + noise[t])) < 4, t + 1
         assert abs(z_of(means[:, t], share @ terms[:, t])) < 4, t + 1
 
 
@@ -270,8 +270,8 @@ def test_every_stage_draw_t_and_image_has_noise_of_its_own():
         rows = Rows(image, same, torch.zeros_like(same), torch.ones(6, dtype=torch.float64))
         again = Rows(image, same, torch.ones_like(same), torch.ones(6, dtype=torch.float64))
         seen = [
-            evaluator.later(stage, asked, [[]])[0]
-            for stage, asked in ((0, rows), (1, rows), (0, again), (0, rows))
+            evaluator.later(stage, requested, [[]])[0]
+            for stage, requested in ((0, rows), (1, rows), (0, again), (0, rows))
         ]
         first = [evaluator.first(draws)[0][-1] for draws in (range(1), range(1, 2), range(1))]
         both = evaluator.first(range(2))[0]

@@ -33,9 +33,9 @@ def test_each_image_has_the_bound_of_its_own_class(distortion, monkeypatch):
     together = evaluate(whole, images, batch_size=7, **options).per_image
     for label, model in enumerate(alone):
         places, own = labelled.of_class(images, label)
-        found = evaluate(model, own, **options).per_image
+        result = evaluate(model, own, **options).per_image
         for name in ("total", "L_T", "L_mid", "L_0"):
-            columns = getattr(together, name)[places], getattr(found, name)
+            columns = getattr(together, name)[places], getattr(result, name)
             torch.testing.assert_close(*columns, rtol=1e-12, atol=0)
 
 
@@ -48,14 +48,14 @@ def test_the_limit_of_many_steps_is_given_the_labels_too():
     images = data.load("digits:test").first(12)
     for measured in (model.in_the_limit(), model.every(5), model.every(4).in_the_limit()):
         assert measured.classes == 10
-        found = evaluate(measured, images, exhaustive=True).per_image.L_mid
+        result = evaluate(measured, images, exhaustive=True).per_image.L_mid
         for label in images.labels.unique().tolist():
             places, own = labelled.of_class(images, label)
             one = evaluate(measured, own, exhaustive=True).per_image.L_mid
-            assert torch.allclose(found[places], one, rtol=1e-4)
+            assert torch.allclose(result[places], one, rtol=1e-4)
         others = replace(images, labels=(images.labels + 1) % 10)
         assert not torch.allclose(
-            found, evaluate(measured, others, exhaustive=True).per_image.L_mid, rtol=1e-3
+            result, evaluate(measured, others, exhaustive=True).per_image.L_mid, rtol=1e-3
         )
 
 
@@ -63,8 +63,8 @@ def table(processes, size):
     """The columns of the sampled bound of toys, by this process and others."""
     model, _ = labelled.conditional()
     options = {"budget": 23 * 20, "batch_size": size, "processes": processes}
-    found = evaluate(model, labelled.images(23), **options).per_image
-    return {name: getattr(found, name) for name in COLUMNS}
+    result = evaluate(model, labelled.images(23), **options).per_image
+    return {name: getattr(result, name) for name in COLUMNS}
 
 
 def test_batch_sizes_and_processes_do_not_change_the_table(tmp_path):
@@ -72,9 +72,9 @@ def test_batch_sizes_and_processes_do_not_change_the_table(tmp_path):
     one = table(Processes(), 64)
     both = ranks.results(tmp_path, table, 5)
     assert torch.equal(both[0]["total"], both[1]["total"])
-    for found in (table(Processes(), 3), both[0]):
+    for other in (table(Processes(), 3), both[0]):
         for name in COLUMNS:
-            assert torch.allclose(found[name], one[name], rtol=1e-5, atol=1e-12)
+            assert torch.allclose(other[name], one[name], rtol=1e-5, atol=1e-12)
 
 
 def test_a_record_goes_on_with_the_same_labels_alone(tmp_path):
@@ -98,8 +98,8 @@ def test_a_conditional_model_is_compared_with_an_unconditional_one_on_the_same_n
     """
     network = labelled.Tilted(0)
     same_for_all = replace(labelled.model_of(labelled.ByLabel(network, network)), classes=2)
-    found = compare(labelled.model_of(network), same_for_all, labelled.images(12), budget=960)
-    assert (found.total.mean, found.total.se) == (0.0, 0.0)
+    comparison = compare(labelled.model_of(network), same_for_all, labelled.images(12), budget=960)
+    assert (comparison.total.mean, comparison.total.se) == (0.0, 0.0)
     whole, alone = labelled.conditional()
     result = compare(alone[0], whole, labelled.images(12), budget=960)
     assert result.total.mean != 0

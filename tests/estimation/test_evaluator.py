@@ -67,8 +67,8 @@ def test_one_row_that_does_not_fit_and_any_other_error_are_errors():
 def test_the_check_takes_the_rows_that_fit(kind):
     """Kills: a network that fits two images refused for want of memory for four."""
     network = Narrow(2, ERRORS[kind])
-    found = evaluate(several.small_model(network), several.images(5), budget=60)
-    assert found.estimator["check"]["network_evaluations"] == 8
+    result = evaluate(several.small_model(network), several.images(5), budget=60)
+    assert result.estimator["check"]["network_evaluations"] == 8
     network = Narrow(1, ERRORS[kind])
     with pytest.raises(BadInput, match=r"two images at once do not fit into memory.*--no-check"):
         evaluate(several.small_model(network), several.images(5), budget=60)
@@ -79,7 +79,7 @@ def test_the_dtype_is_the_networks_alone(nelbo, zero_run, tmp_path):
 
     Kills: states, means or sums in the network's dtype.
     """
-    found = []
+    results = []
     for dtype in ("float32", "bfloat16"):
         table, result = tmp_path / f"{dtype}.csv", tmp_path / f"{dtype}.json"
         arguments = ("evaluate", zero_run, "--max-images", 20, "--budget", 200, "--dtype", dtype)
@@ -95,8 +95,8 @@ def test_the_dtype_is_the_networks_alone(nelbo, zero_run, tmp_path):
         del tree["model"]["sha256"], tree["seconds"], tree["command"]
         limit = tree["estimator"]["check"].pop("limit")
         assert limit == (2e-2 if dtype == "bfloat16" else 1e-3)
-        found.append((tree, table.read_bytes()))
-    assert found[0] == found[1]
+        results.append((tree, table.read_bytes()))
+    assert results[0] == results[1]
 
 
 def test_a_bfloat16_network_is_measured_in_float64(run):
@@ -114,10 +114,10 @@ def test_a_bfloat16_network_is_measured_in_float64(run):
 @pytest.fixture
 def backends():
     """Of convolutions and of matrix products; put back as they were."""
-    found = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
-    before = [backend.fp32_precision for backend in found]
-    yield found
-    for backend, precision in zip(found, before, strict=True):
+    result = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [backend.fp32_precision for backend in result]
+    yield result
+    for backend, precision in zip(result, before, strict=True):
         backend.fp32_precision = precision
 
 

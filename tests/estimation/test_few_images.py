@@ -48,8 +48,8 @@ def test_images_that_are_all_alike_are_measured(levels):
     images = images_of(levels)
     model = wrapped(images, 20)
     for mode in MODES:
-        found = nelbo.evaluate(model, images, **mode)
-        assert math.isfinite(found.bits_per_dim)
+        result = nelbo.evaluate(model, images, **mode)
+        assert math.isfinite(result.bits_per_dim)
     apart = nelbo.compare(model, model, images, precision=5.0)
     assert apart.total.mean == 0
 
@@ -91,13 +91,13 @@ def test_L_0_that_is_rarely_large_is_seen_by_as_many_draws_as_that_takes():
     many = nelbo.evaluate(model, images_of([200] * 40_000, (1, 1, 1)), exhaustive=True)
     truth, held = many.total.mean, 0
     for seed in range(20):
-        found = nelbo.evaluate(model, images, exhaustive=True, seed=seed)
-        low, high = found.monte_carlo.interval()
+        result = nelbo.evaluate(model, images, exhaustive=True, seed=seed)
+        low, high = result.monte_carlo.interval()
         held += low <= truth <= high
     assert held >= 14
-    assert found.network_evaluations == 100
-    assert found.estimator["L_0_draws"] == 20
-    assert (1 - found.estimator["L_0_smallest_chance"]) ** 100 == pytest.approx(0.05)
+    assert result.network_evaluations == 100
+    assert result.estimator["L_0_draws"] == 20
+    assert (1 - result.estimator["L_0_smallest_chance"]) ** 100 == pytest.approx(0.05)
     default = nelbo.evaluate(model, images, precision=1e3)
     assert default.estimator["L_0_draws"] == 20
 
@@ -143,13 +143,13 @@ def test_the_two_halves_of_the_images_have_unrelated_times():
 
     Kills: all images spread together, so that coefficients of one half know the other's rows.
     """
-    model, found = toy_model(), []
+    model, results = toy_model(), []
     for seed in range(100):
         images, _ = toy_images(2, 0)
         rows = sampled(model, images, seed, lambda s: s.phase(1)).rows[0]
         early = (rows.t[rows.image.argsort()] <= 5).double() * 2 - 1
-        found.append(float(early.prod()))
-    mean = np.mean(found)
+        results.append(float(early.prod()))
+    mean = np.mean(results)
     assert abs(mean) < 4 / math.sqrt(100) + 0.1  # t <= 5 has not a chance of exactly a half
 
 

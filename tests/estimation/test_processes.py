@@ -21,18 +21,18 @@ SIZES = (1, 3, 64)
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     """{(world size, mode, batch size): ((columns, mean) by rank, how often each key was asked)}."""
-    found = {}
+    results = {}
     for world in (1, 2, 3):
         folder = tmp_path_factory.mktemp("ranks")
         by_rank = ranks.results(folder, several.tables, 97, MODES, SIZES, size=world)
         for mode, size in by_rank[0]:
             answers = [rank[mode, size][:2] for rank in by_rank]
-            asked = {}
+            keys = {}
             for rank in by_rank:
                 for key, times in rank[mode, size][2].items():
-                    asked[key] = asked.get(key, 0) + times
-            found[world, mode, size] = answers, asked
-    return found
+                    keys[key] = keys.get(key, 0) + times
+            results[world, mode, size] = answers, keys
+    return results
 
 
 def test_batch_sizes_and_processes_do_not_change_the_table(settings):
@@ -58,17 +58,17 @@ def test_every_process_has_the_same_table_to_the_last_bit(settings):
             assert all(torch.equal(other[name], columns[name]) for name in columns)
 
 
-def test_the_same_image_t_and_draw_are_asked_for_and_each_once(settings):
+def test_the_same_image_t_and_draw_are_evaluated_and_each_once(settings):
     """Kills: H34, a row asked by two processes or by none, a draw that counts batches."""
-    for (world, mode, size), (_, asked) in settings.items():
-        assert set(asked.values()) == {1}, (world, mode, size)
-        assert asked.keys() == settings[1, mode, 64][1].keys(), (world, mode, size)
+    for (world, mode, size), (_, keys) in settings.items():
+        assert set(keys.values()) == {1}, (world, mode, size)
+        assert keys.keys() == settings[1, mode, 64][1].keys(), (world, mode, size)
     key = KeyedNoise.of(0, several.images(97).ids)
     one = torch.ones(97, dtype=torch.int64)
     expected = [key.draw(draw * one).at(one) for draw in (0, 1)]
     expected += [key.draw(one).draw(0 * one).at(t * one) for t in range(2, LONG + 1)]
-    _, asked = settings[3, "every t", 3]
-    assert asked.keys() == set(torch.cat([noise.key for noise in expected]).tolist())
+    _, keys = settings[3, "every t", 3]
+    assert keys.keys() == set(torch.cat([noise.key for noise in expected]).tolist())
 
 
 def test_a_nan_anywhere_stops_every_process_by_name_and_is_not_kept(tmp_path):
@@ -79,10 +79,10 @@ def test_a_nan_anywhere_stops_every_process_by_name_and_is_not_kept(tmp_path):
     """
     count = 6 * BATCH
     ids = several.images(count).ids.tolist()
-    found = ranks.results(tmp_path, several.broken, tmp_path, count)
-    assert found[0].keys() == found[1].keys()
-    assert len(found[0]) == 4 * 2 * 3
-    for (t, rank, which), (message, kept, same) in found[0].items():
+    result = ranks.results(tmp_path, several.broken, tmp_path, count)
+    assert result[0].keys() == result[1].keys()
+    assert len(result[0]) == 4 * 2 * 3
+    for (t, rank, which), (message, kept, same) in result[0].items():
         batch = rank + 2 * which  # of those with this t, which the ranks take in turn
         some = ", ".join(map(str, sorted(ids[BATCH * batch :][:BATCH])))
         place = f"t = {t} for images {some} of digits (rank {rank})"
@@ -91,7 +91,7 @@ def test_a_nan_anywhere_stops_every_process_by_name_and_is_not_kept(tmp_path):
         assert (stage, first + batch) not in kept
         assert kept[:1] == ([(0, 0)] if (t, rank, which) != (1, 0, 0) else [(0, 1)])
         assert same
-        assert found[1][t, rank, which][0] == message
+        assert result[1][t, rank, which][0] == message
 
 
 def test_the_command_ends_with_3_in_every_process_and_leaves_no_result(run, tmp_path):
@@ -194,7 +194,7 @@ def test_torchrun_runs_the_command(nelbo, run, tmp_path):
     """To the bytes of one process alone; what differs in the result is how it came about."""
     arguments = ["evaluate", run, "--max-images", "20", "--budget", "200", "--batch-size", "16"]
     outputs = ("--json", "result.json", "--per-image", "images.csv")
-    found = []
+    results = []
     for world in (1, 2):
         folder = tmp_path / str(world)
         folder.mkdir()
@@ -206,5 +206,5 @@ def test_torchrun_runs_the_command(nelbo, run, tmp_path):
         tree = json.loads((folder / "result.json").read_text())
         assert tree["environment"].pop("world_size") == world
         del tree["seconds"], tree["command"]
-        found.append((tree, (folder / "images.csv").read_bytes()))
-    assert found[0] == found[1]
+        results.append((tree, (folder / "images.csv").read_bytes()))
+    assert results[0] == results[1]

@@ -29,7 +29,7 @@ def write(folder, keys=KEYS, rank=0):
     return folder
 
 
-def found(folder, keys=KEYS, plan=PLAN):
+def keys_read(folder, keys=KEYS, plan=PLAN):
     """Which of the keys the record holds; those it holds are equal to the last bit."""
     record = Record.open(folder, plan, Processes())
     record.close()
@@ -52,8 +52,8 @@ def only_file(folder):
 
 def test_what_was_kept_comes_back_to_the_last_bit(tmp_path):
     folder = write(tmp_path / "deep" / "record")
-    assert found(folder) == KEYS
-    assert found(folder, [(0, 2), (2, 0), (1, 1)]) == []
+    assert keys_read(folder) == KEYS
+    assert keys_read(folder, [(0, 2), (2, 0), (1, 1)]) == []
     assert sorted(path.name for path in folder.iterdir()) == [
         "plan.json", "values-00001-0.bin", "values-00002-0.bin", "values-00003-0.bin",
     ]  # fmt: skip
@@ -72,7 +72,7 @@ def test_every_process_and_every_start_has_a_file_of_its_own(tmp_path):
     folder = write(tmp_path / "record", [(0, 0)])
     write(folder, [(0, 1)], rank=2)
     write(folder, [(1, 0)], rank=1)
-    assert found(folder) == KEYS
+    assert keys_read(folder) == KEYS
     names = {path.name for path in folder.glob("values-*")}
     assert names >= {"values-00001-0.bin", "values-00002-2.bin", "values-00003-1.bin"}
 
@@ -88,7 +88,7 @@ def test_a_tail_cut_at_any_byte_is_left_out_and_nothing_else(tmp_path):
     for size in range(len(content) + 1):
         path.write_bytes(content[:size])
         whole = sum(end <= size for end in ends[1:])
-        assert found(folder) == KEYS[:whole], size
+        assert keys_read(folder) == KEYS[:whole], size
         for later in folder.glob("values-*.bin"):
             if later != path:
                 later.unlink()
@@ -104,9 +104,9 @@ def test_any_flipped_bit_is_refused_by_the_name_of_the_file(tmp_path):
         damaged[place] ^= 1 << (place % 8)
         path.write_bytes(damaged)
         with pytest.raises(BadInput, match=r"values-00001-0\.bin is damaged at byte \d+: remove"):
-            found(folder)
+            keys_read(folder)
     path.write_bytes(content)
-    assert found(folder) == KEYS
+    assert keys_read(folder) == KEYS
 
 
 def test_any_flipped_bit_of_the_plan_is_refused(tmp_path):
@@ -118,10 +118,10 @@ def test_any_flipped_bit_of_the_plan_is_refused(tmp_path):
         damaged[place] ^= 1 << (place % 8)
         path.write_bytes(damaged)
         with pytest.raises(BadInput, match=r"is damaged|is the record of another evaluation"):
-            found(folder)
+            keys_read(folder)
     path.write_bytes(b"[1, 2]")
     with pytest.raises(BadInput, match=r"plan\.json is damaged"):
-        found(folder)
+        keys_read(folder)
 
 
 @pytest.mark.parametrize(
@@ -170,5 +170,5 @@ def test_a_kill_before_the_plan_was_written_is_no_obstacle(tmp_path, left):
     folder.mkdir()
     for name in left:
         (folder / name).write_bytes(b"{")
-    assert found(folder) == []
+    assert keys_read(folder) == []
     assert json.loads((folder / "plan.json").read_text()) == PLAN

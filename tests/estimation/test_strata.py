@@ -117,7 +117,7 @@ def test_the_mean_over_every_draw_is_the_sum_of_the_terms(kind, strata, monkeypa
     assert torch.allclose(expected, terms.sum(1), rtol=1e-10)
 
 
-def test_a_second_phase_with_chances_that_were_found_is_unbiased_too(monkeypatch):
+def test_a_second_phase_with_chances_that_were_estimated_is_unbiased_too(monkeypatch):
     """Every draw of both phases.
 
     Kills: the first phase's chances in the second's weights, coefficients of the second phase
@@ -132,9 +132,9 @@ def test_a_second_phase_with_chances_that_were_found_is_unbiased_too(monkeypatch
     expected = torch.zeros(images, dtype=torch.float64)
     for (u, p), (v, q) in itertools.product(pieces(start, 1), repeat=2):
         first = stratified(start, 1, halved(u, v, images))
-        found = combined_of(terms, controls, layout, [first]).chances()
-        for (x, r), (y, s) in itertools.product(pieces(found, 2), repeat=2):
-            second = stratified(found, 2, halved(x, y, images))
+        chances = combined_of(terms, controls, layout, [first]).chances()
+        for (x, r), (y, s) in itertools.product(pieces(chances, 2), repeat=2):
+            second = stratified(chances, 2, halved(x, y, images))
             combined = combined_of(terms, controls, layout, [first, second])
             expected += p * q * r * s * combined.estimate()[0]
     assert torch.allclose(expected, terms.sum(1), rtol=1e-10)
@@ -388,11 +388,11 @@ def test_chances_follow_the_rms_of_what_is_left_and_never_vanish():
 
 def outcomes(layout, terms, strata, seeds, make):
     """(errors (seeds, N), variances (seeds, N)) of surveys without controls."""
-    found = []
+    results = []
     for seed in range(seeds):
         rows = stratified(layout.share, strata, make(seed))
-        found.append(combined_of(terms, [], layout, [rows]).estimate())
-    means, variances = (torch.stack(part) for part in zip(*found, strict=True))
+        results.append(combined_of(terms, [], layout, [rows]).estimate())
+    means, variances = (torch.stack(part) for part in zip(*results, strict=True))
     return means - terms.sum(1), variances
 
 
@@ -526,5 +526,5 @@ def test_rows_come_back_to_their_image_in_the_order_of_t():
     combined = Combined(even(10), 3)
     combined.add(Rows(image, t, 0 * t, weight), weight, torch.zeros(6, 0, dtype=torch.float64))
     values = torch.tensor([20.0, 0, 10, 11, 21, 1], dtype=torch.float64)
-    found = rooms._by_image(combined.phases[0], values)
-    assert found.tolist() == [[0, 1], [10, 11], [20, 21]]
+    result = rooms._by_image(combined.phases[0], values)
+    assert result.tolist() == [[0, 1], [10, 11], [20, 21]]

@@ -46,8 +46,8 @@ def settings(nelbo, model, *options):
     """{name: (value, source)} by `nelbo inspect`."""
     code, out, err = nelbo("inspect", model, "--json", "-", *options)
     assert (code, err) == (0, ""), err
-    told = json.loads(out)["settings"]
-    return {name: (entry["value"], entry["source"]) for name, entry in told.items()}
+    stated = json.loads(out)["settings"]
+    return {name: (entry["value"], entry["source"]) for name, entry in stated.items()}
 
 
 def test_one_line_measures_a_folder_a_run_and_a_training_folder(
@@ -57,47 +57,57 @@ def test_one_line_measures_a_folder_a_run_and_a_training_folder(
 
     The weights that are used are told in the JSON, the moving average where there is one (H37).
     """
-    found, err = measured(nelbo, pipe, pictures, "--budget", 200)
-    assert (found["model"]["weights"], found["images"], found["dims"]) == ("as saved", 12, 16)
+    result, err = measured(nelbo, pipe, pictures, "--budget", 200)
+    assert (result["model"]["weights"], result["images"], result["dims"]) == ("as saved", 12, 16)
     assert "no file says levels 256, range [-1.0, 1.0], V_1 beta_tilde_2" in err
-    found, err = measured(nelbo, training_folder(tmp_path), pictures, "--budget", 100)
-    assert found["model"]["weights"] == found["model"]["sources"]["weights"]["value"] == "ema"
+    result, err = measured(nelbo, training_folder(tmp_path), pictures, "--budget", 100)
+    assert result["model"]["weights"] == result["model"]["sources"]["weights"]["value"] == "ema"
     assert "checkpoint-500: weights ema, of unet_ema/" in err
     options = ("--weights", "raw", "--budget", 100)
     raw, err = measured(nelbo, tmp_path / "checkpoint-500", pictures, *options)
     assert (raw["model"]["weights"], "weights raw, of unet/" in err) == ("raw", True)
-    assert raw["bits_per_dim"] != found["bits_per_dim"]
-    found, err = measured(nelbo, run, "digits:test", "--budget", 2000)
-    assert (found["model"]["weights"], "no file says" in err) == ("ema", False)
+    assert raw["bits_per_dim"] != result["bits_per_dim"]
+    result, err = measured(nelbo, run, "digits:test", "--budget", 2000)
+    assert (result["model"]["weights"], "no file says" in err) == ("ema", False)
 
 
 def test_every_command_that_takes_a_model_takes_what_its_files_do_not_say():
     """Kills: an option that one of the commands forgot."""
     commands = typer.main.get_command(app).commands
-    asked = {"levels", "range", "variance", "clip", "V_1", "label", "size", "scheduler", "weights"}
+    options = {
+        "levels",
+        "range",
+        "variance",
+        "clip",
+        "V_1",
+        "label",
+        "size",
+        "scheduler",
+        "weights",
+    }
     for name in COMMANDS:
-        assert asked <= {parameter.name for parameter in commands[name].params}, name
+        assert options <= {parameter.name for parameter in commands[name].params}, name
 
 
-def test_each_option_arrives_and_is_told_as_the_users_word(nelbo, pipe, tmp_path):
+def test_each_option_arrives_and_is_reported_as_the_users_word(nelbo, pipe, tmp_path):
     """Kills: an option that is read and dropped, or a config's value passed off as the user's."""
-    told = settings(nelbo, pipe, "--levels", 17, "--range", -1, 2, "--V-1", "1e-3", "--no-clip")
-    assert told["levels"] == (17, "option")
-    assert told["range"] == ([-1.0, 2.0], "option")
-    assert told["V_1"] == (0.001, "option")
-    assert told["clip_sample"] == (False, "option")
-    assert told["prediction_type"] == ("epsilon", "config")
+    stated = settings(nelbo, pipe, "--levels", 17, "--range", -1, 2, "--V-1", "1e-3", "--no-clip")
+    assert stated["levels"] == (17, "option")
+    assert stated["range"] == ([-1.0, 2.0], "option")
+    assert stated["V_1"] == (0.001, "option")
+    assert stated["clip_sample"] == (False, "option")
+    assert stated["prediction_type"] == ("epsilon", "config")
     assert settings(nelbo, pipe, "--V-1", "beta_1", "--clip")["V_1"] == ("beta_1", "option")
     assert settings(nelbo, pipe, "--size", "8")["image_shape"] == ([1, 8, 8], "option")
     assert settings(nelbo, pipe, "--size", "8x12")["image_shape"] == ([1, 8, 12], "option")
     other = schedule_only(tmp_path / "other", num_train_timesteps=7, beta_end=0.5)
-    told = settings(nelbo, pipe, "--scheduler", other)
-    assert told["num_train_timesteps"] == (7, "config")
+    stated = settings(nelbo, pipe, "--scheduler", other)
+    assert stated["num_train_timesteps"] == (7, "config")
     doubled = bare(tmp_path / "dit", dit(2), **SHORT)
     options = ("--variance", "learned-range", "--label", 2)
-    told = settings(nelbo, doubled, *options)
-    assert told["variance_type"] == ("learned_range", "option")
-    assert told["label"] == (2, "option")
+    stated = settings(nelbo, doubled, *options)
+    assert stated["variance_type"] == ("learned_range", "option")
+    assert stated["label"] == (2, "option")
 
 
 def test_inspect_prints_a_row_for_each_setting_and_the_warnings(nelbo, pipe, tmp_path, monkeypatch):
@@ -123,10 +133,10 @@ def test_the_other_commands_take_a_folder_too_and_leave_it_as_it_is(
     output = tmp_path / "samples.npy"
     assert nelbo("sample", pipe, "-n", 2, "-o", output)[0] == 0
     assert np.load(output).shape == (2, 1, 4, 4)
-    found = nelbo("derive", pipe, "--data", pictures, "--images", 1, "--paths", 8, "--json", "-")
-    assert found[0] == 0, found[2]
-    found = nelbo("compare", pipe, pipe, "--data", pictures, "--budget", 200, "--json", "-")
-    assert json.loads(found[1])["bits_per_dim"] == 0
+    result = nelbo("derive", pipe, "--data", pictures, "--images", 1, "--paths", 8, "--json", "-")
+    assert result[0] == 0, result[2]
+    result = nelbo("compare", pipe, pipe, "--data", pictures, "--budget", 200, "--json", "-")
+    assert json.loads(result[1])["bits_per_dim"] == 0
     assert tree(pipe) == before
 
 
@@ -205,7 +215,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_has_no_bound_or_is_not_said_is_one_line_and_exit_code_2(
+def test_what_has_no_bound_or_is_not_specified_is_one_line_and_exit_code_2(
     nelbo, pipe, pictures, tmp_path, case
 ):
     """Kills: a traceback, a silent number, or a guess (H05, H24, H25; conventions 2.2 and 2.3)."""
@@ -217,7 +227,7 @@ def test_what_has_no_bound_or_is_not_said_is_one_line_and_exit_code_2(
     check_refusal(nelbo, tmp_path, 2, message, "evaluate", folder, "--data", pictures, *options)
 
 
-def test_a_folder_without_data_is_told_to_say_them(nelbo, pipe, tmp_path):
+def test_a_folder_without_data_needs_them_specified(nelbo, pipe, tmp_path):
     check_refusal(nelbo, tmp_path, 2, "names no data.*--data SPEC", "evaluate", pipe)
     arguments = ("improve", pipe, "-o", tmp_path / "new")
     check_refusal(nelbo, tmp_path, 2, "names no data.*--data SPEC", *arguments)
@@ -310,5 +320,5 @@ def test_a_pickle_in_place_of_a_checkpoint_or_of_data_is_refused_and_runs_nothin
 def test_the_scheduler_of_the_folder_is_not_taken_for_that_of_another(nelbo, pipe, tmp_path):
     """A scheduler named on the command line counts, whatever lies in the folder."""
     DDPMScheduler(9, beta_end=0.3).save_pretrained(tmp_path / "scheduler")
-    told = settings(nelbo, pipe, "--scheduler", tmp_path)
-    assert told["num_train_timesteps"] == (9, "config")
+    stated = settings(nelbo, pipe, "--scheduler", tmp_path)
+    assert stated["num_train_timesteps"] == (9, "config")

@@ -101,7 +101,7 @@ def test_evaluate_measures_a_folder_like_its_closed_form(tmp_path):
     json.dumps(tree, allow_nan=False)
 
 
-def test_a_dit_is_asked_with_its_label_and_its_doubled_channels(tmp_path, monkeypatch):
+def test_a_dit_is_called_with_its_label_and_its_doubled_channels(tmp_path, monkeypatch):
     """Mean and deviation of `DDPMScheduler.step` on the DiT's own output, for no class and one.
 
     Kills: the label left out or fixed, halves swapped (H12), the null class taken for class 0.
@@ -116,8 +116,8 @@ def test_a_dit_is_asked_with_its_label_and_its_doubled_channels(tmp_path, monkey
         model = load(tmp_path / "dit", levels=256, label=label)
         with torch.inference_mode():
             step = model.chain.p.step(x, torch.full((2,), 301))
-            told, labels = torch.full((2,), 300), torch.full((2,), used)
-            output = network.eval()(x, timestep=told, class_labels=labels).sample
+            time, labels = torch.full((2,), 300), torch.full((2,), used)
+            output = network.eval()(x, timestep=time, class_labels=labels).sample
         parts = []
         for number in (0.0, 1.0):
             noise = torch.full_like(x, number)
@@ -133,7 +133,7 @@ def test_a_dit_is_asked_with_its_label_and_its_doubled_channels(tmp_path, monkey
     refused(r"lies in 0\.\.3; got 4", tmp_path / "dit", label=4)
 
 
-def test_a_unet_of_classes_needs_the_class_to_be_said(tmp_path):
+def test_a_unet_of_classes_needs_the_class_to_be_specified(tmp_path):
     """Kills: a class decided in silence."""
     pipeline(tmp_path / "pipe", unet(num_class_embeds=5))
     refused(r"conditional on one of 5 classes.*give label=", tmp_path / "pipe")
@@ -171,13 +171,13 @@ def test_twice_the_channels_means_twice_those_of_the_data(plain, tmp_path):
     refused("no channels for a variance: leave variance drop out", plain, variance="drop")
 
 
-def test_the_moving_average_is_preferred_and_said(tmp_path):
+def test_the_moving_average_is_preferred_and_named(tmp_path):
     """Kills: H37 (one set of weights under the other's name, a missing average not missed)."""
     folder = training_folder(tmp_path)
     x, t = torch.zeros(1, 1, 4, 4), torch.tensor([0])
     digests = set()
-    for asked, used, answer in ((None, "ema", 0.5), ("ema", "ema", 0.5), ("raw", "raw", 0.25)):
-        model = load(folder, weights=asked)
+    for requested, used, answer in ((None, "ema", 0.5), ("ema", "ema", 0.5), ("raw", "raw", 0.25)):
+        model = load(folder, weights=requested)
         assert model.weights == model.every(3).weights == used
         assert model.facts["sources"]["weights"]["value"] == used
         assert float(model.network(x, t).detach().mean()) == answer
@@ -189,7 +189,7 @@ def test_the_moving_average_is_preferred_and_said(tmp_path):
     refused("has no unet_ema/, which the ema weights would be in", folder, weights="ema")
 
 
-def test_the_scheduler_is_found_or_asked_for(plain, tmp_path):
+def test_the_scheduler_is_located_or_required(plain, tmp_path):
     shutil.copytree(plain / "unet", tmp_path / "a" / "bare")
     refused("no scheduler_config.json.*--scheduler", tmp_path / "a" / "bare")
     given = load(tmp_path / "a" / "bare", scheduler=plain)
@@ -320,7 +320,7 @@ def test_score_networks_are_refused(tmp_path):
     refused("fourier divides the output by sigma", pipeline(tmp_path / "b", fourier))
 
 
-def test_options_say_what_the_config_does_not_and_are_told_with_their_source(plain):
+def test_options_say_what_the_config_does_not_and_are_reported_with_their_source(plain):
     """Kills: data range or levels decided in silence (conventions 2.2), H17 (clip)."""
     sources = load(plain).facts["sources"]
     assert sources["levels"] == {"value": 256, "source": "default", "changes_bound": True}
@@ -378,17 +378,17 @@ def test_a_network_in_half_precision_leaves_the_schedule_alone(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_network_in_half_precision_is_told_whole_steps(plain, dtype):
+def test_a_network_in_half_precision_receives_whole_steps(plain, dtype):
     """Kills: t in the network's dtype, where 999 is 1000 (conventions 2.3)."""
-    model, told = load(plain), []
+    model, times = load(plain), []
     model.network.to(dtype)
-    model.network.call.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1]))
+    model.network.call.register_forward_pre_hook(lambda module, inputs: times.append(inputs[1]))
     x = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     with torch.inference_mode():
         for t in (2, 1000):
             model.chain.p.step(x, torch.tensor([t]))
         model.chain.p.decoder(x)
-    assert [(int(t), t.dtype) for t in told] == [(i, torch.int64) for i in (1, 999, 0)]
+    assert [(int(t), t.dtype) for t in times] == [(i, torch.int64) for i in (1, 999, 0)]
     assert model.chain.q.schedule.alpha_bar.dtype == torch.float64
 
 
@@ -408,10 +408,10 @@ def test_a_local_folder_never_asks_the_network(plain, monkeypatch):
 
 def test_a_name_of_the_hub_is_a_folder_of_its_cache(plain, tmp_path, monkeypatch):
     """Kills: a local path that is missing looked up on the hub, a hub's error in many lines."""
-    asked = []
+    calls = []
 
     def snapshot_download(name, revision, allow_patterns):
-        asked.append(name)
+        calls.append(name)
         assert "*diffusion_pytorch_model*" in allow_patterns
         if name == "google/none":
             raise LocalEntryNotFoundError("not in the cache\nand HF_HUB_OFFLINE is set")
@@ -425,10 +425,10 @@ def test_a_name_of_the_hub_is_a_folder_of_its_cache(plain, tmp_path, monkeypatch
     refused("no model at google/none: .*LocalEntryNotFoundError: not in the cache", "google/none")
     refused("no model at runs/none", "runs/none")
     refused("no model at none", "none")
-    assert asked == ["google/ddpm", "google/ddpm", "google/none"]
+    assert calls == ["google/ddpm", "google/ddpm", "google/none"]
 
 
-def test_offline_the_hub_is_not_asked(monkeypatch, tmp_path):
+def test_offline_the_hub_is_not_contacted(monkeypatch, tmp_path):
     """Kills: HF_HUB_OFFLINE ignored (nine seconds of waiting)."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)

@@ -163,7 +163,7 @@ def test_a_file_of_others_is_named_with_the_way_in(
     assert not (tmp_path / "ran").exists()
 
 
-def test_files_that_are_cut_short_are_said_to_be(tmp_path):
+def test_files_that_are_cut_short_are_reported_as_such(tmp_path):
     """Kills: a half download that is told to be of another kind."""
     save_file({"a": torch.zeros(999)}, tmp_path / "a.safetensors")
     content = (tmp_path / "a.safetensors").read_bytes()

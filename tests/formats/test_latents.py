@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, LCMScheduler
 from diffusers_folders import dit, pipeline, unet
 from latent_folders import (
     autoencoder,
@@ -66,9 +66,9 @@ def test_the_zero_network_has_its_density_in_closed_form(tmp_path, variance_type
     folder = bare(tmp_path / "pipe", variance_type=variance_type, clip_sample=False)
     model = load(folder, V_1=V_1)
     for dtype, error in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
-        found = through_the_model(model, LATENTS[0], dtype)
-        assert found[1] / DIMS == pytest.approx(L_MID[variance_type], rel=error)
-        assert found[2] / DIMS == pytest.approx(L_0[V_1], rel=error)
+        result = through_the_model(model, LATENTS[0], dtype)
+        assert result[1] / DIMS == pytest.approx(L_MID[variance_type], rel=error)
+        assert result[2] / DIMS == pytest.approx(L_0[V_1], rel=error)
 
 
 @pytest.mark.parametrize("steps", [None, 50])
@@ -89,21 +89,21 @@ def test_the_affine_network_has_its_density_in_closed_form(tmp_path, steps):
     c_1 = np.sqrt(chain.a_prev) * chain.beta / rest
     L_mid = DIMS * 0.5 * (c_1[1:] ** 2 * error[1:] / V[1:]).sum()
     first = DIMS * 0.5 * (math.log(2 * math.pi * V[0]) + error[0] / V[0])
-    found = through_the_model(model, LATENTS[0].double())
-    assert found == pytest.approx((L_T, L_mid, first), rel=1e-10)
+    result = through_the_model(model, LATENTS[0].double())
+    assert result == pytest.approx((L_T, L_mid, first), rel=1e-10)
     assert a[0] < 1
 
 
-def test_a_density_is_named_so_wherever_it_is_told(nelbo_, tmp_path):
+def test_a_density_is_named_so_wherever_it_is_reported(nelbo_, tmp_path):
     """Text, JSON, the file of images, plots and a comparison. Kills: bits/dim of latents."""
     zero = training_folder(tmp_path / "checkpoint-1")
     data, table, plots = tmp_path / "z.npy", tmp_path / "z.csv", tmp_path / "plots"
     np.save(data, LATENTS.numpy())
-    told = ("--data", data, "--budget", 1200, "--device", "cpu")
-    code, out, err = nelbo_("evaluate", zero, *told, "--per-image", table, "--plots", plots)
+    options = ("--data", data, "--budget", 1200, "--device", "cpu")
+    code, out, err = nelbo_("evaluate", zero, *options, "--per-image", table, "--plots", plots)
     assert (code, "nats/dim, density of latents\n" in out) == (0, True), err
     assert "decoder density, V_1 5.45" in out
-    code, out, _ = nelbo_("evaluate", zero, *told, "--json", "-")
+    code, out, _ = nelbo_("evaluate", zero, *options, "--json", "-")
     tree = json.loads(out)
     assert tree["bits_per_dim"] is None
     assert tree["unit"] == "nats/dim, density of latents"
@@ -122,11 +122,11 @@ def test_a_density_is_named_so_wherever_it_is_told(nelbo_, tmp_path):
         assert "nats" in text
         assert not re.search(r"\bbits?\b", text, re.IGNORECASE)
     assert len(list(plots.glob("*.svg"))) == 5
-    code, out, _ = nelbo_("compare", zero, zero, *told, "--json", "-")
+    code, out, _ = nelbo_("compare", zero, zero, *options, "--json", "-")
     tree = json.loads(out)
     assert (tree["bits_per_dim"], tree["nats_per_dim"]) == (None, 0.0)
     assert tree["unit"] == tree["a"]["unit"] == "nats/dim, density of latents"
-    assert "bits" not in nelbo_("compare", zero, zero, *told)[1]
+    assert "bits" not in nelbo_("compare", zero, zero, *options)[1]
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_a_sub_chain_encodes_as_the_chain_does(zero, digits):
     assert result.data["sha256"] == load(zero).encode(digits, 0).sha256
 
 
-def test_what_the_latents_are_made_of_is_told_and_has_the_digest(zero, digits):
+def test_what_the_latents_are_made_of_is_recorded_and_has_the_digest(zero, digits):
     """Kills: a choice of encoding that no report holds, digests that differ with a last bit."""
     sources = load(zero).facts["sources"]
     assert sources["latent"] == {"value": "sample", "source": "default", "changes_bound": True}
@@ -223,7 +223,7 @@ def digits_of(channels, side=8):
     return nelbo.data.Images("grey", None, levels, 17)
 
 
-def test_pixels_asked_of_a_latent_model_are_exit_code_2_in_one_line(nelbo, tmp_path):
+def test_pixels_requested_of_a_latent_model_are_exit_code_2_in_one_line(nelbo, tmp_path):
     """Kills: a traceback, or a number, for digits under a network of latents."""
     folder = training_folder(tmp_path / "checkpoint-1")
     code, out, err = nelbo("evaluate", folder, "--data", "digits:test")
@@ -281,7 +281,7 @@ def test_a_dit_pipeline_is_a_density_of_no_class_without_guidance(tmp_path):
     assert result.per_dim != other.per_dim
 
 
-def test_a_conditional_unet_needs_its_embedding_to_be_said(tmp_path):
+def test_a_conditional_unet_needs_its_embedding_to_be_specified(tmp_path):
     """Against diffusers' own call. Kills: an embedding guessed, transposed or of one image only."""
     network = conditional()
     folder = with_autoencoder(tmp_path / "pipe", network, clip_sample=False)
@@ -326,10 +326,33 @@ def test_an_embedding_that_does_not_fit_is_refused(zero, tmp_path):
     refused("has addition_embed_type text", load, tmp_path / "more", condition="zero")
 
 
+def test_a_distilled_network_receives_its_guidance_scale(zero, tmp_path):
+    """Against the pipeline's formula. Kills: an input left out in silence; w for w - 1."""
+    network = conditional(time_cond_proj_dim=9)
+    folder = tmp_path / "pipe"
+    network.save_pretrained(folder)
+    LCMScheduler(clip_sample=False).save_pretrained(folder)
+    refused("receives a guidance scale", load, folder, condition="zero")
+    t, models = torch.tensor([3, 400]), {}
+    for scale in (1, 7.5):
+        models[scale] = load(folder, condition="zero", guidance=scale)
+        with torch.inference_mode():
+            angles = [1000 * (scale - 1) / 10_000 ** (k / 3) for k in range(4)]
+            cond = torch.tensor([*map(math.sin, angles), *map(math.cos, angles), 0.0]).repeat(2, 1)
+            wanted = network.eval()(LATENTS[:2], t, torch.zeros(2, 1, 6), timestep_cond=cond).sample
+            assert torch.allclose(models[scale].network(LATENTS[:2], t), wanted, atol=1e-5)
+    assert models[1].sha256() != models[7.5].sha256()
+    facts = models[7.5].facts
+    assert facts["sources"]["guidance"]["value"] == facts["network"]["guidance"] == 7.5
+    assert facts["distilled"] == "bound of the distilled network, not of its sampler"
+    assert "distilled" not in load(zero).facts
+    refused("takes no guidance scale: leave guidance out", load, zero, guidance=2)
+
+
 def test_a_latent_model_is_inspected_without_levels(zero):
     """Kills: an inspection that asks real numbers for their grid."""
-    found = inspect(load(zero))
-    tree = json.loads(found.to_json())
+    inspection = inspect(load(zero))
+    tree = json.loads(inspection.to_json())
     assert (tree["levels"], tree["grid"], tree["L_T_at_most_bits_per_dim"]) == (None, None, None)
     assert tree["settings"]["latent"]["value"] == "sample"
 

@@ -83,7 +83,7 @@ def theirs(monkeypatch, scheduler, output, index, x):
     return values[0], values[1] - values[0]
 
 
-def asked(model, x, t):
+def calls_of(model, x, t):
     """Our reverse step from x at t, with the output and the index that the network had."""
     seen = []
     handle = model.network.call.register_forward_hook(lambda *call: seen.append(call[1:]))
@@ -146,7 +146,7 @@ def check_step(folders, tmp_path, monkeypatch, architecture, spacing, config):
     kept = model.chain.q.schedule.kept
     assert kept.flip(0).tolist() == (scheduler.timesteps + 1).tolist()
     for t in (2, model.T // 2, model.T):
-        step, output, index = asked(model, x, t)
+        step, output, index = calls_of(model, x, t)
         assert index == kept[t - 1] - 1
         if variance_type == "fixed_large_log":
             assert theirs(monkeypatch, scheduler, output, index, x)[1].isnan().all()
@@ -226,7 +226,7 @@ def test_zero_terminal_snr_is_exact(folders, tmp_path, monkeypatch, prediction_t
     assert float(model.chain.q.marginal(x_0, T).kl(model.chain.p.prior(x_0))) == 0
     x = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for t in (100, 500, 1000):  # its float32 rescaling is off by 1e-3 in the first betas
-        step, output, index = asked(model, x, t)
+        step, output, index = calls_of(model, x, t)
         mean, deviation = theirs(monkeypatch, scheduler, output, index, x)
         assert close(step.mean, mean)
         assert close(torch.exp(0.5 * step.log_var), deviation)
@@ -243,7 +243,7 @@ def test_dynamic_thresholding_is_part_of_the_step(tmp_path, monkeypatch, ratio, 
     network.conv_out.weight.data *= 5
     model = load(pipeline(tmp_path / "pipe", network, **config))
     x = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)).double()
-    step, output, index = asked(model, x, 3)
+    step, output, index = calls_of(model, x, 3)
     assert float(output.abs().quantile(ratio)) > 1, "nothing to threshold"
     assert close(step.mean, theirs(monkeypatch, DDPMScheduler(**config), output, index, x)[0])
     assert model.facts["clip"] == f"dynamic threshold {ratio:g}, at most {most:g}"

@@ -149,7 +149,7 @@ def test_names_of_the_hub_with_folders_and_revisions(hub, name, revision, part):
     }
 
 
-def test_what_the_hub_does_not_have_is_said(nelbo, hub):
+def test_what_the_hub_does_not_have_is_reported(nelbo, hub):
     """Kills: an error of the hub's library, a folder that is not there read as the whole."""
     for name, message in (
         ("hf:some-one/tiny-ddpm@absent", "no model at some-one/tiny-ddpm@absent: "),

@@ -71,16 +71,16 @@ def test_schedules_of_betas_keep_beta_tilde_2():
         assert_close(V_1, float(schedule.posterior_variance[2]), rel=1e-12)
 
 
-@pytest.mark.parametrize(("V_1", "said"), [("inverse_snr_1", False), (2e-5, True)])
-def test_an_error_above_sqrt_V_1_is_said(V_1, said):
+@pytest.mark.parametrize(("V_1", "reported"), [("inverse_snr_1", False), (2e-5, True)])
+def test_an_error_above_sqrt_V_1_is_reported(V_1, reported):
     """Kills: a mean square taken for its root; no word where L_0 is as large as it is."""
     data, schedule = points(2_000), log_snr_linear(100)
     result = nelbo.evaluate(density(schedule, V_1=V_1), data, budget=4 * len(data.values))
-    assert ("V_1 is too small: x0-hat is off by 0.00" in str(result)) == said
+    assert ("V_1 is too small: x0-hat is off by 0.00" in str(result)) == reported
     error = result.estimator["x_0_hat_at_1"]
     known = DEVIATION**2 / (1 + DEVIATION**2 * math.exp(9.2))  # Var(x_0 | x_1)
     assert_close(error["rms"], math.sqrt(known), rel=0.05)
     scale = math.exp(-9.2) if V_1 == "inverse_snr_1" else V_1
     assert_close(error["in_deviations"], math.sqrt(known / scale), rel=0.05)
     states = {check.name: check.state for check in checks(parse(result.to_dict()))}
-    assert states["V_1"] is (State.warning if said else State.passed)
+    assert states["V_1"] is (State.warning if reported else State.passed)

@@ -262,7 +262,7 @@ def test_the_clamped_decoder_is_a_false_line_of_chains_that_have_one():
     assert [row.line.label for row in v.false] == ["F1", "F2", "F3", "F4", "F5"]
 
 
-def test_a_network_is_asked_in_the_dtype_of_its_weights():
+def test_a_network_is_evaluated_in_the_dtype_of_its_weights():
     """Kills: float64 states given to a float32 network; an output that is left in float32."""
     seen = []
 

@@ -67,11 +67,11 @@ def test_the_affine_totals_of_the_limit_are_the_integrals_over_each_step(curve):
     directions = torch.tensor([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], dtype=torch.float64)
     for image in range(5):
         own = x_0[image].expand(len(t), 2)
-        found = [
+        values = [
             control.value(own, at(along, moment, own, eps), moment, torch.full_like(t, image))
             for eps in directions
         ]
-        mean = found[0] + sum(found[k] - found[0] for k in range(1, 5)) / 2
+        mean = values[0] + sum(values[k] - values[0] for k in range(1, 5)) / 2
         wanted[image].index_add_(0, t - 2, weight * mean)
     totals = control.totals(x_0, torch.arange(along.schedule.T - 1), along.schedule.T - 1)
     torch.testing.assert_close(totals[0], wanted, rtol=1e-10, atol=0)
@@ -102,8 +102,8 @@ def test_the_lattice_totals_of_the_limit_are_unbiased_for_the_integrals(curve):
         both = weight[rows] * chance.repeat(len(t)) * value
         wanted[image].index_add_(0, t[rows] - 2, both)
     many = LatticeControl(along, GRID, prior)
-    found = many.totals(x_0.repeat(copies, 1).reshape(-1, 1), torch.arange(3), 3)
-    error = found.reshape(2, copies, 2, 3) - wanted
+    totals = many.totals(x_0.repeat(copies, 1).reshape(-1, 1), torch.arange(3), 3)
+    error = totals.reshape(2, copies, 2, 3) - wanted
     for mean, spread in (
         (error.mean(1), error.std(1)),
         (error.sum(3).mean(1), error.sum(3).std(1)),
@@ -169,13 +169,13 @@ def test_an_exact_gaussian_network_leaves_its_limit_almost_no_noise():
     thousandth of it. Kills: a limit without controls, whose errors are ten times as large.
     """
     x_0 = normal(200)
-    found = nelbo.evaluate(wrapped("eps"), x_0, budget=8000, seed=1)
+    result = nelbo.evaluate(wrapped("eps"), x_0, budget=8000, seed=1)
     snr = torch.tensor(ENDS, dtype=torch.float64).exp()
     sure = (1 / (1 + 0.25 * snr)).diff() / 0.25 * 0.5
     random = 0.5 * ((1 + 0.25 * snr).log() + 1 / (1 + 0.25 * snr)).diff()
     square = x_0.double().square().flatten(1).sum(1)
     expected = float((square * sure - 4 * random).mean())
-    mean = found.terms["L_mid"][1]
+    mean = result.terms["L_mid"][1]
     assert abs(mean.mean - expected) < 4 * mean.se
     assert mean.se < 1e-3 * expected
-    assert [test["passed"] for test in found.estimator["controls"]] == [True]
+    assert [test["passed"] for test in result.estimator["controls"]] == [True]

@@ -110,9 +110,9 @@ def rows_at(t):
     return Rows(torch.zeros_like(t), t, torch.zeros_like(t), torch.ones(len(t)).double())
 
 
-def furthest(found, wanted):
+def furthest(values, wanted):
     """The largest relative difference."""
-    return float(((found - wanted) / wanted).abs().max())
+    return float(((values - wanted) / wanted).abs().max())
 
 
 CASES = [(name, kind, clip) for name in ("eps", "v", "x_0") for kind, clip in (
@@ -125,7 +125,7 @@ def term_errors(name, kind, clip, dtype=torch.float32, line=LINE, t=TIMES):
     network = Nearly(images.levels[0], name, kind == "learned-range", dtype)
     evaluator = Evaluator([wrapped(network, name, kind, line, clip=clip)], images)
     with measuring(evaluator.models):
-        found, _, errors = evaluator.later(0, rows_at(t), [[]], distortion=True)
+        values, _, errors = evaluator.later(0, rows_at(t), [[]], distortion=True)
     x_t, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
     assert x_t.dtype == dtype
     assert torch.equal(x_t, x_t.float().to(dtype)) == (dtype == torch.float32)  # not rounded before
@@ -143,7 +143,7 @@ def term_errors(name, kind, clip, dtype=torch.float32, line=LINE, t=TIMES):
         ratio = torch.exp(-fraction * whole[:, None])
     shape = (ratio - 1 - ratio.log()).expand_as(squares)
     wanted = (line.half_fall(t)[:, None] * ratio * squares + 0.5 * shape).sum(1)
-    return furthest(found[:, 0], wanted), furthest(errors[:, 0], squares.sum(1))
+    return furthest(values[:, 0], wanted), furthest(errors[:, 0], squares.sum(1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -163,7 +163,7 @@ def test_L_0_of_16_bits_is_that_of_float64_at_its_x_1(name, decoder):
     data = Points("x", None, network.x_0[None]) if decoder == "density" else images
     evaluator = Evaluator([wrapped(network, name, **choices)], data)
     with measuring(evaluator.models):
-        found, _ = evaluator.first(range(1))
+        values, _ = evaluator.first(range(1))
     ((x_1, output),) = network.seen
     mean = LINE.x_0_hat(name, x_1, output, torch.ones(1))
     if decoder == "density":
@@ -171,7 +171,7 @@ def test_L_0_of_16_bits_is_that_of_float64_at_its_x_1(name, decoder):
         wanted = wanted + 0.5 * math.log(2 * math.pi)
     else:
         wanted = -log_mass(images.levels.long(), mean, torch.tensor(-FIRST).double(), GRID)
-    assert_close(found[0, 0, 0], float(wanted.sum()), rel=LAW)
+    assert_close(values[0, 0, 0], float(wanted.sum()), rel=LAW)
 
 
 class Prior(nn.Module):
@@ -198,7 +198,7 @@ def test_a_lattice_is_read_in_float32_as_in_float64(first):
     t = torch.arange(2, 900, 7)
     evaluator = Evaluator([model], images)
     with measuring(evaluator.models):
-        found = evaluator.later(0, rows_at(t), [[]])[0][:, 0]
+        result = evaluator.later(0, rows_at(t), [[]])[0][:, 0]
         L_0 = evaluator.first(range(1))[0][0, 0, 0]
     x_t = torch.cat(network.seen).double()
     ends = torch.cat([t, torch.ones(1, dtype=t.dtype)])
@@ -211,9 +211,9 @@ def test_a_lattice_is_read_in_float32_as_in_float64(first):
     gap = ((x_0 - values) * logits.exp()).sum(1).square().flatten(1).sum(1)
     snr = schedule.log_snr.exp()
     wanted = 0.5 * (snr[t - 1] - snr[t]) * gap[:-1]
-    assert float((found - wanted).abs().max()) < LAW * float(wanted.max())
+    assert float((result - wanted).abs().max()) < LAW * float(wanted.max())
     seen = wanted > 1e-6
-    assert furthest(found[seen], wanted[seen]) < 5 * LAW  # of probabilities in float32
+    assert furthest(result[seen], wanted[seen]) < 5 * LAW  # of probabilities in float32
     assert abs(float(L_0 + logits[-1].gather(0, images.levels[0].long()).sum())) < LAW
 
 
@@ -232,7 +232,7 @@ def test_the_limit_of_continuous_time_is_that_of_float64_at_its_x_u():
     ).in_the_limit()
     evaluator, t = Evaluator([model], images), TIMES[:6]
     with measuring(evaluator.models):
-        found = evaluator.later(0, rows_at(t), [[]])[0][:, 0]
+        values = evaluator.later(0, rows_at(t), [[]])[0][:, 0]
     x_u, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
     key = KeyedNoise.of(0, images.ids).draw(torch.tensor([0])).rows(torch.zeros_like(t))
     noise = key.draw(torch.zeros_like(t)).at(t).at(torch.zeros_like(t))
@@ -240,7 +240,7 @@ def test_the_limit_of_continuous_time_is_that_of_float64_at_its_x_u():
     error = network.x_0 - LINE.x_0_hat("eps", x_u, output, 1 + u * (T - 1))
     level = FIRST + (LAST - FIRST) * u
     wanted = 0.5 * (FIRST - LAST) / (T - 1) * level.exp() * error.square().flatten(1).sum(1)
-    assert furthest(found, wanted) < LAW
+    assert furthest(values, wanted) < LAW
 
 
 def test_squared_errors_that_variances_are_made_from_are_those_of_float64():
@@ -251,10 +251,10 @@ def test_squared_errors_that_variances_are_made_from_are_those_of_float64():
     evaluator = Evaluator([wrapped(network, "eps")], images)
     t = torch.tensor([1, 1_000, 12_000])
     with measuring(evaluator.models):
-        found = measured_errors(evaluator, t).whole.mean.flatten(1).mean(1)
+        result = measured_errors(evaluator, t).whole.mean.flatten(1).mean(1)
     x_t, output = (torch.cat(parts) for parts in zip(*network.seen, strict=True))
     error = network.x_0 - LINE.x_0_hat("eps", x_t, output, t.repeat_interleave(4))
-    assert furthest(found, error.square().reshape(3, -1).mean(1)) < LAW
+    assert furthest(result, error.square().reshape(3, -1).mean(1)) < LAW
 
 
 @pytest.mark.parametrize("clip", [False, True])
@@ -268,7 +268,7 @@ def test_training_in_float32_has_the_term_of_float64_for_the_noise_that_was_draw
     x_0 = model.x_0(images.levels.repeat(rows, 1, 1, 1), torch.float32)
     noise = KeyedNoise.of(0, torch.arange(rows))
     L_T = prior_term(model.chain, x_0).double()
-    found = (model.one_time(model.chain, x_0, TIMES, noise).detach().double() - L_T) / T
+    result = (model.one_time(model.chain, x_0, TIMES, noise).detach().double() - L_T) / T
     eps, (_, output) = noise.at(TIMES).normal(x_0).double(), network.seen[0]
     a = FINE.alpha_bar[TIMES].sqrt().reshape(-1, 1, 1, 1)
     s = FINE.one_minus_alpha_bar[TIMES].sqrt().reshape(-1, 1, 1, 1)
@@ -278,7 +278,7 @@ def test_training_in_float32_has_the_term_of_float64_for_the_noise_that_was_draw
     wanted = LINE.half_fall(TIMES) * error.square().flatten(1).sum(1)
     least = 1e-2 if name == "x_0" else LAW  # an output that is x_0 itself has float32's digits
     seen = wanted > 1e-7  # what is beside L_T / T
-    assert furthest(found[seen], wanted[seen]) < least
+    assert furthest(result[seen], wanted[seen]) < least
 
 
 def test_the_affine_control_is_that_of_float64_at_its_x_t():
@@ -290,13 +290,13 @@ def test_the_affine_control_is_that_of_float64_at_its_x_t():
     t = torch.arange(2, 30_000, 469)
     a, s = FINE.alpha_bar[t].sqrt()[:, None], FINE.one_minus_alpha_bar[t].sqrt()[:, None]
     x_t = (a * x_0 + s * torch.randn(64, 6, generator=generator, dtype=torch.float64)).float()
-    found = control.value(x_0, x_t, t, torch.arange(64)).double()
+    values = control.value(x_0, x_t, t, torch.arange(64)).double()
     snr = FINE.log_snr[t].exp()[:, None]
     u, eps = (x_0 - control.mean) @ control.axes, ((x_t.double() - a * x_0) / s) @ control.axes
     left = 1 / (1 + control.variance * snr)
     error = left * u - control.variance * snr.sqrt() * left * eps
     wanted = LINE.half_fall(t) * error.square().sum(1)
-    assert furthest(found, wanted) < LAW
+    assert furthest(values, wanted) < LAW
 
 
 @pytest.mark.parametrize(

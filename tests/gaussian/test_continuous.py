@@ -590,8 +590,8 @@ def test_the_clip_is_a_part_of_the_model():
     t = torch.full((4,), 5)
     chain = clipped.chain(9)
     prediction = chain.p.predict(x, t)
-    told = chain.q.schedule.log_snr[t]
-    assert_close(prediction.x_0, clipped.predict(x, told).x_0.detach(), rel=1e-12, absolute=1e-14)
+    time = chain.q.schedule.log_snr[t]
+    assert_close(prediction.x_0, clipped.predict(x, time).x_0.detach(), rel=1e-12, absolute=1e-14)
 
 
 def test_a_network_of_the_wrong_shape_is_refused():

@@ -250,7 +250,7 @@ class Logits(torch.nn.Module):
         super().__init__()
         self.logits = logits
 
-    def forward(self, x, told):
+    def forward(self, x, time):
         return self.logits[: len(x)]
 
 

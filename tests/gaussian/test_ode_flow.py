@@ -105,10 +105,10 @@ def cdf(dimension, x, log_snr):
 
 
 def pdf(dimension, x, log_snr):
-    found = 0
+    density = 0
     for w, m, d in parts(dimension, *marginal(log_snr)):
-        found = found + w * np.exp(-0.5 * ((x - m) / d) ** 2) / (d * math.sqrt(2 * math.pi))
-    return found
+        density = density + w * np.exp(-0.5 * ((x - m) / d) ** 2) / (d * math.sqrt(2 * math.pi))
+    return density
 
 
 def closed_form(x, first=FIRST, last=LAST):
@@ -137,8 +137,8 @@ def test_the_density_is_that_of_the_closed_form():
     """To 1e-8, with the exact trace. Kills: the divergence's sign; a drift without alpha; a log
     density with the prior's at the data's end.
     """
-    found = plain().log_density(of_each(POINTS), 192, ExactTrace())
-    assert_close(found, closed_form(POINTS), 0, 1e-8)
+    log_p = plain().log_density(of_each(POINTS), 192, ExactTrace())
+    assert_close(log_p, closed_form(POINTS), 0, 1e-8)
 
 
 @every_prediction
@@ -147,8 +147,8 @@ def test_a_network_on_a_path_has_the_same_ode(path, prediction):
     """Whatever it receives and says, step by step: so each has that closed form. Kills: a drift
     by the path's own a and s; a time rounded to a network's float32.
     """
-    found = flow_on(path, prediction).log_density(of_each(POINTS), 5, ExactTrace())
-    assert_close(found, plain().log_density(of_each(POINTS), 5, ExactTrace()), 1e-9, 1e-9)
+    log_p = flow_on(path, prediction).log_density(of_each(POINTS), 5, ExactTrace())
+    assert_close(log_p, plain().log_density(of_each(POINTS), 5, ExactTrace()), 1e-9, 1e-9)
 
 
 def test_the_error_falls_with_the_fourth_power_of_the_step():
@@ -199,10 +199,10 @@ def test_signs_give_the_divergence_without_bias():
     assert_close(exact, [truth], 1e-12)
     for count in (1, 3):
         trace = Hutchinson(KeyedNoise.of(5, torch.arange(2000)), count)
-        _, found = flow.with_divergence(x, 1.0, trace.directions(0, x))
-        se = float(found.std()) / math.sqrt(len(x))
-        assert abs(float(found.mean()) - truth) < 4 * se
-        assert float(found.std()) == pytest.approx(spread / math.sqrt(count), rel=0.05)
+        _, divergence = flow.with_divergence(x, 1.0, trace.directions(0, x))
+        se = float(divergence.std()) / math.sqrt(len(x))
+        assert abs(float(divergence.mean()) - truth) < 4 * se
+        assert float(divergence.std()) == pytest.approx(spread / math.sqrt(count), rel=0.05)
 
 
 def test_probes_are_fresh_at_each_point_and_the_same_for_any_company():
@@ -219,11 +219,11 @@ def test_probes_are_fresh_at_each_point_and_the_same_for_any_company():
     spreads = {True: float(terms.square().sum().sqrt()), False: float(terms.sum().abs())}
     for fresh, spread in spreads.items():
         noise = KeyedNoise.of(3, ids)
-        found = flow.log_density(x, steps, Hutchinson(noise, fresh=fresh))
-        assert float((found - truth).std()) == pytest.approx(spread, rel=0.06)
+        log_p = flow.log_density(x, steps, Hutchinson(noise, fresh=fresh))
+        assert float((log_p - truth).std()) == pytest.approx(spread, rel=0.06)
         some = ids[[7, 400]]
         alone = flow.log_density(x[:2], steps, Hutchinson(noise.rows(some), fresh=fresh))
-        assert_close(alone, found[some], 1e-12)
+        assert_close(alone, log_p[some], 1e-12)
     grouped = Hutchinson(KeyedNoise.of(3, ids[:2]), 2, each=3).directions(1, x[:6])
     single = Hutchinson(KeyedNoise.of(3, ids[:2]), 2).directions(1, x[:2])
     assert torch.equal(grouped, single[:, [0, 0, 0, 1, 1, 1]])

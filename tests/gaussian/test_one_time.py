@@ -95,15 +95,15 @@ def test_only_a_number_for_each_t_has_this_form():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("told", ["t", "index", "log-snr"])
+@pytest.mark.parametrize("time_input", ["t", "index", "log-snr"])
 @pytest.mark.parametrize("clip", [(-0.5, 0.5), None])
 @pytest.mark.parametrize("name", sorted(PARAMETRIZATIONS))
-def test_a_step_by_numbers_is_the_step_to_the_bit(name, clip, told, dtype):
+def test_a_step_by_numbers_is_the_step_to_the_bit(name, clip, time_input, dtype):
     """Kills: a coefficient of another t, the variance for the deviation, the clip forgotten, an
     index that is told as t.
     """
     p = reverse(name, large(SCHEDULE, 0.02), Density(), clip)
-    p.time_input = TIME_INPUTS[told]
+    p.time_input = TIME_INPUTS[time_input]
     p.network.to(dtype)
     x, noise = batch(4)
     x = x.to(dtype)

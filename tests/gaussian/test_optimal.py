@@ -246,7 +246,9 @@ def test_it_is_the_best_of_all_sub_chains(seed, make, ends_at_last):
     schedule, error, decoder, prior = problem(8, seed)
     jumps = make(schedule, error)
     decoder[seed] = INF
-    found = optimal_subchains(error.t, jumps, decoder, prior, longest=8, ends_at_last=ends_at_last)
+    subchains = optimal_subchains(
+        error.t, jumps, decoder, prior, longest=8, ends_at_last=ends_at_last
+    )
     for n in range(1, 8):
         costs = {
             kept: float(
@@ -258,14 +260,14 @@ def test_it_is_the_best_of_all_sub_chains(seed, make, ends_at_last):
             if not ends_at_last or kept[-1] == 7
         }
         best = min(costs, key=costs.__getitem__)
-        assert_close(found.bounds[n - 1], costs[best], rel=1e-12)
-        assert found.steps(n) == error.t[list(best)].tolist()
-    lengths = found.bounds[:5].tolist()
-    assert found.best(5) == lengths.index(min(lengths)) + 1
+        assert_close(subchains.bounds[n - 1], costs[best], rel=1e-12)
+        assert subchains.steps(n) == error.t[list(best)].tolist()
+    lengths = subchains.bounds[:5].tolist()
+    assert subchains.best(5) == lengths.index(min(lengths)) + 1
     if seed == 0:  # the first candidate may not be the first step, so 8 steps there are not
-        assert found.bounds[7] == INF
+        assert subchains.bounds[7] == INF
         with pytest.raises(BadInput, match="8 steps"):
-            found.steps(8)
+            subchains.steps(8)
 
 
 def test_the_predicted_bound_is_that_of_the_chain_that_was_kept():
@@ -283,13 +285,17 @@ def test_the_predicted_bound_is_that_of_the_chain_that_was_kept():
     error = everywhere(error.mean + worse[1:].square(), dims)
     decoder = 0.5 * dims * (1 + (2 * math.pi * error.mean).log())
     prior = expected_prior_kl(schedule, M**2 + S**2, dims)
-    found = optimal_subchains(error.t, optimal_jumps(schedule, error), decoder, prior, longest=12)
+    subchains = optimal_subchains(
+        error.t, optimal_jumps(schedule, error), decoder, prior, longest=12
+    )
     for n in (1, 2, 5, 12):
-        kept = found.steps(n)
+        kept = subchains.steps(n)
         sub, own = schedule.subchain(kept), error.subchain(kept)
         variance = optimal(sub, own, float(own.mean[0]))
         chain = chain_of(network, sub, variance, parametrization=X_0)
-        assert_close(found.bounds[n - 1], over_data(terms(chain, nodes(1)).nelbo) * dims, rel=1e-11)
+        assert_close(
+            subchains.bounds[n - 1], over_data(terms(chain, nodes(1)).nelbo) * dims, rel=1e-11
+        )
         if n > 2:
             assert not any(t % 3 == 2 for t in kept)
 
@@ -298,10 +304,10 @@ def test_keeping_every_step_is_the_chain_itself():
     """Kills: an off-by-one in the length of the path."""
     schedule, error = SCHEDULES["T10"], random_errors(10, dims=4)
     costs = torch.linspace(1, 2, 10, dtype=torch.float64)
-    found = optimal_subchains(error.t, small_jumps(schedule, error), costs, costs, longest=10)
-    assert found.steps(10) == list(range(1, 11))
+    subchains = optimal_subchains(error.t, small_jumps(schedule, error), costs, costs, longest=10)
+    assert subchains.steps(10) == list(range(1, 11))
     whole = 3 + expected_kl(schedule, small(schedule, 0.1), error).sum()
-    assert_close(found.bounds[9], whole, rel=1e-12)
+    assert_close(subchains.bounds[9], whole, rel=1e-12)
     only = optimal_subchains(
         error.t, small_jumps(schedule, error), costs, costs, longest=1, ends_at_last=True
     )
@@ -330,11 +336,11 @@ def test_with_an_exact_denoiser_a_step_in_between_never_costs():
     zero = torch.zeros_like(one_end)
     for make in (optimal_jumps, small_jumps):
         jumps = make(schedule, error)
-        found = optimal_subchains(error.t, jumps, one_end, zero, longest=40, ends_at_last=True)
-        assert (found.bounds[1:].diff() < 0).all()
+        subchains = optimal_subchains(error.t, jumps, one_end, zero, longest=40, ends_at_last=True)
+        assert (subchains.bounds[1:].diff() < 0).all()
     jumps = optimal_jumps(schedule, gaussian_errors(schedule))
-    found = optimal_subchains(error.t, jumps, one_end, zero, longest=40, ends_at_last=True)
-    assert_close(found.bounds[1:], found.bounds[1].expand(39), rel=1e-12)
+    subchains = optimal_subchains(error.t, jumps, one_end, zero, longest=40, ends_at_last=True)
+    assert_close(subchains.bounds[1:], subchains.bounds[1].expand(39), rel=1e-12)
 
 
 def test_with_other_networks_more_steps_may_cost_and_best_says_so():
@@ -344,12 +350,12 @@ def test_with_other_networks_more_steps_may_cost_and_best_says_so():
     one_end = torch.full((12,), INF, dtype=torch.float64)
     one_end[0] = 0
     jumps, zero = optimal_jumps(schedule, error), torch.zeros(12, dtype=torch.float64)
-    found = optimal_subchains(error.t, jumps, one_end, zero, longest=12, ends_at_last=True)
-    assert (found.bounds[1:].diff() > 0).all()
-    assert found.best(12) == 2
-    assert found.best(1) == 1
-    assert found.bounds[0] == INF
-    assert found.steps(2) == [1, 12]
+    subchains = optimal_subchains(error.t, jumps, one_end, zero, longest=12, ends_at_last=True)
+    assert (subchains.bounds[1:].diff() > 0).all()
+    assert subchains.best(12) == 2
+    assert subchains.best(1) == 1
+    assert subchains.bounds[0] == INF
+    assert subchains.steps(2) == [1, 12]
 
 
 def test_the_prior_kl_is_that_of_the_public_term():
@@ -534,19 +540,19 @@ def test_no_other_V_1_is_better(n, deviation):
     """
     grid = Grid(n)
     level, mean = decoder_sample(grid, deviation * grid.spacing)
-    found = optimal_V_1(level.reshape(40, 100), mean.reshape(40, 100), grid)
-    assert_close(found.nats, mean_loss(level, mean, grid, found.V_1), rel=1e-8)
-    around = found.V_1 * np.exp(np.linspace(-0.5, 1.5, 81))
-    assert found.nats <= min(mean_loss(level, mean, grid, V) for V in around) + 1e-4
+    optimum = optimal_V_1(level.reshape(40, 100), mean.reshape(40, 100), grid)
+    assert_close(optimum.nats, mean_loss(level, mean, grid, optimum.V_1), rel=1e-8)
+    around = optimum.V_1 * np.exp(np.linspace(-0.5, 1.5, 81))
+    assert optimum.nats <= min(mean_loss(level, mean, grid, V) for V in around) + 1e-4
     # with the one miss that the search adds, the minimum is exact
     level = torch.cat([level, torch.tensor([0])])
     mean = torch.cat([mean, torch.tensor([grid.lo + grid.spacing]).double()])
-    least = mean_loss(level, mean, grid, found.V_1)
+    least = mean_loss(level, mean, grid, optimum.V_1)
     assert least <= min(mean_loss(level, mean, grid, V) for V in around) + 1e-9
-    assert least < mean_loss(level, mean, grid, 1.02 * found.V_1)
-    assert least < mean_loss(level, mean, grid, 0.98 * found.V_1)
+    assert least < mean_loss(level, mean, grid, 1.02 * optimum.V_1)
+    assert least < mean_loss(level, mean, grid, 0.98 * optimum.V_1)
     if n == 256:
-        assert pytest.approx((deviation * grid.spacing) ** 2, rel=0.1) == found.V_1
+        assert pytest.approx((deviation * grid.spacing) ** 2, rel=0.1) == optimum.V_1
 
 
 def test_the_loss_is_convex_in_the_inverse_deviation():
@@ -568,9 +574,9 @@ def test_means_that_are_all_right_leave_V_1_above_0_and_a_miss_affordable():
     grid = Grid(17)
     level = torch.arange(17).repeat(1000)
     exact = grid.values(level, torch.float64)
-    found = optimal_V_1(level, exact, grid)
-    assert found.nats < 1e-3
-    missed = mean_loss(torch.tensor([5]), exact[6:7], grid, found.V_1)
+    optimum = optimal_V_1(level, exact, grid)
+    assert optimum.nats < 1e-3
+    missed = mean_loss(torch.tensor([5]), exact[6:7], grid, optimum.V_1)
     assert missed < 2 * math.log(len(level))
     far = optimal_V_1(torch.zeros(50, dtype=torch.int64), torch.full((50,), 0.9).double(), grid)
     assert far.nats < 0.8  # an even guess about the open bin, log 2, is the best there is
@@ -626,12 +632,12 @@ def test_what_is_no_problem_is_refused():
             optimal_subchains(error.t, jumps, decoder, prior, longest=longest)
     with pytest.raises(NonFinite, match="decoder"):
         optimal_subchains(error.t, jumps, decoder * math.nan, prior, longest=2)
-    found = optimal_subchains(error.t, jumps, decoder, prior, longest=2)
+    subchains = optimal_subchains(error.t, jumps, decoder, prior, longest=2)
     for n in (0, 3):
         with pytest.raises(BadInput, match=r"1\.\.2"):
-            found.steps(n)
+            subchains.steps(n)
         with pytest.raises(BadInput, match=r"1\.\.2"):
-            found.best(n)
+            subchains.best(n)
     grid, none = Grid(17), torch.zeros(0)
     with pytest.raises(BadInput, match="empty"):
         optimal_V_1(none.long(), none.double(), grid)

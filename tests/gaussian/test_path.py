@@ -231,7 +231,7 @@ def test_a_chain_along_a_path_obeys_every_law(path, prediction):
     check_chain(chain_of(path, prediction, [3.0, 1.0, -1.0, -4.0]), x_0)
 
 
-def test_time_is_found_where_no_inverse_is_given():
+def test_time_is_computed_where_no_inverse_is_given():
     """Of the functions of every path, and on either direction. Kills: a half of the range lost."""
     for known in MADE.values():
         given = FunctionPath("given", known.a, known.s, known.data, known.noise)

@@ -420,8 +420,8 @@ def test_a_learned_variance_interpolates_logarithms(output: float):
     assert_close(terms(chain, x_0).L_0, terms(fixed, x_0).L_0)
 
 
-@pytest.mark.parametrize(("told", "first"), [("t", 1), ("index", 0)])
-def test_the_network_is_told_each_time_once(told: str, first: int):
+@pytest.mark.parametrize(("time_input", "first"), [("t", 1), ("index", 0)])
+def test_the_network_receives_each_time_once(time_input: str, first: int):
     """Kills: H15 (t off by one, or a step missing)."""
     seen = []
 
@@ -439,20 +439,20 @@ def test_the_network_is_told_each_time_once(told: str, first: int):
         parametrization=EPS,
         variance=variance,
         decoder=decoder,
-        time_input=TIME_INPUTS[told],
+        time_input=TIME_INPUTS[time_input],
     )
     exhaustive(Chain(q, p), column(0.0), KeyedNoise.of(0, torch.arange(1)))
     assert seen == list(range(first, first + 10))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_network_may_be_told_log_snr(dtype: torch.dtype):
+def test_the_network_may_receive_log_snr(dtype: torch.dtype):
     """Kills: log SNR of another t, of another base, or in another dtype than x_t."""
     seen = []
 
     class Recorder(nn.Module):
-        def forward(self, x: Tensor, told: Tensor) -> Tensor:
-            seen.append(told)
+        def forward(self, x: Tensor, time: Tensor) -> Tensor:
+            seen.append(time)
             return torch.zeros_like(x)
 
     schedule = SCHEDULES["T4"]

@@ -342,7 +342,7 @@ def test_log_snr_must_fall_and_be_a_number_as_an_snr(first: float, last: float):
 NO_SNR = from_betas([0.1, 0.4, 0.7, 1.0])
 
 
-def told_nothing() -> nn.Module:
+def without_time() -> nn.Module:
     table = torch.full((5,), 0.3, dtype=torch.float64)
     return Affine(table, table)
 
@@ -350,7 +350,7 @@ def told_nothing() -> nn.Module:
 def test_eps_is_refused_at_zero_terminal_snr():
     """Kills: H24 (1 / sqrt(alpha_bar_T) = inf)."""
     with pytest.raises(BadInput, match=r"zero terminal SNR \(alpha_bar\[4\] = 0\): use v or x_0"):
-        chain_of(told_nothing(), NO_SNR, small(NO_SNR, "beta_1"), parametrization=EPS)
+        chain_of(without_time(), NO_SNR, small(NO_SNR, "beta_1"), parametrization=EPS)
 
 
 @pytest.mark.parametrize("parametrization", [X_0, V], ids=lambda p: p.name)
@@ -358,7 +358,7 @@ def test_eps_is_refused_at_zero_terminal_snr():
 def test_v_and_x_0_are_finite_at_zero_terminal_snr(parametrization: Linear, dtype: torch.dtype):
     """Kills: H24 (NaN in the posterior at T); L_T is exactly 0, since q(x_T | x_0) is the prior."""
     variance = large(NO_SNR, "beta_1")
-    chain = chain_of(told_nothing(), NO_SNR, variance, parametrization=parametrization)
+    chain = chain_of(without_time(), NO_SNR, variance, parametrization=parametrization)
     got = terms(chain, column(-0.7, 1.0, dtype=dtype))
     assert got.L_T.tolist() == [0.0, 0.0]
     assert bool(got.transitions.isfinite().all())

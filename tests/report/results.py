@@ -11,7 +11,7 @@ from nelbo.results.result import parse
 IMAGES = 40
 
 
-def told(name, values, *, seed=0, half_monte_carlo=0.01, steps=1000, **changes):
+def result_of(name, values, *, seed=0, half_monte_carlo=0.01, steps=1000, **changes):
     """(result, table) of a model with these bits of each image; changes by dotted key."""
     values = np.asarray(values, np.float64)
     mean, n = float(values.mean()), len(values)

@@ -198,7 +198,7 @@ def test_results_and_runs_are_cited_as_they_are(nelbo, run, vdm_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (None, "cannot read"),
         ("{", "is no JSON"),
@@ -206,12 +206,12 @@ def test_results_and_runs_are_cited_as_they_are(nelbo, run, vdm_run, tmp_path):
         (json.dumps({"schema": "nelbo.inspection/1"}), "its schema is nelbo.inspection/1"),
     ],
 )
-def test_what_is_no_result_is_refused_in_a_line(text, told, nelbo, tmp_path):
+def test_what_is_no_result_is_refused_in_a_line(text, message, nelbo, tmp_path):
     """Kills: a traceback, or an empty bibliography, for a file that is not a result."""
     path = tmp_path / "result.json"
     if text is not None:
         path.write_text(text)
     code, out, err = nelbo("cite", path)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from results import IMAGES, A, B, C, drawn, told
+from results import IMAGES, A, B, C, drawn, result_of
 from test_page import Page
 
 from nelbo.report.page import comparison_page
@@ -26,7 +26,7 @@ def rates(T):
 def measured(name, values, T=10, **changes):
     """A result with curves."""
     own = {"per_step": steps(T), "rate_distortion": rates(T), "model__T": T, "model__steps": T}
-    return told(name, values, **(own | changes))
+    return result_of(name, values, **(own | changes))
 
 
 def text(*results):
@@ -41,20 +41,20 @@ def three():
 def test_the_page_is_whole(three):
     """Kills: an id of one chart in another, a chart without its table, a reference elsewhere."""
     page = text(*three)
-    found = Page(page)
-    assert len(set(found.ids)) == len(found.ids)
+    parsed = Page(page)
+    assert len(set(parsed.ids)) == len(parsed.ids)
     assert "http" not in page
-    assert all(link.startswith(("#", "data:")) for link in found.links)
-    assert all(link[1:] in found.ids for link in found.links if link.startswith("#"))
-    assert [id for id in found.ids if id in SECTIONS] == SECTIONS
-    assert found.headings[0] == 1
-    assert all(b <= a + 1 for a, b in itertools.pairwise(found.headings))
-    assert [name for name, _ in found.charts] == [
+    assert all(link.startswith(("#", "data:")) for link in parsed.links)
+    assert all(link[1:] in parsed.ids for link in parsed.links if link.startswith("#"))
+    assert [id for id in parsed.ids if id in SECTIONS] == SECTIONS
+    assert parsed.headings[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(parsed.headings))
+    assert [name for name, _ in parsed.charts] == [
         *("paired-0", "paired-1", "bits", "bits-log", "rate", "rate-distortion"),
     ]
-    for name, attributes in found.charts:
+    for name, attributes in parsed.charts:
         assert attributes["aria-label"]
-        assert len(attributes["data-points"].split()) == len(found.rows[name]) > 0
+        assert len(attributes["data-points"].split()) == len(parsed.rows[name]) > 0
 
 
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0)])
@@ -66,10 +66,10 @@ def test_equal_results_give_equal_bytes_in_whatever_order(three, order):
 def test_the_differences_are_those_of_the_ranking_and_their_signs_agree(three):
     """Kills: a row minus a column that is the other way round, the interval of a bound as its."""
     ranking, words = rank(three), Page(text(*three)).words
-    for found in ranking.differences:
-        half = f"± {found.mean.half_width():.2g}"
-        assert f"−{-found.mean.mean:.4f} {half}" in words
-        assert f"+{-found.mean.mean:.4f} {half}" in words
+    for difference in ranking.differences:
+        half = f"± {difference.mean.half_width():.2g}"
+        assert f"−{-difference.mean.mean:.4f} {half}" in words
+        assert f"+{-difference.mean.mean:.4f} {half}" in words
     best, second = ranking.entries[:2]
     one = ranking.between(best, second)
     lead = f"{-one.mean.mean:.4f} ± {one.mean.half_width():.2g} above it (95 %, paired by image)"
@@ -78,9 +78,9 @@ def test_the_differences_are_those_of_the_ranking_and_their_signs_agree(three):
 
 def test_chains_of_other_lengths_are_laid_over_each_other(three):
     """Kills: terms of 20 steps beside terms of 10 as if they were alike."""
-    found = Page(text(*three))
-    assert "t/T →" in found.words
-    rows = {(row[0], row[1]): row for row in found.rows["bits"]}
+    parsed = Page(text(*three))
+    assert "t/T →" in parsed.words
+    rows = {(row[0], row[1]): row for row in parsed.rows["bits"]}
     assert rows["a", "5"][2:4] == ["0.5", "0.5"]  # 10 times 5 / 10**2
     assert rows["b", "10"][2:4] == ["0.5", "0.5"]
     assert ("a", "1") not in rows
@@ -89,7 +89,7 @@ def test_chains_of_other_lengths_are_laid_over_each_other(three):
     assert {(row[0], row[1]): row for row in same.rows["bits"]}["a", "5"][2] == "0.05"
 
 
-def test_the_rate_ends_with_all_that_is_paid_before_the_last_step(three):
+def test_the_rate_ends_with_all_bits_before_the_last_step(three):
     """Kills: a curve that stops where its last group does."""
     rows = [row for row in Page(text(*three)).rows["rate"] if row[0] == "a"]
     L_T, L_mid, _ = three[0][0].terms
@@ -99,8 +99,8 @@ def test_the_rate_ends_with_all_that_is_paid_before_the_last_step(three):
 
 def test_only_what_differs_is_beside_each_other(three):
     """Kills: every setting, or none."""
-    found = text(*three)
-    table = found[found.index('id="settings"') : found.index('id="provenance"')]
+    page_text = text(*three)
+    table = page_text[page_text.index('id="settings"') : page_text.index('id="provenance"')]
     names = re.findall(r'<th scope="row">(.*?)</th>', table)
     assert names == ["T", "steps"]
     same = text(measured("a", A), measured("b", B, model__clip=True))
@@ -120,7 +120,7 @@ def test_what_is_not_paired_says_so_and_why(three):
 
 def test_results_without_curves_and_names_that_are_markup_have_a_page():
     """Kills: a name that is markup, a chart of nothing."""
-    page = text(told("<script>alert(1)</script>", A), told("b & c", B))
+    page = text(result_of("<script>alert(1)</script>", A), result_of("b & c", B))
     assert "<script>alert" not in page
     assert "No result tells its terms by t." in page
     assert Page(page).open == []
@@ -128,7 +128,7 @@ def test_results_without_curves_and_names_that_are_markup_have_a_page():
 
 def test_of_many_models_there_is_no_matrix(three):
     """Kills: a table of 49 cells."""
-    seven = [(told(f"m{n}", drawn(n, 0.02 * n))[0], None) for n in range(7)]
+    seven = [(result_of(f"m{n}", drawn(n, 0.02 * n))[0], None) for n in range(7)]
     assert "Every pair" not in text(*seven)
     assert "Every pair" in text(*seven[:6])
     assert "all 21 differences" in Page(text(*seven)).words
@@ -164,7 +164,7 @@ def test_the_command_writes_the_page_of_its_files(nelbo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "said"),
+    ("changes", "options", "message"),
     [
         ({"data__levels": 256}, (), "levels, 17 and 256"),
         ({"data__sha256": "e", "data__name": "faces"}, (), "digits and faces"),
@@ -172,7 +172,7 @@ def test_the_command_writes_the_page_of_its_files(nelbo, tmp_path):
         ({"schema": "nelbo.comparison/1"}, (), "nelbo.comparison/1"),
     ],
 )
-def test_what_does_not_compare_is_refused(nelbo, tmp_path, changes, options, said):
+def test_what_does_not_compare_is_refused(nelbo, tmp_path, changes, options, message):
     a = written(tmp_path, "a", A)
     b = tmp_path / "b.json"
     tree = json.loads(json.dumps(measured("b", B)[0].tree))
@@ -182,11 +182,11 @@ def test_what_does_not_compare_is_refused(nelbo, tmp_path, changes, options, sai
     b.write_text(json.dumps(tree))
     code, out, err = nelbo("report", a, b, "-o", tmp_path / "page.html", *options)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert len([line for line in err.splitlines() if line.startswith("nelbo:")]) == 1
     assert not (tmp_path / "page.html").exists()
 
 
-def test_the_number_of_images_is_told(three):
+def test_the_number_of_images_is_shown(three):
     assert f"{IMAGES} images" in Page(text(*three)).words
     assert parse(three[0][0].tree).images == IMAGES

@@ -103,10 +103,10 @@ def test_save_writes_what_the_suffix_names(result, difference, tmp_path):
     for suffix, start in starts.items():
         path = result.save(tmp_path / f"r{suffix}")
         assert path.read_bytes()[: len(start)].lower() == start.lower()
-    found = read(result.save(tmp_path / "r.json"))
+    actual = read(result.save(tmp_path / "r.json"))
     columns = per_image.read(result.save(tmp_path / "r.csv"))
-    assert found.tree == result.to_dict()
-    assert per_image.digest(columns) == found.tree["per_image_sha256"]
+    assert actual.tree == result.to_dict()
+    assert per_image.digest(columns) == actual.tree["per_image_sha256"]
     assert difference.save(tmp_path / "d.html").read_text().startswith("<!DOCTYPE html>")
     assert difference.save(tmp_path / "d.json").read_text() == difference.to_json()
     for one, name in ((result, "r.docx"), (difference, "d.csv"), (result, "r")):

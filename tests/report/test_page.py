@@ -94,34 +94,34 @@ def alone(result: Evaluation, **changes) -> str:
 
 def check_whole(text):
     """What every page keeps to."""
-    found = Page(text)
-    assert len(set(found.ids)) == len(found.ids), "an id twice"
+    parsed = Page(text)
+    assert len(set(parsed.ids)) == len(parsed.ids), "an id twice"
     assert "http" not in text
-    assert all(link.startswith(("#", "data:")) for link in found.links)
-    assert all(link[1:] in found.ids for link in found.links if link.startswith("#"))
-    assert all(image["alt"] for image in found.images)
-    assert found.headings[0] == 1
-    assert found.headings.count(1) == 1
-    steps = zip(found.headings, found.headings[1:], strict=False)
+    assert all(link.startswith(("#", "data:")) for link in parsed.links)
+    assert all(link[1:] in parsed.ids for link in parsed.links if link.startswith("#"))
+    assert all(image["alt"] for image in parsed.images)
+    assert parsed.headings[0] == 1
+    assert parsed.headings.count(1) == 1
+    steps = zip(parsed.headings, parsed.headings[1:], strict=False)
     assert all(after <= before + 1 for before, after in steps), "a heading level is left out"
-    assert [id for id in found.ids if id in SECTIONS] == SECTIONS
-    assert {"main", "nav", "footer", "header"} <= set(found.tags)
+    assert [id for id in parsed.ids if id in SECTIONS] == SECTIONS
+    assert {"main", "nav", "footer", "header"} <= set(parsed.tags)
     assert len(text.encode()) < 2 * 2**20
-    for chart, attributes in found.charts:
+    for chart, attributes in parsed.charts:
         assert attributes["role"] == "img"
         assert attributes["aria-label"]
-        assert len(attributes["data-points"].split()) == len(found.rows[chart]) > 0
-    return found
+        assert len(attributes["data-points"].split()) == len(parsed.rows[chart]) > 0
+    return parsed
 
 
 def test_the_page_of_a_run_is_whole_and_shows_everything(written):
     """Kills: an id of one chart in another, a namespace left in, a chart without its table."""
-    found = check_whole(written)
-    assert [name for name, _ in found.charts] == [
+    parsed = check_whole(written)
+    assert [name for name, _ in parsed.charts] == [
         *("bits-t", "bits-log-t", "bits-log-snr", "rate", "rate-distortion"),
         *("histogram", "running", "loss", "loss-by-quarter", "learning-rate"),
     ]
-    assert len(found.images) == 10 + 16 + 1 + 10
+    assert len(parsed.images) == 10 + 16 + 1 + 10
     assert 'class="gap"' not in written
     assert len(written) < 300_000
 
@@ -148,9 +148,9 @@ def test_the_tables_are_what_the_result_says(measured, written):
     assert [row[1] for row in rows["bits-t"]] == wanted == [r[2] for r in rows["bits-log-snr"]]
     assert [row[1] for row in rows["bits-log-snr"]] == [f"{s['log_snr']:.4g}" for s in steps]
     curve = tree["rate_distortion"]
-    paid = [sum(tree["terms"][name]["bits_per_dim"] for name in ("L_T", "L_mid"))]
-    paid += [point["bits_per_dim"] for point in curve]
-    assert [row[1] for row in rows["rate"]] == [f"{x:.4g}" for x in paid]
+    cumulative = [sum(tree["terms"][name]["bits_per_dim"] for name in ("L_T", "L_mid"))]
+    cumulative += [point["bits_per_dim"] for point in curve]
+    assert [row[1] for row in rows["rate"]] == [f"{x:.4g}" for x in cumulative]
     assert [row[1] for row in rows["rate-distortion"]] == [f"{p['rmse']:.4g}" for p in curve]
     assert sum(int(row[1]) for row in rows["histogram"]) == 40
     assert [row[1] for row in rows["running"]] == [
@@ -174,10 +174,10 @@ def test_equal_inputs_give_equal_bytes(measured, written):
 
 
 def test_a_result_alone_says_what_it_cannot_show_and_which_command_can(measured):
-    found = check_whole(report(measured[0] / "result.json"))
-    assert found.words.count("nelbo report RUN makes a page of a run folder") == 4
-    assert "--per-image images.csv writes them" in found.words
-    assert found.images == []
+    parsed = check_whole(report(measured[0] / "result.json"))
+    assert parsed.words.count("nelbo report RUN makes a page of a run folder") == 4
+    assert "--per-image images.csv writes them" in parsed.words
+    assert parsed.images == []
     table = report(measured[0] / "result.json", images=measured[0] / "images.csv")
     assert "histogram" in dict(check_whole(table).charts)
 
@@ -198,9 +198,9 @@ def test_names_are_text_whatever_they_are(measured):
     tree["data"]["name"] = tree["model"]["name"] = tree["command"] = HOSTILE
     tree["model"][HOSTILE] = {HOSTILE: [HOSTILE]}
     text = page(Reported(parse(tree), why_not=WHY, table=[(HOSTILE, HOSTILE)] * 2))
-    found = check_whole(text)
-    assert found.tags.count("script") == 2
-    assert HOSTILE in found.words
+    parsed = check_whole(text)
+    assert parsed.tags.count("script") == 2
+    assert HOSTILE in parsed.words
     embedded = re.search(r'<script type="application/json" id="result">(.*?)</script>', text)
     assert json.loads(embedded[1]) == tree
 
@@ -232,17 +232,17 @@ def test_checks_say_what_the_result_says(measured):
     seen = len(json.loads(result.to_json())["per_step"])
     for steps, state in ((seen, State.passed), (seen + 1, State.unknown)):
         assert states(result, model__steps=steps)["Evaluated t"] is state
-    told = {"V_1": {"value": 1, "source": "default", "changes_bound": True}}
-    assert states(result, model__sources=told)["Settings"] is State.warning
+    stated = {"V_1": {"value": 1, "source": "default", "changes_bound": True}}
+    assert states(result, model__sources=stated)["Settings"] is State.warning
 
 
-def test_what_is_negative_or_unknown_is_said_and_not_drawn(measured):
+def test_what_is_negative_or_unknown_is_written_and_not_drawn(measured):
     terms = json.loads(measured[1].to_json())["terms"]
     terms["L_0"]["bits_per_dim"] = -0.5
-    found = check_whole(alone(measured[1], terms=terms, ci95=None, rate_distortion=None, looks=[]))
-    assert "no shares to draw" in found.words
-    assert "± unknown" in found.words
-    assert [name for name, _ in found.charts] == ["bits-t", "bits-log-t", "bits-log-snr"]
+    parsed = check_whole(alone(measured[1], terms=terms, ci95=None, rate_distortion=None, looks=[]))
+    assert "no shares to draw" in parsed.words
+    assert "± unknown" in parsed.words
+    assert [name for name, _ in parsed.charts] == ["bits-t", "bits-log-t", "bits-log-snr"]
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,9 @@ def path(request, pages):
 @pytest.fixture
 def visit(browser, path):
     """Whatever is done with a page, it asks for nothing and has nothing to complain of."""
-    with visiting(browser, path) as found:
-        yield found
-        assert found.complaints == []
+    with visiting(browser, path) as opened:
+        yield opened
+        assert opened.complaints == []
 
 
 def test_every_chart_is_drawn_and_says_its_numbers_where_the_pointer_is(visit):
@@ -82,8 +82,8 @@ def test_every_chart_is_drawn_and_says_its_numbers_where_the_pointer_is(visit):
         rows = plot.locator("xpath=ancestor::div[@class='chart']").locator("tbody tr")
         cells = rows.evaluate_all("rows => rows.map(r => [...r.cells].map(c => c.textContent))")
         assert tip.is_visible()
-        told = tip.evaluate("e => [...e.children].map(line => line.lastChild.textContent)")
-        assert told in cells
+        lines = tip.evaluate("e => [...e.children].map(line => line.lastChild.textContent)")
+        assert lines in cells
         visit.page.mouse.move(0, 0)
         assert not tip.is_visible()
 
@@ -138,12 +138,12 @@ def test_what_is_drawn_is_what_the_result_says(browser, pages):
     with visiting(browser, pages["report"]) as visit:
         tree = visit.page.evaluate("JSON.parse(document.getElementById('result').textContent)")
         assert tree == json.loads((pages["report"].parent / "longer/result.json").read_text())
-        told = {step["t"]: step["bits_per_dim"] for step in tree["per_step"]}
+        stated = {step["t"]: step["bits_per_dim"] for step in tree["per_step"]}
         for id, over in (("bits-t", np.asarray), ("bits-log-t", np.log)):
             chart = visit.page.evaluate(CHART, id)
             t = np.array([int(row[0]) for row in chart["rows"]])
-            bits = np.array([told[int(each)] for each in t])
-            assert list(t) == list(told)
+            bits = np.array([stated[int(each)] for each in t])
+            assert list(t) == list(stated)
             assert [row[1] for row in chart["rows"]] == [f"{each:.4g}" for each in bits]
             drawn, places = on_the_axes(chart, bits)
             assert line(over(t[drawn]), places[:, 0]) < 0.1
@@ -158,7 +158,7 @@ def test_the_comparison_draws_every_model_over_one_axis(browser, pages):
     results = [
         json.loads((folder / name / "result.json").read_text()) for name in ("longer", "shorter")
     ]
-    told = {
+    stated = {
         (result["model"]["name"], step["t"]): (result["model"]["steps"], step["bits_per_dim"])
         for result in results
         for step in result["per_step"]
@@ -168,8 +168,8 @@ def test_the_comparison_draws_every_model_over_one_axis(browser, pages):
         chart = visit.page.evaluate(CHART, "bits")
         tree = visit.page.evaluate("JSON.parse(document.getElementById('result').textContent)")
         shown = visit.page.locator("#ranking tbody tr").all_text_contents()
-    assert sorted((row[0], int(row[1])) for row in chart["rows"]) == sorted(told)
-    values = [told[row[0], int(row[1])] for row in chart["rows"]]
+    assert sorted((row[0], int(row[1])) for row in chart["rows"]) == sorted(stated)
+    values = [stated[row[0], int(row[1])] for row in chart["rows"]]
     t = np.array([int(row[1]) for row in chart["rows"]])
     steps, bits = np.array(values).T
     assert [row[3] for row in chart["rows"]] == [f"{each:.4g}" for each in steps * bits]

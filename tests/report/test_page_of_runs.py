@@ -75,7 +75,7 @@ def test_samples_on_their_way_end_as_the_samples_that_sample_draws(kind, run, vd
     folder = {"gaussian": run, "vdm": vdm_run, "categorical": categorical}[kind]
     model = formats.load(folder)
     model = model.every(10) if kind == "gaussian" else model
-    levels, strip = samples(model, 6, 3, lambda *told: None)
+    levels, strip = samples(model, 6, 3, lambda *time: None)
     assert torch.equal(levels, sample(model, 6, seed=3))
     captions = [picture.caption[0] for picture in strip]
     assert captions[0] == f"t = {model.T}"
@@ -103,8 +103,8 @@ def test_the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say(kind, test_i
             q, p = model.chain.q.posterior(x_t, x_0, time), model.chain.p.step(x_t, time)
             difference = (q.mean - p.mean) / at(model.chain.q.schedule.posterior_x_0, time, x_0)
             wanted = difference.square().flatten(1).sum(1)
-            found = (model.x_0_hat(model.chain.p, x_t, time) - x_0).square().flatten(1).sum(1)
-        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+            guess = (model.x_0_hat(model.chain.p, x_t, time) - x_0).square().flatten(1).sum(1)
+        torch.testing.assert_close(guess, wanted, rtol=1e-6, atol=1e-9)
 
 
 def test_a_guess_that_is_not_finite_makes_no_page(test_images):
@@ -112,7 +112,7 @@ def test_a_guess_that_is_not_finite_makes_no_page(test_images):
     model = recipes.build(small_recipe(), (1, 8, 8), 17)
     result = parse(evaluate(model, test_images, budget=100).to_dict())
     inner = model.network.forward
-    model.network.forward = lambda x_t, told: inner(x_t, told).where(
+    model.network.forward = lambda x_t, time: inner(x_t, time).where(
         (torch.arange(len(x_t)) != 2)[:, None, None, None], torch.nan
     )
     with pytest.raises(NonFinite, match="x0-hat is not finite at t = 1000 for images 2 of digits"):
@@ -129,7 +129,7 @@ def test_the_guess_of_a_categorical_chain_is_the_mean_of_its_decoder(categorical
     torch.testing.assert_close(guess.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_the_cheapest_and_dearest_images_are_those_of_the_table(test_images):
+def test_the_easiest_and_hardest_images_are_those_of_the_table(test_images):
     """Kills: the position in the table taken for the id, or the order turned round."""
     some = test_images.subset(torch.arange(19, -1, -1))
     bits = {int(i): 1 + 0.37 * int(i) % 1.0 for i in some.ids}
@@ -164,17 +164,17 @@ def test_every_kind_of_result_has_a_page(kind, run, vdm_run, categorical, test_i
     )()
     result = evaluate(model, test_images.first(6), distortion=True, **KINDS[kind])
     tree = json.loads(result.to_json())
-    found = check_whole(
+    parsed = check_whole(
         page(Reported(parse(tree), result.per_image.columns(), why_not=WHY, log=[]))
     )
-    charts = [name for name, _ in found.charts]
+    charts = [name for name, _ in parsed.charts]
     assert ("bits-log-snr" in charts) == (kind in ("gaussian", "limit"))
     assert ("rate-distortion" in charts) == (kind in ("gaussian", "limit"))
     assert ("rate" in charts) == (kind != "one step")
-    assert f"{result.bits_per_dim:.4f}" in found.words
+    assert f"{result.bits_per_dim:.4f}" in parsed.words
 
 
-def test_a_density_is_told_in_nats_and_of_a_foreign_model_each_setting_has_its_source():
+def test_a_density_is_reported_in_nats_and_of_a_foreign_model_each_setting_has_its_source():
     """Kills: bits of a density."""
     model = nelbo.wrap(
         lambda x, t: x,
@@ -189,11 +189,11 @@ def test_a_density_is_told_in_nats_and_of_a_foreign_model_each_setting_has_its_s
     result = nelbo.evaluate(model, points, budget=300, distortion=True)
     tree = json.loads(result.to_json())
     text = page(Reported(parse(tree), result.per_image.columns(), why_not=WHY))
-    found = check_whole(text)
-    assert f"{result.per_dim:.4f} nats/dim, density of data" in found.words
-    assert "bits/dim" not in found.words
-    for name, told in tree["model"]["sources"].items():
-        assert re.search(rf"{re.escape(name)} .*? {told['source']}", found.words), name
+    parsed = check_whole(text)
+    assert f"{result.per_dim:.4f} nats/dim, density of data" in parsed.words
+    assert "bits/dim" not in parsed.words
+    for name, stated in tree["model"]["sources"].items():
+        assert re.search(rf"{re.escape(name)} .*? {stated['source']}", parsed.words), name
 
 
 def measured(folder, images, **choices):
@@ -212,7 +212,7 @@ def folder(tmp_path, test_images):
     return path
 
 
-def test_what_is_not_of_the_result_is_left_out_and_said(folder):
+def test_what_is_not_of_the_result_is_left_out_and_named(folder):
     (folder / "images.csv").write_text("id,bits_per_dim,se,L_T,L_mid,L_0\n0,1,,0,1,0\n")
     (folder / "log.jsonl").unlink()
     words = Page(report(folder, samples=0)).words
@@ -221,9 +221,9 @@ def test_what_is_not_of_the_result_is_left_out_and_said(folder):
     assert "The run has no log.jsonl." in words
     other = data.load("digits:train").first(20)
     measured(folder, other)
-    found = Page(report(folder, samples=0))
-    assert "are not the run's own test data, digits:test" in found.words
-    assert found.images == []
+    parsed = Page(report(folder, samples=0))
+    assert "are not the run's own test data, digits:test" in parsed.words
+    assert parsed.images == []
 
 
 def test_a_result_of_other_weights_is_refused(folder):

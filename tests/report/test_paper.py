@@ -7,7 +7,7 @@ import re
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from results import A, B, C, told
+from results import A, B, C, result_of
 
 from nelbo.errors import BadInput
 from nelbo.report import figures, tables
@@ -26,11 +26,11 @@ STEPS = [
 
 def whole(name="a", values=A, **changes):
     """A result with everything that a figure shows."""
-    return told(name, values, rate_distortion=RATE, per_step=STEPS, **changes)
+    return result_of(name, values, rate_distortion=RATE, per_step=STEPS, **changes)
 
 
 def entries(*named):
-    return [Entry(found[0].model["name"], *found) for found in named]
+    return [Entry(entry[0].model["name"], *entry) for entry in named]
 
 
 # ---- tables
@@ -43,7 +43,10 @@ def rows(markdown):
 
 def test_a_table_has_the_numbers_of_its_results():
     """Kills: the Monte Carlo interval shown for new images, an interval's whole width."""
-    (a, _), (b, _) = told("a", A, half_monte_carlo=0.01), told("b", B, half_monte_carlo=0.0004)
+    (a, _), (b, _) = (
+        result_of("a", A, half_monte_carlo=0.01),
+        result_of("b", B, half_monte_carlo=0.0004),
+    )
     heading, _, first, second = rows(tables.markdown([a, b]))
     assert heading == [
         *("Model", "T", "bits/dim", "Monte Carlo ±", "L_T", "Σ L_(t−1)", "L_0", "Evaluations")
@@ -57,7 +60,7 @@ def test_a_table_has_the_numbers_of_its_results():
 
 def test_latex_and_markdown_and_csv_say_the_same():
     """Kills: a column of one of the three that is another's."""
-    results = [told("a", A)[0], told("b", B)[0]]
+    results = [result_of("a", A)[0], result_of("b", B)[0]]
     tex = tables.latex(results)
     body = tex.partition("\\midrule\n")[2].partition("\\bottomrule")[0].splitlines()
     plain = [
@@ -93,7 +96,7 @@ def test_a_number_has_the_digits_that_its_interval_knows(value, half, expected):
 
 def test_names_are_text_to_latex_and_to_markdown():
     """Kills: a special character that ends a table, a name that is a command."""
-    (result, _) = told(HOSTILE, A)
+    (result, _) = result_of(HOSTILE, A)
     row = next(line for line in tables.latex([result]).splitlines() if line.startswith("50"))
     name = row.partition(" & ")[0]
     for macro in re.findall(r"\\text\w+\{\}", name):
@@ -107,23 +110,23 @@ def test_names_are_text_to_latex_and_to_markdown():
 
 def test_what_a_reader_has_to_know_stands_under_the_table():
     """Kills: a conditional bound or a warned one beside plain ones, without a word."""
-    (plain, _) = told("a", A)
-    (classes, _) = told("b", B, model__likelihood="p(x | class)", warnings=["L_T is large"])
+    (plain, _) = result_of("a", A)
+    (classes, _) = result_of("b", B, model__likelihood="p(x | class)", warnings=["L_T is large"])
     for text in (tables.latex([plain, classes]), tables.markdown([plain, classes])):
         assert "b (of p(x " in text
         assert "a (" not in text
         assert "Warning, b: L\\_T is large" in text or "Warning, b: L_T is large" in text
         assert "40 examples of digits:test" in text
-    (limit, _) = told("c", C, model__time="continuous")
+    (limit, _) = result_of("c", C, model__time="continuous")
     assert rows(tables.markdown([limit]))[2][1] == "∞"
     assert "an integral" in tables.markdown([limit])
 
 
 def test_a_table_says_which_figures_are_bounds_and_of_what():
     """Kills: an exact likelihood, or a bound on that of a class, called a bound on -log p(x)."""
-    (plain, _) = told("a", A)
-    (classes, _) = told("b", B, model__likelihood="p(x | class)")
-    (exact, _) = told("c", C, model__order={"name": "dispersed", "calls": 16})
+    (plain, _) = result_of("a", A)
+    (classes, _) = result_of("b", B, model__likelihood="p(x | class)")
+    (exact, _) = result_of("c", C, model__order={"name": "dispersed", "calls": 16})
     for results, says in (
         ([plain], "\nUpper bounds on −log₂ p(x), per dimension"),
         ([exact], "\nExact −log₂ p(x) in the order dispersed, per dimension"),
@@ -134,7 +137,7 @@ def test_a_table_says_which_figures_are_bounds_and_of_what():
 
 
 def test_data_are_a_column_where_they_differ():
-    two = [told("a", A)[0], told("b", B, data__sha256="e", data__name="other")[0]]
+    two = [result_of("a", A)[0], result_of("b", B, data__sha256="e", data__name="other")[0]]
     assert "Data" in rows(tables.markdown(two))[0]
     assert "Data" not in rows(tables.markdown(two[:1]))[0]
 
@@ -149,11 +152,13 @@ def test_data_are_a_column_where_they_differ():
 )
 def test_columns_that_are_none_are_refused(columns, message):
     with pytest.raises(BadInput, match=message):
-        tables.latex([told("a", A)[0]], columns)
+        tables.latex([result_of("a", A)[0]], columns)
 
 
 def test_every_column_is_of_every_kind():
-    (result, _) = told("a", A, model__decoder="levels", model__V_1=0.25, model__variance="small")
+    (result, _) = result_of(
+        "a", A, model__decoder="levels", model__V_1=0.25, model__variance="small"
+    )
     text = tables.latex([result], list(tables.COLUMNS))
     assert " & ".join(["levels", "small", "0.25"]) in text
     assert len(rows(tables.markdown([result], list(tables.COLUMNS)))[2]) == len(tables.COLUMNS)
@@ -161,7 +166,7 @@ def test_every_column_is_of_every_kind():
 
 
 def test_two_units_are_no_one_table_and_no_one_axis():
-    (a, images) = told("a", A)
+    (a, images) = result_of("a", A)
     tree = {**a.tree, "bits_per_dim": None, "nats_per_dim": 1.0, "unit": "nats/dim, density of x"}
     terms = {name: {"nats_per_dim": 1.0, "se": 0.0} for name in ("L_T", "L_mid", "L_0")}
     from nelbo.results.result import parse
@@ -261,7 +266,7 @@ def test_a_training_is_its_held_out_bound_where_every_log_has_one():
 @pytest.mark.parametrize(
     ("kind", "named", "message"),
     [
-        ("rate", [told("a", A)], "nothing to draw as rate"),
+        ("rate", [result_of("a", A)], "nothing to draw as rate"),
         ("histogram", [(TWO[0][0], None)], "no table of single images"),
         ("difference", [TWO[0]], "of two results"),
         ("difference", [TWO[0], whole("b", B, data__sha256="e")], "different images"),
@@ -297,9 +302,9 @@ def measured(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
     images = data("digits:test").first(24)
     for name, weights in (("a", "ema"), ("b", "raw")):
-        found = evaluate(load(run, weights=weights), images, budget=600, distortion=True)
-        (folder / f"{name}.json").write_text(found.to_json())
-        per_image.write(found.per_image, folder / f"{name}.csv")
+        result = evaluate(load(run, weights=weights), images, budget=600, distortion=True)
+        (folder / f"{name}.json").write_text(result.to_json())
+        per_image.write(result.per_image, folder / f"{name}.csv")
     return folder
 
 

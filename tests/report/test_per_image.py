@@ -31,8 +31,8 @@ rows = st.lists(
 )
 
 
-def table(found, dims=3):
-    columns = list(zip(*found, strict=True)) or [()] * 6
+def table(result, dims=3):
+    columns = list(zip(*result, strict=True)) or [()] * 6
     ids, *values = columns
     return PerImage(
         torch.tensor(ids, dtype=torch.int64),
@@ -60,11 +60,11 @@ def equal(a, b):
 
 @every_suffix
 @settings(max_examples=50, deadline=None, derandomize=True, database=None)
-@given(found=rows)
-def test_reading_gives_what_was_written(tmp_path_factory, suffix, found):
+@given(columns=rows)
+def test_reading_gives_what_was_written(tmp_path_factory, suffix, columns):
     path = tmp_path_factory.mktemp("tables") / f"a{suffix}"
-    assert write(table(found), path) == path
-    assert equal(read(path), table(found).columns())
+    assert write(table(columns), path) == path
+    assert equal(read(path), table(columns).columns())
 
 
 @every_suffix
@@ -109,11 +109,11 @@ def test_csv_has_a_heading_repr_of_floats_and_an_empty_field_for_an_unknown_erro
 
 def test_other_programs_read_the_parquet_file_with_its_types_and_nulls(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    found = parquet.read_table(write(drawn(), tmp_path / "a.parquet"))
-    assert found.column_names == list(COLUMNS)
-    assert [str(kind) for kind in found.schema.types] == ["int64"] + ["double"] * 5
-    assert [field.nullable for field in found.schema] == [name == "se" for name in COLUMNS]
-    assert found["se"].null_count == int(drawn().se.isnan().sum())
+    result = parquet.read_table(write(drawn(), tmp_path / "a.parquet"))
+    assert result.column_names == list(COLUMNS)
+    assert [str(kind) for kind in result.schema.types] == ["int64"] + ["double"] * 5
+    assert [field.nullable for field in result.schema] == [name == "se" for name in COLUMNS]
+    assert result["se"].null_count == int(drawn().se.isnan().sum())
 
 
 @pytest.mark.parametrize("name", ["a.json", "a", "a.csv.gz"])

@@ -72,11 +72,11 @@ def band(figure):
         for path in drawn.get_paths()
         for corner in path.vertices
     ]
-    found = {}
+    sides = {}
     for x, y in corners:
-        low, high = found.get(x, (math.inf, -math.inf))
-        found[x] = (min(low, y), max(high, y))
-    return found
+        low, high = sides.get(x, (math.inf, -math.inf))
+        sides[x] = (min(low, y), max(high, y))
+    return sides
 
 
 def texts(figure):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from results import IMAGES, A, B, C, told
+from results import IMAGES, A, B, C, result_of
 from scipy import stats
 
 from nelbo.errors import BadInput
@@ -15,74 +15,77 @@ from nelbo.results.ranking import rank
 
 
 def difference(*results):
-    (found,) = rank(results).differences
-    return found
+    (only,) = rank(results).differences
+    return only
 
 
 def test_two_results_of_the_same_images_are_paired():
     """Kills: the interval of separate images, a normal quantile, a spread divided by N."""
-    found = difference(told("a", A), told("b", B))
+    change = difference(result_of("a", A), result_of("b", B))
     low, high = stats.ttest_rel(A, B).confidence_interval()
-    assert found.paired
-    assert found.mean.mean == pytest.approx(A.mean() - B.mean(), rel=1e-12)
-    assert found.interval == pytest.approx((low, high), rel=1e-9)
+    assert change.paired
+    assert change.mean.mean == pytest.approx(A.mean() - B.mean(), rel=1e-12)
+    assert change.interval == pytest.approx((low, high), rel=1e-9)
 
 
 def test_an_image_meets_itself_whatever_the_order_of_its_table():
     """Kills: rows that are paired by place."""
-    result, table = told("b", B)
+    result, table = result_of("b", B)
     order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0))
     shuffled = {name: column[order] for name, column in table.items()}
-    expected = difference(told("a", A), (result, table)).interval
-    assert difference(told("a", A), (result, shuffled)).interval == expected
+    expected = difference(result_of("a", A), (result, table)).interval
+    assert difference(result_of("a", A), (result, shuffled)).interval == expected
 
 
 @pytest.mark.parametrize("lacking", ["table", "images", "ids"])
 def test_what_cannot_be_paired_says_why_and_has_the_interval_of_separate_images(lacking):
     """Kills: an unpaired interval that is called paired, pooled variances (Student's test)."""
-    first, second = told("a", A), told("b", B[:25], data__sha256="e")
+    first, second = result_of("a", A), result_of("b", B[:25], data__sha256="e")
     if lacking != "images":
-        second = told("b", B)
+        second = result_of("b", B)
         table = None if lacking == "table" else second[1] | {"id": torch.arange(IMAGES) + 1}
         second = (second[0], table)
-    found, used = difference(first, second), B[:25] if lacking == "images" else B
+    change, used = difference(first, second), B[:25] if lacking == "images" else B
     welch = stats.ttest_ind(A, used, equal_var=False)
     half = (welch.confidence_interval().high - welch.confidence_interval().low) / 2
     half *= stats.t.ppf(0.975, math.floor(welch.df)) / stats.t.ppf(0.975, welch.df)
-    assert not found.paired
+    assert not change.paired
     assert {"table": "no per-image table of b", "images": "different images", "ids": "tables"}[
         lacking
-    ] in found.why_not
-    assert found.mean.half_width() == pytest.approx(half, rel=1e-9)
+    ] in change.why_not
+    assert change.mean.half_width() == pytest.approx(half, rel=1e-9)
 
 
 def test_other_images_of_the_same_data_are_warned_of_and_have_no_interval_for_exactly_these():
-    ranking = rank([told("a", A), told("b", B[:25], data__sha256="e")])
+    ranking = rank([result_of("a", A), result_of("b", B[:25], data__sha256="e")])
     assert "a: 40, b: 25" in ranking.warnings[0]
     assert ranking.differences[0].half_monte_carlo is None
-    assert rank([told("a", A), told("b", B)]).warnings == []
+    assert rank([result_of("a", A), result_of("b", B)]).warnings == []
 
 
 def test_a_model_against_itself_differs_by_nothing():
     """Kills: a name that stands for two results, the noise of one estimate counted twice."""
-    ranking = rank([told("a", A), told("a", A)])
+    ranking = rank([result_of("a", A), result_of("a", A)])
     assert [entry.name for entry in ranking.entries] == ["a, no. 1", "a, no. 2"]
-    (found,) = ranking.differences
-    assert (found.mean.mean, found.mean.half_width(), found.half_monte_carlo) == (0, 0, 0)
-    assert found.told_apart is False
+    (change,) = ranking.differences
+    assert (change.mean.mean, change.mean.half_width(), change.half_monte_carlo) == (0, 0, 0)
+    assert change.told_apart is False
 
 
 def test_noise_that_may_be_shared_is_not_taken_to_be_independent():
     """Kills: the root of the sum of squares for two results of one seed."""
     one, own = (
-        difference(told("a", A, half_monte_carlo=3e-3), told("b", B, seed=s, half_monte_carlo=4e-3))
+        difference(
+            result_of("a", A, half_monte_carlo=3e-3),
+            result_of("b", B, seed=s, half_monte_carlo=4e-3),
+        )
         for s in (0, 1)
     )
     assert one.at_most
     assert not own.at_most
     assert one.half_monte_carlo == pytest.approx(7e-3)
     assert own.half_monte_carlo == pytest.approx(5e-3)
-    large = difference(told("a", A, half_monte_carlo=3), told("b", B, half_monte_carlo=4))
+    large = difference(result_of("a", A, half_monte_carlo=3), result_of("b", B, half_monte_carlo=4))
     assert large.half_monte_carlo == large.mean.half_width()
 
 
@@ -92,8 +95,8 @@ def test_three_looks_need_more_than_one():
     noise -= noise.mean()
     se = noise.std(ddof=1) / IMAGES**0.5
     near = A + noise + 2.2 * se  # t = 2.2 of 39: beyond 2.02, not beyond the 2.50 of three
-    alone = difference(told("a", A), told("b", near))
-    three = rank([told("a", A), told("b", near), told("c", C)])
+    alone = difference(result_of("a", A), result_of("b", near))
+    three = rank([result_of("a", A), result_of("b", near), result_of("c", C)])
     assert alone.told_apart
     assert not three.between(three.entries[0], three.entries[1]).told_apart
     assert three.between(three.entries[0], three.entries[2]).told_apart
@@ -103,24 +106,28 @@ def test_three_looks_need_more_than_one():
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_the_order_in_which_results_are_given_leaves_no_trace(order):
-    results = [told("a", A), told("b", B), told("c", C)]
+    results = [result_of("a", A), result_of("b", B), result_of("c", C)]
     ranking = rank([results[place] for place in order])
     assert ranking.to_json() == rank(results).to_json()
     values = [entry.result.value for entry in ranking.entries]
     assert values == sorted(values)
-    ab, ac, bc = (found.mean.mean for found in ranking.differences)
+    ab, ac, bc = (change.mean.mean for change in ranking.differences)
     assert ab + bc == pytest.approx(ac, rel=1e-12)
 
 
 def test_names_say_what_tells_the_models_apart():
-    results = [told("a", A, steps=50), told("a", B), told("c", C, model__weights="raw")]
+    results = [
+        result_of("a", A, steps=50),
+        result_of("a", B),
+        result_of("c", C, model__weights="raw"),
+    ]
     assert {entry.name for entry in rank(results).entries} == {"a, 50 steps", "a, 1000 steps", "c"}
-    weights = [told("a", A), told("a", B, model__weights="raw")]
+    weights = [result_of("a", A), result_of("a", B, model__weights="raw")]
     assert {entry.name for entry in rank(weights).entries} == {"a, ema weights", "a, raw weights"}
 
 
 def test_the_json_holds_every_result_as_it_is_and_every_difference():
-    results = [told("a", A), told("b", B), told("c", C)]
+    results = [result_of("a", A), result_of("b", B), result_of("c", C)]
     tree = json.loads(rank(results).to_json())
     assert tree["schema"] == "nelbo.ranking/1"
     assert [one["result"] for one in tree["models"]] == [result.tree for result, _ in results]
@@ -133,7 +140,7 @@ NATS_TERMS = {"nats_per_dim": 1.0, "se": None}
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({**NATS, "terms": dict.fromkeys(("L_T", "L_mid", "L_0"), NATS_TERMS)}, "nats/dim"),
         ({"dims": 784}, "dimensions, 64 and 784"),
@@ -142,13 +149,13 @@ NATS_TERMS = {"nats_per_dim": 1.0, "se": None}
         ({"data__sha256": "e", "data__name": "faces"}, "digits and faces"),
     ],
 )
-def test_what_is_no_comparison_is_refused_in_one_line(changes, said):
-    with pytest.raises(BadInput, match=said) as refused:
-        rank([told("a", A), told("b", B, **changes)])
+def test_what_is_no_comparison_is_refused_in_one_line(changes, message):
+    with pytest.raises(BadInput, match=message) as refused:
+        rank([result_of("a", A), result_of("b", B, **changes)])
     assert "\n" not in str(refused.value)
     assert "a and b" in str(refused.value)
 
 
 def test_one_result_is_no_comparison():
     with pytest.raises(BadInput, match="two results or more"):
-        rank([told("a", A)])
+        rank([result_of("a", A)])

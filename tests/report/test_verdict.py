@@ -29,7 +29,7 @@ def comparison(difference=-0.0236, half=0.0078, monte_carlo=0.002, **changes):
         Side(mean(1.8 + difference, 0.03), mean(1.8 + difference, 0.01), model),
         Side(mean(1.8, 0.03), mean(1.8, 0.01), model | {"weights": "raw", "sha256": "bb" * 32}),
     ]
-    found = Comparison(
+    result = Comparison(
         total=mean(difference, half),
         monte_carlo=mean(difference, monte_carlo),
         a=sides[0],
@@ -47,7 +47,7 @@ def comparison(difference=-0.0236, half=0.0078, monte_carlo=0.002, **changes):
         environment={},
         command="nelbo compare a b",
     )
-    return replace(found, **changes)
+    return replace(result, **changes)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def comparison(difference=-0.0236, half=0.0078, monte_carlo=0.002, **changes):
 )  # fmt: skip
 def test_the_verdict_says_what_the_intervals_say(difference, half, monte_carlo, better, text):
     """Kills: the worse model called better, one told apart by the Monte Carlo interval alone."""
-    found = verdict(difference, half, monte_carlo, "bits/dim")
-    assert (found.text, found.better) == (text, better)
-    assert found.these_alone == ("on these images" in text)
+    result = verdict(difference, half, monte_carlo, "bits/dim")
+    assert (result.text, result.better) == (text, better)
+    assert result.these_alone == ("on these images" in text)
 
 
 def test_a_comparison_begins_with_its_verdict_and_names_what_differs():
@@ -88,20 +88,20 @@ def test_a_comparison_begins_with_its_verdict_and_names_what_differs():
 
 def test_a_comparison_is_read_back_as_it_was():
     """Kills: A and B interchanged, the one interval read for the other."""
-    found = parse_comparison(json.loads(comparison().to_json()))
-    assert found.value == pytest.approx(-0.0236, rel=1e-12)
-    assert found.half == pytest.approx(0.0078, rel=1e-6)
-    assert found.half_monte_carlo == pytest.approx(0.002, rel=1e-6)
-    assert found.a.value == pytest.approx(1.7764, rel=1e-12)
-    assert (found.a.name, found.b.name) == ("digits, ema weights", "digits, raw weights")
-    assert found.verdict.text.startswith("digits, ema weights is better by 0.0236")
+    result = parse_comparison(json.loads(comparison().to_json()))
+    assert result.value == pytest.approx(-0.0236, rel=1e-12)
+    assert result.half == pytest.approx(0.0078, rel=1e-6)
+    assert result.half_monte_carlo == pytest.approx(0.002, rel=1e-6)
+    assert result.a.value == pytest.approx(1.7764, rel=1e-12)
+    assert (result.a.name, result.b.name) == ("digits, ema weights", "digits, raw weights")
+    assert result.verdict.text.startswith("digits, ema weights is better by 0.0236")
 
 
 @pytest.mark.parametrize("monte_carlo", [0.002, None])
 def test_the_page_says_the_difference_and_what_makes_it(monte_carlo):
     """Kills: a page that asks for something, a number of another model, settings that are alike."""
-    found = parse_comparison(comparison(monte_carlo=monte_carlo).to_dict())
-    text = difference_page(found)
+    result = parse_comparison(comparison(monte_carlo=monte_carlo).to_dict())
+    text = difference_page(result)
     page = Page(text)
     assert "http" not in text
     assert all(link[1:] in page.ids for link in page.links if link.startswith("#"))
@@ -112,7 +112,7 @@ def test_the_page_says_the_difference_and_what_makes_it(monte_carlo):
     assert "1.7764 ± 0.0300" in page.words
     assert "weights ema raw" in page.words
     assert "1000" not in page.words
-    assert text == difference_page(found)
+    assert text == difference_page(result)
 
 
 def test_names_are_no_markup():

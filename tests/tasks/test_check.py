@@ -42,8 +42,8 @@ def dressed(level_of, output, range_=(-1.0, 1.0)):
         known = (z - (a * middle)[:, None]) / s[:, None]
         x_0 = middle + half * expected(known, half * a / s)
         eps = (z - a[:, None] * x_0) / s[:, None]
-        found = output(x_0, eps, a[:, None], s[:, None])
-        return found.reshape(x.shape).to(x.dtype)
+        result = output(x_0, eps, a[:, None], s[:, None])
+        return result.reshape(x.shape).to(x.dtype)
 
     return network
 
@@ -90,13 +90,13 @@ DRESSES = {
 
 
 @pytest.mark.parametrize("dress", DRESSES)
-def test_the_words_of_a_network_are_found(dress):
+def test_the_words_of_a_network_are_identified(dress):
     """Kills: a prediction taken for another, time in another unit, a range not looked at."""
     network = DRESSES[dress]
-    found = nelbo.check(network, data(), shape=SHAPE, levels=LEVELS)
-    assert found.is_denoiser
-    assert found.network_evaluations <= 10_000
-    model = eval(found.call, {"nelbo": nelbo, "network": network})
+    report = nelbo.check(network, data(), shape=SHAPE, levels=LEVELS)
+    assert report.is_denoiser
+    assert report.network_evaluations <= 10_000
+    model = eval(report.call, {"nelbo": nelbo, "network": network})
     levels = LEVEL[:4]
     x_0 = model.x_0(levels).double()
     half = (model.grid.hi - model.grid.lo) / 2
@@ -106,10 +106,10 @@ def test_the_words_of_a_network_are_found(dress):
         t = int(1 + (model.log_snr[1:] - wanted).abs().argmin())
         root = (model.log_snr[t] / 2).exp()
         x_t = model.log_snr[t].sigmoid().sqrt() * x_0 + (-model.log_snr[t]).sigmoid().sqrt() * eps
-        found_x_0 = model.x_0_hat(model.chain.p, x_t.float(), torch.full((4,), t)).double()
+        guess = model.x_0_hat(model.chain.p, x_t.float(), torch.full((4,), t)).double()
         known = (root * (x_0 - middle) + eps).flatten(1)
         truth = middle + half * expected(known, (half * root).expand(4))
-        error = (found_x_0.flatten(1) - truth).square().mean().sqrt()
+        error = (guess.flatten(1) - truth).square().mean().sqrt()
         assert error < 5e-3 * half
 
 
@@ -141,12 +141,12 @@ def test_true_words_pass_and_wrong_ones_are_named():
     assert math.isclose(tree["best"][0]["part"], wrong.best[0].part)
 
 
-def test_a_network_that_knows_nothing_is_said_to_know_nothing():
+def test_a_network_that_knows_nothing_is_reported_to_know_nothing():
     """Kills: a best reading that is called right because it is best."""
-    found = nelbo.check(lambda x, t: torch.zeros_like(x), data(), shape=SHAPE, levels=LEVELS)
-    assert not found.is_denoiser
-    assert not found.passes
-    assert "untrained, of other data" in found.verdict()
+    report = nelbo.check(lambda x, t: torch.zeros_like(x), data(), shape=SHAPE, levels=LEVELS)
+    assert not report.is_denoiser
+    assert not report.passes
+    assert "untrained, of other data" in report.verdict()
 
 
 def test_equal_inputs_are_evaluated_once():
@@ -209,8 +209,8 @@ def test_the_call_names_the_arguments_that_the_network_needs():
     def scaled(x, time, factor):
         return factor * network(x, time)
 
-    found = nelbo.check(scaled, data(), shape=SHAPE, levels=LEVELS, arguments=arguments)
+    report = nelbo.check(scaled, data(), shape=SHAPE, levels=LEVELS, arguments=arguments)
     names = {"nelbo": nelbo, "network": scaled, "arguments": arguments}
-    model = eval(found.call, names)
+    model = eval(report.call, names)
     x_t = torch.zeros(1, *SHAPE)
     model.x_0_hat(model.chain.p, x_t, torch.ones(1, dtype=torch.long))

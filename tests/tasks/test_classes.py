@@ -30,9 +30,9 @@ def npz(tmp_path_factory):
     """Digits as an array file, with labels and without."""
     import numpy as np
 
-    folder, found = tmp_path_factory.mktemp("npz"), data.load("digits:test").first(20)
-    levels = found.levels.numpy()[:, 0]
-    np.savez(folder / "with.npz", images=levels, labels=found.labels.numpy())
+    folder, digits = tmp_path_factory.mktemp("npz"), data.load("digits:test").first(20)
+    levels = digits.levels.numpy()[:, 0]
+    np.savez(folder / "with.npz", images=levels, labels=digits.labels.numpy())
     np.savez(folder / "without.npz", images=levels)
     return folder
 
@@ -46,10 +46,10 @@ def test_the_result_says_of_what_likelihood_it_is(nelbo, class_run, run, tmp_pat
     code, out, _ = nelbo("evaluate", class_run, *options)
     assert code == 0
     assert out.splitlines()[0].endswith(" bits/dim of p(x | class)")
-    told = json.loads((tmp_path / "r.json").read_text())
-    assert told["model"]["likelihood"] == "p(x | class)"
-    assert told["model"]["network"]["classes"] == 10
-    assert told["data"]["labels"] == data.load("digits:test").first(20).labels_sha256
+    tree = json.loads((tmp_path / "r.json").read_text())
+    assert tree["model"]["likelihood"] == "p(x | class)"
+    assert tree["model"]["network"]["classes"] == 10
+    assert tree["data"]["labels"] == data.load("digits:test").first(20).labels_sha256
     code, out, _ = nelbo("evaluate", run, *options)
     assert code == 0
     assert "class" not in out + (tmp_path / "r.json").read_text()
@@ -65,26 +65,26 @@ def test_a_network_of_classes_begins_as_the_one_without():
     with torch.no_grad():
         for weight in (plain.leave[-1].weight, network.leave[-1].weight):
             weight.fill_(0.1)
-        x, told = torch.randn(4, 1, 8, 8), torch.randn(4)
-        wanted, label = plain.eval()(x, told), torch.tensor([3, 1, 4, 1])
-        assert torch.equal(network.eval()(x, told, label), wanted)
+        x, time = torch.randn(4, 1, 8, 8), torch.randn(4)
+        wanted, label = plain.eval()(x, time), torch.tensor([3, 1, 4, 1])
+        assert torch.equal(network.eval()(x, time, label), wanted)
         network.label.weight.normal_()
-        assert not torch.equal(network(x, told, label)[1], wanted[1])
+        assert not torch.equal(network(x, time, label)[1], wanted[1])
 
 
-def test_a_unet_is_told_the_label_of_each_row():
+def test_a_unet_receives_the_label_of_each_row():
     """Kills: a label that does not reach diffusers' embedding."""
     network = UNet(1, 1, 8, (8, 16), classes=3).eval()
     with torch.no_grad():
         network.unet.conv_out.weight.fill_(0.1)
         network.unet.class_embedding.weight.normal_()
         x, t, label = torch.randn(3, 1, 8, 8), torch.tensor([5, 5, 5]), torch.tensor([2, 0, 2])
-        found = network(x, t, label)
-        assert torch.allclose(found[1:2], network(x[1:2], t[:1], label[1:2]), atol=1e-5)
-        assert not torch.allclose(found[1:2], network(x[1:2], t[:1], label[:1]), atol=1e-3)
+        output = network(x, t, label)
+        assert torch.allclose(output[1:2], network(x[1:2], t[:1], label[1:2]), atol=1e-5)
+        assert not torch.allclose(output[1:2], network(x[1:2], t[:1], label[:1]), atol=1e-3)
 
 
-def test_logits_of_low_rank_are_told_the_label_too():
+def test_logits_of_low_rank_receive_the_label_too():
     """Kills: a table of logits that asks its network without its condition."""
     choices = small_recipe(**CLASSES, **{"network.rank": 3})
     network = recipes.build(choices, (1, 8, 8), 17).network.eval()
@@ -92,10 +92,10 @@ def test_logits_of_low_rank_are_told_the_label_too():
     with torch.no_grad():
         inside.leave[-1].weight.fill_(0.1)
         inside.label.weight.normal_()
-        x, told = torch.ones(2, 1, 8, 8), torch.zeros(2)
-        wanted = torch.einsum("brhw,rk->bkhw", inside(x, told, label), network.table)
-        assert torch.allclose(network(x, told, label), wanted, atol=1e-5)
-        assert not torch.allclose(*network(x, told, label), atol=1e-2)
+        x, time = torch.ones(2, 1, 8, 8), torch.zeros(2)
+        wanted = torch.einsum("brhw,rk->bkhw", inside(x, time, label), network.table)
+        assert torch.allclose(network(x, time, label), wanted, atol=1e-5)
+        assert not torch.allclose(*network(x, time, label), atol=1e-2)
 
 
 @pytest.mark.parametrize("classes", [None, 3])
@@ -170,8 +170,8 @@ def test_the_loss_asks_the_network_with_the_labels_of_the_batch(tmp_path, monkey
     load = data.load
 
     def rolled(*arguments, **options):
-        found = load(*arguments, **options)
-        return replace(found, labels=found.labels.roll(1))
+        loaded = load(*arguments, **options)
+        return replace(loaded, labels=loaded.labels.roll(1))
 
     monkeypatch.setattr("nelbo.tasks.train.load", rolled)
     other = train(recipe(**CLASSES), tmp_path / "other")
@@ -211,8 +211,8 @@ def test_a_run_does_not_go_on_with_other_labels(tmp_path, monkeypatch):
     load = data.load
 
     def rolled(*arguments, **options):
-        found = load(*arguments, **options)
-        return replace(found, labels=found.labels.roll(1))
+        loaded = load(*arguments, **options)
+        return replace(loaded, labels=loaded.labels.roll(1))
 
     monkeypatch.setattr("nelbo.tasks.train.load", rolled)
     with pytest.raises(BadInput, match=r"of another run: its data\.labels is"):
@@ -222,8 +222,8 @@ def test_a_run_does_not_go_on_with_other_labels(tmp_path, monkeypatch):
 def test_older_recipes_are_written_as_they_were():
     """Kills: a default that is written into every checkpoint."""
     for name in recipes.names():
-        told = recipes.read(name).network.model_dump()
-        assert ("classes" in told) == (name == "digits-classes")
+        stated = recipes.read(name).network.model_dump()
+        assert ("classes" in stated) == (name == "digits-classes")
     assert recipes.read("digits-classes").network.classes == 10
 
 
@@ -278,8 +278,8 @@ def test_the_page_of_a_run_guesses_each_image_with_its_own_label(nelbo, class_ru
     x_t = whole.x_0(images.levels)
     own = torch.stack([model.x_0_hat(model.chain.p, x_t, t) for model in alone])
     p = whole.chain.p.given(*whole.condition(images.labels, "toys"))
-    found = whole.x_0_hat(p, x_t, t)
-    assert torch.equal(found, own[images.labels, torch.arange(6)])
+    guess = whole.x_0_hat(p, x_t, t)
+    assert torch.equal(guess, own[images.labels, torch.arange(6)])
     folder = tmp_path / "run"
     shutil.copytree(class_run, folder)
     measured = ("--budget", "100", "--max-images", "10", "--json", folder / "result.json")
@@ -294,8 +294,8 @@ def test_a_users_own_loop_gives_the_labels_to_the_loss():
     levels, generator = labelled.images(6).levels, torch.Generator
     for label, model in enumerate(alone):
         labels = torch.full((6,), label)
-        found = loss(whole, levels, generator().manual_seed(2), labels=labels)
-        assert torch.equal(found, loss(model, levels, generator().manual_seed(2)))
+        result = loss(whole, levels, generator().manual_seed(2), labels=labels)
+        assert torch.equal(result, loss(model, levels, generator().manual_seed(2)))
     with pytest.raises(BadInput, match="the batch has no labels"):
         loss(whole, levels)
 
@@ -333,9 +333,9 @@ def test_what_lacks_a_label_is_refused_in_a_line(
 
 def test_an_array_file_with_labels_is_measured_as_the_set_it_is_of(nelbo, run, class_run, npz):
     """Kills: labels of a file that are read and not used, or not read for the second of two."""
-    asked = ("--data", npz / "with.npz", "--budget", "200")
-    assert nelbo("compare", run, class_run, *asked)[0] == 0
-    code, out, _ = nelbo("evaluate", class_run, *asked)
+    options = ("--data", npz / "with.npz", "--budget", "200")
+    assert nelbo("compare", run, class_run, *options)[0] == 0
+    code, out, _ = nelbo("evaluate", class_run, *options)
     assert code == 0
     wanted = evaluate(formats.load(class_run), data.load("digits:test").first(20), budget=200)
     assert out.splitlines()[0] == str(wanted).splitlines()[0]

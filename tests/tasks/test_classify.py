@@ -43,8 +43,8 @@ def exactly(model, images, seeds=10):
     for label in range(CLASSES):
         own = replace(images, labels=torch.full((len(images),), label))
         for seed in range(seeds):
-            found = evaluate(model, own, exhaustive=True, seed=900 + seed, check=False)
-            values[seed, :, label] = found.per_image.total
+            result = evaluate(model, own, exhaustive=True, seed=900 + seed, check=False)
+            values[seed, :, label] = result.per_image.total
     return values
 
 
@@ -61,8 +61,8 @@ def test_differences_are_those_of_the_bounds(T):
     """
     model, images = toy(T), labelled.images(120, CLASSES)
     exact = exactly(model, images).mean(0)
-    found = race(model, images, (8, 8, 16)).log_odds()[0]
-    error = apart(-found) - apart(exact)
+    odds = race(model, images, (8, 8, 16)).log_odds()[0]
+    error = apart(-odds) - apart(exact)
     z = error.mean(0) / (error.std(0) / len(images) ** 0.5)
     assert (z.abs() < 4).all(), z
 
@@ -75,8 +75,10 @@ def test_classes_share_t_and_noise():
     networks = [labelled.Tilted(1) for _ in range(CLASSES)]
     model = replace(labelled.model_of(labelled.ByLabel(*networks)), classes=CLASSES)
     prior = [0.2, 0.5, 0.3]
-    found = classify(model, labelled.images(20, CLASSES), prior=prior, most=16)
-    assert torch.allclose(found.posterior, torch.tensor(prior).double().expand(20, -1), atol=1e-9)
+    classification = classify(model, labelled.images(20, CLASSES), prior=prior, most=16)
+    assert torch.allclose(
+        classification.posterior, torch.tensor(prior).double().expand(20, -1), atol=1e-9
+    )
 
 
 def test_the_standard_errors_are_those_of_the_differences():
@@ -96,7 +98,7 @@ def test_the_standard_errors_are_those_of_the_differences():
     assert 0.4 < float(ratio) < 1.2
 
 
-def test_the_lowest_bound_drops_out_no_more_often_than_was_said():
+def test_the_lowest_bound_drops_out_no_more_often_than_was_promised():
     """Images whose lowest exact bound dropped out are binomial at `error`, z < 4; others do drop.
 
     Kills: intervals that hold for one look or one class, the leader that may drop out.
@@ -108,12 +110,12 @@ def test_the_lowest_bound_drops_out_no_more_often_than_was_said():
     clear = ahead.mean(0) > 4 * ahead.std(0) / len(exact) ** 0.5
     lost = count = dropped = 0
     for seed in range(3):
-        found = race(model, images, (8, 8, 16, 32), error=0.2, seed=seed)
-        kept = found.alive.gather(1, best)[:, 0]
+        odds = race(model, images, (8, 8, 16, 32), error=0.2, seed=seed)
+        kept = odds.alive.gather(1, best)[:, 0]
         lost, count = lost + int((~kept & clear).sum()), count + int(clear.sum())
-        dropped += int((~found.alive).sum())
-        assert found.alive.any(1).all()
-    assert found.chance == pytest.approx(0.2 / (4 * (CLASSES - 1)))
+        dropped += int((~odds.alive).sum())
+        assert odds.alive.any(1).all()
+    assert odds.chance == pytest.approx(0.2 / (4 * (CLASSES - 1)))
     assert count > 100
     assert dropped > count / 2
     assert lost < 0.2 * count + 4 * math.sqrt(0.16 * count)
@@ -122,9 +124,9 @@ def test_the_lowest_bound_drops_out_no_more_often_than_was_said():
 def test_the_race_saves_evaluations_and_counts_them():
     """Kills: candidates that are evaluated though they dropped out, a count of looks alone."""
     model, images = toy(), labelled.images(60, CLASSES)
-    found = classify(model, images, most=64, error=0.2)
-    assert int(found.evaluations.sum()) == found.network_evaluations
-    assert found.network_evaluations < CLASSES * 64 * 60
+    classification = classify(model, images, most=64, error=0.2)
+    assert int(classification.evaluations.sum()) == classification.network_evaluations
+    assert classification.network_evaluations < CLASSES * 64 * 60
     assert looks_of(64) == [8, 8, 16, 32]
     assert (looks_of(250), looks_of(3), sum(looks_of(250))) == ([8, 8, 16, 32, 64, 122], [2], 250)
 
@@ -135,10 +137,10 @@ def test_a_prior_adds_its_logarithm():
     even, other = (race(model, images, prior=p).log_odds()[0] for p in (None, [0.7, 0.2, 0.1]))
     shift = torch.tensor([0.2 / 0.7, 0.1 / 0.7]).log()
     torch.testing.assert_close(apart(other) - apart(even), shift.double().expand(30, -1))
-    found = classify(model, images, prior=[1, 0, 3], most=8)
-    assert found.posterior[:, 1].eq(0).all()
-    assert found.prior == [0.25, 0.0, 0.75]
-    assert found.evaluations.max() <= 2 * 8
+    classification = classify(model, images, prior=[1, 0, 3], most=8)
+    assert classification.posterior[:, 1].eq(0).all()
+    assert classification.prior == [0.25, 0.0, 0.75]
+    assert classification.evaluations.max() <= 2 * 8
 
 
 def test_who_dropped_out_is_as_far_behind_as_when_it_did():
@@ -146,8 +148,8 @@ def test_who_dropped_out_is_as_far_behind_as_when_it_did():
 
     Kills: what is behind one leader taken for what is behind the last.
     """
-    found = race(toy(), labelled.images(1, CLASSES), (8,))
-    step, tensor = found.steps[0], torch.tensor
+    odds = race(toy(), labelled.images(1, CLASSES), (8,))
+    step, tensor = odds.steps[0], torch.tensor
     first = replace(
         step,
         leader=tensor([0]),
@@ -160,8 +162,8 @@ def test_who_dropped_out_is_as_far_behind_as_when_it_did():
         dropped=tensor([[True, False, False]]),
         behind=tensor([[2.0, torch.inf, 0.0]]).double(),
     )
-    found.steps, found.alive = [first, second], tensor([[False, False, True]])
-    assert found.log_odds()[0].tolist() == [[-2.0, -7.0, 0.0]]
+    odds.steps, odds.alive = [first, second], tensor([[False, False, True]])
+    assert odds.log_odds()[0].tolist() == [[-2.0, -7.0, 0.0]]
 
 
 def test_batches_decide_nothing():
@@ -179,31 +181,34 @@ def test_the_interval_and_the_losses_are_those_of_others():
     for hits, count in ((0, 5), (7, 9), (493, 500), (40, 40)):
         theirs = binomtest(hits, count).proportion_ci(method="wilson")
         assert wilson(hits, count) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-    found = classify(toy(), labelled.images(80, CLASSES), most=8)
-    posterior = found.posterior.numpy()
-    wanted = log_loss(found.labels.numpy(), posterior, labels=range(CLASSES))
-    assert found.log_loss == pytest.approx(wanted, rel=1e-9)
-    confidence, right = found.posterior.amax(1), found.classes == found.labels
+    classification = classify(toy(), labelled.images(80, CLASSES), most=8)
+    posterior = classification.posterior.numpy()
+    wanted = log_loss(classification.labels.numpy(), posterior, labels=range(CLASSES))
+    assert classification.log_loss == pytest.approx(wanted, rel=1e-9)
+    confidence, right = (
+        classification.posterior.amax(1),
+        classification.classes == classification.labels,
+    )
     error = 0.0
     for low in range(10):
         own = (confidence >= low / 10) & (confidence < (low + 1) / 10 + (low == 9))
         if own.any():
             error += abs(float(right[own].sum() - confidence[own].sum())) / 80
-    assert found.calibration_error == pytest.approx(error, abs=1e-12)
-    assert found.accuracy == pytest.approx(float(right.double().mean()))
+    assert classification.calibration_error == pytest.approx(error, abs=1e-12)
+    assert classification.accuracy == pytest.approx(float(right.double().mean()))
 
 
 def test_data_without_labels_are_classified_too():
     """Kills: labels that are asked for, or used."""
     model, images = toy(), labelled.images(12, CLASSES)
     bare = replace(images, labels=None)
-    found, other = (classify(model, x, most=8) for x in (bare, images))
-    assert found.labels is None
-    assert (found.accuracy, found.calibration_error) == (None, None)
-    assert torch.equal(found.posterior, other.posterior)
-    assert "no labels" in str(found)
+    classification, other = (classify(model, x, most=8) for x in (bare, images))
+    assert classification.labels is None
+    assert (classification.accuracy, classification.calibration_error) == (None, None)
+    assert torch.equal(classification.posterior, other.posterior)
+    assert "no labels" in str(classification)
     wrong = with_conditions(images, (images.labels + 1) % CLASSES, None)
-    assert torch.equal(classify(model, wrong, most=8).posterior, found.posterior)
+    assert torch.equal(classify(model, wrong, most=8).posterior, classification.posterior)
 
 
 def test_the_command_says_accuracy_prior_and_cost(nelbo, class_run, tmp_path):

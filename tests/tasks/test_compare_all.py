@@ -63,11 +63,11 @@ def test_several_looks_need_wider_intervals():
     assert Comparisons([apart]).told_apart == [True]
     assert Comparisons([apart, apart]).told_apart == [False, False]
     warned = replace(apart, warnings=["A: old", "B: odd"])
-    found = Comparisons([warned, warned])
-    assert found.warnings == [
-        f"{found.names[1]}: old",
-        f"{found.names[0]}: odd",
-        f"{found.names[2]}: old",
+    result = Comparisons([warned, warned])
+    assert result.warnings == [
+        f"{result.names[1]}: old",
+        f"{result.names[0]}: odd",
+        f"{result.names[2]}: old",
     ]
 
 

@@ -159,7 +159,7 @@ def test_what_it_cannot_do_is_refused(model, digits):
         derive(model, digits, dtype="float16")
 
 
-def test_a_network_that_gives_nan_is_said_to(model, digits):
+def test_a_network_that_gives_nan_is_reported_to(model, digits):
     weight = next(model.network.parameters())
     before = weight.detach().clone()
     try:
@@ -174,9 +174,9 @@ def test_a_nan_in_any_call_of_the_network_stops_it(model, digits, monkeypatch):
     """Kills: a NaN of D11's own draws, found by the JSON when all is done."""
     inner, calls, broken = model.called.forward, [], 0
 
-    def forward(x_t, told):
+    def forward(x_t, time):
         calls.append(len(x_t))
-        return inner(x_t, told) * (math.nan if len(calls) == broken else 1)
+        return inner(x_t, time) * (math.nan if len(calls) == broken else 1)
 
     monkeypatch.setattr(model.called, "forward", forward)
     derive(model, digits, images=1, paths=2)
@@ -191,11 +191,11 @@ def test_a_nan_in_any_call_of_the_network_stops_it(model, digits, monkeypatch):
 def test_the_json_has_the_memos_labels_and_no_infinity(exact, drawn):
     for derivation, kinds in ((exact, 3), (drawn, 1)):
         text = derivation.to_json()
-        found = json.loads(text, parse_constant=lambda constant: pytest.fail(constant))
-        assert found["schema"] == "nelbo.derivation/1"
-        assert found["holds"] is True
-        assert len(found["chains"]) == kinds
-        for chain in found["chains"]:
+        tree = json.loads(text, parse_constant=lambda constant: pytest.fail(constant))
+        assert tree["schema"] == "nelbo.derivation/1"
+        assert tree["holds"] is True
+        assert len(tree["chains"]) == kinds
+        for chain in tree["chains"]:
             assert [line["label"] for line in chain["lines"]] == LABELS
             assert [line["label"] for line in chain["false_lines"]] == FALSE
             for line in chain["lines"]:

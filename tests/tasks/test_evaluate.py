@@ -24,7 +24,7 @@ def test_images():
 
 def zero_model(**changes):
     model = recipe.build(small_recipe(**(PLAIN | changes)), (1, 8, 8), 17)
-    model.network.forward = lambda x_t, told: torch.zeros_like(x_t)
+    model.network.forward = lambda x_t, time: torch.zeros_like(x_t)
     return model
 
 
@@ -178,8 +178,8 @@ def test_a_control_that_was_left_out_is_named(run, test_images):
     result = evaluate(formats.load(run), test_images.first(10), budget=40)
     assert "without" not in str(result)
     left_out = {"name": "affine denoiser", "z": 7.04, "passed": False}
-    told = str(replace(result, estimator={**result.estimator, "controls": [left_out]}))
-    assert "without the control affine denoiser, whose sum is +7.0 standard errors" in told
+    text = str(replace(result, estimator={**result.estimator, "controls": [left_out]}))
+    assert "without the control affine denoiser, whose sum is +7.0 standard errors" in text
 
 
 def test_a_tenth_of_the_interval_between_images_is_enough():
@@ -193,16 +193,16 @@ def test_a_tenth_of_the_interval_between_images_is_enough():
         data=(images := Images("flat", None, levels, 17)),
     )
     results = [evaluate(half, images, precision=1e-6, seed=seed) for seed in range(4)]
-    told = "the Monte Carlo error is a tenth of what the spread between images leaves"
+    advice = "the Monte Carlo error is a tenth of what the spread between images leaves"
     for result in results:
         assert result.estimator["stopped_by"] == "a tenth of the interval between images"
-        assert f"\n  stopped: {told}\n" in f"{result}\n"
+        assert f"\n  stopped: {advice}\n" in f"{result}\n"
     # a pilot of these 16 images says how many rows that takes, and is off by some tenths itself
     widths = [result.monte_carlo.half_width() / result.total.half_width() for result in results]
     assert 0.07 < sum(widths) / len(widths) < 0.13
 
 
-def test_every_t_is_asked_once_and_L_0_twice_of_every_image_when_exhaustive(run, test_images):
+def test_every_t_is_evaluated_once_and_L_0_twice_of_every_image_when_exhaustive(run, test_images):
     model = formats.load(run).every(20)
     result = evaluate(model, test_images.first(4), exhaustive=True)
     assert result.network_evaluations == 4 * (2 + 19)
@@ -254,7 +254,7 @@ def test_the_json_has_every_key_and_its_terms_add_up(run, test_images):
     assert (low + high) / 2 == pytest.approx(tree["bits_per_dim"])
 
 
-def test_per_step_means_add_up_to_the_terms_when_every_t_is_asked(run, test_images):
+def test_per_step_means_add_up_to_the_terms_when_every_t_is_evaluated(run, test_images):
     model = formats.load(run).every(20)
     result = evaluate(model, test_images.first(4), exhaustive=True)
     by_t = {step.t: step.mean for step in result.per_step}

@@ -20,7 +20,7 @@ ZERO = PLAIN | {"chain.schedule": {"name": "linear", "T": 60, "beta_T": 0.3}}
 
 def zero_model(**changes):
     model = recipe.build(small_recipe(**(ZERO | changes)), (1, 8, 8), 17)
-    model.network.forward = lambda x_t, told: torch.zeros_like(x_t)
+    model.network.forward = lambda x_t, time: torch.zeros_like(x_t)
     return model
 
 
@@ -36,26 +36,30 @@ def test_the_bound_of_the_result_is_the_closed_form_of_its_table(training, per_d
     Kills: a variance for other steps than its own, a sub-chain other than the plan says.
     """
     model = zero_model()
-    found = improve(model, training, steps=12, per_dimension=per_dimension)
-    schedule = model.chain.q.schedule.subchain(found.plan["steps"])
+    improved = improve(model, training, steps=12, per_dimension=per_dimension)
+    schedule = model.chain.q.schedule.subchain(improved.plan["steps"])
     t = torch.arange(1, 13)
     error = SquaredError(t, (-schedule.log_snr[1:]).exp()[:, None].expand(12, 64), 64, 1)
-    table = Tabulated("found", found.table.flatten(1) if per_dimension else found.table)
+    table = Tabulated("found", improved.table.flatten(1) if per_dimension else improved.table)
     exact = float(expected_kl(schedule, table, error).sum())
-    result = evaluate(found.model, training, exhaustive=True)
+    result = evaluate(improved.model, training, exhaustive=True)
     assert abs(result.terms["L_mid"][1].mean - exact) < 4 * result.terms["L_mid"][1].se
-    plan = (found.model.T, found.model.facts["improved"]["steps"], len(found.plan["steps"]))
-    assert plan == (12, found.plan["steps"], 12)
+    plan = (
+        improved.model.T,
+        improved.model.facts["improved"]["steps"],
+        len(improved.plan["steps"]),
+    )
+    assert plan == (12, improved.plan["steps"], 12)
 
 
 @pytest.mark.parametrize("other", ["small", "large"])
 def test_the_optimal_variance_is_not_worse_than_either_on_other_images(training, other):
     """At the same steps; by a paired interval on images that it was not fitted to."""
     model = zero_model(**{"chain.variance": other, "chain.V_1": "beta_1"})
-    found = improve(model, training, steps=20)
+    improved = improve(model, training, steps=20)
     held_out = load("digits:test").first(100)
-    same_steps = model.keeping(found.plan["steps"])
-    result = compare(found.model, same_steps, held_out, budget=100 * 2 * 24)
+    same_steps = model.keeping(improved.plan["steps"])
+    result = compare(improved.model, same_steps, held_out, budget=100 * 2 * 24)
     _, high = result.total.interval()
     assert high < 0
 
@@ -83,10 +87,10 @@ def test_an_improved_checkpoint_is_a_model_like_any_other(zero_run, tmp_path, ne
 def test_saving_and_loading_change_no_bit(run, tmp_path):
     model = formats.load(run)
     images = load("digits:train").first(16)
-    found = improve(model, images, steps=4, candidates=8)
-    loaded = formats.load(save(run, found, tmp_path / "new"))
+    improved = improve(model, images, steps=4, candidates=8)
+    loaded = formats.load(save(run, improved, tmp_path / "new"))
     test = load("digits:test").first(8)
-    want, got = (evaluate(m, test, exhaustive=True).total.mean for m in (found.model, loaded))
+    want, got = (evaluate(m, test, exhaustive=True).total.mean for m in (improved.model, loaded))
     assert got == want
 
 

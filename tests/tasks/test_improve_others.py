@@ -58,11 +58,11 @@ def images():
     return Images("noise", None, levels, 17)
 
 
-def closed_form(found, steps):
+def closed_form(improved, steps):
     """Sum of the expected L_{t-1} of the zero network under the table that was found."""
-    schedule = found.model.chain.q.schedule
+    schedule = improved.model.chain.q.schedule
     error = (-schedule.log_snr[1:]).exp()[:, None].expand(steps, 16)
-    table = Tabulated("found", found.table.flatten(1))
+    table = Tabulated("found", improved.table.flatten(1))
     errors = SquaredError(torch.arange(1, steps + 1), error, 16, 1)
     return float(expected_kl(schedule, table, errors).sum())
 
@@ -73,15 +73,15 @@ def test_an_improved_folder_is_loaded_as_it_was_made(folder, images, tmp_path):
     Kills: options that are lost on the way, variances of other steps, raw weights for the average.
     """
     model = formats.load(folder, levels=17, range=(-1.0, 1.0))
-    found = improve(model, images, steps=6)
-    made = save(folder, found, tmp_path / "new")
+    improved = improve(model, images, steps=6)
+    made = save(folder, improved, tmp_path / "new")
     again = formats.load(made)
     assert (again.T, again.weights, again.grid.n) == (6, "ema", 17)
     assert again.sha256() == model.sha256()
-    results = [evaluate(m, images, exhaustive=True) for m in (found.model, again)]
+    results = [evaluate(m, images, exhaustive=True) for m in (improved.model, again)]
     assert results[0].total.mean == results[1].total.mean
     middle, se = results[1].terms["L_mid"][1].mean, results[1].terms["L_mid"][1].se
-    assert abs(middle - closed_form(found, 6)) < 4 * se
+    assert abs(middle - closed_form(improved, 6)) < 4 * se
     sources = again.facts["sources"]
     assert sources["levels"] == {"value": 17, "source": "option", "changes_bound": True}
     assert sources["variance"]["source"] == sources["V_1"]["source"] == "improve"
@@ -96,8 +96,8 @@ def test_an_improved_folder_is_loaded_as_it_was_made(folder, images, tmp_path):
 
 def test_a_folder_that_was_tampered_with_or_cut_short_is_refused(folder, images, tmp_path):
     """Kills: variances used for weights that they are not for; half a copy taken for the whole."""
-    found = improve(formats.load(folder, levels=17), images, steps=3)
-    made = save(folder, found, tmp_path / "new")
+    improved = improve(formats.load(folder, levels=17), images, steps=3)
+    made = save(folder, improved, tmp_path / "new")
     network(1).save_pretrained(tmp_path / "other")
     weights = made / "diffusion_pytorch_model.safetensors"
     other = network()
@@ -119,15 +119,15 @@ def test_a_sub_chain_or_an_improved_model_is_improved_by_its_own_steps(folder, i
     In the whole chain they would be other steps, and the saved model another one.
     """
     short = formats.load(folder, levels=17).every(10)
-    found = improve(short, images, steps=4)
+    improved = improve(short, images, steps=4)
     kept = short.chain.q.schedule.kept.tolist()
-    assert set(found.plan["steps"]) <= set(kept)
-    again = formats.load(save(folder, found, tmp_path / "a"))
-    assert again.chain.q.schedule.kept.tolist() == found.plan["steps"]
-    want, got = (evaluate(m, images, exhaustive=True).total.mean for m in (found.model, again))
+    assert set(improved.plan["steps"]) <= set(kept)
+    again = formats.load(save(folder, improved, tmp_path / "a"))
+    assert again.chain.q.schedule.kept.tolist() == improved.plan["steps"]
+    want, got = (evaluate(m, images, exhaustive=True).total.mean for m in (improved.model, again))
     assert got == want
     twice = improve(again, images, steps=2)
-    assert set(twice.plan["steps"]) <= set(found.plan["steps"])
+    assert set(twice.plan["steps"]) <= set(improved.plan["steps"])
     last = formats.load(save(tmp_path / "a", twice, tmp_path / "b"))
     assert (last.T, last.name) == (2, "b, improved")
     want, got = (evaluate(m, images, exhaustive=True).total.mean for m in (twice.model, last))
@@ -141,10 +141,10 @@ def test_a_variance_of_the_networks_own_gives_way_to_the_table(images, tmp_path)
     network(2).save_pretrained(tmp_path / "net")
     scheduler = DDPMScheduler(30, beta_end=0.4, clip_sample=False, variance_type="learned_range")
     scheduler.save_pretrained(tmp_path / "net")
-    found = improve(formats.load(tmp_path / "net", levels=17), images, steps=6)
-    result = evaluate(found.model, images, exhaustive=True).terms["L_mid"][1]
-    assert abs(result.mean - closed_form(found, 6)) < 4 * result.se
-    again = formats.load(save(tmp_path / "net", found, tmp_path / "new"))
+    improved = improve(formats.load(tmp_path / "net", levels=17), images, steps=6)
+    result = evaluate(improved.model, images, exhaustive=True).terms["L_mid"][1]
+    assert abs(result.mean - closed_form(improved, 6)) < 4 * result.se
+    again = formats.load(save(tmp_path / "net", improved, tmp_path / "new"))
     assert again.facts["variance"] == "optimal-per-dimension"
 
 
@@ -153,10 +153,10 @@ def test_a_callable_is_improved_and_has_no_folder_to_be_kept_in(images, tmp_path
         lambda x_t, t: torch.zeros_like(x_t), schedule={"name": "linear", "T": 30}, predicts="eps",
         variance="small", time_input="t", data=images,
     )  # fmt: skip
-    found = improve(model, images, steps=3)
-    assert found.model.T == 3
+    improved = improve(model, images, steps=3)
+    assert improved.model.T == 3
     with pytest.raises(BadInput, match="is of no folder"):
-        save(tmp_path, found, tmp_path / "new")
+        save(tmp_path, improved, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -164,8 +164,8 @@ def test_inspect_says_what_was_improved(run, folder, images, tmp_path):
     """Kills: a variance passed off as the recipe's or the config's word."""
     model = formats.load(run)
     digits = load("digits:train").first(16)
-    found = improve(model, digits, steps=3, candidates=8)
-    settings = inspect(found.model).settings
+    improved = improve(model, digits, steps=3, candidates=8)
+    settings = inspect(improved.model).settings
     assert settings["variance"].source == settings["steps"].source == "improve"
     assert settings["parametrization"].source == "recipe"
     assert settings["steps"].value == "3 of the recipe's"
@@ -209,16 +209,16 @@ def test_the_command_improves_a_folder_and_reports_before_and_after(
     code, out, err = nelbo("improve", folder, *arguments, "-o", tmp_path / "n", "--json", "-")
     assert code == 0, err
     tree = json.loads(out)
-    found = tree["after_minus_before"]
+    change = tree["after_minus_before"]
     assert tree["schema"] == "nelbo.improvement/1"
-    assert (tree["plan"]["images"], found["images"], tree["plan"]["weights"]) == (30, 10, "ema")
-    assert found["ci95"][1] < 0
-    assert (found["a"]["model"]["steps"], found["b"]["model"]["steps"]) == (6, 30)
+    assert (tree["plan"]["images"], change["images"], tree["plan"]["weights"]) == (30, 10, "ema")
+    assert change["ci95"][1] < 0
+    assert (change["a"]["model"]["steps"], change["b"]["model"]["steps"]) == (6, 30)
     assert str(tmp_path / "n") in err
     code, out, err = nelbo("improve", folder, *arguments, "-o", tmp_path / "m")
     assert code == 0, err
     assert out.startswith("A is better by ")
-    assert f"A minus B          {found['bits_per_dim']:+.4f} bits/dim" in out
+    assert f"A minus B          {change['bits_per_dim']:+.4f} bits/dim" in out
     assert "A is B with 6 of its steps" in out
     code, out, err = nelbo("inspect", tmp_path / "n", "--json", "-")
     assert json.loads(out)["settings"]["steps"]["value"] == "6 of 1..30"

@@ -64,11 +64,11 @@ def images():
 
 
 @torch.no_grad()
-def cost(model, x, masked, of, told):
+def cost(model, x, masked, of, time):
     """The sum over `of` of -log p(x_i | x outside `masked`), in nats, one call by hand."""
     states = x.flatten(1).clone()
     states[:, masked] = LEVELS
-    t = torch.full((len(x),), told)
+    t = torch.full((len(x),), time)
     logits = model.network(states.reshape(x.shape), t / 3.0)
     log_p = logits.log_softmax(1).flatten(2)
     return -log_p.gather(1, x.flatten(1)[:, None])[:, 0, of].double().sum(1)
@@ -80,18 +80,18 @@ def test_the_likelihood_of_an_order_is_that_of_calls_by_hand(masked, images, cal
     """Kills: a call that sees its own group, the time of another count, L_0 left out."""
     order = read_order(name, SHAPE)
     model = in_order(masked, order, calls)
-    found = evaluate(model, images)
+    result = evaluate(model, images)
     left, want = list(range(D)), torch.zeros(len(images), dtype=torch.float64)
     for part in groups(order, calls):
-        told = max(1, round(len(left) / D * 3 - 1e-9))  # abar_t = 1 - t / 3
-        want += cost(model, images.levels.long(), left, part.tolist(), told)
+        time = max(1, round(len(left) / D * 3 - 1e-9))  # abar_t = 1 - t / 3
+        want += cost(model, images.levels.long(), left, part.tolist(), time)
         left = [i for i in left if i not in part.tolist()]
-    torch.testing.assert_close(found.per_image.total, want, rtol=1e-5, atol=0)
-    assert found.network_evaluations == calls * len(images)
-    assert found.half_width(found.monte_carlo) == 0
-    assert found.to_dict()["kind"] == "likelihood"
-    assert found.to_dict()["model"]["order"]["calls"] == calls
-    assert found.estimator["name"] == "exact"
+    torch.testing.assert_close(result.per_image.total, want, rtol=1e-5, atol=0)
+    assert result.network_evaluations == calls * len(images)
+    assert result.half_width(result.monte_carlo) == 0
+    assert result.to_dict()["kind"] == "likelihood"
+    assert result.to_dict()["model"]["order"]["calls"] == calls
+    assert result.estimator["name"] == "exact"
 
 
 def test_an_exact_result_says_so_to_people_and_pages(masked, images):
@@ -113,12 +113,12 @@ def test_the_limit_is_estimated_without_bias(masked, images):
     assert model.T == D
     x, want = images.levels.long(), torch.zeros(len(images), dtype=torch.float64)
     for k in range(1, D + 1):
-        told = max(1, round(k / D * 3 - 1e-9))
+        time = max(1, round(k / D * 3 - 1e-9))
         for S in combinations(range(D), k):
-            want += cost(model, x, list(S), list(S), told) / (k * math.comb(D, k))
-    found = evaluate(model, images, budget=40 * 24)
-    assert found.monte_carlo.se is not None
-    assert abs(found.monte_carlo.mean - float(want.mean())) < 4 * found.monte_carlo.se
+            want += cost(model, x, list(S), list(S), time) / (k * math.comb(D, k))
+    result = evaluate(model, images, budget=40 * 24)
+    assert result.monte_carlo.se is not None
+    assert abs(result.monte_carlo.mean - float(want.mean())) < 4 * result.monte_carlo.se
 
 
 def test_groups_in_any_order_are_a_larger_bound(masked, images):
@@ -153,7 +153,7 @@ def test_the_command_line_measures_an_order(absorbing_run, nelbo, tmp_path):
     shown = ["--max-images", "7", "--json", "-"]
     order = tmp_path / "order.txt"
     order.write_text(" ".join(map(str, reversed(range(64)))))
-    found = {}
+    results = {}
     for name, calls, batch in (("dispersed", 8, 64), ("dispersed", 8, 5), (order, 3, 64)):
         code, out, err = nelbo(
             *("evaluate", absorbing_run, "--order", name, "--calls", calls),
@@ -165,8 +165,8 @@ def test_the_command_line_measures_an_order(absorbing_run, nelbo, tmp_path):
         assert tree["network_evaluations"] == 7 * calls
         assert len(tree["per_step"]) == calls
         assert tree["ci95_monte_carlo"][0] == tree["ci95_monte_carlo"][1]
-        found[name, batch] = tree["bits_per_dim"]
-    assert found["dispersed", 64] == pytest.approx(found["dispersed", 5], rel=1e-6)
+        results[name, batch] = tree["bits_per_dim"]
+    assert results["dispersed", 64] == pytest.approx(results["dispersed", 5], rel=1e-6)
     code, out, _ = nelbo("evaluate", absorbing_run, "--calls", 4, "--budget", 200, *shown)
     assert code == 0
     assert json.loads(out)["kind"] == "bound"

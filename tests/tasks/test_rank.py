@@ -55,42 +55,42 @@ def test_ranks_are_those_of_every_pair():
     Kills: an image that beats itself, an end counted once too often, the ends exchanged.
     """
     generator = torch.Generator().manual_seed(0)
-    found = ranking(
+    ranks = ranking(
         (6 * torch.rand(40, generator=generator)).tolist(), torch.rand(40, generator=generator)
     )
-    half = found.bounds.half(40)
-    low, high = found.bounds.values - half, found.bounds.values + half
-    lowest, highest = found.ranks
+    half = ranks.bounds.half(40)
+    low, high = ranks.bounds.values - half, ranks.bounds.values + half
+    lowest, highest = ranks.ranks
     assert lowest.tolist() == [1 + int((high < x).sum()) for x in low]
     assert highest.tolist() == [40 - int((low > x).sum()) for x in high]
     assert (lowest < highest).any()
-    for row in found.rows():
+    for row in ranks.rows():
         assert row["rank_low"] <= row["rank"] <= row["rank_high"]
 
 
 def test_exact_bounds_have_one_rank_each():
     """Kills: ranks by the place in the set, intervals of what has no error."""
-    found = ranking([3.0, 1.0, 2.0])
-    assert [row["id"] for row in found.rows()] == [101, 102, 100]
-    assert all(row["rank"] == row["rank_low"] == row["rank_high"] for row in found.rows())
+    ranks = ranking([3.0, 1.0, 2.0])
+    assert [row["id"] for row in ranks.rows()] == [101, 102, 100]
+    assert all(row["rank"] == row["rank_low"] == row["rank_high"] for row in ranks.rows())
 
 
 def test_ranks_hold_at_once_for_every_image_and_look():
     """Kills: ranks from intervals that hold one at a time, or for one look of two."""
-    found = ranking([0.0, 1.0, 2.0], se=1.0, again=[True, False, True])
-    one = float(found.bounds.half()[0])
+    ranks = ranking([0.0, 1.0, 2.0], se=1.0, again=[True, False, True])
+    one = float(ranks.bounds.half()[0])
     assert one == pytest.approx(1.959964, abs=1e-6)
-    assert float(found.bounds.half(5)[0]) == pytest.approx(2.575829, abs=1e-6)
-    assert torch.equal(found._together, found.bounds.half(5))
+    assert float(ranks.bounds.half(5)[0]) == pytest.approx(2.575829, abs=1e-6)
+    assert torch.equal(ranks._together, ranks.bounds.half(5))
 
 
 def test_an_image_is_unlike_the_rest_only_with_its_whole_interval():
     """Kills: a spread that the odd image makes itself, an odd image by Monte Carlo error alone."""
     normal = torch.special.ndtri((torch.arange(99, dtype=torch.float64) + 0.5) / 99).tolist()
     errors = torch.full((100,), 0.01)
-    found = ranking([*normal, 9.0], errors)
-    assert found.fence.spread * math.log(2) == pytest.approx(1.0, abs=0.05)
-    assert found.bounds.ids[found.unlike].tolist() == [199]
+    ranks = ranking([*normal, 9.0], errors)
+    assert ranks.fence.spread * math.log(2) == pytest.approx(1.0, abs=0.05)
+    assert ranks.bounds.ids[ranks.unlike].tolist() == [199]
     errors[-1] = 2.0
     assert not ranking([*normal, 9.0], errors).unlike.any()
     assert ranking(normal[:7]).fence is None
@@ -116,9 +116,9 @@ def test_the_interval_of_an_image_holds():
     truth, variance = exactly(model, images, 24)
     hits = []
     for seed in range(3):
-        found = rank(model, images, first=12, again=12, count=40, seed=seed).bounds
-        wide = (found.half().square() + 1.96**2 * variance).sqrt()
-        hits.append((found.values - truth).abs() <= wide)
+        ranks = rank(model, images, first=12, again=12, count=40, seed=seed).bounds
+        wide = (ranks.half().square() + 1.96**2 * variance).sqrt()
+        hits.append((ranks.values - truth).abs() <= wide)
     hits = torch.stack(hits).double()
     assert hits.numel() == 450
     assert abs(float(hits.sum()) - 0.95 * 450) / math.sqrt(0.95 * 0.05 * 450) < 4
@@ -135,10 +135,10 @@ def test_chance_that_chose_an_image_does_not_flatter_it():
     truth = exactly(model, images, 6)[0].mean()
     listed, chosen = [], []
     for seed in range(3):
-        found = rank(model, images, first=8, again=8, count=16, seed=seed)
+        ranks = rank(model, images, first=8, again=8, count=16, seed=seed)
         of_first = evaluate(model, images, budget=8 * 64, seed=seed).per_image.total
-        listed.append(found.bounds.values[found.hardest] - truth)
-        chosen.append(of_first[found.hardest] - truth)
+        listed.append(ranks.bounds.values[ranks.hardest] - truth)
+        chosen.append(of_first[ranks.hardest] - truth)
     mean, se = (x(torch.cat(listed)) for x in (torch.mean, torch.std))
     assert abs(mean) < 4 * se / 48**0.5
     assert torch.cat(chosen).mean() > 8 * se / 48**0.5  # chance did choose them
@@ -165,14 +165,14 @@ def test_the_command_lists_both_ends_and_writes_both_tables(nelbo, run, tmp_path
 def test_a_result_in_python_is_saved_and_shown(run, tmp_path):
     """Kills: files without their names, a result that a notebook cannot show."""
     images = nelbo.data.load("digits:test").first(12)
-    found = nelbo.rank(run, images, first=8, again=0, count=2)
-    assert not found.bounds.again.any()
+    ranks = nelbo.rank(run, images, first=8, again=0, count=2)
+    assert not ranks.bounds.again.any()
     named = replace(
-        found, bounds=replace(found.bounds, sources=tuple(map("{}.png".format, range(12))))
+        ranks, bounds=replace(ranks.bounds, sources=tuple(map("{}.png".format, range(12))))
     )
     assert all(f"{i}.png" in str(named) and f"{i}.png" in named.to_csv() for i in named.easiest)
-    assert "hardest" in found._repr_html_()
-    assert len(repr(found)) < 200
-    assert found.save(tmp_path / "r.csv").read_text() == found.to_csv()
+    assert "hardest" in ranks._repr_html_()
+    assert len(repr(ranks)) < 200
+    assert ranks.save(tmp_path / "r.csv").read_text() == ranks.to_csv()
     with pytest.raises(BadInput, match="at least 8"):
         nelbo.rank(run, images, first=4)

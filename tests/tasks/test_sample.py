@@ -32,8 +32,8 @@ def test_no_samples_are_refused(run):
 def test_a_network_that_gives_nan_stops_the_sampling_by_name(run):
     model = formats.load(run).every(5)
     inner = model.network.forward
-    model.network.forward = lambda x_t, told: (
-        inner(x_t, told) + torch.tensor([0.0, torch.nan, 0])[:, None, None, None]
+    model.network.forward = lambda x_t, time: (
+        inner(x_t, time) + torch.tensor([0.0, torch.nan, 0])[:, None, None, None]
     )
     with pytest.raises(NonFinite, match=r"samples \[1\] are not finite at t = 5 \(rank 0\)"):
         sample(model, 3, check=False)
@@ -55,11 +55,11 @@ def test_a_nan_at_any_t_of_any_family_is_no_sample(family, t):
     model = recipes.build(changed(name, {"network.width": 8} | changes), (1, 8, 8), 17)
     inner, calls = model.called.forward, itertools.count(1)
 
-    def broken(x_t, told):
-        found = inner(x_t, told)
+    def broken(x_t, time):
+        output = inner(x_t, time)
         if next(calls) == model.T + 1 - t:
-            found[1] = torch.nan
-        return found
+            output[1] = torch.nan
+        return output
 
     model.called.forward = broken
     with pytest.raises(NonFinite, match=rf"samples \[1\] are not finite at t = {t} \(rank 0\)"):

@@ -98,16 +98,16 @@ def test_the_simple_loss_is_twice_the_cost_of_what_is_masked(model):
         truth = torch.where(x < 0, 0, x)
         own = torch.log_softmax(logits, -1).gather(-1, truth[..., None])[..., 0]
         wanted = -2 * (own * masked).sum(1)
-        found = simple_loss(model.chain, x, time, noise)
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+        loss = simple_loss(model.chain, x, time, noise)
+        torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_samples_keep_a_prompt_and_are_read_as_text(model):
     """Kills: a prompt that is drawn anew, an end symbol as a character."""
     given = prompted((6,), 257, "é:")
-    found = nelbo.sample(model, 3, given=given, seed=2)
-    assert found[:, :3].tolist() == [list("é:".encode())] * 3
-    assert int(found.min()) >= 0
+    samples = nelbo.sample(model, 3, given=given, seed=2)
+    assert samples[:, :3].tolist() == [list("é:".encode())] * 3
+    assert int(samples.min()) >= 0
     text = as_text(torch.tensor([[97, 98, 256, 99, 99, 99]]), 257)
     assert text == b"# samples of nelbo\n--- 0\nab\n"
     with pytest.raises(BadInput, match=r"a prompt has 1..5 bytes"):
@@ -138,7 +138,7 @@ VP |= {"time_input": "t", "decoder": "discretized-gaussian"}
 def test_the_lines_of_the_derivation_hold_on_text(model):
     """Every line that is equal to L in expectation is so on paths of text, within 5 standard
     errors. Kills: a derivation that takes images alone."""
-    found = nelbo.derive(model, TEXT, images=1, paths=16)
-    tree = found.to_dict()
+    derivation = nelbo.derive(model, TEXT, images=1, paths=16)
+    tree = derivation.to_dict()
     assert tree["data"]["name"] == "text"
     assert len(tree["chains"][0]["lines"]) > 8

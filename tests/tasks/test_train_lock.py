@@ -44,9 +44,9 @@ for line in sys.stdin:
 def racers():
     command = [sys.executable, "-c", RACER]
     pipe = subprocess.PIPE
-    found = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(8)]
-    yield found
-    for racer in found:
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(8)]
+    yield processes
+    for racer in processes:
         racer.stdin.close()
         racer.wait(20)
         racer.stdout.close()
@@ -57,12 +57,12 @@ def race(racers, kind, folder):
     for racer in racers:
         racer.stdin.write(f"{kind} {folder}\n")
         racer.stdin.flush()
-    said = [racer.stdout.readline().strip() for racer in racers]
+    outcomes = [racer.stdout.readline().strip() for racer in racers]
     for racer in racers:
         racer.stdin.write("\n")
         racer.stdin.flush()
         assert racer.stdout.readline().strip() == "over"
-    return said
+    return outcomes
 
 
 @pytest.mark.parametrize("kind", ["made", "claimed"])
@@ -73,10 +73,10 @@ def test_of_eight_starts_at_once_exactly_one_owns_the_folder(racers, tmp_path, k
         if kind == "claimed":  # the file of an owner that died
             folder.mkdir()
             (folder / OWNER).write_text(json.dumps({"pid": 2**22 + 1, "host": "elsewhere"}))
-        said = race(racers, kind, folder)
-        (owner,) = [i for i, line in enumerate(said) if line == "owner"]
+        outcomes = race(racers, kind, folder)
+        (owner,) = [i for i, line in enumerate(outcomes) if line == "owner"]
         name = f"process {racers[owner].pid} on {socket.gethostname()}:"
-        assert all(name in line for i, line in enumerate(said) if i != owner), said
+        assert all(name in line for i, line in enumerate(outcomes) if i != owner), outcomes
         assert list(folder.iterdir()) == []
     assert not list(tmp_path.glob(".*"))
 

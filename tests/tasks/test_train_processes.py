@@ -45,10 +45,10 @@ def test_two_processes_have_the_curve_of_one(one, tmp_path):
     twice, a learning rate that grows with the processes.
     """
     assert together(tmp_path / "run", recipe(**CURVE), log_every=1) == ["done", "done"]
-    found = curve(tmp_path / "run")
-    assert len(found) == 100
+    result = curve(tmp_path / "run")
+    assert len(result) == 100
     assert one[0] - one[-10:].mean() > 0.5
-    assert np.abs(found - one).max() < 1e-5
+    assert np.abs(result - one).max() < 1e-5
 
 
 def test_accumulated_parts_have_the_curve_of_the_whole_batch(one, tmp_path, monkeypatch):
@@ -77,44 +77,44 @@ def two(tmp_path_factory):
 
 def test_a_signal_to_any_process_stops_all_after_the_same_step(two, tmp_path):
     """Kills: a generator saved of the first process only, ranks that disagree on the end."""
-    said = together(tmp_path / "run", recipe(**EVERYTHING), signalled=(1, 5))
-    assert said[0].startswith("Stopped: stopped by a signal after step 6,")
-    assert said[0] == said[1]
+    outcomes = together(tmp_path / "run", recipe(**EVERYTHING), signalled=(1, 5))
+    assert outcomes[0].startswith("Stopped: stopped by a signal after step 6,")
+    assert outcomes[0] == outcomes[1]
     assert together(tmp_path / "run", recipe(**EVERYTHING), resume=True) == ["done", "done"]
     assert same(tmp_path / "run", two)
 
 
 def test_the_state_of_two_processes_is_not_for_one(two, tmp_path):
-    said = together(tmp_path / "run", recipe(**EVERYTHING), signalled=(0, 5))
-    assert said[0].startswith("Stopped")
+    outcomes = together(tmp_path / "run", recipe(**EVERYTHING), signalled=(0, 5))
+    assert outcomes[0].startswith("Stopped")
     with pytest.raises(BadInput, match="processes is 2, this run's is 1"):
         train(recipe(**EVERYTHING), tmp_path / "run", resume=True)
 
 
 def test_processes_of_different_recipes_do_not_begin(tmp_path):
     """Kills: R12."""
-    said = together(tmp_path / "run", [recipe(), recipe(**{"training.seed": 1})])
+    outcomes = together(tmp_path / "run", [recipe(), recipe(**{"training.seed": 1})])
     assert all(
-        line.startswith("BadInput: rank 0 and rank 1 have different recipe") for line in said
+        line.startswith("BadInput: rank 0 and rank 1 have different recipe") for line in outcomes
     )
     assert not (tmp_path / "run").exists()
-    said = together(tmp_path / "run", recipe(**{"training.batch_size": 1}))
-    assert all("batch_size = 1" in line for line in said)
+    outcomes = together(tmp_path / "run", recipe(**{"training.batch_size": 1}))
+    assert all("batch_size = 1" in line for line in outcomes)
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 @pytest.mark.parametrize(("row", "rank"), [(1, 0), (6, 1)])
 def test_what_is_not_finite_stops_all_and_is_named(tmp_path, kind, row, rank):
     """Kills: R10, H39; an update by a gradient that is NaN, a rank that waits for the others."""
-    said = together(tmp_path / "run", recipe(), poisoned=(kind, row))
-    assert said[0] == said[1]
+    outcomes = together(tmp_path / "run", recipe(), poisoned=(kind, row))
+    assert outcomes[0] == outcomes[1]
     what = "the loss" if kind == "loss" else r"the gradient of embed\.1\.weight"
     match = re.match(
         rf"NonFinite: {what} is not finite at step 2, t = \[(.*)\], images \[(.*)\] of digits.*"
         rf"\(rank {rank}\)$",
-        said[0],
+        outcomes[0],
     )
-    assert match, said
+    assert match, outcomes
     assert len(match[1].split(",")) == len(match[2].split(",")) == (1 if kind == "loss" else 4)
     assert not list(tmp_path.rglob("*.safetensors"))
 

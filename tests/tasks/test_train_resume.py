@@ -70,28 +70,28 @@ def test_a_killed_run_goes_on_to_the_same_bytes(whole, tmp_path, step):
 
 def test_every_part_of_the_state_is_in_a_checkpoint(whole):
     """Kills: H37; a part left out that these few steps happen not to need."""
-    found = tensors(whole / NEWEST)
-    kinds = {name.split(".")[0] for name in found}
+    result = tensors(whole / NEWEST)
+    kinds = {name.split(".")[0] for name in result}
     assert kinds == {"network", "ema", "updates", "optimizer", "times", "generator"}
-    weights = [name.removeprefix("network.") for name in found if name.startswith("network.")]
+    weights = [name.removeprefix("network.") for name in result if name.startswith("network.")]
     for name in weights:
-        assert not torch.equal(found[f"ema.{name}"], found[f"network.{name}"])
+        assert not torch.equal(result[f"ema.{name}"], result[f"network.{name}"])
         for moment in ("exp_avg", "exp_avg_sq"):
-            assert found[f"optimizer.{name}.{moment}"].any()
-        assert found[f"optimizer.{name}.step"] == STEPS
-    assert found["updates.ema"] == STEPS
-    assert found["times.seen"].sum() == 8 * STEPS
-    assert found["times.seen"].min() >= 10  # so that the last steps drew by importance
+            assert result[f"optimizer.{name}.{moment}"].any()
+        assert result[f"optimizer.{name}.step"] == STEPS
+    assert result["updates.ema"] == STEPS
+    assert result["times.seen"].sum() == 8 * STEPS
+    assert result["times.seen"].min() >= 10  # so that the last steps drew by importance
     state = checkpoint.load(whole / NEWEST).description["state"]
-    assert set(state["tensors"]) == set(found)
+    assert set(state["tensors"]) == set(result)
     assert state["sampler"] == {"epoch": 0, "place": 96, "images": 1294}
 
 
 def altered(path, change):
     """Writes the checkpoint with a change, whole and with a valid digest of the file."""
-    found = checkpoint.load(path)
-    tensors = {name: x.clone() for name, x in found.tensors.items()}
-    description = dict(found.description)
+    stored = checkpoint.load(path)
+    tensors = {name: x.clone() for name, x in stored.tensors.items()}
+    description = dict(stored.description)
     description["state"] = dict(description["state"])
     change(tensors, description)
     checkpoint.save(path, Checkpoint(tensors, description))
@@ -201,7 +201,7 @@ def test_the_last_checkpoints_and_the_best_are_kept_and_are_models(whole, tmp_pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_the_step_that_it_found(whole, tmp_path, number):
+def test_a_signal_saves_the_step_that_it_falls_in(whole, tmp_path, number):
     """Kills: a checkpoint of half a step, handlers that stay behind."""
     folder, before = tmp_path / "run", signal.getsignal(number)
 
@@ -279,8 +279,8 @@ def test_whatever_write_fails_the_checkpoint_before_it_loads(tmp_path, monkeypat
 
 def files_of(folder):
     """What lasts of a run, the clock's file apart."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "speed.jsonl")
-    return {path.relative_to(folder): path.read_bytes() for path in found}
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "speed.jsonl")
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
 
 
 def test_the_command_line_says_which_file_in_one_line(nelbo, recipe_file, tmp_path, monkeypatch):

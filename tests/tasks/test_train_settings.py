@@ -44,9 +44,9 @@ def test_the_held_out_bound_is_the_one_that_evaluation_gives_of_the_averaged_wei
     model = formats.load(folder, weights="ema")
     evaluator = Evaluator([model], apart(load("digits:train"), 4)[1])
     with measuring([model]):
-        found = Sampling(evaluator)
-        found.spend(16)
-    mean = found.total().means()[1]
+        result = Sampling(evaluator)
+        result.spend(16)
+    mean = result.total().means()[1]
     assert entry["step"] == 12
     assert entry["held_out"] == bits_per_dim(mean.mean, 64)
     assert entry["ci95_half"] == bits_per_dim(mean.half_width(), 64)
@@ -104,13 +104,13 @@ def test_bfloat16_is_for_the_network_alone():
     choice = small_recipe(**{"training.precision": "bfloat16"}).training
     plain, learner = network(), Learner(of(network()), choice)
     x = torch.randn(2, 1, 5, 5)
-    found, expected = learner.network(x), plain(x)
-    assert found.dtype == torch.float32
+    output, expected = learner.network(x), plain(x)
+    assert output.dtype == torch.float32
     assert learner.network.weight.dtype == torch.float32
-    error = (found - expected).abs().max()
+    error = (output - expected).abs().max()
     assert 0 < error < 2**-6
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(found, plain(x).float())
+        assert torch.equal(output, plain(x).float())
     assert torch.equal(learner.average.network(x), expected)
 
 
@@ -128,13 +128,13 @@ def test_channels_last_changes_the_layout_alone(tmp_path):
     assert all(torch.equal(x[name], z[name]) for name in x)
 
 
-def test_compile_is_asked_for_only_where_the_recipe_does(monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: asked.append(self))
+def test_compile_is_used_only_where_the_recipe_does(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: calls.append(self))
     Learner(of(network()), small_recipe().training)
-    assert asked == []
+    assert calls == []
     learner = Learner(of(network()), small_recipe(**{"training.compile": True}).training)
-    assert asked == [learner.network]
+    assert calls == [learner.network]
 
 
 def test_the_rate_warms_up_and_falls_to_0_by_half_a_cosine():

@@ -102,7 +102,7 @@ def test_a_signal_while_samples_are_drawn_saves_and_the_picture_is_drawn_later(
     folder, draw = tmp_path / "run", Pictures.draw
 
     def signalled(self, weights, path, turn):
-        turn.__self__.asked.number = 15
+        turn.__self__.signals.number = 15
         draw(self, weights, path, turn)
 
     with monkeypatch.context() as patch:
@@ -142,11 +142,11 @@ class Memory:
 
 def figures(folder):
     """(step, name): figure, of log.jsonl."""
-    found = {}
+    results = {}
     for entry in entries(folder):
         step = entry.pop("step")
-        found |= {(step, k): v for k, v in entry.items() if isinstance(v, int | float)}
-    return found
+        results |= {(step, k): v for k, v in entry.items() if isinstance(v, int | float)}
+    return results
 
 
 @pytest.fixture
@@ -154,14 +154,14 @@ def often(monkeypatch):
     monkeypatch.setattr(logs, "EVERY", 2)
 
 
-def test_a_tracker_is_told_what_the_log_holds_and_changes_nothing(often, drawn, tmp_path):
+def test_a_tracker_receives_what_the_log_holds_and_changes_nothing(often, drawn, tmp_path):
     """Kills: a figure rounded or renamed, a tracker of the user that is ended for them."""
     memory = Memory()
     folder = train(recipe(**DRAWN), tmp_path / "run", track=[memory])
-    told = {(step, k): v for step, values in memory.seen for k, v in values.items()}
-    speed = {k: v for k, v in told.items() if k[1].endswith("_per_second")}
-    assert {k: v for k, v in told.items() if k not in speed} == figures(folder)
-    assert {name for _, name in told} == {
+    logged = {(step, k): v for step, values in memory.seen for k, v in values.items()}
+    speed = {k: v for k, v in logged.items() if k[1].endswith("_per_second")}
+    assert {k: v for k, v in logged.items() if k not in speed} == figures(folder)
+    assert {name for _, name in logged} == {
         "loss", "gradient_norm", "learning_rate", "held_out", "ci95_half", "best_step",
         "steps_per_second", "images_per_second",
     }  # fmt: skip
@@ -206,7 +206,7 @@ def package(monkeypatch, name, **content):
     monkeypatch.setitem(sys.modules, name, made)
 
 
-def test_wandb_is_told_the_run_and_the_figures(often, tmp_path, monkeypatch):
+def test_wandb_receives_the_run_and_the_figures(often, tmp_path, monkeypatch):
     """Its own WANDB_MODE decides whether it is online. Kills: a mode or project forced on it."""
     started, memory = [], Memory()
 
@@ -222,8 +222,8 @@ def test_wandb_is_told_the_run_and_the_figures(often, tmp_path, monkeypatch):
     assert started[0] == {
         "project": "nelbo", "name": "my-run", "group": "my-run", "dir": str(folder),
     }  # fmt: skip
-    told = {(step, k) for step, values in memory.seen for k in values}
-    assert set(figures(folder)) <= told
+    logged = {(step, k) for step, values in memory.seen for k in values}
+    assert set(figures(folder)) <= logged
     assert memory.finished
 
 

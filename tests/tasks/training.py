@@ -63,19 +63,19 @@ CONTEXT.set_forkserver_preload(["torch.distributed", "nelbo.tasks.train"])
 
 def together(folder, recipes, count=2, **options):
     """What train returned or raised in each of so many processes, started without a launcher."""
-    told = CONTEXT.Queue()
-    tasks = members(folder, recipes, count, told=told, **options)
-    said = dict(told.get(timeout=200) for _ in tasks)
+    queue = CONTEXT.Queue()
+    tasks = members(folder, recipes, count, queue=queue, **options)
+    message = dict(queue.get(timeout=200) for _ in tasks)
     for task in tasks:
         task.join(60)
-    return [said[rank] for rank in range(count)]
+    return [message[rank] for rank in range(count)]
 
 
-def members(folder, recipes, count, told=None, **options):
+def members(folder, recipes, count, queue=None, **options):
     """The processes of a run, started."""
     store = tempfile.mktemp()
     tasks = [
-        CONTEXT.Process(target=_member, args=(rank, count, store, folder, chosen, options, told))
+        CONTEXT.Process(target=_member, args=(rank, count, store, folder, chosen, options, queue))
         for rank, chosen in enumerate(recipes if isinstance(recipes, list) else [recipes] * count)
     ]
     for task in tasks:
@@ -83,7 +83,7 @@ def members(folder, recipes, count, told=None, **options):
     return tasks
 
 
-def _member(rank, count, store, folder, chosen, options, told):
+def _member(rank, count, store, folder, chosen, options, queue):
     torch.set_num_threads(1)
     if count > 1:
         method = f"file://{store}"
@@ -98,16 +98,16 @@ def _member(rank, count, store, folder, chosen, options, told):
         if options.get("signalled") == (rank, done):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    said, code = "done", 0
+    message, code = "done", 0
     try:
         resume = options.get("resume", False)
         train(chosen, folder, resume=resume, processes=Processes(rank, count), progress=progress)
     except Exception as error:
-        said, code = f"{type(error).__name__}: {error}", 1
-    if told is not None:
-        told.put((rank, said))
-        told.close()
-        told.join_thread()
+        message, code = f"{type(error).__name__}: {error}", 1
+    if queue is not None:
+        queue.put((rank, message))
+        queue.close()
+        queue.join_thread()
     os._exit(code)
 
 

@@ -125,7 +125,7 @@ class KeyedNoise(Noise):
 
 @final
 class Block:
-    """Rows that will be asked for normals at times known beforehand: all are made at once.
+    """Rows whose normals are needed at times known beforehand: all are made at once.
 
     A row's numbers are its own, whoever makes them; but an operation on a few thousand numbers
     costs as much as one on a few, and a normal is thirty of them.
@@ -146,7 +146,7 @@ class Block:
         return Part(self, rows)
 
     @cached_property
-    def asked(self) -> KeyedNoise:
+    def at_times(self) -> KeyedNoise:
         """The noise at the times."""
         return self.noise.at(self.t)
 
@@ -155,13 +155,13 @@ class Block:
         made = self._normals
         if made is None or made.shape[1:] != like.shape[1:] or made.dtype != like.dtype:
             everywhere = like.new_empty(()).expand(len(self.t), *like.shape[1:])
-            self._normals = made = self.asked.normal(everywhere)
+            self._normals = made = self.at_times.normal(everywhere)
         return made[rows]
 
 
 @final
 class Part(Noise):
-    """Some rows of a block; `t` holds the times that they will be asked at, if at any."""
+    """Some rows of a block; `t` holds the times that they will be needed at, if any."""
 
     def __init__(self, block: Block, rows: slice) -> None:
         self._block = block
@@ -176,7 +176,7 @@ class Part(Noise):
         if t is not self.t:  # equal ones get the same numbers, made for these rows alone
             return self._own.at(t)
         block, rows = self._block, self._rows
-        return KeyedNoise(block.asked.key[rows], partial(block.normals, rows))
+        return KeyedNoise(block.at_times.key[rows], partial(block.normals, rows))
 
     def normal(self, like: Batch) -> Batch:
         return self._own.normal(like)

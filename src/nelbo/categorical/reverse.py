@@ -149,10 +149,10 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         transition, states = self.q.transition, x_t
         if not self.ids:
             states = one_hot(x_t, transition.K).movedim(-1, 2).flatten(1, 2).to(transition.dtype)
-        told = self.time_input(transition, t).to(x_t.device, non_blocking=True)
-        if told.is_floating_point():
-            told = told.to(transition.dtype)
-        logits = self.network(states, told, *self.condition_at(x_t)).to(transition.dtype)
+        time = self.time_input(transition, t).to(x_t.device, non_blocking=True)
+        if time.is_floating_point():
+            time = time.to(transition.dtype)
+        logits = self.network(states, time, *self.condition_at(x_t)).to(transition.dtype)
         if logits.shape != (len(x_t), self.levels * x_t.shape[1], *x_t.shape[2:]):
             raise BadInput(
                 f"the network must give {self.levels * x_t.shape[1]} channels, {self.levels} "

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from nelbo.cli.manner import Manner, set_manner
 from nelbo.cli.start import next_steps
+from nelbo.cli.terminal import TerminalOptions, set_terminal_options
 from nelbo.errors import BadInput, printable
 
 __all__ = ["EVERYWHERE", "app", "check_alone"]
@@ -46,8 +46,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from nelbo import __version__
 
         print(__version__)
@@ -90,7 +90,7 @@ def root(
     nelbo derive runs/digits                      every line of the derivation, with its value
     nelbo cite runs/digits                        BibTeX of what was used
     """
-    set_manner(Manner(quiet, verbose, not no_color))
+    set_terminal_options(TerminalOptions(quiet, verbose, not no_color))
     check_alone(context.invoked_subcommand)
     if context.invoked_subcommand is None:
         print(printable(next_steps(Path(), _commands()), lines=True))

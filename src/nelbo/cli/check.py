@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import print_result
 from nelbo.cli.options import (
     DataOption,
     Device,
@@ -20,6 +19,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import print_result
 
 __all__ = ["check"]
 
@@ -52,10 +52,10 @@ def check(
     from nelbo.tasks.check import check as run
 
     check_outputs(Output("--json", json, "check", stdout=True), force=force)
-    found = find_model(model, reading, device, steps)
-    images = find_data(model, found, data, split)
+    loaded = find_model(model, reading, device, steps)
+    images = find_data(model, loaded, data, split)
     with bars() as start:
-        result = run(found, images, search=search, seed=seed, progress=start("check"))
+        result = run(loaded, images, search=search, seed=seed, progress=start("check"))
     deliver(
         lambda: print_result(result, json),
         (json, result.to_json().encode),

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import print_result
 from nelbo.cli.options import (
     BatchSize,
     Check,
@@ -28,6 +27,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 __all__ = ["classify"]
@@ -80,12 +80,12 @@ def classify(
 
     check_outputs(Output("--json", json, "classification", stdout=True), force=force)
     shares = None if prior is None else _frequencies(prior)
-    found = find_model(model, reading, device, steps, spacing, dtype)
-    images = first_of(find_data(model, found, data, split), max_images)
-    say_assumed(found)
+    loaded = find_model(model, reading, device, steps, spacing, dtype)
+    images = first_of(find_data(model, loaded, data, split), max_images)
+    say_assumed(loaded)
     with bars() as start:
         result = run(
-            found,
+            loaded,
             images,
             prior=shares,
             error=error,

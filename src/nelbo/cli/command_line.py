@@ -54,12 +54,12 @@ def _general_first(arguments: Sequence[str]) -> list[str]:
 
 def _misused(error: Any) -> str:  # noqa: ANN401
     """typer's finding in one line, what was meant if it knows, and where help is."""
-    said, meant = error.format_message(), getattr(error, "possibilities", None)
+    text, meant = error.format_message(), getattr(error, "possibilities", None)
     if meant:
         nearest = closest(error.option_name, meant) or meant[0]
-        said = f"{error.message}. Did you mean {nearest}?"
+        text = f"{error.message}. Did you mean {nearest}?"
     context = getattr(error, "ctx", None)
-    return f"{said} (see {context.command_path if context else 'nelbo'} --help)"
+    return f"{text} (see {context.command_path if context else 'nelbo'} --help)"
 
 
 def _answer(error: Exception) -> int:

@@ -7,7 +7,6 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import print_result
 from nelbo.cli.options import (
     BatchSize,
     Budget,
@@ -32,6 +31,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, Weights, reads_models
+from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ def compare(
     processes = Processes.started()
     second = dataclasses.replace(reading, weights=weights_b or reading.weights)
     readings = [reading, *([second] * (len(models) - 1))]
-    found = find_models(models, readings, device, steps, spacing, dtype)
-    images = first_of(find_data(models[0], found[0], data, split, *found[1:]), max_images)
+    loaded = find_models(models, readings, device, steps, spacing, dtype)
+    images = first_of(find_data(models[0], loaded[0], data, split, *loaded[1:]), max_images)
     if processes.first:
-        say_assumed(*found)
+        say_assumed(*loaded)
     with bars(processes.first) as start:
         common: dict[str, Any] = {
             "precision": precision,
@@ -114,9 +114,9 @@ def compare(
         }
         result: Comparison | Comparisons
         if several:
-            result = compare_all(found, images, **common, progress=start)
+            result = compare_all(loaded, images, **common, progress=start)
         else:
-            result = of_two(found[0], found[1], images, **common, progress=start("compare"))
+            result = of_two(loaded[0], loaded[1], images, **common, progress=start("compare"))
     if not processes.first:
         return
     deliver(

@@ -7,7 +7,6 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import note, print_result
 from nelbo.cli.options import (
     Device,
     JsonOption,
@@ -20,6 +19,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import note, print_result
 from nelbo.errors import BadInput
 
 __all__ = ["compress"]
@@ -77,12 +77,12 @@ def compress(
         Output("--json", json, "compression", stdout=True),
         force=force,
     )
-    found = find_model(model, reading, device)
-    images = find_data(model, found, data, split)
+    loaded = find_model(model, reading, device)
+    images = find_data(model, loaded, data, split)
     images = images if max_images is None else images.first(max_images)
     with bars() as start:
         made = run(
-            found,
+            loaded,
             images,
             order=order,
             calls=calls,

@@ -7,11 +7,11 @@ import typer
 
 from nelbo.cli.app import Command, app
 from nelbo.cli.compressed_file import content_of
-from nelbo.cli.manner import note
 from nelbo.cli.options import Device, ModelArgument, check_new, find_model
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import note
 from nelbo.errors import BadInput, printable
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def decompress(
     else:
         check_new(output)
     content = content_of(file)
-    found = find_model(model, reading, device)
+    loaded = find_model(model, reading, device)
     with bars() as start:
         images = run(
-            found,
+            loaded,
             content,
             str(file),
             only=only,

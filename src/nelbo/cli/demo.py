@@ -9,9 +9,9 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import artefacts, console, name_made
 from nelbo.cli.options import check_folder, command
 from nelbo.cli.progress import bars
+from nelbo.cli.terminal import artefacts, console, name_made
 from nelbo.errors import Stopped, printable
 from nelbo.stopping import leaving
 

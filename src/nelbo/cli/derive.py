@@ -1,14 +1,14 @@
 """The command that runs the derivation: derive."""
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import console
 from nelbo.cli.options import (
     DataOption,
     Device,
@@ -24,7 +24,11 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import console
 from nelbo.errors import BadInput, printable
+
+if TYPE_CHECKING:
+    from nelbo.results.derivation import Derivation
 
 __all__ = ["derive"]
 
@@ -47,6 +51,10 @@ def derive(
     device: Device = "auto",
     json: JsonOption = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
+    tex: Annotated[Path | None, typer.Option(help="Write it as LaTeX here, for a paper.")] = None,
+    ipynb: Annotated[
+        Path | None, typer.Option(help="Write a notebook here, a cell for each line.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Run the derivation, line by line, true ones and false ones.
@@ -54,6 +62,7 @@ def derive(
     \b
     nelbo derive
     nelbo derive runs/digits --steps 50 --html derivation.html
+    nelbo derive --tex derivation.tex --ipynb derivation.ipynb
 
     From log p(x_0) to the three terms; without a model, exactly, on three small chains. Exits with
     3 if a line that must hold does not.
@@ -64,18 +73,20 @@ def derive(
     check_outputs(
         Output("--json", json, "derivation", stdout=True),
         Output("--html", html, "derivation page", (".html", ".htm")),
+        Output("--tex", tex, "derivation text", (".tex",)),
+        Output("--ipynb", ipynb, "derivation notebook", (".ipynb",)),
         force=force,
     )
     if model is None and ((data, split, steps) != (None, None, None) or reading != Reading()):
         raise BadInput("--data, --split, --steps and how it is read are of a model: name one")
-    found, chosen = None, None
+    loaded, chosen = None, None
     if model is not None:
-        found = find_model(model, reading, device, steps)
-        chosen = find_data(model, found, data, split)
-        say_assumed(found)
+        loaded = find_model(model, reading, device, steps)
+        chosen = find_data(model, loaded, data, split)
+        say_assumed(loaded)
     with bars() as start:
         result = run(
-            found,
+            loaded,
             chosen,
             images=images,
             paths=paths,
@@ -91,17 +102,32 @@ def derive(
         else:
             print_derivation(result, console())
 
-    def page() -> bytes:
-        from nelbo.report.derivation_page import derivation_page
-
-        return derivation_page(result).encode()
-
     deliver(
         show,
         (json, result.to_json().encode),
-        (html, page),
+        (html, partial(_page, result)),
+        (tex, partial(_text, result)),
+        (ipynb, partial(_notebook, result)),
         stdout=json != "-",
     )
     if not result.holds:
         print(printable(f"nelbo: {result.failures()[0]}"), file=sys.stderr)
         raise typer.Exit(3)  # a check that was asked for
+
+
+def _page(derivation: "Derivation") -> bytes:
+    from nelbo.report.derivation_page import derivation_page
+
+    return derivation_page(derivation).encode()
+
+
+def _text(derivation: "Derivation") -> bytes:
+    from nelbo.report.derivation_texts import latex
+
+    return latex(derivation).encode()
+
+
+def _notebook(derivation: "Derivation") -> bytes:
+    from nelbo.report.derivation_texts import notebook
+
+    return notebook(derivation).encode()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import print_result
 from nelbo.cli.ode import Dequantisation, check_ode, measure_ode
 from nelbo.cli.options import (
     BatchSize,
@@ -40,6 +39,7 @@ from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.plan import PlanOption, measure_plan, model_or_plan
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -134,14 +134,14 @@ def evaluate(
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
     _check_outputs("ode" if ode else "evaluation", json, per_image, plots, force)
     processes = Processes.started()  # before what may fail in one of them alone
-    found = find_model(path, reading, device, None if ode else steps, spacing, dtype)
-    found = revealing(found.in_the_limit() if continuous else found, order, calls)
-    images = first_of(find_data(path, found, data, split), max_images)
+    loaded = find_model(path, reading, device, None if ode else steps, spacing, dtype)
+    loaded = revealing(loaded.in_the_limit() if continuous else loaded, order, calls)
+    images = first_of(find_data(path, loaded, data, split), max_images)
     if processes.first:
-        say_assumed(found)
+        say_assumed(loaded)
     if ode:
         return measure_ode(
-            found,
+            loaded,
             images,
             json,
             dequantise,
@@ -155,7 +155,7 @@ def evaluate(
         )
     with bars(processes.first) as start:
         result = run(
-            found,
+            loaded,
             images,
             precision=precision,
             budget=budget,
@@ -168,7 +168,7 @@ def evaluate(
             record=record,
             processes=processes,
             command=command(),
-            progress=start(f"evaluate {found.name}"),
+            progress=start(f"evaluate {loaded.name}"),
         )
     if processes.first:
         _deliver(result, json, per_image, plots, record)

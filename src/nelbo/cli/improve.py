@@ -8,7 +8,6 @@ import typer
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
 from nelbo.cli.integers import improve_integers
-from nelbo.cli.manner import artefacts, print_result
 from nelbo.cli.options import (
     Budget,
     Check,
@@ -27,6 +26,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import artefacts, print_result
 from nelbo.errors import BadInput
 
 __all__ = ["improve"]
@@ -98,27 +98,27 @@ def improve(
 
     check_new(output)
     check_outputs(Output("--json", json, "improvement", stdout=True), force=force)
-    found = find_model(model, reading, device)
-    fitted, others = find_training_data(model, found, data, test, held_out, seed)
+    loaded = find_model(model, reading, device)
+    fitted, others = find_training_data(model, loaded, data, test, held_out, seed)
     if max_images is not None:
         others = others.first(max_images)
-    say_assumed(found)
+    say_assumed(loaded)
     Settings(precision=precision, budget=budget, seed=seed, batch_size=None, check=check)
-    require_budget(budget, len(others), found.T, 2)
+    require_budget(budget, len(others), loaded.T, 2)
     with bars() as start:
         better = run(
-            found,
+            loaded,
             fitted,
             steps=steps,
             per_dimension=not per_time,
             seed=seed,
             check=check,
-            progress=start(f"improve {found.name}"),
+            progress=start(f"improve {loaded.name}"),
         )
         folder = save(model, better, output)
         comparison = compare(
             better.model,
-            found,
+            loaded,
             others,
             precision=precision,
             budget=budget,

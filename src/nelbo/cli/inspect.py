@@ -2,10 +2,10 @@
 
 from nelbo.cli.app import Command, app
 from nelbo.cli.compressed_file import inspect_file, is_compressed
-from nelbo.cli.manner import console
 from nelbo.cli.options import JsonOption, ModelArgument, Steps, find_model
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import console
 from nelbo.errors import printable
 
 __all__ = ["inspect"]
@@ -33,16 +33,16 @@ def inspect(
     if is_compressed(model):
         inspect_file(model, json)
         return
-    found = run(find_model(model, reading, "cpu", steps))
+    inspection = run(find_model(model, reading, "cpu", steps))
 
     def show() -> None:
         if json == "-":
-            print(found.to_json(), end="")
+            print(inspection.to_json(), end="")
             return
         screen = console()
-        screen.print(printable(found.heading), markup=False, soft_wrap=True)
-        screen.print(found.table())
-        for warning in found.warnings:
+        screen.print(printable(inspection.heading), markup=False, soft_wrap=True)
+        screen.print(inspection.table())
+        for warning in inspection.warnings:
             screen.print(printable(f"warning: {warning}"), markup=False, soft_wrap=True)
 
-    deliver(show, (json, found.to_json().encode), stdout=json != "-")
+    deliver(show, (json, inspection.to_json().encode), stdout=json != "-")

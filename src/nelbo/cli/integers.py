@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from nelbo.cli.manner import artefacts, detail, note, print_result
 from nelbo.cli.options import check_new, command, find_model, find_training_data
 from nelbo.cli.outputs import Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading
+from nelbo.cli.terminal import artefacts, detail, note, print_result
 
 __all__ = ["improve_integers"]
 
@@ -33,16 +33,16 @@ def improve_integers(
 
     check_new(output)
     check_outputs(Output("--json", json, "comparison", stdout=True), force=force)
-    found = find_model(model, reading, device)
-    fitted, others = find_training_data(model, found, data, test, held_out, seed)
+    loaded = find_model(model, reading, device)
+    fitted, others = find_training_data(model, loaded, data, test, held_out, seed)
     others = others if max_images is None else others.first(max_images)
-    twin = integer_twin(found, fitted, seed=seed)
+    twin = integer_twin(loaded, fitted, seed=seed)
     folder = save(model, twin, output)
     detail(f"{folder}: made from {len(fitted):,} images of {fitted.name}")
     with bars() as start:
         result = compare(
             twin,
-            found,
+            loaded,
             others,
             precision=precision,
             budget=budget,

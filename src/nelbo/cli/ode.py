@@ -5,10 +5,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nelbo.cli.manner import print_result
 from nelbo.cli.options import command
 from nelbo.cli.outputs import deliver
 from nelbo.cli.progress import bars
+from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import completion
-from nelbo.cli.manner import detail, note
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading
+from nelbo.cli.terminal import detail, note
 from nelbo.errors import BadInput, printable
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def find_model(
     spacing: Spacing | None = None,
     dtype: str | None = None,
 ) -> "Model":
-    """The model at the path, its chain shortened and its network in the dtype asked for.
+    """The model at the path, its chain shortened and its network in the requested dtype.
 
     dtype: None for that of its weights, float32 in runs and in diffusers folders.
     """
@@ -220,10 +220,10 @@ def find_models(
     spacing: Spacing | None,
     dtype: str | None,
 ) -> list["Model"]:
-    """A model for each path and reading; what is said of diffusers folders is said of those alone.
+    """A model for each path and reading; options of diffusers folders apply to those alone.
 
     Raises:
-        BadInput: something is said of diffusers folders, and there is none.
+        BadInput: options of diffusers folders, and there is none.
     """
     from nelbo.formats import is_function, says_all
 
@@ -265,7 +265,7 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
 def find_data(
     path: str, model: "Model", spec: str | None, split: str | None, *others: "Model"
 ) -> "Images | Points | Tokens":
-    """The data asked for, or else those that the model's recipe tests on.
+    """The requested data, or else those that the model's recipe tests on.
 
     Their labels too where this model, or one of the others, has classes.
 
@@ -281,18 +281,18 @@ def find_data(
     spec = spec or recipe_of(path).data.test
     if isinstance(model.support, Grid):
         labels = any(each.classes is not None for each in (model, *others))
-        return _told_apart(path, model, _images(model, spec, split, labels))
+        return _warn_if_trained_on(path, model, _images(model, spec, split, labels))
     return load_for(model.support, spec, split=split)
 
 
-def _told_apart(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
-    """The images; with a warning, and a word in the result, where the model was trained on them."""
+def _warn_if_trained_on(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
+    """The images; with a text, and a word in the result, where the model was trained on them."""
     from nelbo.formats import trained_on
 
     if model.settings.foreign or trained_on(path) != images.sha256:
         return images
-    said = f"{images.name}: {path} was trained on these very images: the bound on them is too good"
-    print(printable(said), file=sys.stderr)
+    text = f"{images.name}: {path} was trained on these very images: the bound on them is too good"
+    print(printable(text), file=sys.stderr)
     return replace(images, origin={**images.origin, "trained_on": True})
 
 
@@ -358,10 +358,12 @@ def say_assumed(*models: "Model") -> None:
         folder = (model.settings.network or {}).get("folder")
         if folder is not None:
             note(f"{model.name}: weights {model.weights}, of {folder}/")
+        if "distilled" in model.settings.notes:
+            note(f"{model.name}: {model.settings.notes['distilled']}")
         if assumed:
-            said = f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
+            text = f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
             hint = "(nelbo inspect shows all, --help how to say otherwise)"
-            print(printable(said + hint), file=sys.stderr)
+            print(printable(text + hint), file=sys.stderr)
 
 
 def find_device(name: str) -> "torch.device":

@@ -16,7 +16,7 @@ from typing import Annotated, final
 import typer
 
 from nelbo import files
-from nelbo.cli.manner import name_made
+from nelbo.cli.terminal import name_made
 from nelbo.errors import BadInput, NonFinite, NotWritten
 
 __all__ = ["Force", "Output", "check_outputs", "deliver", "kind_of"]
@@ -36,6 +36,8 @@ PDF_END, PDF_MARK = 2**16, b"/Creator (nelbo)"  # which stands before the list o
 MARKS = (
     (b"<!DOCTYPE html", b'<meta name="generator" content="nelbo">', "page"),
     (b"<!DOCTYPE html", b'<meta name="generator" content="nelbo derive">', "derivation page"),
+    (b"% Derivation made by nelbo", b"", "derivation text"),
+    (b'{\n "metadata": {\n  "made by": "nelbo derive"', b"", "derivation notebook"),
     (b"\x89PNG\r\n", b"Software\x00nelbo plots", "plot"),
     (b"\x89PNG\r\n", b"Software\x00nelbo", "picture"),
     (b"\x8dN", b"", "archive"),
@@ -150,8 +152,9 @@ def kind_of(path: Path) -> str:
     """What a file is that one of our commands made: nothing where it is empty, else unknown.
 
     evaluation, comparison, comparisons, improvement, derivation, inspection, compression,
-    image_ranking, classification, ode or plan for what --json writes; page, derivation page, table
-    (of single images), table of results, table of ranks, plot, picture, text (of samples), archive.
+    image_ranking, classification, ode or plan for what --json writes; page, derivation page,
+    derivation text, derivation notebook, table (of single images), table of results, table of
+    ranks, plot, picture, text (of samples), archive.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)

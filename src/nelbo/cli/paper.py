@@ -8,7 +8,7 @@ from typing import Annotated, final
 
 import typer
 
-from nelbo.cli.manner import note
+from nelbo.cli.terminal import note
 from nelbo.errors import BadInput
 
 __all__ = ["FOR_PAPERS", "Columns", "FigureOption", "Paper", "Width", "kind_made"]

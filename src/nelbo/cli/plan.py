@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from nelbo.cli.app import check_alone
-from nelbo.cli.manner import note, print_result
 from nelbo.cli.options import command, find_device
 from nelbo.cli.outputs import Output, check_outputs, deliver
 from nelbo.cli.progress import bars
+from nelbo.cli.terminal import note, print_result
 from nelbo.errors import BadInput, printable
 
 __all__ = ["PlanOption", "measure_plan", "model_or_plan"]

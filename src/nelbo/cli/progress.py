@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from nelbo.cli.manner import console, manner
+from nelbo.cli.terminal import console, terminal_options
 from nelbo.errors import printable
 from nelbo.stopping import leaving
 
@@ -31,7 +31,7 @@ def bars(shown: bool = True) -> Iterator[Start]:
 
     Nothing where it is not to be shown, or the user wants quiet.
     """
-    if not shown or manner().quiet:
+    if not shown or terminal_options().quiet:
         yield lambda label, unit="": lambda done, expected, text: None
         return
     if not sys.stderr.isatty():  # FORCE_COLOR makes a console of a pipe, which shows no bars
@@ -61,7 +61,7 @@ def bars(shown: bool = True) -> Iterator[Start]:
 
 def _lines(label: str, unit: str = "evaluations") -> Update:
     last, speed = time.monotonic(), _Rate()
-    between = SECONDS_BETWEEN_LINES / (10 if manner().verbose else 1)
+    between = SECONDS_BETWEEN_LINES / (10 if terminal_options().verbose else 1)
 
     def update(done: int, expected: int | None, text: str) -> None:
         nonlocal last

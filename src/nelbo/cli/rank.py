@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import print_result
 from nelbo.cli.options import (
     BatchSize,
     Check,
@@ -29,6 +28,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import print_result
 
 __all__ = ["rank"]
 
@@ -76,12 +76,12 @@ def rank(
         Output("--csv", csv, "table of ranks", (".csv",)),
         force=force,
     )
-    found = find_model(model, reading, device, steps, spacing, dtype)
-    images = first_of(find_data(model, found, data, split), max_images)
-    say_assumed(found)
+    loaded = find_model(model, reading, device, steps, spacing, dtype)
+    images = first_of(find_data(model, loaded, data, split), max_images)
+    say_assumed(loaded)
     with bars() as start:
         result = run(
-            found,
+            loaded,
             images,
             count=top,
             first=first,

@@ -112,6 +112,10 @@ class Reading:
             help="The embedding that a UNet2DConditionModel is conditional on.",
         ),
     ] = None
+    guidance: Annotated[
+        float | None,
+        typer.Option(**FOLDER, help="The guidance scale that a distilled network receives."),
+    ] = None
     variant: Annotated[
         str | None,
         typer.Option(**FOLDER, help="Which of its files of weights is read: fp16, non_ema."),
@@ -146,6 +150,7 @@ class Reading:
             "decoder": None if self.decoder is None else self.decoder.value,
             "latent": None if self.latent is None else self.latent.value,
             "condition": self.condition,
+            "guidance": self.guidance,
             "variant": self.variant,
             "log_snr": self.log_snr,
         }
@@ -172,7 +177,7 @@ def reads_models(command: Callable[..., None]) -> Callable[..., None]:
     """The command with each field of Reading as an option, in place of its argument `reading`."""
     fields = dataclasses.fields(Reading)
     hints = get_type_hints(Reading, include_extras=True)
-    asked = [
+    options = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -189,6 +194,6 @@ def reads_models(command: Callable[..., None]) -> Callable[..., None]:
         given = {field.name: arguments.pop(field.name) for field in fields}
         command(**arguments, reading=Reading(**given))
 
-    run.__signature__ = inspect.Signature([*kept, *asked])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in (*kept, *asked)}
+    run.__signature__ = inspect.Signature([*kept, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*kept, *options)}
     return run

@@ -9,9 +9,9 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import app
-from nelbo.cli.manner import note
 from nelbo.cli.options import Device, find_device
 from nelbo.cli.outputs import Output, check_outputs, deliver
+from nelbo.cli.terminal import note
 from nelbo.errors import BadInput, printable
 
 __all__ = ["group", "new", "show"]
@@ -105,10 +105,10 @@ def new(
             expected = expected.with_steps(steps)
     C, H, W = images.levels.shape[1:]
 
-    def said() -> None:
+    def announce() -> None:
         print(printable(f"{len(images):,} training images, {C} x {H} x {W}, {images.n} levels"))
         if expected is not None:
             print(expected)
 
-    deliver(said, (output, text.encode))
+    deliver(announce, (output, text.encode))
     note(f"next: nelbo train {shlex.quote(str(output))}")

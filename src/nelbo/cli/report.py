@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import note
 from nelbo.cli.options import (
     Device,
     Seed,
@@ -15,6 +14,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.paper import FOR_PAPERS, Columns, FigureOption, Paper, Width, kind_made
 from nelbo.cli.progress import bars
+from nelbo.cli.terminal import note
 from nelbo.errors import BadInput
 
 __all__ = ["report"]

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import note
 from nelbo.cli.options import (
     Check,
     Device,
@@ -19,6 +18,7 @@ from nelbo.cli.options import (
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
+from nelbo.cli.terminal import note
 
 __all__ = ["sample"]
 
@@ -59,16 +59,16 @@ def sample(
     kind = "text" if output.suffix == ".txt" else "picture"
     check_outputs(Output("-o", output, kind, (".png", ".npy", ".txt")), force=force)
     encode = encoder(output)
-    found = find_model(model, reading, device, steps)
-    n = found.grid.n  # before hours of work
-    require_form(found.shape, n, output)
-    given = None if prompt is None else prompted(found.shape, n, prompt)
-    say_assumed(found)
-    if found.classes is not None and of_class is None:
-        note(f"classes 0..{found.classes - 1} in turn, row by row")
+    loaded = find_model(model, reading, device, steps)
+    n = loaded.grid.n  # before hours of work
+    require_form(loaded.shape, n, output)
+    given = None if prompt is None else prompted(loaded.shape, n, prompt)
+    say_assumed(loaded)
+    if loaded.classes is not None and of_class is None:
+        note(f"classes 0..{loaded.classes - 1} in turn, row by row")
     with bars() as start:
-        moved = start(f"sample {found.name}", "steps")
+        moved = start(f"sample {loaded.name}", "steps")
         levels = run(
-            found, count, seed=seed, label=of_class, given=given, check=check, progress=moved
+            loaded, count, seed=seed, label=of_class, given=given, check=check, progress=moved
         )
     deliver(lambda: None, (output, lambda: encode(levels, n)))

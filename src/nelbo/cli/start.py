@@ -54,9 +54,9 @@ class Run:
 
 def runs(folder: Path) -> list[Run]:
     """The run folders here and in runs/, the newest first."""
-    found = [Run(path) for path in _folders(folder)]
-    found = [run for run in found if run.ended or run.begun]
-    return sorted(found, key=lambda run: run.path.stat().st_mtime, reverse=True)
+    listed = [Run(path) for path in _folders(folder)]
+    listed = [run for run in listed if run.ended or run.begun]
+    return sorted(listed, key=lambda run: run.path.stat().st_mtime, reverse=True)
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -70,19 +70,19 @@ def _folders(folder: Path) -> Iterator[Path]:
 def next_steps(folder: Path, commands: Collection[str]) -> str:
     """A few lines: what is here, and commands that make sense now, of those there are."""
     here = Run(folder)
-    found = [here] if here.ended or here.begun else runs(folder)
-    said = "\n".join(_seen(found)) if found else "No run folder is here yet."
-    steps = _going_on(found) if found else _beginning()
+    listed = [here] if here.ended or here.begun else runs(folder)
+    summary = "\n".join(_seen(listed)) if listed else "No run folder is here yet."
+    steps = _going_on(listed) if listed else _beginning()
     steps = [step for step in steps if step[0].split()[1] in commands]
     width = max(len(command) for command, _ in steps)
     lines = [f"  {command:<{width}}  {what}" for command, what in steps]
-    return "\n".join([said, "", "Next:", *lines, "", "Every command: nelbo --help"])
+    return "\n".join([summary, "", "Next:", *lines, "", "Every command: nelbo --help"])
 
 
-def _seen(found: Sequence[Run]) -> list[str]:
-    shown = [f"  {printable(run.path)}  {_state(run)}" for run in found[:3]]
-    more = [f"  and {len(found) - 3} more"] if len(found) > 3 else []
-    return [f"Here {'is a run' if len(found) == 1 else f'are {len(found)} runs'}:", *shown, *more]
+def _seen(listed: Sequence[Run]) -> list[str]:
+    shown = [f"  {printable(run.path)}  {_state(run)}" for run in listed[:3]]
+    more = [f"  and {len(listed) - 3} more"] if len(listed) > 3 else []
+    return [f"Here {'is a run' if len(listed) == 1 else f'are {len(listed)} runs'}:", *shown, *more]
 
 
 def _state(run: Run) -> str:
@@ -100,10 +100,10 @@ def _beginning() -> list[Step]:
     ]
 
 
-def _going_on(found: Sequence[Run]) -> list[Step]:
+def _going_on(listed: Sequence[Run]) -> list[Step]:
     """For the newest run of each state."""
-    ended = [run for run in found if run.ended]
-    begun = next((run for run in found if not run.ended), None)
+    ended = [run for run in listed if run.ended]
+    begun = next((run for run in listed if not run.ended), None)
     measured = next((run for run in ended if run.figure), None)
     other = next((run for run in ended if not run.figure), None)
     steps = []

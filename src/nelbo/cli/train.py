@@ -10,13 +10,13 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
-from nelbo.cli.manner import artefacts, name_made, note
 from nelbo.cli.options import (
     Device,
     check_folder,
     find_device,
 )
 from nelbo.cli.progress import bars
+from nelbo.cli.terminal import artefacts, name_made, note
 from nelbo.errors import BadInput, printable
 
 __all__ = ["train"]

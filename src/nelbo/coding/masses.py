@@ -30,8 +30,8 @@ def masses(
 
 
 def bits(
-    found: Int64[Tensor, "*dims n"], levels: Int64[Tensor, "*dims"]
+    table: Int64[Tensor, "*dims n"], levels: Int64[Tensor, "*dims"]
 ) -> Float64[Tensor, "*dims"]:
     """log2(2^24 / mass of the level): the ideal length of its code."""
-    mass = found.gather(-1, levels.unsqueeze(-1)).squeeze(-1)
+    mass = table.gather(-1, levels.unsqueeze(-1)).squeeze(-1)
     return math.log2(TOTAL) - mass.double().log2()

@@ -94,11 +94,11 @@ class OrderedCode:
         ideal, likelihood = [], []
         for part in levels.long().split(self.batch):
             flat, hidden = part.flatten(1), torch.full_like(part.flatten(1), self.n)
-            found = []
+            parts = []
             for positions in self.groups:
-                found.append(self._logits(hidden, positions))
+                parts.append(self._logits(hidden, positions))
                 hidden[:, positions] = flat[:, positions]
-            logits, wanted = torch.cat(found, 1), flat[:, torch.cat(self.groups)]
+            logits, wanted = torch.cat(parts, 1), flat[:, torch.cat(self.groups)]
             whole = masses(logits, self._exp)
             ideal.append(bits(whole, wanted).sum(1))
             log_p = torch.log_softmax(logits.double() / PER_NAT, -1)
@@ -133,8 +133,8 @@ class OrderedCode:
         decoders = [Decoder(content) for content in contents]
         x = torch.full((len(contents), self.model.dims), self.n)
         for positions in self.groups[:first]:
-            found = masses(self._logits(x, positions), self._exp)
-            read = [d.next(mass) for d, mass in zip(decoders, found, strict=True)]
+            table = masses(self._logits(x, positions), self._exp)
+            read = [d.next(mass) for d, mass in zip(decoders, table, strict=True)]
             x[:, positions] = torch.stack([torch.from_numpy(levels).long() for levels in read])
         if rest := self.groups[first:]:
             positions = torch.cat(rest)

@@ -127,31 +127,31 @@ def _observed(model: Model, times: Tensor, images: Images, seed: int) -> dict[st
     t = torch.randint(len(left), (len(some),), generator=draw)
     chance = torch.rand(some.levels.shape, generator=draw)
     x_t = torch.where(chance >= left[t].reshape(-1, 1, 1, 1), n, some.levels.long())
-    with _watched(inside_of(model.network)) as found:
+    with _watched(inside_of(model.network)) as largest:
         for batch, at in zip(x_t.split(BATCH), t.split(BATCH), strict=True):
             states = (
                 batch if chain.ids else one_hot(batch, n + 1).movedim(-1, 2).flatten(1, 2).float()
             )
             model.network(states.to(model.device), times[at].float().to(model.device))
-    return found
+    return largest
 
 
 @contextmanager
 def _watched(network: nn.Module) -> Iterator[dict[str, float]]:
     """Notes the largest magnitude of every layer's output, and of what enters each silu."""
-    found: dict[str, float] = {"silu": 0.0}
+    largest: dict[str, float] = {"silu": 0.0}
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401
-        found[name] = max(found.get(name, 0.0), float(output.abs().max()))
+        largest[name] = max(largest.get(name, 0.0), float(output.abs().max()))
         if isinstance(module, nn.SiLU) and output.ndim == 4:
-            found["silu"] = max(found["silu"], float(inputs[0].abs().max()))
+            largest["silu"] = max(largest["silu"], float(inputs[0].abs().max()))
 
     hooks = [
         module.register_forward_hook(partial(keep, name))
         for name, module in network.named_modules()
     ]
     try:
-        yield found
+        yield largest
     finally:
         for hook in hooks:
             hook.remove()

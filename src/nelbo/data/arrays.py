@@ -109,8 +109,8 @@ def array_file(path: Path, n: int | None, grid: Grid | None, *, labels: bool = F
         BadInput: damaged, pickled, several arrays, or what `as_images` refuses.
     """
     images = _images(opened(path), n, grid, shown(path))
-    told = _labels(path) if labels and path.suffix == ".npz" else None
-    return Images(path.name, None, images.levels, images.n, labels=told)
+    classes = _labels(path) if labels and path.suffix == ".npz" else None
+    return Images(path.name, None, images.levels, images.n, labels=classes)
 
 
 def _labels(path: Path) -> Tensor | None:
@@ -119,10 +119,10 @@ def _labels(path: Path) -> Tensor | None:
     Raises:
         BadInput: they cannot be read without pickles, or are no integers.
     """
-    found = _guarded(path, lambda: _member(path, _label_names))
-    if found is None or found.dtype.kind in "iu":
-        return None if found is None else torch.from_numpy(found.astype(np.int64))
-    raise BadInput(f"{shown(path)}: its labels are {found.dtype}; a class is an integer from 0")
+    labels = _guarded(path, lambda: _member(path, _label_names))
+    if labels is None or labels.dtype.kind in "iu":
+        return None if labels is None else torch.from_numpy(labels.astype(np.int64))
+    raise BadInput(f"{shown(path)}: its labels are {labels.dtype}; a class is an integer from 0")
 
 
 def opened(path: Path) -> Array:
@@ -161,8 +161,8 @@ def _opened(path: Path) -> Array:
             raise BadInput(f"{shown(path)}: is a zip of arrays; rename it to .npz")
         return np.asarray(mapped)
     _require_room(path)
-    found = _member(path, _image_names)
-    return np.asarray(found)
+    images = _member(path, _image_names)
+    return np.asarray(images)
 
 
 def _member(path: Path, choose: Callable[[Path, list[str]], str | None]) -> Array | None:

@@ -87,8 +87,8 @@ class Examples(ABC):
         if not isinstance(self.conditions, Mapping):
             got = arguments.shown(self.conditions)
             raise BadInput(f"{self.name}: conditions are tensors by name; got {got}")
-        found = {name: self._rows(name, rows) for name, rows in self.conditions.items()}
-        object.__setattr__(self, "conditions", found)
+        conditions = {name: self._rows(name, rows) for name, rows in self.conditions.items()}
+        object.__setattr__(self, "conditions", conditions)
 
     def _classes(self, labels: Tensor) -> Int64[Tensor, " N"]:
         whole = not (
@@ -147,14 +147,14 @@ class Examples(ABC):
     @property
     def conditions_sha256(self) -> dict[str, str]:
         """Hex digest of each condition's rows, by name."""
-        found = {}
+        digests = {}
         for name, rows in self.conditions.items():
             digest = hashlib.sha256(
                 f"nelbo.condition/1 {rows.dtype} {tuple(rows.shape)}\n".encode()
             )
             digest.update(rows.contiguous().view(-1).view(torch.uint8).numpy().data)
-            found[name] = digest.hexdigest()
-        return found
+            digests[name] = digest.hexdigest()
+        return digests
 
     @property
     def dims(self) -> int:

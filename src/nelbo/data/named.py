@@ -49,9 +49,9 @@ def digits(split: str | None) -> Images:
 
 
 def mnist(directory: Path, split: str | None, *, labels: bool = False) -> Images:
-    """28 x 28 grey images of the idx files in a folder; train, then test, where no split is asked.
+    """28 x 28 grey images of the idx files in a folder; train, then test, where no split is named.
 
-    labels: read their files too; they are asked for where a model has classes.
+    labels: read their files too; they are needed where a model has classes.
 
     Raises:
         BadInput: the folder or a file is missing, or a file is not whole.
@@ -59,20 +59,20 @@ def mnist(directory: Path, split: str | None, *, labels: bool = False) -> Images
     if not directory.is_dir():
         raise BadInput(f"{shown(directory)}: no such folder; mnist:DIR is the folder of idx files")
     names = [MNIST_FILES[part] for part in ([split] if split else MNIST_FILES)]
-    parts = [_idx(_found(directory, f"{name}-images-idx3-ubyte"), IDX_IMAGES) for name in names]
+    parts = [_idx(_existing(directory, f"{name}-images-idx3-ubyte"), IDX_IMAGES) for name in names]
     if len({part.shape[1:] for part in parts}) > 1:
         raise BadInput(f"{shown(directory)}: train and test images differ in size")
     levels, classes = torch.from_numpy(np.concatenate(parts)[:, None]), None
     if labels:
         counts = zip(names, map(len, parts), strict=True)
-        told = np.concatenate([_labels(directory, name, count) for name, count in counts])
-        classes = torch.from_numpy(told.astype(np.int64))
+        joined = np.concatenate([_labels(directory, name, count) for name, count in counts])
+        classes = torch.from_numpy(joined.astype(np.int64))
     return Images("mnist", split, levels, 256, labels=classes)
 
 
 def _labels(directory: Path, name: str, count: int) -> Array:
     """The label of each of so many images."""
-    path = _found(directory, f"{name}-labels-idx1-ubyte")
+    path = _existing(directory, f"{name}-labels-idx1-ubyte")
     labels = _idx(path, IDX_LABELS)
     if len(labels) != count:
         raise BadInput(
@@ -81,7 +81,7 @@ def _labels(directory: Path, name: str, count: int) -> Array:
     return labels
 
 
-def _found(directory: Path, name: str) -> Path:
+def _existing(directory: Path, name: str) -> Path:
     dotted = name.replace("-idx", ".idx")  # as some mirrors have it
     for path in (directory / each for each in (name, f"{name}.gz", dotted, f"{dotted}.gz")):
         if path.is_file():
@@ -131,7 +131,7 @@ def _idx(path: Path, kind: int) -> Array:
 
 
 def cifar10(directory: Path, split: str | None, *, labels: bool = False) -> Images:
-    """32 x 32 colour images of CIFAR-10's binary version; both parts where no split is asked.
+    """32 x 32 colour images of CIFAR-10's binary version; both parts where no split is named.
 
     labels: keep the class that comes before each image.
 

@@ -21,15 +21,15 @@ def packed(images: Images) -> dict[str, int]:
 
     PNG and WebP only of images with the channels and levels of a picture; headers are counted.
     """
-    found = {}
+    sizes = {}
     if is_picture(images.levels[0]) and images.n <= MOST:
         pictures = [picture(levels) for levels in images.levels]
         png = sum(len(saved(x, "PNG", optimize=True)) for x in pictures)
         webp = sum(len(saved(x, "WEBP", **WEBP)) for x in pictures)
-        found = {"PNG, a file each": png, "WebP lossless, a file each": webp}
+        sizes = {"PNG, a file each": png, "WebP lossless, a file each": webp}
     whole = lzma.compress(images.levels.numpy().tobytes(), preset=9 | lzma.PRESET_EXTREME)
-    found["xz -9e, one of all"] = len(whole)
-    return {name: 8 * size for name, size in found.items()}
+    sizes["xz -9e, one of all"] = len(whole)
+    return {name: 8 * size for name, size in sizes.items()}
 
 
 def baselines(images: Images) -> dict[str, float]:

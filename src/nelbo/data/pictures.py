@@ -65,12 +65,12 @@ def _decoders(forms: list[str]) -> str | None:
     if not forms:
         return None
     versions = {"JPEG": ("libjpeg_turbo", "jpg"), "lossy WebP": ("webp",)}
-    told = [f"Pillow {pillow}"]
+    libraries = [f"Pillow {pillow}"]
     for form in forms:
         name = next((name for name in versions[form] if features.version(name)), None)
         if name:
-            told.append(f"{name.replace('_', '-')} {features.version(name)}")
-    return f"{' and '.join(forms)} by {', '.join(told)}"
+            libraries.append(f"{name.replace('_', '-')} {features.version(name)}")
+    return f"{' and '.join(forms)} by {', '.join(libraries)}"
 
 
 def pixels(image: Image.Image, n: int, where: str) -> Array:
@@ -115,10 +115,10 @@ def pixels(image: Image.Image, n: int, where: str) -> Array:
 
 def _files(root: Path) -> list[Path]:
     try:
-        found: list[Path] = []
+        entries: list[Path] = []
         for entry in _visible(root):
-            found += _visible(entry) if entry.is_dir() else [entry]
-        strange = next((path for path in sorted(found) if not path.is_file()), None)
+            entries += _visible(entry) if entry.is_dir() else [entry]
+        strange = next((path for path in sorted(entries) if not path.is_file()), None)
     except OSError as error:
         raise BadInput(f"{shown(root)}: cannot be listed ({reason(error)})") from error
     if strange is not None and strange.is_dir():
@@ -132,9 +132,9 @@ def _files(root: Path) -> list[Path]:
             f"{shown(strange)}: is not a regular file; images are read from the folder itself "
             "and from class folders directly in it; move it elsewhere"
         )
-    if not found:
+    if not entries:
         raise BadInput(f"{shown(root)}: holds no images; give a folder of image files")
-    return sorted(found)
+    return sorted(entries)
 
 
 def _visible(directory: Path) -> list[Path]:

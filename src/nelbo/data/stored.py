@@ -35,9 +35,9 @@ def narrow(image: Image.Image) -> int | None:
     It is known before the pixels are loaded; of a picture that was, only that it is of 1 bit.
     """
     for raw, _ in _raw_modes(image):
-        found = NARROW.match(raw)
-        if found:
-            return int(found[1] or found[2])
+        match = NARROW.match(raw)
+        if match:
+            return int(match[1] or match[2])
     return 1 if image.mode == "1" else None
 
 
@@ -70,15 +70,15 @@ def refuse_changed(image: Image.Image, where: str) -> None:
 
 def _raw_modes(image: Image.Image) -> list[tuple[str, tuple[Any, ...]]]:
     """(the raw mode, what else its decoder needs) of each part; bmp_rle for run lengths."""
-    found = []
+    modes = []
     for codec, _, _, args in getattr(image, "tile", ()):
         parts = args if isinstance(args, tuple) else (args,)
         if codec == "bmp_rle":
-            found.append((codec, ()))
+            modes.append((codec, ()))
         elif parts and isinstance(parts[0], str):
             rest = parts[1:] if codec.startswith("ppm") else ()
-            found.append((parts[0], rest))
-    return found
+            modes.append((parts[0], rest))
+    return modes
 
 
 def _deepest(image: Image.Image) -> int:

@@ -69,8 +69,8 @@ class Alphabet(ABC):
         return {"symbols": self.name, "vocabulary": self.n}
 
     def _before_end(self, ids: Sequence[int]) -> list[int]:
-        found = [int(i) for i in ids]
-        return found[: found.index(self.end)] if self.end in found else found
+        symbols = [int(i) for i in ids]
+        return symbols[: symbols.index(self.end)] if self.end in symbols else symbols
 
 
 @final
@@ -188,13 +188,13 @@ class Tokenizer(Alphabet):
     def encode(self, document: bytes, where: str) -> Encoded:
         """The tokens; each is the text from the end of the one before it to its own end."""
         text = _decoded(document, where)
-        found = self._tokenizer.encode(text, add_special_tokens=False)
-        ids = np.array(found.ids, np.int64)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        ids = np.array(encoding.ids, np.int64)
         sizes = np.concatenate([[0], _bytes_of(text).cumsum()])
-        ends = np.maximum.accumulate(np.array([b for _, b in found.offsets], np.int64))
+        ends = np.maximum.accumulate(np.array([b for _, b in encoding.offsets], np.int64))
         if len(ends):
             ends[-1] = len(text)  # what the tokenizer left out after it belongs to it
-        whole = self._tokenizer.decode(found.ids, skip_special_tokens=False) == text
+        whole = self._tokenizer.decode(encoding.ids, skip_special_tokens=False) == text
         return Encoded(ids, np.diff(sizes[ends], prepend=0), np.diff(ends, prepend=0), whole)
 
     def decode(self, ids: Sequence[int]) -> bytes:

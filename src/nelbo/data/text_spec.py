@@ -43,11 +43,11 @@ def text(spec: str, split: str | None, n: int | None, context: int | None) -> To
             raise BadInput(f"{shown(spec)}: needs a file or a folder: text:FILE")
         path = Path(os.path.expanduser(place))
         documents, name = documents_at(path, split), path.resolve().name
-    found = windows(documents, name=name, split=split, **options)
-    if n not in (None, found.n):
+    result = windows(documents, name=name, split=split, **options)
+    if n not in (None, result.n):
         known = "" if "symbols" in options else "; say which with symbols="
-        raise BadInput(f"{shown(spec)}: has {found.n} symbols; {n} were declared{known}")
-    return found
+        raise BadInput(f"{shown(spec)}: has {result.n} symbols; {n} were declared{known}")
+    return result
 
 
 def _options(spec: str) -> tuple[str, dict[str, Any]]:

@@ -42,18 +42,18 @@ def documents_at(path: Path, split: str | None) -> list[Document]:
     if not os.path.exists(path):
         raise BadInput(f"{shown(path)}: no such file or folder of text")
     if path.is_dir():
-        found = [one for each in _files(path, split) for one in _of_file(each, path)]
+        documents = [one for each in _files(path, split) for one in _of_file(each, path)]
     else:
-        found = list(_of_file(path, path.parent))
+        documents = list(_of_file(path, path.parent))
         if split is not None:
-            there = sorted({one.split for one in found if one.split is not None})
-            found = [one for one in found if one.split == split]
-            if not found:
+            there = sorted({one.split for one in documents if one.split is not None})
+            documents = [one for one in documents if one.split == split]
+            if not documents:
                 known = f"it has {', '.join(map(printable, there))}" if there else "leave it out"
                 raise BadInput(f"{shown(path)}: has no split {printable(split)}; {known}")
-    if not any(one.content for one in found):
+    if not any(one.content for one in documents):
         raise BadInput(f"{shown(path)}: holds no text")
-    return found
+    return documents
 
 
 def _files(folder: Path, split: str | None) -> list[Path]:
@@ -66,10 +66,10 @@ def _files(folder: Path, split: str | None) -> list[Path]:
                 f"{shown(folder)}: holds {count} named {printable(split)}: a folder or a file"
             )
         inside = named
-    found = []
+    files = []
     for one in inside:
-        found += _files(one, None) if one.is_dir() else [one]
-    return found
+        files += _files(one, None) if one.is_dir() else [one]
+    return files
 
 
 def _of_file(path: Path, root: Path) -> Iterator[Document]:

@@ -161,9 +161,9 @@ def sizes_of(data: Examples) -> Float64[Tensor, " N"] | None:
     if not isinstance(data, Tokens):
         return None
     whole = data.text.get("lossless") and data.bytes is not None
-    found = data.bytes if whole else data.tokens
-    found = (data.levels >= 0).sum(1) if found is None else found
-    return found.double()
+    sizes = data.bytes if whole else data.tokens
+    sizes = (data.levels >= 0).sum(1) if sizes is None else sizes
+    return sizes.double()
 
 
 def windows(
@@ -198,14 +198,14 @@ def windows(
     joined = arguments.word("documents", documents, ("joined", "apart")) == "joined"
     counted = arguments.word("filling", filling, ("counted", "shown")) == "counted"
     parts = [_document(one, number) for number, one in enumerate(texts)]
-    found = [(alphabet.encode(one.content, one.source), one.source) for one in parts]
-    streams = [found] if joined else [[one] for one in found]
+    encoded = [(alphabet.encode(one.content, one.source), one.source) for one in parts]
+    streams = [encoded] if joined else [[one] for one in encoded]
     cut = [w for s in streams for w in _cut(_Stream.of(s, alphabet), context, stride, counted)]
     if not cut:
         raise BadInput(f"{name}: holds no text")
-    whole = all(one.whole for one, _ in found)
+    whole = all(one.whole for one, _ in encoded)
     counts = [torch.tensor([getattr(w, key) for w in cut]) for key in ("bytes", "tokens")]
-    known = all(one.characters is not None for one, _ in found)
+    known = all(one.characters is not None for one, _ in encoded)
     return Tokens(
         name,
         split,
@@ -217,7 +217,7 @@ def windows(
         statement={
             **alphabet.facts,
             "lossless": whole,
-            "texts": len(found),
+            "texts": len(encoded),
             "documents": documents,
             "context": context,
             "stride": stride,

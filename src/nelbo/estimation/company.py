@@ -67,10 +67,10 @@ def examine(
     if not check:
         return None
     networks = {id(model.called): model for model in models}
-    found = processes.once(
+    examinations = processes.once(
         lambda: [_examined(model, images, conditions) for model in networks.values()]
     )
-    made = [one for one in found if one is not None]
+    made = [one for one in examinations if one is not None]
     if not made:
         return None
     worst = Examination(
@@ -112,23 +112,23 @@ def _examined_in(
         rows = [tuple(x[i : i + 1] for x in inputs) for i in range(count)]
         alone = torch.cat([_called(model, row) for row in rows])
     limit = _limit(model, together)
-    found = Examination(_change(again, together), _change(alone, together), limit, 4 * count)
-    if found.again > limit:
+    change = Examination(_change(again, together), _change(alone, together), limit, 4 * count)
+    if change.again > limit:
         raise BadInput(
-            f"{model.name}: the network's output changes by {found.again:.2g} of its rms when the "
+            f"{model.name}: the network's output changes by {change.again:.2g} of its rms when the "
             "same batch is evaluated a second time: dropout, noise or a counter in it? Its bound "
             "would be another at each call; mend it, or go on all the same with --no-check, "
             "check=False in Python"
         )
-    if found.alone > limit:
+    if change.alone > limit:
         raise BadInput(
-            f"{model.name}: the network's output for an image changes by {found.alone:.2g} of its "
+            f"{model.name}: the network's output for an image changes by {change.alone:.2g} of its "
             "rms with the other images of its batch and their t: BatchNorm without statistics or "
             "in training mode, another mean over the batch, one t for all? Its bound would be "
             "another for each batch size; mend it, or go on all the same with --no-check, "
             "check=False in Python"
         )
-    return found
+    return change
 
 
 def _inputs(
@@ -170,20 +170,20 @@ def _inputs(
 
 def _called(model: Model, inputs: tuple[Tensor, ...]) -> Tensor:
     """The network's output for these rows."""
-    found = _or_refused(model, lambda: model.called(*inputs), [inputs])
-    if not isinstance(found, Tensor) or found.ndim == 0 or len(found) != len(inputs[0]):
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    output = _or_refused(model, lambda: model.called(*inputs), [inputs])
+    if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(inputs[0]):
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise BadInput(
             f"{model.name}: for {len(inputs[0])} images, {tuple(inputs[0].shape)}, the network "
             f"gives {shape}: one output for each image is needed"
         )
-    return found.clone()
+    return output.clone()
 
 
 def _or_refused(
     model: Model, call: Callable[[], object], calls: Sequence[tuple[Tensor, ...]]
 ) -> object:
-    """What the call gives; whatever the network raises is said in one line.
+    """What the call gives; whatever the network raises becomes one line.
 
     Raises:
         BadInput: the network fails with these images and times.
@@ -196,10 +196,10 @@ def _or_refused(
         if not calls or out_of_memory(error):  # nothing of the network, or of fewer rows neither
             raise
         x_t, time, *rest = calls[-1]
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BadInput(
             f"{model.name}: the network fails on images {tuple(x_t.shape)} in {_word(x_t.dtype)} "
-            f"and times {tuple(time.shape)} in {_word(time.dtype)}: {said[0]}"
+            f"and times {tuple(time.shape)} in {_word(time.dtype)}: {lines[0]}"
             f"{_advice(model, x_t, time, rest)}"
         ) from error
 

@@ -128,6 +128,6 @@ def _discretized(
     clear = p.q.schedule.log_snr[candidates] > 0
     clear[0] = True
     for place in clear.nonzero()[:, 0].tolist():
-        found = optimal_V_1(levels, x_0 + difference[place], model.grid)
-        costs[place], V_1[place] = model.dims * found.nats, found.V_1
+        optimum = optimal_V_1(levels, x_0 + difference[place], model.grid)
+        costs[place], V_1[place] = model.dims * optimum.nats, optimum.V_1
     return costs, V_1

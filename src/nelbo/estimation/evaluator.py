@@ -153,13 +153,13 @@ class Evaluator:
                     contexts.append(context(decoder, x_1).cpu())
             return [self._finite(values, t, image), _columns(misfits, len(image)), *contexts]
 
-        found = self.ask(2 * draws.start, len(chosen), compute)
+        outputs = self.ask(2 * draws.start, len(chosen), compute)
         size = (len(draws), len(images), -1)
         if some is None:
-            self.misfits += [part.reshape(-1, 2) for part in found[1].reshape(size).mean(1)]
-        given = iter(found[2:])
+            self.misfits += [part.reshape(-1, 2) for part in outputs[1].reshape(size).mean(1)]
+        given = iter(outputs[2:])
         contexts = [None if context is None else next(given) for context in wanted]
-        return found[0].reshape(size), contexts
+        return outputs[0].reshape(size), contexts
 
     def at_1(self, model: int = 0) -> dict[str, float] | None:
         """The root mean square error of x0-hat at t = 1, and that in units of sqrt(V_1).
@@ -207,15 +207,15 @@ class Evaluator:
                     errors.append(error)
                 if yardstick is not None and error is not None:
                     excess.append(yardstick.excess(x_0, x_t, moment, image, error))
-            found = [values, predictors, errors, excess]
-            columns = [_columns(part, len(row)) for part in found[1:]]
+            outputs = [values, predictors, errors, excess]
+            columns = [_columns(part, len(row)) for part in outputs[1:]]
             return [self._finite(values, t, image), *columns]
 
         values, predictors, errors, excess = self.ask(2 * stage + 1, len(rows), compute)
         columns = iter(excess.unbind(1))
-        for found, own in zip(self.excess, values.unbind(1), strict=True):
-            if found is not None:
-                found.update(rows, own, next(columns))
+        for outputs, own in zip(self.excess, values.unbind(1), strict=True):
+            if outputs is not None:
+                outputs.update(rows, own, next(columns))
         return [values, predictors, errors] if distortion else [values, predictors]
 
     def ask(
@@ -238,19 +238,19 @@ class Evaluator:
         self._advance(before, rows)
         todo = [b for b in range(len(batches)) if b not in kept]
         for start in range(0, len(todo), size * TURNS):
-            turn, found, failed = todo[start : start + size * TURNS], {}, None
+            turn, results, failed = todo[start : start + size * TURNS], {}, None
             for b in turn[rank::size]:
                 try:
-                    found[b] = tuple(self._within_memory(batches[b], compute))
+                    results[b] = tuple(self._within_memory(batches[b], compute))
                 except NonFinite as error:
                     failed = error
                     break
                 if self.record is not None:
-                    self.record.put(stage, b, found[b])
+                    self.record.put(stage, b, results[b])
                 # of the others is known at the next meeting what this one supposes of them
-                own = sum(len(batches[mine]) for mine in found)
+                own = sum(len(batches[mine]) for mine in results)
                 self._advance(before, min(rows + own * size, count))
-            for entries, failure in self.processes.gather((found, failed)):
+            for entries, failure in self.processes.gather((results, failed)):
                 if failure is not None:
                     raise failure
                 kept |= entries
@@ -285,12 +285,12 @@ class Evaluator:
             self.progress(shown, self.expected, self.text)
 
     def _of_conditions(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        hashes: dict[str, Any] = {}
         if any(model.classes is not None for model in self.models):
-            found["labels"] = self.images.labels_sha256
+            hashes["labels"] = self.images.labels_sha256
         names = {name for model in self.models for name in model.conditions}
         digests = self.images.conditions_sha256 if names else {}
-        return found | {f"condition {name}": digests[name] for name in sorted(names)}
+        return hashes | {f"condition {name}": digests[name] for name in sorted(names)}
 
     def finite(self, values: Tensor, t: Tensor, image: Tensor, what: str) -> Tensor:
         """The values in float64 on the CPU, a row for each (t, image).
@@ -320,10 +320,10 @@ def _widths(model: Model) -> int:
 
 def _of_model(model: Model) -> dict[str, Any]:
     """All that changes its bound."""
-    found = {key: value for key, value in model.described().items() if key != "name"}
+    description = {key: value for key, value in model.described().items() if key != "name"}
     if model.log_snr is not None:  # of the steps that are kept
-        found["log_snr"] = zlib.crc32(model.log_snr.numpy().tobytes())
-    return found
+        description["log_snr"] = zlib.crc32(model.log_snr.numpy().tobytes())
+    return description
 
 
 def _of_data(images: Examples) -> dict[str, Any]:

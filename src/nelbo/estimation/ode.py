@@ -134,9 +134,9 @@ class OdeSampling:
         def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
             which = image[row]
             with torch.no_grad():
-                found = self._nats(which, draw[row], of_probes[row], steps, fresh)
+                values = self._nats(which, draw[row], of_probes[row], steps, fresh)
             t = torch.ones_like(which)
-            return [self.evaluator.finite(found[:, None], t, which, "the ODE's log p")]
+            return [self.evaluator.finite(values[:, None], t, which, "the ODE's log p")]
 
         self.evaluator.cost = self.convention.importance * self.calls(steps)
         return self.evaluator.ask(stage, len(image), compute)[0][:, 0]
@@ -199,12 +199,12 @@ class OdeSampling:
             for n in (number, 2 * number):
                 if n not in nats:
                     nats[n] = self.nats(image, -1 - draw, n, fresh=False)
-            found = _compared(number, nats, before)
-            done = (found.error.half_width() or 0.0) <= 0.5 * precision
+            looks = _compared(number, nats, before)
+            done = (looks.error.half_width() or 0.0) <= 0.5 * precision
             if done or steps is not None or 2 * number >= FINEST:
-                self.looks = found
-                return found
-            number, before = 2 * number, abs(found.difference.mean)
+                self.looks = looks
+                return looks
+            number, before = 2 * number, abs(looks.difference.mean)
 
     def _few(self, rows: int) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]:
         """(image, draw): some images by chance, or all where they are few, several times."""
@@ -216,8 +216,8 @@ class OdeSampling:
         """So many draws of each image in all."""
         steps, (before, count) = self.looked.steps, self.values.shape
         draw = torch.arange(before, draws).repeat_interleave(count)
-        found = self.nats(torch.arange(count).repeat(draws - before), draw, steps)
-        self.values = torch.cat([self.values, found.reshape(-1, count)])
+        nats = self.nats(torch.arange(count).repeat(draws - before), draw, steps)
+        self.values = torch.cat([self.values, nats.reshape(-1, count)])
         if before == 0 and self.convention.probes is not None:
             self.trace_variance = self._of_trace(steps)
 
@@ -322,9 +322,9 @@ class OdeSampling:
             with torch.no_grad():
                 ahead, behind = flow.drift(x + step, log_snr), flow.drift(x - step, log_snr)
             slope = (ahead - behind).flatten(1) / (0.02 * deviation)
-            found = (slope * v.flatten(1)).sum(1)
+            product = (slope * v.flatten(1)).sum(1)
             size = slope.norm(dim=1) * v.flatten(1).norm(dim=1)
-            if ((gradient - found).abs() > WITHIN * size).any():
+            if ((gradient - product).abs() > WITHIN * size).any():
                 raise BadInput(
                     f"the gradient of {self.model.name} is not that of its output (rounding, or a "
                     "part that stops gradients): its ODE has no density that could be computed; "

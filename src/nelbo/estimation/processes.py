@@ -50,7 +50,7 @@ class Processes:
         seconds = _number(LONGEST, SECONDS)
         from accelerate import PartialState
 
-        # gloo, whatever the networks are on: only Python objects are told, several processes may
+        # gloo, whatever the networks are on: only Python objects are sent, several processes may
         # share a GPU, and the end of one is noticed
         try:
             state = PartialState(cpu=True, timeout=timedelta(seconds=seconds))
@@ -108,12 +108,12 @@ class Processes:
             BadInput: they differ; every process raises it, naming the first key in which they do.
         """
         own, *others = self.gather({key: str(value) for key, value in plan.items()})
-        for rank, found in enumerate(others, 1):
-            for key in dict.fromkeys([*own, *found]):
-                if own.get(key) != found.get(key):
+        for rank, other in enumerate(others, 1):
+            for key in dict.fromkeys([*own, *other]):
+                if own.get(key) != other.get(key):
                     raise BadInput(
                         f"rank 0 and rank {rank} have different {key}: {own.get(key)} and "
-                        f"{found.get(key)}; start every process on the same"
+                        f"{other.get(key)}; start every process on the same"
                     )
 
     def once(self, make: Callable[[], Value]) -> Value:
@@ -153,8 +153,8 @@ class Processes:
         """The ranks on this machine whose process has that status, by name; "" for none."""
         here = socket.gethostname()
         near = [rank for rank, (host, _) in enumerate(self.places) if host == here]
-        found = [rank for rank in near if _status(self.places[rank][1]) == status]
-        return f"rank{'s' * (len(found) > 1)} {', '.join(map(str, found))}" if found else ""
+        ranks = [rank for rank in near if _status(self.places[rank][1]) == status]
+        return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}" if ranks else ""
 
 
 def _status(pid: int) -> str:

@@ -129,22 +129,22 @@ class Race:
         rows = stratified(self.allocation.chances(), strata, offsets)
         row, label = alive[rows.image].nonzero(as_tuple=True)
         place, t = image[rows.image[row]] * alive.shape[1] + label, rows.t[row] - 1
-        found = self._terms(number, Rows(place, t, rows.draw[row], rows.weight[row]))
+        nats = self._terms(number, Rows(place, t, rows.draw[row], rows.weight[row]))
         values = torch.full((strata, *alive.shape), torch.nan, dtype=torch.float64)
-        values[rows.draw[row], rows.image[row], label] = rows.weight[row] * found
+        values[rows.draw[row], rows.image[row], label] = rows.weight[row] * nats
         self.evaluations[image] += strata * alive.sum(1)
         terms = torch.zeros(len(rows), alive.shape[1], dtype=torch.float64)
-        terms[row, label] = found
+        terms[row, label] = nats
         self.allocation.update(rows.t - 1, terms, alive[rows.image])
         return values
 
     def _terms(self, number: int, rows: Rows) -> Float64[Tensor, " R"]:
         """L_{t-1} of each row, L_0 where t = 1."""
-        found = torch.empty(len(rows), dtype=torch.float64)
+        result = torch.empty(len(rows), dtype=torch.float64)
         later = rows.t > 1
         if later.any():
             wanted = Rows(*(x[later] for x in vars(rows).values()))
-            found[later] = self.evaluator.later(number, wanted, [[]])[0][:, 0]
+            result[later] = self.evaluator.later(number, wanted, [[]])[0][:, 0]
         first = (~later).nonzero()[:, 0]
         while len(first):  # one draw for each image and class at a time
             order = rows.image[first].argsort(stable=True)
@@ -152,10 +152,10 @@ class Race:
             new = torch.cat([torch.tensor([True]), sorted_[1:] != sorted_[:-1]])
             now = first[order[new]]
             draws = range(self.draws, self.draws + 1)
-            found[now] = self.evaluator.first(draws, rows.image[now])[0][0, :, 0]
+            result[now] = self.evaluator.first(draws, rows.image[now])[0][0, :, 0]
             self.draws += 1
             first = first[order[~new]]
-        return found
+        return result
 
     def _drop(self, image: Int64[Tensor, " n"], values: Sequence[Tensor]) -> None:
         """Candidates that lie behind the leader, as sure as one look of one class must be."""
@@ -187,15 +187,15 @@ class Race:
 
         That of a class which dropped out is by the rows that it has, against who led then.
         """
-        found = torch.where(self.alive, 0.0, -torch.inf).double()
-        errors = torch.zeros_like(found)
-        seen = torch.zeros(len(found), dtype=torch.bool)
+        odds = torch.where(self.alive, 0.0, -torch.inf).double()
+        errors = torch.zeros_like(odds)
+        seen = torch.zeros(len(odds), dtype=torch.bool)
         for step in reversed(self.steps):
             fresh = ~seen[step.image]  # the last look of these images
             seen[step.image] = True
             left = self.alive[step.image] & fresh[:, None]
-            base = found[step.image].gather(1, step.leader[:, None]).where(~fresh[:, None], 0.0)
+            base = odds[step.image].gather(1, step.leader[:, None]).where(~fresh[:, None], 0.0)
             now = step.dropped | left
-            found[step.image] = torch.where(now, base - step.behind, found[step.image])
+            odds[step.image] = torch.where(now, base - step.behind, odds[step.image])
             errors[step.image] = torch.where(now, step.se, errors[step.image])
-        return found, errors
+        return odds, errors

@@ -132,14 +132,14 @@ def _agree(folder: Path, plan: Mapping[str, Any], lock: IO[bytes]) -> None:
             os.fsync(lock.fileno())
         return
     try:
-        found = dict(json.loads(held, object_pairs_hook=once))
+        stored = dict(json.loads(held, object_pairs_hook=once))
     except (RecursionError, TypeError, ValueError):
         raise BadInput(f"{folder / PLAN} is damaged: choose another folder") from None
     wanted = json.loads(text)
-    for key in dict.fromkeys([*wanted, *found]):
-        if found.get(key) != wanted.get(key):
+    for key in dict.fromkeys([*wanted, *stored]):
+        if stored.get(key) != wanted.get(key):
             raise BadInput(
-                f"{folder} is the record of another evaluation: its {key} is {found.get(key)}, "
+                f"{folder} is the record of another evaluation: its {key} is {stored.get(key)}, "
                 f"this one's is {wanted.get(key)}; choose another folder"
             )
 
@@ -182,7 +182,7 @@ def _read(path: Path) -> dict[tuple[int, int], Entry]:
                 f"{path} is damaged at byte {place}: remove the file, and its batches are "
                 "evaluated again"
             )
-        found = safetensors.torch.load(payload)
-        entries[stage, batch] = tuple(found[str(i)] for i in range(len(found)))
+        tensors = safetensors.torch.load(payload)
+        entries[stage, batch] = tuple(tensors[str(i)] for i in range(len(tensors)))
         place += size + length
     return entries

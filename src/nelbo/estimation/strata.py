@@ -257,9 +257,9 @@ class Combined:
         fit = self._tried()
         for phase in self.phases:
             fit.update(phase)
-        found = share * fit.rms()[self.layout.bin]
-        found = found / found.sum() if found.sum() > 0 else share
-        return (1 - DEFENSIVE - EVEN) * found + DEFENSIVE * share + EVEN * even
+        chances = share * fit.rms()[self.layout.bin]
+        chances = chances / chances.sum() if chances.sum() > 0 else share
+        return (1 - DEFENSIVE - EVEN) * chances + DEFENSIVE * share + EVEN * even
 
     def _tried(self) -> "_Fit":
         """A fit that knows the pilot."""

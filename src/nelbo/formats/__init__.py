@@ -61,6 +61,7 @@ def load(
     decoder: Literal["discretized-gaussian", "density"] | None = None,
     latent: Literal["sample", "mean"] | None = None,
     condition: str | Path | None = None,
+    guidance: float | None = None,
     variant: str | None = None,
     log_snr: tuple[float, float] | None = None,
     of: Model | None = None,
@@ -90,7 +91,9 @@ def load(
     latent: what of q(latent | image) the folder's autoencoder makes of images: sample, the
         default, with noise of (seed, image id), or mean.
     condition: the embedding that a UNet2DConditionModel is conditional on: a .npy or .safetensors
-        file with one tensor (tokens, width), or "zero". There is no guidance.
+        file with one tensor (tokens, width), or "zero".
+    guidance: the guidance scale that a distilled network receives (LCM), where it receives one.
+        There is no guidance by two calls, which is another network.
     variant: which of several files of weights is read, by the word in its name: fp16, non_ema.
     log_snr: (first, last), between which the bound of flow matching, EDM or VE runs; default the
         path's own ends.
@@ -113,6 +116,7 @@ def load(
         decoder=decoder,
         latent=latent,
         condition=condition,
+        guidance=guidance,
         variant=variant,
         log_snr=log_snr,
     ).typed()
@@ -127,9 +131,9 @@ def load(
         if options != Options() or weights is not None:
             given = ", ".join(filter(None, (options.given, weights and "weights")))
             raise BadInput(f"{path} makes its model itself: {given} is for checkpoints and folders")
-        found = load_function(path)
-        found.network.to(place_on or found.device)
-        return found
+        function = load_function(path)
+        function.network.to(place_on or function.device)
+        return function
     model = _of_files(path, options, weights, of)
     model.network.eval().to(place_on or ("cpu" if of is None else of.device))
     return model
@@ -148,7 +152,7 @@ def _of_files(
     place = place_of(path)
     if says_all(place) and options != Options():
         if not is_improved(place):
-            file_of(place)  # or what is not there at all would be told that it has settings
+            file_of(place)  # or what is not there at all would get the message that it has settings
         raise BadInput(f"{place} stores its own settings: {options.given} is for diffusers folders")
     name = _name(path, place)
     if of is not None and not is_improved(place):
@@ -169,7 +173,7 @@ def _name(path: str | Path, place: Path) -> str:
 
 
 def says_all(path: str | Path) -> bool:
-    """Whether nothing may be said of it beside its files: ours, improved, or a function."""
+    """Whether it takes no options beside its files: ours, improved, or a function."""
     place = Path(path)
     if is_function(path):
         return True

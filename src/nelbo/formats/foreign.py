@@ -1,4 +1,4 @@
-"""A model of a diffusers folder: every setting that changes its bound, honoured and told."""
+"""A model of a diffusers folder: every setting that changes its bound, honoured and reported."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ __all__ = ["Options", "Parts", "decoder_of", "foreign_model", "grid_of", "reals_
 
 LEVELS, RANGE = 256, (-1.0, 1.0)
 V_1: float | str = "beta_tilde_2"
+DISTILLED = ("LCMScheduler", "TCDScheduler")  # samplers of consistency models
 OTHERWISE = "; its configs say this size and T: size= (--size), scheduler= (--scheduler) say others"
 
 
@@ -37,11 +38,11 @@ class Options:
 
     levels, range: the grid of the data, by default 256 levels on [-1, 1]. variance: what a second
     half of channels is for, where the config has a fixed variance. clip: instead of the config's
-    clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size, condition: see
-    `read_network`. scheduler: another config file. decoder: discretized-gaussian for levels, the
-    default for pixels, or density for real numbers, the only one for latents. latent: see
-    `Encoder`. variant: see `weights_files`. log_snr: (first, last), between which the bound runs
-    where time is continuous, by default the path's own ends.
+    clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size, condition and
+    guidance: see `read_network`. scheduler: another config file. decoder: discretized-gaussian for
+    levels, the default for pixels, or density for real numbers, the only one for latents. latent:
+    see `Encoder`. variant: see `weights_files`. log_snr: (first, last), between which the bound
+    runs where time is continuous, by default the path's own ends.
     """
 
     levels: int | None = None
@@ -55,6 +56,7 @@ class Options:
     decoder: Literal["discretized-gaussian", "density"] | None = None
     latent: Latent | None = None
     condition: str | Path | None = None
+    guidance: float | None = None
     variant: str | None = None
     log_snr: tuple[float, float] | None = None
 
@@ -68,6 +70,7 @@ class Options:
             **dict.fromkeys(("levels", "label"), arguments.whole),
             "range": arguments.interval,
             "clip": arguments.flag,
+            "guidance": arguments.number,
             "V_1": lambda name, x: x if isinstance(x, str) else arguments.number(name, x),
             "size": _sides,
             "log_snr": arguments.falling,
@@ -80,17 +83,17 @@ class Options:
         return replace(self, **{name: kinds[name](name, x) for name, x in given.items()})
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "Options":
-        """From what `told` said."""
+    def of(cls, stated: Mapping[str, Any]) -> "Options":
+        """From what `stated` gives."""
         pairs = {
-            name: told[name]
+            name: stated[name]
             for name in ("range", "size", "log_snr")
-            if isinstance(told.get(name), list)
+            if isinstance(stated.get(name), list)
         }
-        return cls(**{**told, **{name: tuple(pair) for name, pair in pairs.items()}})
+        return cls(**{**stated, **{name: tuple(pair) for name, pair in pairs.items()}})
 
     @property
-    def told(self) -> dict[str, Any]:
+    def stated(self) -> dict[str, Any]:
         """The options that were given, as JSON."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         return {name: str(x) if isinstance(x, Path) else x for name, x in given.items()}
@@ -98,7 +101,7 @@ class Options:
     @property
     def given(self) -> str:
         """The names of the options that were given."""
-        return ", ".join(self.told)
+        return ", ".join(self.stated)
 
 
 def _word(name: str, value: object) -> str:
@@ -144,19 +147,26 @@ class Parts:
         """That there is no average of the weights, where there is none."""
         return {"lacks_ema": True} if self.folder.lacks_ema else {}
 
+    def of_distillation(self, scheduler: str) -> dict[str, Any]:
+        """That a network was distilled for few steps, where its scheduler or its input shows it."""
+        if scheduler not in DISTILLED and self.options.guidance is None:
+            return {}
+        return {"distilled": "bound of the distilled network, not of its sampler"}
+
     @property
     def of_network(self) -> dict[str, Any]:
         """What a report says of the network."""
         settings = self.network.settings
-        told = {key: settings[key].value for key in ("label", "condition") if key in settings}
-        return {"name": self.network.name, "folder": self.folder.network.name, **told}
+        named = ["label", "condition"] + ["guidance"] * (self.options.guidance is not None)
+        conditions = {key: settings[key].value for key in named if key in settings}
+        return {"name": self.network.name, "folder": self.folder.network.name, **conditions}
 
 
 def foreign_model(parts: Parts, scheduler: Scheduler) -> Model:
     """The model of a network and a scheduler that have been read.
 
     Raises:
-        BadInput: what cannot be bounded, or is not said and may not be guessed.
+        BadInput: what cannot be bounded, or is not specified and may not be guessed.
     """
     folder, network, options = parts.folder, parts.network, parts.options
     kind, kind_source = _variance_type(network, scheduler, options, folder.network)
@@ -245,9 +255,9 @@ def _variance_type(
     Raises:
         BadInput: channels and config contradict each other, and no option decides.
     """
-    kind, asked = scheduler.variance_type, options.variance
-    if asked not in (None, "learned-range", "drop"):
-        raise BadInput(f"variance is learned-range or drop; got {asked!r}")
+    kind, wanted = scheduler.variance_type, options.variance
+    if wanted not in (None, "learned-range", "drop"):
+        raise BadInput(f"variance is learned-range or drop; got {wanted!r}")
     learned = kind.startswith("learned")
     if not network.doubled:
         if learned:
@@ -255,17 +265,17 @@ def _variance_type(
                 f"variance_type {kind} needs twice the data's channels, and {folder} gives as many "
                 "as it takes: it sees more than x_t, or the scheduler is another model's"
             )
-        if asked is not None:
-            raise BadInput(f"{folder} has no channels for a variance: leave variance {asked} out")
+        if wanted is not None:
+            raise BadInput(f"{folder} has no channels for a variance: leave variance {wanted} out")
         return kind, scheduler.settings["variance_type"].source
-    if asked == "drop" and learned:
+    if wanted == "drop" and learned:
         raise BadInput(f"variance drop needs a fixed variance_type; {folder} has {kind}")
-    if asked is None and not learned:
+    if wanted is None and not learned:
         raise BadInput(
             f"{folder} gives channels for a variance and its scheduler has {kind}: say whether "
             "they are used, variance learned-range, or dropped, variance drop (--variance)"
         )
-    if asked == "learned-range":
+    if wanted == "learned-range":
         return "learned_range", "option"
     return kind, scheduler.settings["variance_type"].source
 
@@ -323,6 +333,7 @@ def _settings(
         "spacing": _spacing(scheduler),
         "time_input": "index",
         **parts.of_weights,
+        **parts.of_distillation(scheduler.name),
     }
     if scheduler.ignored:
         notes["ignored"] = list(scheduler.ignored)
@@ -340,9 +351,9 @@ def _settings(
 
 def _spacing(scheduler: Scheduler) -> str:
     """Whose steps a shorter chain keeps, and how they lie."""
-    said = [f"the whole times of {scheduler.name}"]
+    words = [f"the whole times of {scheduler.name}"]
     if "timestep_spacing" in scheduler.settings:
-        said.append(str(scheduler.settings["timestep_spacing"].value))
+        words.append(str(scheduler.settings["timestep_spacing"].value))
     if "steps_offset" in scheduler.settings:
-        said.append(f"offset {scheduler.settings['steps_offset'].value}")
-    return ", ".join(said)
+        words.append(f"offset {scheduler.settings['steps_offset'].value}")
+    return ", ".join(words)

@@ -22,7 +22,7 @@ def load_foreign(
     """The model of a diffusers pipeline, model folder, or accelerate checkpoint.
 
     Raises:
-        BadInput: what cannot be bounded, or is not said and may not be guessed; a network that
+        BadInput: what cannot be bounded, or is not specified and may not be guessed; a network that
             cannot take the images or times that its configs name.
     """
     folder = find(path, weights, options.scheduler)
@@ -35,9 +35,10 @@ def load_foreign(
         label=options.label,
         size=options.size,
         condition=options.condition,
+        guidance=options.guidance,
         variant=options.variant,
     )
-    return model_of(Parts(folder, network, name, options, weights, options.told), scheduler)
+    return model_of(Parts(folder, network, name, options, weights, options.stated), scheduler)
 
 
 def any_scheduler(raw: Mapping[str, Any], options: Options) -> Scheduler | PathScheduler:
@@ -46,9 +47,9 @@ def any_scheduler(raw: Mapping[str, Any], options: Options) -> Scheduler | PathS
     Raises:
         BadInput: neither, or settings that leave no bound; log_snr of a chain of betas.
     """
-    found = read_path_scheduler(raw)
-    if found is not None:
-        return found
+    scheduler = read_path_scheduler(raw)
+    if scheduler is not None:
+        return scheduler
     if options.log_snr is not None:
         raise BadInput("log_snr is of continuous time, and this is a chain of betas: leave it out")
     return read_scheduler(raw, options.clip)

@@ -40,8 +40,8 @@ def load_given(
     """
     model = given if isinstance(given, Model) else _of_pipeline(given, options, weights)
     if model is given and (options != Options() or weights is not None):
-        said = ", ".join(filter(None, [options.given, "weights" * (weights is not None)]))
-        raise BadInput(f"{model.name} is a model and stores its own settings: leave {said} out")
+        names = ", ".join(filter(None, [options.given, "weights" * (weights is not None)]))
+        raise BadInput(f"{model.name} is a model and stores its own settings: leave {names} out")
     model.network.to(device or model.device)
     return model
 
@@ -65,7 +65,13 @@ def _of_pipeline(given: object, options: Options, weights: Literal["ema", "raw"]
     scheduler = _scheduler(parts.get("scheduler"), options)
     folder = Folder(Path(name), Path(name), "as they are")
     read = network_of(
-        module, config, folder.network, options.label, options.size, options.condition
+        module,
+        config,
+        folder.network,
+        options.label,
+        options.size,
+        options.condition,
+        options.guidance,
     )
     return model_of(Parts(folder, read, name, options), scheduler)
 

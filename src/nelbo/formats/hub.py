@@ -73,8 +73,12 @@ def refuse_cache(path: Path) -> None:
     if cached is None or not (root / "snapshots").is_dir():
         return
     name = f"{cached['owner']}/{cached['name']}"
-    found = sorted((root / "snapshots").iterdir())
-    which = f"one of its snapshots, such as {found[-1]}" if found else "no snapshot is in it yet"
+    snapshots = sorted((root / "snapshots").iterdir())
+    which = (
+        f"one of its snapshots, such as {snapshots[-1]}"
+        if snapshots
+        else "no snapshot is in it yet"
+    )
     raise BadInput(f"{path} is the hub's cache of {name}: give hf:{name}, or {which}")
 
 
@@ -92,20 +96,20 @@ def _download(name: str) -> Path:
     if match is None or ".." in name.split("/"):
         raise BadInput(f"{name}: a model of the hub is hf:OWNER/NAME[/FOLDER][@REVISION]")
     repository, revision = match["repository"], match["revision"]
-    asked = repository if revision is None else f"{repository}@{revision}"
+    requested = repository if revision is None else f"{repository}@{revision}"
     try:
         whole = Path(snapshot_download(repository, revision=revision, allow_patterns=WANTED))
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise BadInput(
-            f"no model at {asked}: no such file or folder here, and the Hugging Face hub "
+            f"no model at {requested}: no such file or folder here, and the Hugging Face hub "
             f"did not give it ({reason}); give a local path, or go online without HF_HUB_OFFLINE"
         ) from None
     place = whole / match["part"].strip("/")
     if not place.is_dir():
         folders = sorted(path.name for path in whole.iterdir() if path.is_dir())
         raise BadInput(
-            f"{asked} has no folder {match['part'].strip('/')}: it has "
+            f"{requested} has no folder {match['part'].strip('/')}: it has "
             f"{', '.join(folders) or 'none'}"
         )
     return place

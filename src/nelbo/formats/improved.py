@@ -51,16 +51,16 @@ def keep_improved(
         return Path(folder)
     place, kept = place_of(path), {"improved.variance": table}
     if not model.settings.foreign:
-        found = checkpoint.load(file_of(place))
-        made = Checkpoint({**found.tensors, **kept}, {**found.description, "improved": dict(plan)})
+        ours = checkpoint.load(file_of(place))
+        made = Checkpoint({**ours.tensors, **kept}, {**ours.description, "improved": dict(plan)})
         with files.whole_folder(folder) as part:
             checkpoint.save(part / checkpoint.NAME, made)
         return Path(folder)
     if model.settings.options is None:
         raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
     options = dict(model.settings.options)
-    asked: dict[str, Literal["ema", "raw"]] = {"ema": "ema", "raw": "raw"}
-    weights = None if is_improved(place) else asked.get(model.weights)  # there, it has one set
+    sets: dict[str, Literal["ema", "raw"]] = {"ema": "ema", "raw": "raw"}
+    weights = None if is_improved(place) else sets.get(model.weights)  # there, it has one set
     source = find(place, weights, options.pop("scheduler", None))
     about = {"options": options, "sha256": model.sha256(), "improved": dict(plan)}
     with files.whole_folder(folder) as part:
@@ -84,8 +84,8 @@ def load_improved(
         BadInput: a damaged folder, weights that it was not improved for, or no model, or another,
             for an improvement of a function's.
     """
-    found = checkpoint.load(place / NAME)
-    about, plan = found.description, found.description["improved"]
+    stored = checkpoint.load(place / NAME)
+    about, plan = stored.description, stored.description["improved"]
     if "function" in about:
         if of is None:
             raise BadInput(
@@ -96,7 +96,7 @@ def load_improved(
             raise BadInput(
                 f"{place} was found for other weights than those of {of.name}: improve it again"
             )
-        return improved(of, plan, found.part("improved")["variance"])
+        return improved(of, plan, stored.part("improved")["variance"])
     if of is not None:
         raise BadInput(f"{place} has the model that it was found for: leave of= out")
     if weights not in (None, plan["weights"]):
@@ -111,4 +111,4 @@ def load_improved(
             "improve them again"
         )
     model = replace(model, weights=plan["weights"])
-    return improved(model, plan, found.part("improved")["variance"])
+    return improved(model, plan, stored.part("improved")["variance"])

@@ -20,10 +20,10 @@ def keep_integers(path: str | Path, twin: Model, folder: str | Path) -> Path:
     """
     if twin.settings.foreign:
         raise BadInput(f"{path} is no run of this library, and only such a run has a twin")
-    found = checkpoint.load(file_of(place_of(path)))
+    stored = checkpoint.load(file_of(place_of(path)))
     tensors = {f"integers.{name}": x for name, x in twin.network.state_dict().items()}
     about = {**twin.settings.notes["integers"], "weights": twin.weights}
-    made = Checkpoint(tensors, {**found.description, "integers": about})
+    made = Checkpoint(tensors, {**stored.description, "integers": about})
     with files.whole_folder(folder) as part:
         checkpoint.save(part / checkpoint.NAME, made)
     return Path(folder)

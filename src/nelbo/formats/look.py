@@ -171,17 +171,17 @@ def _zip(path: Path) -> Kind:
 
 def _pickle(path: Path) -> Kind:
     """What torch.save or pickle wrote."""
-    found: Contents = contents_of(path)
-    if found.damage is not None:
-        return Kind(f"a damaged file of torch.save ({found.damage})", "download it again")
-    if found.code:
-        shown = ", ".join(found.code[:3]) + (", ..." if len(found.code) > 3 else "")
+    held: Contents = contents_of(path)
+    if held.damage is not None:
+        return Kind(f"a damaged file of torch.save ({held.damage})", "download it again")
+    if held.code:
+        shown = ", ".join(held.code[:3]) + (", ..." if len(held.code) > 3 else "")
         return Kind(
-            f"a pickle of {found.what} with more in it than tensors ({shown}), which is not loaded "
+            f"a pickle of {held.what} with more in it than tensors ({shown}), which is not loaded "
             "since it could run code",
             "where you trust it, load it yourself: " + FUNCTION,
         )
-    return Kind(f"a pickle of {found.what}", FUNCTION)
+    return Kind(f"a pickle of {held.what}", FUNCTION)
 
 
 def _text(path: Path, size: int) -> Kind | None:

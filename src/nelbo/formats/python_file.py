@@ -54,14 +54,14 @@ def load_function(path: str | Path) -> Model:
         module = _module(file)
         function = _function(module, file, name)
         with _in_one_line(file):
-            found = function()
-    if not isinstance(found, Model):
+            model = function()
+    if not isinstance(model, Model):
         raise BadInput(
-            f"{file}: {name}() returns {_shown(found)} and no Model: return "
+            f"{file}: {name}() returns {_shown(model)} and no Model: return "
             "nelbo.wrap(network, ...) (docs/measuring-your-model.md)"
         )
     about = {"file": file.name, "function": name, "sha256": hashlib.sha256(source).hexdigest()}
-    return replace(found, name=f"{file.name}:{name}", settings=found.settings.noting(python=about))
+    return replace(model, name=f"{file.name}:{name}", settings=model.settings.noting(python=about))
 
 
 def _module(file: Path) -> ModuleType:
@@ -147,8 +147,8 @@ def _in_one_line(file: Path) -> Iterator[None]:
             if frame.filename == place or Path(frame.filename) == file.resolve()
         ]
         where = f", line {lines[-1]}" if lines else ""
-        said = " ".join(str(error).split())
-        what = said if isinstance(error, BadInput) else f"{type(error).__name__}: {said}"
+        text = " ".join(str(error).split())
+        what = text if isinstance(error, BadInput) else f"{type(error).__name__}: {text}"
         raise BadInput(f"{file}{where}: {what}") from error
 
 

@@ -28,13 +28,13 @@ def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
     Raises:
         BadInput: nothing is there, or it is damaged or of another kind.
     """
-    found = checkpoint.load(file_of(path))
-    description = described_by(found.description, path)
+    stored = checkpoint.load(file_of(path))
+    description = described_by(stored.description, path)
     shape, n = description.shape, description.levels
     if description.integers is not None:
         with _consistent(path):
-            return _twin(description, found.part("integers"), weights)
-    state = found.part({"ema": "ema", "raw": "network"}[weights])
+            return _twin(description, stored.part("integers"), weights)
+    state = stored.part({"ema": "ema", "raw": "network"}[weights])
     with _consistent(path):
         model = replace(recipe.build(description.recipe, shape, n, state), weights=weights)
     plan = description.improved
@@ -46,7 +46,7 @@ def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
             f"{weights}; improve the original with those"
         )
     with _consistent(path):
-        return improved(model, plan, found.part("improved")["variance"])
+        return improved(model, plan, stored.part("improved")["variance"])
 
 
 def _twin(

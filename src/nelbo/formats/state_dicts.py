@@ -47,7 +47,7 @@ def described_tree(tree: Mapping[str, Any]) -> str:
 def described_keys(keys: Sequence[str]) -> str:
     """Whose state dict has these keys, in words."""
     count = f"{len(keys):,} tensors"
-    words = [count, *(said for said in (_wrapped(keys), _network(keys)) if said)]
+    words = [count, *(text for text in (_wrapped(keys), _network(keys)) if text)]
     example = f"({min(keys)}, ...)" if keys else "(none)"
     return f"{'; '.join(words)} {example}"
 

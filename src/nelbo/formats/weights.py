@@ -62,14 +62,14 @@ def weights_files(folder: Path, variant: str | None = None) -> WeightsFiles:
     variant: fp16, non_ema or another word of the files' names.
 
     Raises:
-        BadInput: none, several variants and none said, two layouts of one variant, a shard that is
+        BadInput: none, several variants and none named, two layouts of one variant, a shard that is
             not there, or a git-lfs pointer.
     """
-    found = _layouts(folder)
-    if not found:
+    layouts = _layouts(folder)
+    if not layouts:
         raise BadInput(_without_weights(folder))
-    variants = sorted({v for v, _, _ in found if v is not None})
-    plain = any(v is None for v, _, _ in found)
+    variants = sorted({v for v, _, _ in layouts if v is not None})
+    plain = any(v is None for v, _, _ in layouts)
     if variant is not None and variant not in variants:
         known = ", ".join([*variants, *(["none"] if plain else [])])
         raise BadInput(f"{folder} has no weights of the variant {variant}: it has {known}")
@@ -80,7 +80,7 @@ def weights_files(folder: Path, variant: str | None = None) -> WeightsFiles:
                 "variant: say which (variant=, --variant)"
             )
         variant = variants[0]
-    kinds = [(kind, path) for v, kind, path in found if v == variant]
+    kinds = [(kind, path) for v, kind, path in layouts if v == variant]
     kind = "safetensors" if any(k == "safetensors" for k, _ in kinds) else "bin"
     files = [path for k, path in kinds if k == kind]
     if len(files) > 1:
@@ -107,12 +107,12 @@ def refuse_wrapped_keys(keys: list[str], file: Path) -> None:
 
 def _layouts(folder: Path) -> list[tuple[str | None, str, Path]]:
     """(variant, safetensors or bin, file or index) of each, by name."""
-    found = []
+    layouts = []
     for path in sorted(folder.iterdir()):
         match = INDEX.fullmatch(path.name) or SINGLE.fullmatch(path.name)
         if match and path.is_file() and not SHARD.search(path.name):
-            found.append((match["variant"], match["kind"], path))
-    return found
+            layouts.append((match["variant"], match["kind"], path))
+    return layouts
 
 
 def _shards(index: Path) -> tuple[Path, ...]:

@@ -31,7 +31,7 @@ class Ancestral:
         schedule, each = p.q.schedule, torch.arange(1, p.q.T + 1)
         self.p = p
         self.dtype = p.dtype(like.dtype)
-        self.told = p.told(each, like.device, self.dtype).unbind()
+        self.times = p.network_time(each, like.device, self.dtype).unbind()
 
         def numbers(table: Tensor) -> Tensor:
             return table[1:].to(like)
@@ -48,7 +48,7 @@ class Ancestral:
     def __call__(self, x_t: Batch, t: int, noise: Noise) -> Batch:
         """x_{t-1}, t >= 2, drawn by the noise that belongs to t."""
         i = t - 1
-        output = self.p.asked(x_t, self.told[i].expand(len(x_t)), self.dtype)
+        output = self.p.network_output(x_t, self.times[i].expand(len(x_t)), self.dtype)
         x_0 = self.p.clipped(self.p_weight[i] * x_t + self.r_weight[i] * output)
         x_prev: Batch = self.x_0_weight[i] * x_0
         return x_prev.add_(self.x_t_weight[i] * x_t).add_(self.deviation[i] * noise.normal(x_t))

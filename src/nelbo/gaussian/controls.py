@@ -23,7 +23,7 @@ from nelbo.types import Batch, Grid, Nats, Support
 
 __all__ = ["FINEST", "AffineControl", "LatticeControl", "controls", "frozen_logits"]
 
-WIDEST = 4096  # dimensions beyond which the covariance of the data is too dear
+WIDEST = 4096  # dimensions beyond which the covariance of the data is too costly
 FINEST = 64  # levels beyond which posteriors over them cost as much as a network
 PILOT = 256  # images whose errors show where over t the points of a lattice rule should be
 REGIONS = 64  # of t that such errors are kept for
@@ -40,15 +40,15 @@ def controls(
     network's that reads the image itself; without them the histogram of each dimension.
     """
     flat = data.flatten(1).cpu()
-    found: list[Control] = []
+    result: list[Control] = []
     if along.schedule.T > 1 and flat.shape[1] <= WIDEST:
-        found.append(AffineControl.of(along, grid.values(flat, torch.float64)))
+        result.append(AffineControl.of(along, grid.values(flat, torch.float64)))
     if not isinstance(grid, Grid):
-        return found
+        return result
     if along.schedule.T > 1 and grid.n <= FINEST:
         prior = histogram(flat, grid.n) if logits is None else logits
-        found.append(LatticeControl(along, grid, prior))
-    return found
+        result.append(LatticeControl(along, grid, prior))
+    return result
 
 
 @final
@@ -128,9 +128,9 @@ class LatticeControl(Control):
         regions = ((even.cumsum(0) - even / 2) * REGIONS).long().clamp(max=REGIONS - 1)
         some = torch.randperm(len(x_0), generator=generator)[:PILOT]
         pilot = self._rule(x_0[some], some, even, regions, REGIONS, PRIMES[0], generator)
-        found = even * pilot.square().mean(0).sqrt()[regions]
-        found = found / found.sum() if found.sum() > 0 else even  # images without an error
-        chance = 0.8 * found + 0.2 * even
+        spread = even * pilot.square().mean(0).sqrt()[regions]
+        spread = spread / spread.sum() if spread.sum() > 0 else even  # images without an error
+        chance = 0.8 * spread + 0.2 * even
         image = torch.arange(len(x_0))
         rules = [
             self._rule(x_0, image, chance, group, groups, PRIMES[1], generator) for _ in range(2)

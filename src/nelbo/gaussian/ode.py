@@ -152,9 +152,9 @@ class ProbabilityFlow:
             BadInput: x wants a gradient and the network's output has none.
         """
         reverse, dtype = self.reverse, self.reverse.dtype(x.dtype)
-        told = torch.full((len(x),), log_snr, dtype=torch.float64, device=x.device)
-        told = told if isinstance(reverse.network, OnPath) else told.to(dtype)
-        output = reverse.asked(x, told, dtype)
+        time = torch.full((len(x),), log_snr, dtype=torch.float64, device=x.device)
+        time = time if isinstance(reverse.network, OnPath) else time.to(dtype)
+        output = reverse.network_output(x, time, dtype)
         if x.requires_grad and torch.is_grad_enabled() and not output.requires_grad:
             raise BadInput(
                 "the network cannot be differentiated: its output carries no gradient of its "

@@ -242,7 +242,7 @@ def optimal_V_1(
     def losses(log_V: float) -> Tensor:
         return -log_mass(levels, means, torch.tensor(log_V, dtype=torch.float64), grid)
 
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda log_V: float(losses(log_V).mean()),
         bounds=(
             2 * math.log(NARROWEST * grid.spacing),
@@ -251,7 +251,7 @@ def optimal_V_1(
         method="bounded",
         options={"xatol": 1e-6},
     )
-    log_V = float(found.x)
+    log_V = float(optimum.x)
     return FirstVariance(math.exp(log_V), float(losses(log_V)[:-1].mean()))
 
 

@@ -130,14 +130,14 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
     def output(self, x_t: Batch, t: Time) -> tuple[Output, Output]:
         """The network's output at (x_t, t), in x_t's dtype: (the prediction's, the variance's).
 
-        The network is asked in the dtype of its weights, whatever the chain's arithmetic is in.
+        The network is evaluated in the dtype of its weights, whatever the chain's arithmetic is in.
 
         Raises:
             BadInput: the network's channels are not what the choices need, or its shape is not
                 that of x_t.
         """
         dtype = self.dtype(x_t.dtype)
-        output = self.asked(x_t, self.told(t, x_t.device, dtype), dtype)
+        output = self.network_output(x_t, self.network_time(t, x_t.device, dtype), dtype)
         parts = (self.parametrization.outputs * x_t.shape[1], self.variance.outputs * x_t.shape[1])
         prediction, variance = output.split(parts, dim=1)
         return prediction, variance
@@ -147,16 +147,18 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         dtypes = (parameter.dtype for parameter in self.network.parameters())
         return next((dtype for dtype in dtypes if dtype.is_floating_point), default)
 
-    def told(self, t: Time, device: torch.device, dtype: torch.dtype) -> Shaped[Tensor, " B"]:
+    def network_time(
+        self, t: Time, device: torch.device, dtype: torch.dtype
+    ) -> Shaped[Tensor, " B"]:
         """What the network receives of t; real numbers in the dtype of its weights.
 
         A network on a path makes its time of the log SNR, which stays in float64.
         """
-        told = self.time_input(self.q.schedule, t).to(device, non_blocking=True)
-        whole = isinstance(self.network, OnPath) or not told.is_floating_point()
-        return told if whole else told.to(dtype)
+        time = self.time_input(self.q.schedule, t).to(device, non_blocking=True)
+        whole = isinstance(self.network, OnPath) or not time.is_floating_point()
+        return time if whole else time.to(dtype)
 
-    def asked(self, x_t: Batch, told: Shaped[Tensor, " B"], dtype: torch.dtype) -> Output:
+    def network_output(self, x_t: Batch, time: Shaped[Tensor, " B"], dtype: torch.dtype) -> Output:
         """All that the network gives, in x_t's dtype.
 
         Raises:
@@ -164,7 +166,7 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         """
         condition = self.condition_at(x_t)
         given = x_t if isinstance(self.network, OnPath) else x_t.to(dtype)
-        output: Tensor = self.network(given, told, *condition).to(x_t.dtype)
+        output: Tensor = self.network(given, time, *condition).to(x_t.dtype)
         channels = (self.parametrization.outputs + self.variance.outputs) * x_t.shape[1]
         if output.shape != (len(x_t), channels, *x_t.shape[2:]):
             raise BadInput(
@@ -175,7 +177,7 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         return output
 
     def predict(self, x_t: Batch, t: Time) -> Prediction:
-        """x0-hat, log V_t and log p(level | x_t), if asked, at (x_t, t): one network call."""
+        """x0-hat, log V_t and log p(level | x_t), if wanted, at (x_t, t): one network call."""
         return self.read(*self.output(x_t, t), x_t, t)
 
     def read(self, output: Output, variance: Output, x_t: Batch, t: Time) -> Prediction:

@@ -15,12 +15,12 @@ def digest(network: nn.Module) -> str:
     Quantised weights are their integers with the scales; those that torch.jit.freeze has written
     into the code of a module are found there.
     """
-    found = hashlib.sha256()
+    result = hashlib.sha256()
     for name, value in [*sorted(network.state_dict().items()), *_frozen(network)]:
         for part, x in _tensors(name, value):
-            found.update(f"{part} {x.dtype} {tuple(x.shape)}\n".encode())
-            found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+            result.update(f"{part} {x.dtype} {tuple(x.shape)}\n".encode())
+            result.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return result.hexdigest()
 
 
 def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:

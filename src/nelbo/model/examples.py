@@ -34,11 +34,13 @@ def examples_of(model: Model, data: object, seed: int = 0, *, labelled: bool = T
     if isinstance(data, str | os.PathLike):
         labels = model.classes is not None
         data = load_for(model.support, data, labels=labels, shape=model.shape)
-    found = _levels(model, data) if isinstance(model.support, Grid) else _reals(model, data, seed)
-    model.x_0(found.values[:1])
-    if labelled or found.labels is not None:
-        model.condition_of(found)
-    return found
+    examples = (
+        _levels(model, data) if isinstance(model.support, Grid) else _reals(model, data, seed)
+    )
+    model.x_0(examples.values[:1])
+    if labelled or examples.labels is not None:
+        model.condition_of(examples)
+    return examples
 
 
 def _levels(model: Model, data: object) -> Images | Tokens:

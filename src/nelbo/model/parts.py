@@ -169,15 +169,15 @@ def parametrization_of(
     if isinstance(given, str) and given in ALONG_PATHS and path is not None:
         return ALONG_PATHS[given](path)
     if isinstance(given, str) and given in SCALED and sigma_data is not None:
-        found: Any = SCALED[given](sigma_data)
+        result: Any = SCALED[given](sigma_data)
     else:
-        found = PARAMETRIZATIONS[given] if isinstance(given, str) else given
-    if not isinstance(found, Parametrization):
+        result = PARAMETRIZATIONS[given] if isinstance(given, str) else given
+    if not isinstance(result, Parametrization):
         if not isinstance(support, Grid):
             raise BadInput(f"predicts {given} is for data with levels: leave decoder density out")
-        found = found(support)
-    assert isinstance(found, Parametrization)
-    return found.along(path) if isinstance(found, Linear) and path is not None else found
+        result = result(support)
+    assert isinstance(result, Parametrization)
+    return result.along(path) if isinstance(result, Linear) and path is not None else result
 
 
 def decoder_of(given: str | Decoder | Callable[[Grid], Decoder], grid: Grid) -> Decoder:

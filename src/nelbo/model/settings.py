@@ -51,10 +51,10 @@ class Settings:
     @property
     def assumed(self) -> dict[str, Any]:
         """The values that no file and no user gave, where others would change the bound."""
-        found = {} if self.sources is None else self.sources
+        sources = {} if self.sources is None else self.sources
         return {
             name: setting.value
-            for name, setting in found.items()
+            for name, setting in sources.items()
             if setting.source == "default" and setting.changes_bound
         }
 

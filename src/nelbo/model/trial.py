@@ -54,5 +54,5 @@ def _called(model: Model, t: int, fix: str) -> None:
     except BadInput as error:
         raise BadInput(f"{where}: {error}{fix}") from error
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{where} the network fails: {said:.200}{fix}") from error
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(f"{where} the network fails: {text:.200}{fix}") from error

@@ -56,9 +56,9 @@ class Adapter(nn.Module):
         if isinstance(call, nn.Module):
             # of this part alone: those of the call may differ, and a frozen one has none
             self.training = getattr(call, "training", False)
-        found = [module for module in modules_of(call) if module is not call]
-        if found:
-            self.named = nn.ModuleList(found)
+        inner = [module for module in modules_of(call) if module is not call]
+        if inner:
+            self.named = nn.ModuleList(inner)
             self.named.training = self.training
 
     def forward(
@@ -97,10 +97,10 @@ def tensor_in(output: object) -> Tensor:
     """
     if isinstance(output, tuple | list) and output:
         output = output[0]
-    found = output if isinstance(output, Tensor) else getattr(output, "sample", None)
-    if not isinstance(found, Tensor):
+    tensor = output if isinstance(output, Tensor) else getattr(output, "sample", None)
+    if not isinstance(tensor, Tensor):
         raise BadInput(
             "a network must give a tensor, a tuple that begins with one, or an object with one as "
             f".sample; got {type(output).__name__}"
         )
-    return found
+    return tensor

@@ -26,16 +26,16 @@ def modules_of(call: object) -> list[nn.Module]:
     dicts of all these, and of a module what it holds or names without having it among its parts.
     A part of another module of the list is not in it.
     """
-    found: dict[int, nn.Module] = {}
+    modules: dict[int, nn.Module] = {}
     known: set[int] = set()
     for module in _Search().modules(call):
         if id(module) not in known:
-            found[id(module)] = module
+            modules[id(module)] = module
             inside = [id(part) for part in module.modules()]
             known.update(inside)
             for part in inside[1:]:
-                found.pop(part, None)
-    return list(found.values())
+                modules.pop(part, None)
+    return list(modules.values())
 
 
 class _Search:
@@ -109,9 +109,9 @@ def _of_module(module: nn.Module, names: frozenset[str]) -> Iterator[tuple[objec
     for part in module.modules():
         hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
         yield from ((hook, frozenset({"__call__"})) for hook in hooks)
-        asked = {"forward"} | (names if part is module else frozenset())
+        called = {"forward"} | (names if part is module else frozenset())
         if "forward" in vars(part) or not _of_library(type(part).__module__):
-            yield from _of_object(part, frozenset(asked))
+            yield from _of_object(part, frozenset(called))
 
 
 def _of_object(thing: object, names: frozenset[str]) -> Iterator[tuple[object, frozenset[str]]]:
@@ -150,25 +150,25 @@ def _definitions(kind: type, name: str) -> Iterator[types.FunctionType]:
 
 def _attributes(thing: object) -> dict[str, object]:
     """Of the object itself: its __dict__ and its slots."""
-    found = dict(getattr(thing, "__dict__", {}))
+    attributes = dict(getattr(thing, "__dict__", {}))
     for base in type(thing).__mro__:
         slots = vars(base).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            if name not in found and inspect.getattr_static(thing, name, None) is not None:
-                found[name] = getattr(thing, name, None)
-    return found
+            if name not in attributes and inspect.getattr_static(thing, name, None) is not None:
+                attributes[name] = getattr(thing, name, None)
+    return attributes
 
 
 def _names(function: Callable[..., object]) -> frozenset[str]:
     """All that a function's code names, with the functions that are written inside it."""
     code = getattr(function, "__code__", None)
-    found: set[str] = set()
+    names: set[str] = set()
     todo = [] if code is None else [code]
     while todo:
         code = todo.pop()
-        found.update(code.co_names)
+        names.update(code.co_names)
         todo += [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    return frozenset(found)
+    return frozenset(names)
 
 
 def _of_library(module: object) -> bool:

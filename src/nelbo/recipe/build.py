@@ -212,11 +212,11 @@ class _Builder:
         return made
 
     def _require_log_snr(self) -> None:
-        told, family = self.of_images.time_input, self.recipe.chain.family
-        if told != "log-snr":
+        time_input, family = self.of_images.time_input, self.recipe.chain.family
+        if time_input != "log-snr":
             raise BadInput(
-                f"network.time_input {told} is not for {family} chains: use log-snr, by which "
-                "one network serves every number of steps"
+                f"network.time_input {time_input} is not for {family} chains: use log-snr, by "
+                "which one network serves every number of steps"
             )
 
     def continuous(self, choice: ContinuousChoice) -> Model:

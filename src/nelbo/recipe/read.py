@@ -41,12 +41,12 @@ def read(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """
     _check(source, changes)
     if str(source) in names():
-        found = text(str(source))
+        content = text(str(source))
     else:
         if not Path(source).exists():
             raise BadInput(_missing(source))
-        found = content_of(source)
-    return parse(found, str(source), changes)
+        content = content_of(source)
+    return parse(content, str(source), changes)
 
 
 def text(name: str) -> str:
@@ -71,7 +71,7 @@ def parse(content: str, source: str, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         BadInput: as `read`.
     """
-    told = " ".join([source, *(f"--set {change}" for change in changes)])
+    label = " ".join([source, *(f"--set {change}" for change in changes)])
     try:
         tree = tomllib.loads(content)
         _change(tree, changes)
@@ -81,11 +81,11 @@ def parse(content: str, source: str, changes: Sequence[str] = ()) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{source} is no TOML: {error}") from None
     except ValidationError as error:
-        raise BadInput(f"{told}: {problem(error)}") from None
+        raise BadInput(f"{label}: {problem(error)}") from None
     try:
         _try(recipe)
     except BadInput as error:
-        raise BadInput(f"{told}: {str(error).removeprefix('recipe: ')}") from None
+        raise BadInput(f"{label}: {str(error).removeprefix('recipe: ')}") from None
     return recipe
 
 
@@ -179,10 +179,10 @@ def problem(error: ValidationError, root: type[BaseModel] = Recipe) -> str:
         hint = _hint(where[-1], _keys(first["loc"], root), "the keys are")
         return f"unknown key {'.'.join(where)}: {hint}"
     if first["type"] in ("union_tag_invalid", "literal_error"):
-        told = first["ctx"]
-        known = re.findall(r"'([^']*)'", told.get("expected_tags", told.get("expected", "")))
-        got = str(told.get("tag", first["input"]))
-        tag = [] if "tag" not in told else ["family" if where == ["chain"] else "name"]
+        context = first["ctx"]
+        known = re.findall(r"'([^']*)'", context.get("expected_tags", context.get("expected", "")))
+        got = str(context.get("tag", first["input"]))
+        tag = [] if "tag" not in context else ["family" if where == ["chain"] else "name"]
         hint = _hint(got, known, "it is one of")
         return f"{'.'.join([*where, *tag])}: unknown value {got!r}: {hint}"
     got = "" if first["type"] == "missing" else f"; got {first['input']!r}"

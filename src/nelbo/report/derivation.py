@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nelbo.derivation import Row
 from nelbo.results.derivation import ChainDerivation, Derivation
 
-__all__ = ["markdown"]
+__all__ = ["begun", "markdown", "section"]
 
 PREAMBLE = """# The derivation, executed
 
@@ -38,10 +38,10 @@ def markdown(derivation: Derivation) -> str:
     for rows in zip(*(chain.valuation.rows for chain in chains), strict=True):
         if rows[0].line.label == "D1":
             parts.append("## From the loss to the three terms\n")
-        parts.append(_section(rows, chains))
+        parts.append(section(rows, chains))
     parts.append(FALSE_PREAMBLE)
     for rows in zip(*(chain.valuation.false for chain in chains), strict=True):
-        parts.append(_section(rows, chains))
+        parts.append(section(rows, chains))
     parts.append("## What else is to be seen\n")
     for chain in chains:
         parts.append(f"**{chain.name}**\n")
@@ -50,14 +50,15 @@ def markdown(derivation: Derivation) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _begun(reason: str) -> str:
+def begun(reason: str) -> str:
     """With a capital, unless it begins with a symbol: q(x_0), t = 1."""
     return reason if re.match(r"\w(\(| =)", reason) else f"{reason[0].upper()}{reason[1:]}"
 
 
-def _section(rows: Sequence[Row], chains: Sequence[ChainDerivation]) -> str:
+def section(rows: Sequence[Row], chains: Sequence[ChainDerivation]) -> str:
+    """A line of several chains: formula, reason, condition, and a table of its values."""
     line = rows[0].line
-    reason = f"{_begun(line.because)}."
+    reason = f"{begun(line.because)}."
     if line.true and line.relation:
         reason = f"*{line.relation}* &nbsp; {reason}"
     if line.condition:

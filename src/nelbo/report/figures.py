@@ -61,10 +61,10 @@ def inches(width: str) -> float:
     Raises:
         BadInput: no number with a unit, or less than 1 or more than 40 inches.
     """
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(in|cm|mm)\s*", width)
-    if found is None:
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(in|cm|mm)\s*", width)
+    if match is None:
         raise BadInput(f"a width is a number with in, cm or mm, as in 8.5cm; got {width}")
-    wide = float(found[1]) * INCHES[found[2]]
+    wide = float(match[1]) * INCHES[match[2]]
     if not NARROWEST <= wide <= WIDEST:
         raise BadInput(f"a figure is 1 to 40 inches wide, 2.54 to 101.6 cm; got {width}")
     return wide
@@ -123,17 +123,17 @@ def draw(axes: Axes, kind: str, entries: Sequence[Entry]) -> str:
     if kind == "difference":
         return _difference(axes, entries)
     together = Ranking(entries, [], [])
-    found = {
+    curves = {
         "steps": lambda: ranking_plots.bits(together, "t"),
         "rate": lambda: ranking_plots.rate(together),
         "distortion": lambda: ranking_plots.distortion(together),
     }[kind]()
-    if found.absent:
+    if curves.absent:
         raise BadInput(
-            f"{' and '.join(found.absent)}: the result holds nothing to draw as {kind}; "
+            f"{' and '.join(curves.absent)}: the result holds nothing to draw as {kind}; "
             "nelbo evaluate --json FILE writes what there is"
         )
-    return _lay(axes, found, [entry.name for entry in entries])
+    return _lay(axes, curves, [entry.name for entry in entries])
 
 
 def _empty(width: float) -> tuple[Figure, Axes]:
@@ -148,13 +148,13 @@ def _grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _lay(axes: Axes, found: Curves, names: Sequence[str]) -> str:
-    axes.set(xlabel=found.x, ylabel=found.y)
+def _lay(axes: Axes, curves: Curves, names: Sequence[str]) -> str:
+    axes.set(xlabel=curves.x, ylabel=curves.y)
     several = len(names) > 1
-    ranking_plots.lay(axes, found, [_label(name) for name in names] if several else ())
+    ranking_plots.lay(axes, curves, [_label(name) for name in names] if several else ())
     if several:
         axes.legend()
-    return ranking_plots.read_out(found, names)
+    return ranking_plots.read_out(curves, names)
 
 
 def _histogram(axes: Axes, entries: Sequence[Entry]) -> str:
@@ -162,19 +162,19 @@ def _histogram(axes: Axes, entries: Sequence[Entry]) -> str:
     unit = entries[0].result.unit
     values = [_of_images(entry)[unit.key].numpy() for entry in entries]
     bar = min(float(np.diff(histogram_edges(own)[:2])[0]) for own in values)
-    said = []
+    ranges = []
     for number, (entry, own) in enumerate(zip(entries, values, strict=True)):
         mark = MARKS[number % len(MARKS)]
         label = _label(entry.name) if len(entries) > 1 else None
         edges = own.min() + bar * np.arange(int(np.ptp(own) / bar) + 2)
         axes.stairs(np.histogram(own, edges)[0], edges, color=mark.colour, ls=mark.dash, lw=1.1)
         axes.axvline(entry.result.value, color=mark.colour, ls=mark.dash, lw=0.8, label=label)
-        said.append(f"{entry.name} {own.min():.3g} to {own.max():.3g}, mean {own.mean():.4f}")
+        ranges.append(f"{entry.name} {own.min():.3g} to {own.max():.3g}, mean {own.mean():.4f}")
     axes.set(xlabel=f"{unit.name} of an image", ylabel="images")
     axes.yaxis.set_major_locator(MaxNLocator(**WHOLE))
     if len(entries) > 1:
         axes.legend()
-    return f"Histogram of {unit.name} of single images: {'; '.join(said)}."
+    return f"Histogram of {unit.name} of single images: {'; '.join(ranges)}."
 
 
 def _of_images(entry: Entry) -> Mapping[str, Any]:
@@ -193,20 +193,20 @@ def _difference(axes: Axes, entries: Sequence[Entry]) -> str:
     a, b = entries
     for entry in entries:
         _of_images(entry)
-    found = difference(a, b)
-    if found.values is None:
-        raise BadInput(f"{a.name} and {b.name} have no difference image by image: {found.why_not}")
-    values, unit = found.values.numpy(), a.result.unit.name
+    change = difference(a, b)
+    if change.values is None:
+        raise BadInput(f"{a.name} and {b.name} have no difference image by image: {change.why_not}")
+    values, unit = change.values.numpy(), a.result.unit.name
     edges = histogram_edges(values)
     axes.stairs(np.histogram(values, edges)[0], edges, fill=True, color=MARKS[0].colour)
     axes.axvline(0, color=INK, lw=0.8)
-    axes.axvline(found.mean.mean, color=ORANGE, lw=1.1, ls="--")
+    axes.axvline(change.mean.mean, color=ORANGE, lw=1.1, ls="--")
     names = f"{_label(a.name)} − {_label(b.name)}"
     axes.set(xlabel=f"{names}, {unit} of an image", ylabel="images")
     axes.yaxis.set_major_locator(MaxNLocator(**WHOLE))
     return (
         f"Histogram of {a.name} minus {b.name} of {len(values)} images: the mean is "
-        f"{found.mean.mean:+.4f} {unit}, {a.name} is lower for {int((values < 0).sum())} of them."
+        f"{change.mean.mean:+.4f} {unit}, {a.name} is lower for {int((values < 0).sum())} of them."
     )
 
 

@@ -193,15 +193,15 @@ def power(value: float, position: int | None = None) -> str:
 @house_style()
 def cumulative_rate(rate: Rate, unit: str = BITS.name) -> Figure:
     """The bits before x_t was known, over t; it falls from the bound to L_T."""
-    t, paid = np.asarray(rate.t, np.float64), np.asarray(rate.rate, np.float64)
+    t, bits = np.asarray(rate.t, np.float64), np.asarray(rate.rate, np.float64)
     figure, axes = plain_figure("Cumulative rate when x_t is known", "t", f"rate: {unit} so far")
     axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
     axes.axhline(rate.bound, color=ORANGE, lw=1, ls="--", zorder=1)
-    axes.plot(t, paid, "o-", color=BLUE, markersize=3.5, lw=1.2)
+    axes.plot(t, bits, "o-", color=BLUE, markersize=3.5, lw=1.2)
     _remark(axes, f"the whole bound {rate.bound:.4f}")
     _caption(figure, ["Read from right to left, as the chain is run back."])
     figure.set_label(
-        f"Rate over t: {paid[-1]:.3g} {unit} before x at t = {rate.t[-1]} is known, {paid[0]:.3g} "
+        f"Rate over t: {bits[-1]:.3g} {unit} before x at t = {rate.t[-1]} is known, {bits[0]:.3g} "
         f"at t = {rate.t[0]}, of {rate.bound:.4f} in all."
     )
     return figure

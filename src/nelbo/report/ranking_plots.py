@@ -106,7 +106,7 @@ def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
     So heights compare whatever the number of steps. L_0 is another kind of term, and not here.
     """
     one = _one_length(ranking.entries)
-    found, absent = [], []
+    curves, absent = [], []
     for number, entry in enumerate(ranking.entries):
         steps = plots_of(entry.result).bits_per_step
         points = None if steps is None else steps.grouped(over)
@@ -119,7 +119,7 @@ def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
             f"{a}" if a == b else f"{a}–{b}"
             for a, b in zip(points.first[later], points.last[later], strict=True)
         ]
-        found.append(
+        curves.append(
             Curve(
                 number,
                 points.x[later] / scale,
@@ -135,10 +135,10 @@ def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
         + ("The lower curve is the better one there." if one else LENGTHS),
         x="t" if one else "t/T",
         y=f"{unit} per step" if one else f"T × {unit} per step",
-        curves=found,
+        curves=curves,
         absent=absent,
         log_x=over == "log t",
-        log_y=any((curve.y > 0).any() for curve in found),
+        log_y=any((curve.y > 0).any() for curve in curves),
         notes=["Bands: 95 %, for each model alone. L₀ is not here, it is among the terms."],
     )
 
@@ -146,24 +146,24 @@ def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
 def rate(ranking: Ranking) -> Curves:
     """The bits before x_t is known, over t or t/T."""
     one = _one_length(ranking.entries)
-    found, absent = [], []
+    curves, absent = [], []
     for number, entry in enumerate(ranking.entries):
         points = entry.result.rate
         if not points:
             absent.append(entry.name)
             continue
-        L_T, L_mid, _ = entry.result.terms  # all that is paid when x_1 is known
-        told = [(1, L_T.value + L_mid.value), *((point.t, point.rate) for point in points)]
-        t, paid = np.array(told, np.float64).T
-        labels = [str(time) for time, _ in told]
-        found.append(Curve(number, t / (1 if one else _length(entry)), paid, None, labels))
+        L_T, L_mid, _ = entry.result.terms  # all bits before x_1 is known
+        knots = [(1, L_T.value + L_mid.value), *((point.t, point.rate) for point in points)]
+        t, cumulative = np.array(knots, np.float64).T
+        labels = [str(time) for time, _ in knots]
+        curves.append(Curve(number, t / (1 if one else _length(entry)), cumulative, None, labels))
     return Curves(
         title="Cumulative rate when x_t is known",
         meaning="Each chain starts at the right, where nothing is known of an image; at the left "
         "it holds the whole bound but for L₀.",
         x="t" if one else "t/T",
         y=f"rate: {ranking.unit.name} so far",
-        curves=found,
+        curves=curves,
         absent=absent,
         notes=["Read from right to left, as the chains are run back."],
     )
@@ -171,16 +171,16 @@ def rate(ranking: Ranking) -> Curves:
 
 def distortion(ranking: Ranking) -> Curves:
     """How far off the best guess is at this rate; the one picture free of t."""
-    found, absent = [], []
+    curves, absent = [], []
     for number, entry in enumerate(ranking.entries):
         points = entry.result.rate
         errors = [point.rmse for point in points if point.rmse is not None]
         if not points or len(errors) < len(points):
             absent.append(entry.name)
             continue
-        paid = np.array([point.rate for point in points], np.float64)
+        cumulative = np.array([point.rate for point in points], np.float64)
         labels = [str(point.t) for point in points]
-        found.append(Curve(number, paid, np.array(errors, np.float64), None, labels))
+        curves.append(Curve(number, cumulative, np.array(errors, np.float64), None, labels))
     levels = ranking.best.result.levels
     return Curves(
         title="Rate and distortion",
@@ -188,32 +188,32 @@ def distortion(ranking: Ranking) -> Curves:
         "curve would be the better lossy coder; chains of any length compare here.",
         x=f"rate: {ranking.unit.name} so far",
         y="RMSE" if levels is None else f"RMSE, levels of 0..{levels - 1}",
-        curves=found,
+        curves=curves,
         absent=absent,
     )
 
 
 @house_style()
-def draw(found: Curves, names: Sequence[str]) -> Figure:
+def draw(curves: Curves, names: Sequence[str]) -> Figure:
     """The curves, each with its mark at about a dozen of its points."""
-    figure, axes = plain_figure(found.title, found.x, found.y)
-    lay(axes, found)
-    figure.supxlabel(" ".join(found.notes))  # which a page shows as text
-    figure.set_label(read_out(found, names))
+    figure, axes = plain_figure(curves.title, curves.x, curves.y)
+    lay(axes, curves)
+    figure.supxlabel(" ".join(curves.notes))  # which a page shows as text
+    figure.set_label(read_out(curves, names))
     return figure
 
 
-def lay(axes: Axes, found: Curves, names: Sequence[str] = ()) -> None:
+def lay(axes: Axes, curves: Curves, names: Sequence[str] = ()) -> None:
     """Draws the curves on the axes; names, by entry, for a legend."""
-    if found.log_x:
+    if curves.log_x:
         axes.set_xscale("log")
         axes.xaxis.set(major_formatter="{x:g}", minor_formatter="")
-    elif found.x == "t":
+    elif curves.x == "t":
         axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
     floor = -np.inf
-    if found.log_y:
-        floor = _log_axis(axes, found.curves)
-    for curve in found.curves:
+    if curves.log_y:
+        floor = _log_axis(axes, curves.curves)
+    for curve in curves.curves:
         mark = MARKS[curve.entry % len(MARKS)]
         if curve.half is not None:
             low = np.maximum(curve.y - curve.half, floor)
@@ -240,14 +240,14 @@ def _log_axis(axes: Axes, curves: Sequence[Curve]) -> float:
     return float(floor)
 
 
-def read_out(found: Curves, names: Sequence[str]) -> str:
+def read_out(curves: Curves, names: Sequence[str]) -> str:
     """What the picture says to who cannot see it."""
-    told = [
+    texts = [
         f"{names[curve.entry]} from {curve.y[0]:.3g} at {curve.x[0]:.3g} to {curve.y[-1]:.3g} "
         f"at {curve.x[-1]:.3g}"
-        for curve in found.curves
+        for curve in curves.curves
     ]
-    return f"{found.title}, {found.y} over {found.x}: {'; '.join(told)}."
+    return f"{curves.title}, {curves.y} over {curves.x}: {'; '.join(texts)}."
 
 
 @house_style()
@@ -274,6 +274,6 @@ def _one_length(entries: Sequence[Entry]) -> bool:
 
 
 def _length(entry: Entry) -> int:
-    """Of the chain; of one in continuous time, that of the grid that it was asked on."""
+    """Of the chain; of one in continuous time, that of the grid that it was evaluated on."""
     steps = entry.result.model.get("steps")
     return int(steps) if steps else max((step.t for step in entry.result.steps), default=1)

@@ -97,8 +97,8 @@ def _(result: Evaluation) -> dict[str, Callable[[], bytes]]:
         return lambda: figures.file(figures.figure("steps", [_entry(result)]), suffix)
 
     def of_page() -> bytes:
-        found = parse(result.to_dict())
-        return page(Reported(found, result.per_image.columns(), why_not=WHY_NOT)).encode()
+        parsed = parse(result.to_dict())
+        return page(Reported(parsed, result.per_image.columns(), why_not=WHY_NOT)).encode()
 
     return {
         ".json": lambda: result.to_json().encode(),
@@ -141,8 +141,8 @@ def _(result: PlanResults) -> dict[str, Callable[[], bytes]]:
 
 
 def _entry(result: Evaluation) -> Entry:
-    found = parse(result.to_dict())
-    return Entry(str(found.model["name"]), found, result.per_image.columns())
+    result_read = parse(result.to_dict())
+    return Entry(str(result_read.model["name"]), result_read, result.per_image.columns())
 
 
 @singledispatch
@@ -153,27 +153,30 @@ def cell(result: Saved) -> str:
 
 @cell.register
 def _(result: Evaluation) -> str:
-    found = parse(result.to_dict())
-    monte_carlo = found.half_monte_carlo
+    parsed = parse(result.to_dict())
+    monte_carlo = parsed.half_monte_carlo
     rows = [
-        ("sampling of images (95 %)", f"± {_half(found.half)}"),
+        ("sampling of images (95 %)", f"± {_half(parsed.half)}"),
         ("Monte Carlo (95 %)", f"± {_half(monte_carlo)}"),
-        *((TERMS[term.name], plain_number(term.value)) for term in found.terms),
+        *((TERMS[term.name], plain_number(term.value)) for term in parsed.terms),
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
-    return _cell(f"{found.value:.4f} {found.unit}", result.headline, rows, result.warnings)
+    return _cell(f"{parsed.value:.4f} {parsed.unit}", result.headline, rows, result.warnings)
 
 
 @cell.register
 def _(result: Comparison) -> str:
-    found = parse_comparison(result.to_dict())
+    parsed = parse_comparison(result.to_dict())
     rows = [
-        *((bound.name, with_half(bound.value, bound.half)) for bound in (found.a, found.b)),
-        ("first minus second, sampling of images (95 %)", with_half(found.value, found.half, "+")),
-        ("the same, Monte Carlo (95 %)", with_half(found.value, found.half_monte_carlo, "+")),
+        *((bound.name, with_half(bound.value, bound.half)) for bound in (parsed.a, parsed.b)),
+        (
+            "first minus second, sampling of images (95 %)",
+            with_half(parsed.value, parsed.half, "+"),
+        ),
+        ("the same, Monte Carlo (95 %)", with_half(parsed.value, parsed.half_monte_carlo, "+")),
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
-    return _cell(found.verdict.text, "", rows, result.warnings)
+    return _cell(parsed.verdict.text, "", rows, result.warnings)
 
 
 @cell.register

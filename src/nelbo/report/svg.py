@@ -39,7 +39,7 @@ def inline_svg(figure: Figure, name: str) -> str:
 
     text = re.sub(r'\sid="([^"]*)"', renamed, text)
     text = REFERENCE.sub(lambda match: match[0].replace(match[1], short[match[1]]), text)
-    text = MARKS.sub(_told_once, text)
+    text = MARKS.sub(_styled_once, text)
     return SPACE.sub(" ", TAG.sub(lambda tag: LONG.sub(_rounded, tag[0]), text)).strip()
 
 
@@ -47,7 +47,7 @@ def _rounded(number: re.Match[str]) -> str:
     return f"{float(number[0]):.2f}"
 
 
-def _told_once(marks: re.Match[str]) -> str:
+def _styled_once(marks: re.Match[str]) -> str:
     """Marks of one style in a group that has it."""
-    told = f' style="{marks[1]}"'
-    return f"<g{told}>{marks[0].replace(told, '')}</g>"
+    style = f' style="{marks[1]}"'
+    return f"<g{style}>{marks[0].replace(style, '')}</g>"

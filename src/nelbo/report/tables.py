@@ -13,7 +13,7 @@ from nelbo.results.ranking import names_of
 from nelbo.results.result import Result
 from nelbo.results.rounding import plain_number, with_half
 
-__all__ = ["COLUMNS", "DEFAULT", "MADE", "csv", "latex", "markdown", "table"]
+__all__ = ["COLUMNS", "DEFAULT", "MADE", "csv", "escaped", "latex", "markdown", "table"]
 
 MADE = {".tex": "% Made by nelbo", ".md": "<!-- Made by nelbo -->"}
 """How a table of each kind begins, by which it is known when it is to be replaced."""
@@ -72,7 +72,7 @@ def latex(results: Sequence[Result], columns: Sequence[str] | None = None) -> st
     Raises:
         BadInput: as `table`.
     """
-    chosen, unit = _chosen(results, columns), _escaped(results[0].unit.name)
+    chosen, unit = _chosen(results, columns), escaped(results[0].unit.name)
     heading = " & ".join(column.tex.replace("{unit}", unit) for column in chosen)
     rows = [" & ".join(cell.tex for cell in cells) for cells in _cells(results, chosen)]
     notes = [f"% {line}" for line in _notes(results, chosen)]
@@ -137,14 +137,14 @@ def _number(value: float, half: float | None = None) -> tuple[str, str]:
 
 def _model(name: str, result: Result) -> Cell:
     given = likelihood_of(result.model)
-    tex = _escaped(name + (f" ({given.strip()})" if given else ""))
+    tex = escaped(name + (f" ({given.strip()})" if given else ""))
     return Cell(tex, _marked(name + (f" ({given.strip()})" if given else "")), {"model": name})
 
 
 def _data(name: str, result: Result) -> Cell:
     split = result.data.get("split")
     spec = f"{result.data['name']}:{split}" if split else str(result.data["name"])
-    return Cell(_escaped(spec), _marked(spec), {"data": spec, "data_sha256": _digest(result)})
+    return Cell(escaped(spec), _marked(spec), {"data": spec, "data_sha256": _digest(result)})
 
 
 def _digest(result: Result) -> object:
@@ -203,7 +203,7 @@ def _setting(key: str) -> Callable[[str, Result], Cell]:
     def cell(name: str, result: Result) -> Cell:
         value = result.model.get(key)
         text = "none" if value is None else f"{value:.6g}" if isinstance(value, float) else value
-        return Cell(_escaped(str(text)), _marked(str(text)), {key: value})
+        return Cell(escaped(str(text)), _marked(str(text)), {key: value})
 
     return cell
 
@@ -308,10 +308,10 @@ def _subject(result: Result) -> str:
     return f"upper bounds on {of}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """As LaTeX prints it; what is no visible character as \\x1b."""
-    escaped = "".join(SPECIAL.get(character, character) for character in printable(text))
-    return re.sub("-(?=-)", "-{}", escaped)  # else two would be joined to a dash
+    safe = "".join(SPECIAL.get(character, character) for character in printable(text))
+    return re.sub("-(?=-)", "-{}", safe)  # else two would be joined to a dash
 
 
 def _marked(text: str) -> str:

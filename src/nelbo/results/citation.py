@@ -47,14 +47,14 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: no file, no JSON, or no result.
     """
-    found = load(path)
-    schema = found.get("schema") if isinstance(found, dict) else None
+    result = load(path)
+    schema = result.get("schema") if isinstance(result, dict) else None
     if schema not in [f"nelbo.{name}/1" for name in RESULTS]:
         raise BadInput(
             f"{path} is no result: its schema is {schema}; cite takes what evaluate, compare, "
             "improve or derive wrote by --json, or a run folder"
         )
-    return dict(found)
+    return dict(result)
 
 
 def bibtex(result: Mapping[str, Any]) -> str:

@@ -175,8 +175,8 @@ class Classification(Saved):
 
     def __repr__(self) -> str:
         count, name = f"{len(self.ids):,}", self.data["name"]
-        said = "no labels" if self.accuracy is None else f"accuracy {self.accuracy:.4f}"
-        return printable(f"<Classification: {self.model['name']} on {count} of {name}, {said}>")
+        accuracy = "no labels" if self.accuracy is None else f"accuracy {self.accuracy:.4f}"
+        return printable(f"<Classification: {self.model['name']} on {count} of {name}, {accuracy}>")
 
     def __str__(self) -> str:
         """Accuracy with its interval, the calibration, and what it took."""

@@ -104,16 +104,16 @@ def parse_comparison(tree: Mapping[str, Any], source: str = "the comparison") ->
     if tree.get("schema") != SCHEMA:
         raise BadInput(f"{source} is of schema {tree.get('schema')}, this reads {SCHEMA}")
     try:
-        found = _parsed(tree)
+        comparison = _parsed(tree)
     except KeyError as error:
         raise BadInput(f"{source} lacks {error} of {SCHEMA}; {WRITTEN_BY}") from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(f"{source} does not keep to {SCHEMA}: {error}; {WRITTEN_BY}") from None
     for name in ("ci95", "ci95_monte_carlo"):
-        ends = tree[name] or (found.value, found.value)
-        if abs(sum(ends) / 2 - found.value) > SAME * max(1e-3, *map(abs, ends)):
+        ends = tree[name] or (comparison.value, comparison.value)
+        if abs(sum(ends) / 2 - comparison.value) > SAME * max(1e-3, *map(abs, ends)):
             raise BadInput(f"{source} is damaged or was edited: {name} is not round the difference")
-    return found
+    return comparison
 
 
 def _parsed(tree: Mapping[str, Any]) -> Compared:

@@ -69,11 +69,11 @@ class Comparisons(Saved):
     @property
     def warnings(self) -> list[str]:
         """Those of every pair, of A and B by name, each once."""
-        found = []
+        warnings = []
         for c, name in zip(self.comparisons, self.names[1:], strict=True):
             own = {"A: ": f"{name}: ", "B: ": f"{self.names[0]}: "}
-            found += [own.get(text[:3], text[:3]) + text[3:] for text in c.warnings]
-        return list(dict.fromkeys(found))
+            warnings += [own.get(text[:3], text[:3]) + text[3:] for text in c.warnings]
+        return list(dict.fromkeys(warnings))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, schema nelbo.comparisons/1; each pair is a nelbo.comparison/1."""
@@ -84,12 +84,12 @@ class Comparisons(Saved):
             "against_the_first": [
                 {
                     "name": name,
-                    "verdict": said.text,
-                    "better": said.better,
+                    "verdict": judged.text,
+                    "better": judged.better,
                     "told_apart_together": apart,
                     "comparison": comparison.to_dict(),
                 }
-                for name, said, apart, comparison in rows
+                for name, judged, apart, comparison in rows
             ],
             "network_evaluations": self.network_evaluations,
             "command": self.command,
@@ -105,7 +105,7 @@ class Comparisons(Saved):
 
     def _lines(self) -> Iterator[str]:
         first = self.comparisons[0]
-        yield from (said.text for said in self.verdicts)
+        yield from (judged.text for judged in self.verdicts)
         width = max(map(len, self.names))
         yield f"  {'':<{width}}  {'bound':<17}  minus the first    Monte Carlo  apart"
         yield f"  {self.names[0]:<{width}}  {self._bound(first, first.b)}"
@@ -114,10 +114,10 @@ class Comparisons(Saved):
             difference = with_half(c.per_dim, c.half_width(c.total), "+")
             half = c.half_width(c.monte_carlo)
             noise = "unknown" if half is None else f"± {half:.2g}"
-            told = {True: "yes", False: "no", None: "unknown"}[apart]
+            words = {True: "yes", False: "no", None: "unknown"}[apart]
             yield (
                 f"  {name:<{width}}  {self._bound(c, c.a):<17}  {difference:<17}  {noise:<11}  "
-                f"{told}"
+                f"{words}"
             )
         yield (
             f"  {first.unit.name} of {first.images:,} images, 95 %; apart: for new images, all "

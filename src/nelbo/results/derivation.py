@@ -21,7 +21,7 @@ SCHEMA = "nelbo.derivation/1"
 class ChainDerivation:
     """One chain, what it is, and the value of every line on it.
 
-    dims: of one example, where values are also told in bits per dimension; None where they are
+    dims: of one example, where values are also given in bits per dimension; None where they are
     of no data.
     """
 

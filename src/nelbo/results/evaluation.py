@@ -258,11 +258,11 @@ class Evaluation(Tabulated):
 
     def _of_text(self) -> list[str]:
         """How the text was cut, and the figure in the other units."""
-        found, text = self._text, self.data.get("text")
-        if found is None or text is None:
+        values, text = self._text, self.data.get("text")
+        if values is None or text is None:
             return []
-        told = {key.replace("_per_", "/"): value for key, value in found.items()}
-        others = [f"{v:.4f} {k}" for k, v in told.items() if v is not None and k != self.unit.name]
+        named = {key.replace("_per_", "/"): value for key, value in values.items()}
+        others = [f"{v:.4f} {k}" for k, v in named.items() if v is not None and k != self.unit.name]
         size = "" if text["bytes"] is None else f"{text['bytes']:,} bytes, "
         cut = f", context {text['context']}, stride {text['stride']}" if "context" in text else ""
         kept = "" if text.get("lossless", True) else "; the tokens are not all of the text"

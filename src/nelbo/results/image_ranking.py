@@ -22,7 +22,7 @@ __all__ = ["Fence", "ImageBounds", "ImageRanking"]
 SCHEMA = "nelbo.image_ranking/1"
 LEVEL = 0.95
 OF_NORMAL = 1.4826  # the standard deviation of a normal law over its median absolute deviation
-FEWEST = 8  # images below which nothing is said to be unlike the rest
+FEWEST = 8  # images below which nothing is called unlike the rest
 
 
 @final
@@ -232,16 +232,16 @@ class ImageRanking(Measured):
         fence = self.fence
         if fence is None:
             return
-        found = [row for row in rows if row["unlike"]]
+        unlike = [row for row in rows if row["unlike"]]
         yield (
             f"  unlike the rest, outside {fence.low:.4f} to {fence.high:.4f}: "
-            f"{len(found) or 'none'}"
+            f"{len(unlike) or 'none'}"
         )
         most = len(self.easiest)
-        far = sorted(found, key=lambda row: -abs(row[self.unit.key] - fence.median))
+        far = sorted(unlike, key=lambda row: -abs(row[self.unit.key] - fence.median))
         yield from map(self._line, far[:most])
-        if len(found) > most:
-            yield f"  {'':>9}  and {len(found) - most} more, in the JSON and the table"
+        if len(unlike) > most:
+            yield f"  {'':>9}  and {len(unlike) - most} more, in the JSON and the table"
 
     def _looks(self) -> str:
         again = int(self.bounds.again.sum())

@@ -85,11 +85,11 @@ class PerImage:
         """What the file holds, by name and in the order of id; all but id are in the unit."""
         order = self.ids.argsort()
         nats = (self.total, self.se, self.L_T, self.L_mid, self.L_0)
-        found = {"id": self.ids[order]}
+        columns = {"id": self.ids[order]}
         names = [self.unit.key if name == BITS.key else name for name in COLUMNS]
         for name, column in zip(names[1:], nats, strict=True):
-            found[name] = column[order].double() / (self.dims * self.unit.nats)
-        return found
+            columns[name] = column[order].double() / (self.dims * self.unit.nats)
+        return columns
 
     def files(self) -> dict[str, list[str]]:
         """The column of file names, in the order of id; none where the images were no files."""
@@ -99,12 +99,12 @@ class PerImage:
 
 def digest(columns: Mapping[str, Tensor]) -> str:
     """The SHA-256 of the names and values of `PerImage.columns`, whatever file they come from."""
-    found = hashlib.sha256()
+    result = hashlib.sha256()
     for name, column in columns.items():
         values = column if name == "id" else torch.where(column.isnan(), math.nan, column)
-        found.update(f"{name} {len(column)}\n".encode())
-        found.update(values.contiguous().numpy().astype(f"<{values.numpy().dtype.str[1:]}").data)
-    return found.hexdigest()
+        result.update(f"{name} {len(column)}\n".encode())
+        result.update(values.contiguous().numpy().astype(f"<{values.numpy().dtype.str[1:]}").data)
+    return result.hexdigest()
 
 
 def check_path(path: str | Path) -> None:
@@ -298,15 +298,15 @@ def _parquet(values: dict[str, list[Any]]) -> bytes:
 def _from_parquet(path: Path, content: bytes) -> dict[str, list[Any]]:
     arrow, parquet = _pyarrow()
     try:
-        found = parquet.read_table(BytesIO(content), page_checksum_verification=True)
+        table = parquet.read_table(BytesIO(content), page_checksum_verification=True)
     except (arrow.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"{path} is not a Parquet file, or a damaged one: {reason}") from None
-    if not any(found.schema.equals(_schema(arrow, names)) for names in TABLES):
+    if not any(table.schema.equals(_schema(arrow, names)) for names in TABLES):
         raise BadInput(f"{path}: the columns of a per-image table are {', '.join(COLUMNS)}")
     try:
-        found.validate(full=True)
-        values: dict[str, list[Any]] = found.to_pydict()
+        table.validate(full=True)
+        values: dict[str, list[Any]] = table.to_pydict()
     except (arrow.ArrowException, ValueError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"{path} is not a Parquet file, or a damaged one: {reason}") from None

@@ -188,11 +188,11 @@ def _check_comparable(a: Result, b: Result) -> None:
 def names_of(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each model's own name; where two share one, what tells them apart."""
     names = [str(model["name"]) for model in models]
-    for told in (_steps, _weights, _sha256):
+    for detail in (_steps, _weights, _sha256):
         twice = {name for name in names if names.count(name) > 1}
         if not twice:
             break
-        words = [told(model) for model in models]
+        words = [detail(model) for model in models]
         for name in twice:
             places = [place for place, other in enumerate(names) if other == name]
             if len({words[place] for place in places}) > 1:
@@ -297,14 +297,14 @@ def _welch(a: Mean, b: Mean) -> Mean:
 
 
 def _warnings(entries: Sequence[Entry]) -> list[str]:
-    found = []
+    warnings = []
     if len({_text(_digest(entry.result)) for entry in entries}) > 1:
         counts = ", ".join(f"{entry.name}: {entry.result.images:,}" for entry in entries)
-        found.append(
+        warnings.append(
             "Not all were measured on the same images, so a part of the differences may be that of "
             f"the images ({counts})."
         )
-    return found
+    return warnings
 
 
 def _quantile(dof: int) -> float:

@@ -68,7 +68,7 @@ class Look:
 @final
 @dataclass(frozen=True)
 class Step:
-    """The term of t with its standard error; log SNR where it is told and finite."""
+    """The term of t with its standard error; log SNR where it is recorded and finite."""
 
     t: int
     value: float
@@ -152,15 +152,15 @@ def read(path: str | Path, say: Say = lambda text: None) -> Result:
 
 def checked(tree: object, path: str | Path, say: Say) -> Result:
     """As `read`, of what the file holds."""
-    found = parse(tree, str(path))
-    wrong = next(_contradictions(found), None)
-    if found.tree.get(DIGEST, figures := figures_digest(found.tree)) != figures:
+    result = parse(tree, str(path))
+    wrong = next(_contradictions(result), None)
+    if result.tree.get(DIGEST, figures := figures_digest(result.tree)) != figures:
         wrong = "its figures are not those that it was written with"
     if wrong is not None:
         raise BadInput(f"{path} is damaged or was edited: {wrong}; {WRITTEN_BY}")
-    if DIGEST not in found.tree:
+    if DIGEST not in result.tree:
         say(f"{path}: the result is of an older nelbo and has no digest of its figures")
-    return found
+    return result
 
 
 def load(path: str | Path) -> Any:  # noqa: ANN401
@@ -296,13 +296,13 @@ def unit_of(tree: Mapping[str, Any]) -> Unit:
     return replace(NATS, density_of=subject)
 
 
-def _term(name: str, told: Mapping[str, Any], key: str, images: int) -> Term:
+def _term(name: str, stated: Mapping[str, Any], key: str, images: int) -> Term:
     """Half of Student's interval over the images, as the command line has it."""
-    se = _known(told["se"])
+    se = _known(stated["se"])
     from scipy.special import stdtrit
 
     half = None if se is None else float(stdtrit(images - 1, 0.975)) * se
-    return Term(name, number_of(told[key]), half)
+    return Term(name, number_of(stated[key]), half)
 
 
 def half_of(interval: Sequence[Any] | None) -> float | None:

@@ -1,4 +1,4 @@
-"""What a result is told in: bits per dimension of levels or byte of text, nats of a density."""
+"""The unit of a result: bits per dimension of levels or byte of text, nats of a density."""
 
 import math
 from collections.abc import Mapping
@@ -124,15 +124,15 @@ def bits_per_byte(nats: float, text: Mapping[str, Any]) -> float:
     Raises:
         BadInput: they are not known, or the tokens are not all of the text.
     """
-    found = in_text_units(nats, text)["bits_per_byte"]
-    if found is None:
+    value = in_text_units(nats, text)["bits_per_byte"]
+    if value is None:
         why = (
             "its tokenizer does not give the text back (it drops or changes characters)"
             if text.get("bytes")
             else "the text that the symbols are of is not known"
         )
         raise BadInput(f"there are no bits/byte: {why}; what it has is nats/token")
-    return found
+    return value
 
 
 def _tokens(text: Mapping[str, Any]) -> int:

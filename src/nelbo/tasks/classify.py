@@ -81,11 +81,13 @@ def classify(
                 batch, checked = evaluator.batch, examine([model], some, Processes(), check)
             races.append(Race(evaluator, shares.log(), allocation, looks, error))
             done += evaluator.done
-    found, errors = (torch.cat(x) for x in zip(*(race.log_odds() for race in races), strict=True))
-    behind, runner_up = _behind(found)
+    log_odds, errors = (
+        torch.cat(x) for x in zip(*(race.log_odds() for race in races), strict=True)
+    )
+    behind, runner_up = _behind(log_odds)
     return Classification(
         ids=examples.ids,
-        posterior=torch.softmax(found, 1),
+        posterior=torch.softmax(log_odds, 1),
         behind=behind,
         se=errors.gather(1, runner_up)[:, 0],
         decided=torch.cat([race.alive.sum(1) == 1 for race in races]),
@@ -115,11 +117,13 @@ def _after(progress: Progress, before: int, images: int) -> Progress:
     return lambda done, _, text: progress(before + done, None, f"{images:,} images {text}".strip())
 
 
-def _behind(found: Float64[Tensor, "N K"]) -> tuple[Float64[Tensor, " N"], Tensor]:
+def _behind(log_odds: Float64[Tensor, "N K"]) -> tuple[Float64[Tensor, " N"], Tensor]:
     """(nats that the runner-up is behind the first, its class); infinite where there is one."""
-    if found.shape[1] == 1:
-        return torch.full((len(found),), math.inf), torch.zeros(len(found), 1, dtype=torch.int64)
-    best = found.topk(2, dim=1)
+    if log_odds.shape[1] == 1:
+        return torch.full((len(log_odds),), math.inf), torch.zeros(
+            len(log_odds), 1, dtype=torch.int64
+        )
+    best = log_odds.topk(2, dim=1)
     return best.values[:, 0] - best.values[:, 1], best.indices[:, 1:]
 
 
@@ -134,16 +138,16 @@ def _prior(prior: object, classes: int) -> Float64[Tensor, " K"]:
     try:
         if isinstance(prior, str | bytes):
             raise TypeError
-        found = np.array([arguments.scalar(x) for x in prior], dtype=np.float64)  # type: ignore[attr-defined]
+        weights = np.array([arguments.scalar(x) for x in prior], dtype=np.float64)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise BadInput(f"prior is a number for each class; got {arguments.shown(prior)}") from None
-    good = len(found) == classes and np.isfinite(found).all() and (found >= 0).all()
-    if not good or not found.sum() > 0:
+    good = len(weights) == classes and np.isfinite(weights).all() and (weights >= 0).all()
+    if not good or not weights.sum() > 0:
         raise BadInput(
             f"prior is a frequency, 0 or more, for each of {classes} classes, not all 0; got "
-            f"{len(found)} numbers, {found.tolist()[:8]}"
+            f"{len(weights)} numbers, {weights.tolist()[:8]}"
         )
-    return torch.from_numpy(found / found.sum())
+    return torch.from_numpy(weights / weights.sum())
 
 
 def _described(examples: Examples) -> dict[str, Any]:

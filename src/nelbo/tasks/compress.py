@@ -92,8 +92,8 @@ def compress(
     content, table = written(archive)
     seconds = time.monotonic() - started
     if flag("verify", verify):
-        found = decompress(model, content, examples.name, progress=progress).levels
-        if not torch.equal(found, examples.levels.long()):
+        decoded = decompress(model, content, examples.name, progress=progress).levels
+        if not torch.equal(decoded, examples.levels.long()):
             raise NotWritten(
                 f"nothing is written: the code of {examples.name} decodes to other pixels, which "
                 "is an error of nelbo; please report it with the model and the images"

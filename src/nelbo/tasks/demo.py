@@ -64,8 +64,8 @@ def demo(
         other, place = recipe.read("digits-ddpm"), folder / "control"
         plain = _run(other, place, resume, test, command, progress)
         rows.append(("plain eps DDPM, T = 1000", _figure(plain)))
-    told = f"{result.model['name']}, T = {result.model['T']}{likelihood_of(result.model)}"
-    rows.append((told, _figure(result)))
+    label = f"{result.model['name']}, T = {result.model['T']}{likelihood_of(result.model)}"
+    rows.append((label, _figure(result)))
     drawn: list[Tensor] = []
     draw = progress("sample", "steps")
     html = report(folder, table=rows, samples=SAMPLES, drawn=drawn.append, progress=draw)

@@ -179,8 +179,8 @@ def _plan(
     mean_square = float(model.x_0(images.values, torch.float64).square().mean())
     prior = expected_prior_kl(schedule, mean_square, model.dims)[error.t - 1]
     most = len(error.t)
-    found = optimal_subchains(
+    subchains = optimal_subchains(
         error.t, optimal_jumps(schedule, error), errors.decoder, prior, longest=steps or most
     )
-    number = steps or found.best(most)
-    return found.steps(number), float(found.bounds[number - 1])
+    number = steps or subchains.best(most)
+    return subchains.steps(number), float(subchains.bounds[number - 1])

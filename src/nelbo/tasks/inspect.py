@@ -119,19 +119,19 @@ def inspect(model: Model | str | Path | Pipeline) -> Inspection:
 
 def _of_recipe(model: Model) -> dict[str, Setting]:
     grid, facts = model.grid, model.facts
-    told = {name: facts[name] for name in OF_RECIPE if name in facts}
-    told |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
+    stated = {name: facts[name] for name in OF_RECIPE if name in facts}
+    stated |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
     network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
-    found: dict[str, Any] = {}
+    improved: dict[str, Any] = {}
     if "improved" in facts:
-        found = {name: facts[name] for name in ("variance", "V_1")}
-        found["steps"] = f"{model.T} of the recipe's"
+        improved = {name: facts[name] for name in ("variance", "V_1")}
+        improved["steps"] = f"{model.T} of the recipe's"
     # dropout is for training alone
     settings = {
         name: Setting(value, "recipe", changes_bound=name != "network.dropout")
-        for name, value in {**told, **network}.items()
+        for name, value in {**stated, **network}.items()
     }
-    return settings | {name: Setting(value, "improve") for name, value in found.items()}
+    return settings | {name: Setting(value, "improve") for name, value in improved.items()}
 
 
 def _largest_L_T(model: Model) -> float | None:
@@ -161,6 +161,8 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
     yield from _of_clipping(facts)
     if facts.get("network", {}).get("variance_channels") == "dropped":
         yield "half of the network's channels, for a learned variance, are dropped"
+    if facts.get("distilled"):
+        yield str(facts["distilled"])
     if facts.get("lacks_ema"):
         yield "there is no moving average (EMA): these are the raw weights of training"
     if facts.get("network", {}).get("weights_digest", "").startswith("none"):

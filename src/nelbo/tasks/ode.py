@@ -168,10 +168,10 @@ def _part(given: Settings, name: str) -> Path | None:
 
 
 def _at_least(name: str, number: object, least: int) -> int:
-    found = arguments.whole(name, number)
-    if found < least:
-        raise BadInput(f"{name} must be at least {least}; got {found}")
-    return found
+    result = arguments.whole(name, number)
+    if result < least:
+        raise BadInput(f"{name} must be at least {least}; got {result}")
+    return result
 
 
 def _probes(probes: object) -> int | None:
@@ -188,10 +188,10 @@ def _difference(sampling: OdeSampling, bound: Evaluation) -> tuple[Mean, Mean]:
 
 def _warnings(sampling: OdeSampling, bound: Evaluation) -> list[str]:
     """Why the figure may not be the model's, or not what it is taken for."""
-    found = list(bound.warnings)
+    warnings = list(bound.warnings)
     if sampling.convention.dequantise == "uniform":
-        found.append(
+        warnings.append(
             "uniform dequantisation is not the model's own: it charges for the shape of a bin, "
             "and the figure is not comparable with the bound"
         )
-    return found
+    return warnings

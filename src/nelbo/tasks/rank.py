@@ -95,28 +95,28 @@ def rank(
     )
 
 
-def _bounds(found: Evaluation) -> ImageBounds:
-    table = found.per_image
+def _bounds(evaluation: Evaluation) -> ImageBounds:
+    table = evaluation.per_image
     return ImageBounds(
         ids=table.ids,
         values=table.total,
         se=table.se,
-        dof=torch.full_like(table.total, _dof(found)),
+        dof=torch.full_like(table.total, _dof(evaluation)),
         again=torch.zeros(len(table.ids), dtype=torch.bool),
         sources=table.sources,
     )
 
 
-def _dof(found: Evaluation) -> float:
+def _dof(evaluation: Evaluation) -> float:
     """Degrees of freedom behind the error of one image, by Welch and Satterthwaite.
 
     L_0 has draws - 1, the later terms half of their rows, whose neighbours are compared. How the
     evaluations are shared out is how the standard deviations are (Neyman), so the shares of the
     variance are those of the evaluations.
     """
-    if "phases" not in found.estimator:
+    if "phases" not in evaluation.estimator:
         return float("inf")
-    draws, rows = found.estimator["L_0_draws"], sum(found.estimator["phases"])
+    draws, rows = evaluation.estimator["L_0_draws"], sum(evaluation.estimator["phases"])
     of_first = (draws / (draws + rows)) ** 2 / (draws - 1)
     of_later = (rows / (draws + rows)) ** 2 * 2 / max(rows, 1)
     return float(1 / (of_first + of_later))

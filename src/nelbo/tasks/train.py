@@ -75,7 +75,7 @@ def train(
     model = recipes.build(recipe, tuple(images.levels.shape[1:]), images.n)
     model.condition(images.labels, images.name)  # refused before there is a folder
     objective = recipes.objective(recipe, model)
-    said = looked_at(recipe, images, model)
+    notes = looked_at(recipe, images, model)
     model.network.to(device)
     about = _about(recipe, images)
     _agree(about, recipe.training, device, processes)
@@ -96,12 +96,12 @@ def train(
         opened.enter_context(torch.random.fork_rng())
         torch.manual_seed(recipe.training.seed + OTHER_RANK * processes.rank)
         state = _state(about, recipe, model, len(training), place, processes)
-        asked = opened.enter_context(listening())
+        signals = opened.enter_context(listening())
         if start is not None:
             _restore(state, start, place)
         elif processes.first:
             state.log.begin(0, None)
-            for text in said:
+            for text in notes:
                 state.log.write({"step": 0, "warning": text})
                 warn(text)
         held = None if held_out is None else HeldOut(recipe, held_out, device, processes)
@@ -110,7 +110,7 @@ def train(
             shown = tracking(track, place.path, state.position.step, config)
             state.log.trackers = opened.enter_context(shown)
         choice = recipe.training
-        Loop(choice, model, objective, training, held, drawn, state, place, asked, progress).run()
+        Loop(choice, model, objective, training, held, drawn, state, place, signals, progress).run()
         if processes.first:
             checkpoint.save(place.model, Checkpoint(place.weights(state), state.described()))
         processes.gather("written")  # a process that is done before the model is there would lie

@@ -92,8 +92,8 @@ class RunFolder:
 
     def _checkpoints(self) -> list[Path]:
         """Those of the run: a copy under another name, or another step's, is the user's."""
-        found = (self.path / CHECKPOINTS).glob("step-*.safetensors")
-        return [path for path in found if NAMED.fullmatch(path.name) and _is_of(path)]
+        paths = (self.path / CHECKPOINTS).glob("step-*.safetensors")
+        return [path for path in paths if NAMED.fullmatch(path.name) and _is_of(path)]
 
 
 def _is_of(path: Path) -> bool:

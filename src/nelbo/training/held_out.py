@@ -39,9 +39,9 @@ class HeldOut:
             progress=lambda done, expected, text: turn(),
         )
         with measuring([model]):
-            found = Sampling(evaluator)
-            found.spend(self.budget)
-        mean = found.total().means()[1]
+            sampling = Sampling(evaluator)
+            sampling.spend(self.budget)
+        mean = sampling.total().means()[1]
         dims = model.dims
         value = bits_per_dim(mean.mean, dims), bits_per_dim(mean.half_width() or 0.0, dims)
         return self.processes.once(lambda: value)

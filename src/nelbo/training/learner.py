@@ -103,9 +103,9 @@ def _prepare(network: nn.Module, choice: Training) -> None:
     if choice.precision == "bfloat16":
         forward = network.forward
 
-        def autocast(x_t: Tensor, *told: Tensor) -> Tensor:
+        def autocast(x_t: Tensor, *inputs: Tensor) -> Tensor:
             with torch.autocast(x_t.device.type, dtype=torch.bfloat16):
-                output: Tensor = forward(x_t, *told)
+                output: Tensor = forward(x_t, *inputs)
             return output.float()
 
         network.forward = autocast

@@ -125,18 +125,18 @@ def _refuse_owned(folder: Path) -> None:
     until, before = time.monotonic() + PATIENCE, None
     while _is_locked(folder / OWNER):
         try:
-            found = json.loads((folder / OWNER).read_text("utf-8"))
+            owner = json.loads((folder / OWNER).read_text("utf-8"))
         except (OSError, ValueError):
-            found = {"pid": "unknown", "host": "unknown"}
+            owner = {"pid": "unknown", "host": "unknown"}
         # an owner that has just come after a dead one may not have written its name yet
-        here = found["host"] == socket.gethostname()
-        named = _is_alive(found["pid"]) if here else found == before and found["pid"] != "unknown"
+        here = owner["host"] == socket.gethostname()
+        named = _is_alive(owner["pid"]) if here else owner == before and owner["pid"] != "unknown"
         if named or time.monotonic() > until:
             raise BadInput(
-                f"{folder} is being trained into by process {found['pid']} on {found['host']}: "
+                f"{folder} is being trained into by process {owner['pid']} on {owner['host']}: "
                 "wait for it, or choose another folder"
             )
-        before = found
+        before = owner
         time.sleep(0.05)
 
 

@@ -22,7 +22,7 @@ from nelbo.training.draws import Draw, Draws
 from nelbo.training.folder import RunFolder
 from nelbo.training.held_out import HeldOut
 from nelbo.training.pictures import Pictures
-from nelbo.training.signals import Asked
+from nelbo.training.signals import Signals
 from nelbo.training.state import State
 from nelbo.types import Nats, Time
 
@@ -50,7 +50,7 @@ class Loop:
     pictures: Pictures | None
     state: State
     folder: RunFolder
-    asked: Asked
+    signals: Signals
     progress: Progress
     saved: int = field(default=-1, init=False)
 
@@ -101,13 +101,13 @@ class Loop:
                 self.state.log.write({"step": position.step, "stopped": why})
 
     def _step(self, step: int) -> tuple[float, float, bool]:
-        """One update: (loss, gradient's norm, whether a process was asked to stop)."""
+        """One update: (loss, gradient's norm, whether a process got a signal to stop)."""
         choice, learner, times = self.choice, self.state.learner, self.state.times
         draw = self.draws.at(step)
         index, t, weight = draw.index, draw.t, draw.weight
         learner.optimizer.zero_grad()
-        found = [self._part(draw, rows, noise) for rows, noise in draw.parts]
-        losses, stop, bad = self._add_up(torch.cat(found))
+        terms = [self._part(draw, rows, noise) for rows, noise in draw.parts]
+        losses, stop, bad = self._add_up(torch.cat(terms))
         weighted = losses if weight is None else losses * weight.to(losses)
         value = float(weighted.sum() / choice.batch_size / self.model.dims)
         if not math.isfinite(value):
@@ -125,9 +125,9 @@ class Loop:
         """Smooths the mean loss of the t in each quarter of 1..T, where the batch has some."""
         position, means = self.state.position, losses.double().cpu() / self.model.dims
         quarter = 4 * (t - 1) // self.model.T
-        found = [float(means[quarter == q].mean()) for q in range(4)]
-        told = [bits_per_dim(x, 1) if self.objective.nats else x for x in found]
-        pairs = zip(position.by_quarter, told, strict=True)
+        quarters = [float(means[quarter == q].mean()) for q in range(4)]
+        values = [bits_per_dim(x, 1) if self.objective.nats else x for x in quarters]
+        pairs = zip(position.by_quarter, values, strict=True)
         position.by_quarter = tuple(a if b != b else _smoothed(a, b, 0.9) for a, b in pairs)
 
     def _part(self, draw: Draw, rows: slice, noise: Part) -> Nats:
@@ -144,14 +144,14 @@ class Loop:
     def _add_up(self, losses: Tensor) -> tuple[Nats, bool, Tensor]:
         """The gradient and the losses of all processes, in this one too.
 
-        (losses of the whole batch, whether some process was asked to stop, rows of processes whose
+        (losses of the whole batch, whether some process got a signal, rows of processes whose
         gradient is not finite). One sum of one row of numbers: DistributedDataParallel overlaps its
         sums with the backward pass, but cuts them otherwise in its first step than later, so that
         a resumed run of three processes would round otherwise.
         """
         processes, size = self.state.processes, self.choice.batch_size
         if processes.size == 1:
-            return losses, self.asked.number > 0, self.all_rows
+            return losses, self.signals.number > 0, self.all_rows
         parameters = list(self.state.learner.parameters.values())
         for p in parameters:
             if p.grad is None:
@@ -162,7 +162,7 @@ class Loop:
         own[self.mine.to(own.device)] = losses
         finite = torch.stack([part.sum() for part in parts]).isfinite().all()
         own[size + self.mine.to(own.device)] = (~finite).to(own)
-        own[-1] = self.asked.number > 0
+        own[-1] = self.signals.number > 0
         row = processes.add_up(torch.cat([*parts, own]))
         *summed, own = row.split([*(len(part) for part in parts), len(own)])
         views = [part.view_as(g) for part, g in zip(summed, gradients, strict=True)]
@@ -237,7 +237,7 @@ class Loop:
 
     def _interrupt(self) -> None:
         # of several processes each would stop elsewhere: those go on to the end
-        if self.asked.number and self.state.processes.size == 1:
+        if self.signals.number and self.state.processes.size == 1:
             raise _Interrupted
 
     def _text(self) -> str:
@@ -259,9 +259,9 @@ class Loop:
                 self.folder.prune(self.choice.keep)
 
     def _stop(self) -> NoReturn:
-        """Saves and stops, as a signal asked one of the processes."""
+        """Saves and stops, after a signal to one of the processes."""
         self._save()
-        number = max(self.state.processes.gather(self.asked.number))
+        number = max(self.state.processes.gather(self.signals.number))
         raise Stopped(
             f"stopped by a signal after step {self.state.position.step}, which is saved",
             f"nelbo train --resume {shlex.quote(str(self.folder.path))}",

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import final
 
-__all__ = ["Asked", "listening"]
+__all__ = ["Signals", "listening"]
 
 ONE = 0.5  # seconds: a launcher may pass on what the terminal has sent already
 
 
 @final
-class Asked:
+class Signals:
     """The number of the signal that came, 0 for none."""
 
     def __init__(self) -> None:
@@ -32,21 +32,21 @@ class Asked:
 
 
 @contextmanager
-def listening() -> Iterator[Asked]:
+def listening() -> Iterator[Signals]:
     """Catches both signals while it lasts; outside the main thread, which no signal reaches, none.
 
     The handlers from before are put back, and get a signal that came too late to stop anything.
     """
-    asked = Asked()
+    signals = Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield signals
         return
     numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, asked.receive) for number in numbers]
+    before = [signal.signal(number, signals.receive) for number in numbers]
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-    if asked.number:
-        os.kill(os.getpid(), asked.number)
+    if signals.number:
+        os.kill(os.getpid(), signals.number)

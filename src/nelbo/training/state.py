@@ -87,20 +87,20 @@ class State:
             BadInput: the checkpoint is damaged, of another run, or lacks a part; the message names
                 the part.
         """
-        found = checkpoint.load(path)
+        stored = checkpoint.load(path)
         refusal = f"cannot go on from {path}: "
-        state = found.description.get("state")
+        state = stored.description.get("state")
         if state is None:
             raise BadInput(f"{refusal}it holds weights alone, no state of a run")
-        require_same(refusal, self.about, found.description)
+        require_same(refusal, self.about, stored.description)
         parts = self._tensors()
         rank = self.processes.rank
         own = {f"generator.{kind}.{rank}": x for kind, x in self._generators().items()}
-        self._require_tensors(refusal, found.tensors, state["tensors"], {**parts, **own})
+        self._require_tensors(refusal, stored.tensors, state["tensors"], {**parts, **own})
         with torch.no_grad():
             for name, x in parts.items():
-                x.copy_(found.tensors[name])
-        self._set_generators(found.part("generator"))
+                x.copy_(stored.tensors[name])
+        self._set_generators(stored.part("generator"))
         for key, value in state["position"].items():
             setattr(self.position, key, tuple(value) if isinstance(value, list) else value)
         require_same(refusal, self._derived(), state)
@@ -158,22 +158,22 @@ class State:
             torch.cuda.set_rng_state(saved[f"cuda.{rank}"], device)
 
 
-def require_same(refusal: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def require_same(refusal: str, wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """Names the first of the wanted values, however deep, that differs from what was found.
 
     Raises:
         BadInput: one does.
     """
     for key, value in wanted.items():
-        _same(refusal, key, value, found.get(key))
+        _same(refusal, key, value, stored.get(key))
 
 
-def _same(refusal: str, where: str, wanted: object, found: object) -> None:
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        for key in dict.fromkeys([*wanted, *found]):
-            _same(refusal, f"{where}.{key}", wanted.get(key), found.get(key))
-    elif wanted != found:
-        raise BadInput(f"{refusal}its {where} is {found}, this run's is {wanted}")
+def _same(refusal: str, where: str, wanted: object, stored: object) -> None:
+    if isinstance(wanted, Mapping) and isinstance(stored, Mapping):
+        for key in dict.fromkeys([*wanted, *stored]):
+            _same(refusal, f"{where}.{key}", wanted.get(key), stored.get(key))
+    elif wanted != stored:
+        raise BadInput(f"{refusal}its {where} is {stored}, this run's is {wanted}")
 
 
 def _sha256(x: Tensor) -> str:

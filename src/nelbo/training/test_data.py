@@ -19,15 +19,15 @@ def looked_at(recipe: Recipe, training: Discrete, model: Model) -> list[str]:
     """
     labels = recipe.network.classes is not None
     test = load(recipe.data.test, levels=recipe.data.levels, labels=labels)
-    wanted, found = (tuple(x.levels.shape[1:]) for x in (training, test))
-    if (found, test.n) != (wanted, training.n):
+    wanted, shape = (tuple(x.levels.shape[1:]) for x in (training, test))
+    if (shape, test.n) != (wanted, training.n):
         raise BadInput(
-            f"{recipe.data.test}: the test images are {found} of {test.n} levels, and those of "
+            f"{recipe.data.test}: the test images are {shape} of {test.n} levels, and those of "
             f"{recipe.data.train} {wanted} of {training.n}: measure on data of one form "
             "(data.test, --test-data)"
         )
     model.condition(test.labels, test.name)
-    said = [
+    warnings = [
         f"{each.name}: pixels of {each.origin['decoded']}; another decoder may give others"
         for each in (training, test)
         if "decoded" in each.origin
@@ -35,11 +35,11 @@ def looked_at(recipe: Recipe, training: Discrete, model: Model) -> list[str]:
     known = set(_digests(training))
     shared = sum(row in known for row in _digests(test))
     if shared:
-        said.append(
+        warnings.append(
             f"{shared} of the {len(test)} test images of {recipe.data.test} are among the training "
             f"images of {recipe.data.train}: a bound on them is too good"
         )
-    return said
+    return warnings
 
 
 def _digests(images: Discrete) -> Iterator[bytes]:

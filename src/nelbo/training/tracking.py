@@ -15,7 +15,7 @@ __all__ = ["TRACKERS", "Tracker", "check_trackers", "tracking"]
 
 
 class Tracker(Protocol):
-    """What is asked of one of accelerate's `GeneralTracker`s."""
+    """What is used of one of accelerate's `GeneralTracker`s."""
 
     def log(self, values: dict[str, Any], step: int | None) -> None:
         """Shows the values of a step."""
@@ -46,13 +46,13 @@ TRACKERS: Mapping[str, Callable[[Path, int, Mapping[str, Any]], Any]] = {
 """By the name of the package, which is also the extra that brings it."""
 
 
-def check_trackers(asked: Sequence[str | Tracker]) -> None:
+def check_trackers(requested: Sequence[str | Tracker]) -> None:
     """Before any work: each has a name that is known and a package that is there.
 
     Raises:
         BadInput: one has not.
     """
-    for name in asked:
+    for name in requested:
         if not isinstance(name, str):
             continue
         if name not in TRACKERS:
@@ -65,12 +65,12 @@ def check_trackers(asked: Sequence[str | Tracker]) -> None:
 
 @contextmanager
 def tracking(
-    asked: Sequence[str | Tracker], folder: Path, step: int, config: Mapping[str, Any]
+    requested: Sequence[str | Tracker], folder: Path, step: int, config: Mapping[str, Any]
 ) -> Iterator[list[Tracker]]:
-    """Those asked for, ready for what comes after the step; ends those that it has started."""
+    """The requested ones, ready for what comes after the step; ends those that it has started."""
     with ExitStack() as started:
         trackers: list[Tracker] = []
-        for one in asked:
+        for one in requested:
             if isinstance(one, str):
                 trackers.append(_started(TRACKERS[one](folder, step, config)))
                 started.callback(trackers[-1].finish)
@@ -84,5 +84,5 @@ def _started(tracker: Any) -> Tracker:  # noqa: ANN401
 
     PartialState(cpu=True)  # without a state accelerate's logging fails
     tracker.start()
-    found: Tracker = tracker
-    return found
+    started: Tracker = tracker
+    return started

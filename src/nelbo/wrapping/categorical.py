@@ -122,11 +122,11 @@ def wrap_categorical(
     p_T, prior_source = chosen(
         prior, "target" if settings["transition"].value == "absorbing" else "uniform"
     )
-    told = time_input if isinstance(time_input, str | None) else name_of(time_input)
+    convention = time_input if isinstance(time_input, str | None) else name_of(time_input)
     settings |= {
         "decoder": Setting(one_of("decoder", ending, ("posterior", "logits")), decoder_source),
         "prior": Setting(p_T if isinstance(p_T, str) else "table", prior_source),
-        "time_input": Setting(told, "option"),
+        "time_input": Setting(convention, "option"),
         "sees": Setting(one_of("sees", sees, ("one-hot", "states")), "option"),
         "logits": Setting(one_of("logits", logits, ("channels", "last")), "option"),
         "levels": Setting(n, "option"),
@@ -150,7 +150,7 @@ def wrap_categorical(
             schedule=about,
             network=network_facts(network, arguments or {}, adapter.beside),
             sources=settings,
-            notes={"transition": settings["transition"].value, "time_input": told},
+            notes={"transition": settings["transition"].value, "time_input": convention},
         ),
         by_logits=ending == "logits",
         ids=sees == "states",
@@ -178,8 +178,8 @@ class _Called:
     last: bool
 
     def __call__(self, x_t: Tensor, time: Tensor, *given: Tensor, **named: object) -> Tensor:
-        told = (time, *given) if self.timed else given
-        output = tensor_in(self.network(x_t, *told, **named))
+        convention = (time, *given) if self.timed else given
+        output = tensor_in(self.network(x_t, *convention, **named))
         return output.movedim(-1, 2).flatten(1, 2) if self.last else output
 
 
@@ -214,7 +214,7 @@ def _prior(prior: object, kernel: Transition) -> Callable[[Transition], Prior]:
 def _kernel(
     given: object, schedule: object, n: int
 ) -> tuple[Transition, dict[str, Any], dict[str, Setting]]:
-    """The transition over the levels, and what is said of it.
+    """The transition over the levels, and its settings.
 
     Raises:
         BadInput: an unknown name, no betas where one needs them or betas where none does, or
@@ -244,8 +244,8 @@ def _kernel(
             raise BadInput(f"a transition of {made.K} states has no place for {n} levels")
         about = {"name": "matrices", "T": made.T}
         name, settings = _digest(made), {}
-    said = {"transition": name, "T": made.T, "states": made.K}
-    return made, about, settings | {key: Setting(x, "option") for key, x in said.items()}
+    stated = {"transition": name, "T": made.T, "states": made.K}
+    return made, about, settings | {key: Setting(x, "option") for key, x in stated.items()}
 
 
 def _kernels() -> list[str]:
@@ -266,11 +266,11 @@ def _dense(given: object) -> Dense:
 
 def _digest(transition: Transition) -> str:
     """A name by the matrices themselves, since a record of one chain is of no other."""
-    found = hashlib.sha256()
+    result = hashlib.sha256()
     every = torch.arange(transition.K)[None]
     for t in range(1, transition.T + 1):
-        found.update(transition.log_row(every, torch.tensor([t])).double().numpy().data)
-    return f"matrices {found.hexdigest()[:16]}"
+        result.update(transition.log_row(every, torch.tensor([t])).double().numpy().data)
+    return f"matrices {result.hexdigest()[:16]}"
 
 
 def _time_input(time_input: object, kernel: Transition) -> TimeInput:

@@ -75,8 +75,8 @@ def _plain(value: object) -> object:
     """Scalars of numpy and torch as Python's, arrays as lists."""
     if isinstance(value, np.ndarray | Tensor) and value.ndim:
         return value.tolist()
-    found = scalar(value) if isinstance(value, np.generic | np.ndarray | Tensor) else None
-    return value if found is None else found
+    number = scalar(value) if isinstance(value, np.generic | np.ndarray | Tensor) else None
+    return value if number is None else number
 
 
 def _betas(given: object) -> list[float]:
@@ -92,8 +92,8 @@ def _betas(given: object) -> list[float]:
         ) from None
     if betas.ndim != 1:
         raise BadInput(f"betas are a sequence beta_1..beta_T; got shape {tuple(betas.shape)}")
-    found: list[float] = betas.tolist()
-    return found
+    values: list[float] = betas.tolist()
+    return values
 
 
 def ends(schedule: object, whole: Schedule) -> dict[str, Setting]:

@@ -40,7 +40,7 @@ def name_of(value: object) -> str:
 
 
 def label_of(name: object, network: object) -> str:
-    """What reports call a model: as said, else by its network.
+    """What reports call a model: as given, else by its network.
 
     Raises:
         BadInput: no text.
@@ -116,7 +116,7 @@ def grid_of(
     levels: int | None,
     range: tuple[float, float] | None,
 ) -> tuple[tuple[int, ...], Grid, dict[str, Setting]]:
-    """Shape and grid of data with levels, and what is said of them."""
+    """Shape and grid of data with levels, and their settings."""
     shape, levels = shape_and_levels(data, shape, levels)
     (lo, hi), source = chosen(range, (-1.0, 1.0))
     settings = {"levels": Setting(levels, "option"), "range": Setting([lo, hi], source)}
@@ -145,10 +145,10 @@ def shape_of_points(
     return _agreed(shape, tuple(points.values.shape[1:]), points.name)
 
 
-def _agreed(shape: tuple[int, ...] | None, found: tuple[int, ...], name: str) -> tuple[int, ...]:
-    if shape is not None and tuple(shape) != found:
-        raise BadInput(f"shape is {tuple(shape)} and the images of {name} are {found}")
-    return found
+def _agreed(shape: tuple[int, ...] | None, actual: tuple[int, ...], name: str) -> tuple[int, ...]:
+    if shape is not None and tuple(shape) != actual:
+        raise BadInput(f"shape is {tuple(shape)} and the images of {name} are {actual}")
+    return actual
 
 
 def given_of_images(classes: object, conditions: object) -> tuple[int | None, tuple[str, ...]]:

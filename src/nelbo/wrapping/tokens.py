@@ -66,11 +66,11 @@ def wrap_tokens(
     _, conditions = given_of_images(None, conditions)
     call = _Called(network, n, mask, time_input is not None)
     adapter = Adapter(call, keywords(arguments), conditions=conditions)
-    told = time_input if isinstance(time_input, str | None) else name_of(time_input)
+    convention = time_input if isinstance(time_input, str | None) else name_of(time_input)
     settings = {
         "vocabulary": Setting(n, "option"),
         "mask": Setting(mask, "option"),
-        "time_input": Setting(told, "option"),
+        "time_input": Setting(convention, "option"),
         "T": Setting(length if T is None else T, "default" if T is None else "option", False),
     }
     model = masked_model(
@@ -83,7 +83,7 @@ def wrap_tokens(
         settings=Settings(
             network=network_facts(network, arguments or {}, adapter.beside),
             sources=settings,
-            notes={"mask": mask, "time_input": told},
+            notes={"mask": mask, "time_input": convention},
         ),
     )
     return replace(model, conditions=tuple(conditions))
@@ -128,12 +128,12 @@ def _length(shape: Sequence[int] | None, data: object) -> int:
         if given is None:
             raise BadInput("a masked model of tokens needs shape=(length,), or data=")
         return given[0]
-    found = load(data) if isinstance(data, str) else data
-    if not isinstance(found, Tokens):
+    tokens = load(data) if isinstance(data, str) else data
+    if not isinstance(tokens, Tokens):
         raise BadInput("data= of a model of tokens is text: text:FILE, or nelbo.data.windows(...)")
-    if given not in (None, (found.dims,)):
-        raise BadInput(f"shape is {given} and the windows of {found.name} are {(found.dims,)}")
-    return found.dims
+    if given not in (None, (tokens.dims,)):
+        raise BadInput(f"shape is {given} and the windows of {tokens.name} are {(tokens.dims,)}")
+    return tokens.dims
 
 
 def _time_input(time_input: object) -> TimeInput | None:

@@ -70,14 +70,14 @@ def find(
         return Folder(path, _scheduler(path, scheduler), _only_weights(path, weights))
     pipeline = (path / "model_index.json").is_file()
     name, autoencoder = _of_pipeline(path) if pipeline else (_of_training(path), None)
-    found, raw, ema = _scheduler(path, scheduler), path / name, path / f"{name}_ema"
+    scheduler_path, raw, ema = _scheduler(path, scheduler), path / name, path / f"{name}_ema"
     if pipeline and not ema.is_dir():
-        return Folder(raw, found, _only_weights(raw, weights), autoencoder=autoencoder)
+        return Folder(raw, scheduler_path, _only_weights(raw, weights), autoencoder=autoencoder)
     kind = weights or ("ema" if ema.is_dir() else "raw")
     folder = ema if kind == "ema" else raw
     if not folder.is_dir():
         raise BadInput(f"{path} has no {folder.name}/, which the {kind} weights would be in")
-    return Folder(folder, found, kind, not ema.is_dir(), autoencoder)
+    return Folder(folder, scheduler_path, kind, not ema.is_dir(), autoencoder)
 
 
 def read_json(path: Path) -> dict[str, Any]:

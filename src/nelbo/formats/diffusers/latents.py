@@ -79,7 +79,7 @@ class Encoder(AnyEncoder):
                 f"{images.levels.shape[1]}"
             )
         module, key = self.module.to(device), KeyedNoise.of(seed, images.ids)
-        grid, found = Grid(images.n), []
+        grid, latents = Grid(images.n), []
         for rows in torch.arange(len(images)).split(max(1, PIXELS // images.dims)):
             x = grid.values(images.levels[rows].to(device), torch.float32)
             with without_gradients(device):
@@ -87,7 +87,7 @@ class Encoder(AnyEncoder):
                 # t = 0, which no term of the bound draws
                 noise = key.rows(rows).at(torch.zeros_like(rows))
                 e = q.mean if self.kind == "mean" else Gaussian(q.mean, q.logvar).sample(noise)
-            found.append(((e - self.shift) * self.scale).cpu())
+            latents.append(((e - self.shift) * self.scale).cpu())
         made_of = {
             "images": images.sha256,
             "autoencoder": digest(self.module),
@@ -100,7 +100,7 @@ class Encoder(AnyEncoder):
         return Points(
             name,
             images.split,
-            torch.cat(found),
+            torch.cat(latents),
             made_of,
             images.sources,
             images.ids,
@@ -129,8 +129,8 @@ def read_encoder(
             f"{folder}: latents_mean and latents_std scale each channel apart, which is not read: "
             "give the latents, already scaled, as a .npy file, and the network's own folder"
         )
-    scale, scaled_by = _said(keys.scaling_factor, 0.18215)
-    shift, shifted_by = _said(keys.shift_factor, 0.0)
+    scale, scaled_by = _with_source(keys.scaling_factor, 0.18215)
+    shift, shifted_by = _with_source(keys.shift_factor, 0.0)
     used: Latent = kind or "sample"
     settings = {
         "latent": Setting(used, "default" if kind is None else "option"),
@@ -141,6 +141,6 @@ def read_encoder(
     return Encoder(folder, used, scale, shift, shared), settings
 
 
-def _said(value: float | None, default: float) -> tuple[float, Source]:
+def _with_source(value: float | None, default: float) -> tuple[float, Source]:
     """What the config says, or the default of diffusers' classes."""
     return (default, "default") if value is None else (value, "config")

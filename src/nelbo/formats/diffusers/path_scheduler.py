@@ -141,7 +141,7 @@ def _angle(level: Level) -> Number:
     return torch.as_tensor(level.sigma).atan() * (2 / math.pi)
 
 
-def _of_sigma(config: _Config, time: Reading, told: str) -> PathScheduler:
+def _of_sigma(config: _Config, time: Reading, time_input: str) -> PathScheduler:
     """Karras' preconditioning; v_prediction is its F with the other sign."""
     kind, sigma_data = config.values["prediction_type"], float(config.values["sigma_data"])
     if config.values.get("thresholding"):
@@ -161,7 +161,7 @@ def _of_sigma(config: _Config, time: Reading, told: str) -> PathScheduler:
         partial(c_in, sigma_data),
         {
             **config.settings("prediction_type", "sigma_data", "sigma_min", "sigma_max"),
-            **config.of_class(path="edm", time_input=told, scale="c_in"),
+            **config.of_class(path="edm", time_input=time_input, scale="c_in"),
         },
     )
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nelbo.errors import BadInput
 from nelbo.model.settings import Source
-from nelbo.typed_json import Count, Finite, Typed, Whole, said
+from nelbo.typed_json import Count, Finite, Typed, Whole, first_problem
 
 __all__ = ["Keys", "class_steps", "completed", "defaults_of", "ignored_keys", "kept_steps"]
 
@@ -98,7 +98,7 @@ def completed(name: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     Raises:
         BadInput: a value of another type than its key's, or a chain that has no bound.
     """
-    told = {**raw, **_typed(raw)}
+    stated = {**raw, **_typed(raw)}
     own = defaults_of(name)
     if "predict_epsilon" in raw and "prediction_type" not in raw:
         raise BadInput(
@@ -111,10 +111,10 @@ def completed(name: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
             "or give the scheduler of the training (scheduler=, --scheduler)"
         )
     config, sources = {**ABSENT, **REVERSE}, dict[str, Source]()
-    for key in dict.fromkeys([*ABSENT, *REVERSE, *own, *told]):
+    for key in dict.fromkeys([*ABSENT, *REVERSE, *own, *stated]):
         known = key in own or key in REVERSE
-        if known and told.get(key) is not None:
-            config[key], sources[key] = told[key], "config"
+        if known and stated.get(key) is not None:
+            config[key], sources[key] = stated[key], "config"
         elif own.get(key) is not None:
             config[key], sources[key] = own[key], "default"
         else:
@@ -133,19 +133,19 @@ def defaults_of(name: str) -> dict[str, Any]:
     if name in OWN:
         return OWN[name]
     parameters = inspect.signature(getattr(diffusers, name).__init__).parameters.values()
-    found = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    if not found:
+    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    if not defaults:
         raise BadInput(
             f"{name} is defined by diffusers only where another package is installed, so its "
             "defaults are not known: install that, or give another scheduler (--scheduler)"
         )
-    return found
+    return defaults
 
 
 def ignored_keys(raw: Mapping[str, Any], sources: Mapping[str, Source]) -> tuple[str, ...]:
     """The keys by which the file would clip x0-hat, and which its class does not read."""
-    asked = ("clip_sample", "thresholding")
-    return tuple(key for key in asked if raw.get(key) and sources[key] == "class")
+    keys = ("clip_sample", "thresholding")
+    return tuple(key for key in keys if raw.get(key) and sources[key] == "class")
 
 
 def class_steps(name: str, config: Mapping[str, Any], T: int, steps: int) -> list[int]:
@@ -241,4 +241,4 @@ def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return Keys.model_validate(there).model_dump(include=set(there))
     except ValidationError as error:
-        raise BadInput(said(error)) from None
+        raise BadInput(first_problem(error)) from None

@@ -32,7 +32,7 @@ MOST_IMAGES = 10_000  # whose table is in a page, at some 90 bytes each
 @final
 @dataclass(frozen=True)
 class Reported:
-    """What a page is made of; what is not there is said to be missing.
+    """What a page is made of; what is not there is reported as missing.
 
     images: the columns of the per-image table; log: the training log's entries; table: rows of
     (what, bits/dim), the first one the heading; why_not: by section, why it is not there.
@@ -49,24 +49,24 @@ class Reported:
 
 def environment() -> Environment:
     """The templates: everything is escaped, a name that is not there is an error."""
-    found = Environment(
+    result = Environment(
         loader=PackageLoader("nelbo.report.page", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["typeset"] = lambda text: Markup(typeset(text))  # escapes it first
-    return found
+    result.filters["typeset"] = lambda text: Markup(typeset(text))  # escapes it first
+    return result
 
 
-def page(found: Reported) -> str:
+def page(reported: Reported) -> str:
     """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
-    result = found.result
-    plots = plots_of(result, found.images)
+    result = reported.result
+    plots = plots_of(result, reported.images)
     unit = plots.unit
     whole = json.dumps(result.tree, allow_nan=False, separators=(",", ":"))
-    long = found.images is not None and len(found.images["id"]) > MOST_IMAGES
+    long = reported.images is not None and len(reported.images["id"]) > MOST_IMAGES
     packed = gzip.compress(whole.encode(), mtime=0)
     return (
         environment()
@@ -79,7 +79,7 @@ def page(found: Reported) -> str:
             sentence=sentence(result),
             parts=parts(result),
             checks=checks(result),
-            table=found.table,
+            table=reported.table,
             bits=figures.bits(plots),
             rate=figures.rate(plots.rate, unit) if plots.rate else None,
             distortion=figures.distortion(plots.rate_distortion, unit)
@@ -91,11 +91,11 @@ def page(found: Reported) -> str:
             running=figures.running(plots.running_estimate, unit)
             if plots.running_estimate
             else None,
-            training=training(found.log),
-            pictures=found.pictures,
-            why_not=defaultdict(lambda: "It was not given.", found.why_not),
-            settings=settings(result, found.recipe),
-            csv=None if long or found.images is None else _csv(found.images),
+            training=training(reported.log),
+            pictures=reported.pictures,
+            why_not=defaultdict(lambda: "It was not given.", reported.why_not),
+            settings=settings(result, reported.recipe),
+            csv=None if long or reported.images is None else _csv(reported.images),
             long=long,
             json=whole.replace("<", "\\u003c"),
             packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",

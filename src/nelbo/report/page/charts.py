@@ -108,14 +108,14 @@ def chart(
 def _places(figure: Figure, points: Sequence[tuple[float, float]]) -> str:
     (axes,) = figure.axes
     low, high = sorted(axes.get_ylim())
-    found = []
+    places = []
     for x, y in points:
         if not low <= y <= high:
-            found.append("")
+            places.append("")
             continue
         right, up = axes.transData.transform((x, y))
-        found.append(f"{right:.1f},{HEIGHT - up:.1f}")
-    return " ".join(place or "-" for place in found)
+        places.append(f"{right:.1f},{HEIGHT - up:.1f}")
+    return " ".join(place or "-" for place in places)
 
 
 def _themed(svg: str, label: str, places: str) -> str:

@@ -63,15 +63,15 @@ def checks(result: Result) -> list[Check]:
 
 
 def _images(result: Result) -> list[Check]:
-    """What is said of the images where there is something to say."""
-    found = []
+    """Notes on the images, where there are any."""
+    notes = []
     if result.data.get("trained_on"):
         why = "The model was trained on these very images: the bound on them is too good."
-        found.append(Check("Test images", State.warning, "trained on", why))
+        notes.append(Check("Test images", State.warning, "trained on", why))
     if "decoded" in result.data:
         why = f"{result.data['decoded']}: the files hold no pixels, and another decoder may differ."
-        found.append(Check("Pixels", State.warning, "a decoder's", why))
-    return found
+        notes.append(Check("Pixels", State.warning, "a decoder's", why))
+    return notes
 
 
 def _settings(result: Result) -> Check:
@@ -82,8 +82,8 @@ def _settings(result: Result) -> Check:
         )
     assumed = [
         name
-        for name, told in sources.items()
-        if told["source"] == "default" and told["changes_bound"]
+        for name, entry in sources.items()
+        if entry["source"] == "default" and entry["changes_bound"]
     ]
     if not assumed:
         why = "Each is from the model's files or was given."
@@ -161,23 +161,23 @@ def _decoder(result: Result) -> list[Check]:
 
 
 def _controls(result: Result) -> Check:
-    told = result.estimator.get("controls") or []
-    failed = [control for control in told if not control["passed"]]
-    if not told:
+    controls = result.estimator.get("controls") or []
+    failed = [control for control in controls if not control["passed"]]
+    if not controls:
         why = "None was used: every t was evaluated, or the chain has none."
         return Check("Control variates", State.unknown, "none", why)
     if failed:
         names = ", ".join(str(control["name"]) for control in failed)
         why = f"Without {names}: its sum is not what is stated of it. The figure stands."
         return Check("Control variates", State.warning, f"{len(failed)} left out", why)
-    largest = max(abs(float(control["z"])) for control in told)
+    largest = max(abs(float(control["z"])) for control in controls)
     why = "Their sums are what is stated of them, to the noise."
     return Check("Control variates", State.passed, f"|z| ≤ {largest:.1f}", why)
 
 
 def _coverage(result: Result) -> Check:
-    steps, asked = int(result.model.get("steps", 0)), len(result.steps)
-    figure = f"{asked:,} of {steps:,} t"
+    steps, evaluated = int(result.model.get("steps", 0)), len(result.steps)
+    figure = f"{evaluated:,} of {steps:,} t"
     if result.estimator["name"] == "exhaustive":
         return Check("Evaluated t", State.passed, figure, "Every t of every image.")
     pairs = int(result.tree["network_evaluations"]) / max(result.images * steps, 1)
@@ -187,8 +187,8 @@ def _coverage(result: Result) -> Check:
     if missed is not None:
         why += f"; a given t was missed with a chance of up to {100 * missed:.2g} %"
     why += ". No upper limit is claimed."
-    seen = State.passed if asked == steps else State.unknown
-    state = seen if asked >= FEW * steps else State.warning
+    seen = State.passed if evaluated == steps else State.unknown
+    state = seen if evaluated >= FEW * steps else State.warning
     return Check("Evaluated t", state, figure, why)
 
 

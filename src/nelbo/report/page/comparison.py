@@ -22,11 +22,11 @@ from nelbo.results.ranking import Difference, Entry, Ranking
 __all__ = ["comparison_page"]
 
 MOST_IN_MATRIX = 6
-NOT_TOLD = "—"
+UNKNOWN = "—"
 OUTCOMES = (
     *("name", "sha256", "phases", "controls", "images", "pilot", "L_0_draws", "evaluated_t"),
     *("L_0_smallest_chance", "chance_of_missing_a_t"),
-)  # told elsewhere, or not chosen
+)  # shown elsewhere, or not chosen
 
 Strip = tuple[float, float, float]
 """Where an interval begins, how wide it is, and where its middle is: percentages of a strip."""
@@ -132,32 +132,34 @@ def comparison_page(ranking: Ranking) -> str:
 def _lead(ranking: Ranking) -> str:
     """What came out, in two sentences."""
     best, second = ranking.entries[:2]
-    found = ranking.between(best, second)
-    how = "paired by image" if found.paired else "as of separate images"
-    above = f"{0.0 - found.mean.mean:.4f} {plus_minus(found.mean.half_width())} above it"
+    difference = ranking.between(best, second)
+    how = "paired by image" if difference.paired else "as of separate images"
+    above = f"{0.0 - difference.mean.mean:.4f} {plus_minus(difference.mean.half_width())} above it"
     return (
         f"{best.name} has the lowest bound. The next, {second.name}, is {above} (95 %, {how}): "
-        f"{_said(found)}"
+        f"{_sentence(difference)}"
     )
 
 
-def _said(found: Difference) -> str:
-    state = _state(found)
+def _sentence(difference: Difference) -> str:
+    state = _state(difference)
     if state == "unknown":
         return "whether the two differ is not known."
     if state == "warning":
         return "the two are not told apart."
-    if found.told_apart:
-        together = f", also with all {found.together} differences taken together"
-        return f"the two are told apart{together if found.together > 1 else ''}."
-    return f"told apart if taken alone, not with all {found.together} differences taken together."
+    if difference.told_apart:
+        together = f", also with all {difference.together} differences taken together"
+        return f"the two are told apart{together if difference.together > 1 else ''}."
+    return (
+        f"told apart if taken alone, not with all {difference.together} differences taken together."
+    )
 
 
-def _state(found: Difference) -> str:
+def _state(difference: Difference) -> str:
     """As the badges of checks are called."""
-    if found.interval is None:
+    if difference.interval is None:
         return "unknown"
-    low, high = found.interval
+    low, high = difference.interval
     return "warning" if low <= 0 <= high else "passed"
 
 
@@ -188,9 +190,9 @@ def _places(ranking: Ranking) -> list[Place]:
 
 def _above(ranking: Ranking, entry: Entry) -> str:
     if entry is ranking.best:
-        return NOT_TOLD
-    found = ranking.between(ranking.best, entry)
-    return f"{_signed(-found.mean.mean)} {plus_minus(found.mean.half_width())}"
+        return UNKNOWN
+    difference = ranking.between(ranking.best, entry)
+    return f"{_signed(-difference.mean.mean)} {plus_minus(difference.mean.half_width())}"
 
 
 def _signed(value: float) -> str:
@@ -210,10 +212,10 @@ def _strip(value: float, half: float | None, low: float, high: float) -> Strip:
     return percent * (value - wide - low), percent * 2 * wide, percent * (value - low)
 
 
-def _verdicts(found: Sequence[Difference]) -> list[Verdict]:
+def _verdicts(differences: Sequence[Difference]) -> list[Verdict]:
     """Each as what the other is above the best, so that more is worse."""
     ends = [0.0]
-    for one in found:
+    for one in differences:
         ends += [-x for x in one.interval or (one.mean.mean, one.mean.mean)]
     low, high = min(ends), max(ends)
     return [
@@ -230,21 +232,21 @@ def _verdicts(found: Sequence[Difference]) -> list[Verdict]:
             strip=_strip(-one.mean.mean, one.mean.half_width(), low, high),
             zero=_strip(0.0, 0.0, low, high)[2],
         )
-        for one in found
+        for one in differences
     ]
 
 
-def _exactly(found: Difference) -> str:
-    half = plus_minus(found.half_monte_carlo)
-    at_most = found.at_most and found.half_monte_carlo
+def _exactly(difference: Difference) -> str:
+    half = plus_minus(difference.half_monte_carlo)
+    at_most = difference.at_most and difference.half_monte_carlo
     return f"{half} at most" if at_most else half
 
 
-def _word(found: Difference) -> str:
-    state = _state(found)
+def _word(difference: Difference) -> str:
+    state = _state(difference)
     if state != "passed":
         return {"unknown": "not known", "warning": "not told apart"}[state]
-    return "told apart" if found.told_apart else "told apart only if alone"
+    return "told apart" if difference.told_apart else "told apart only if alone"
 
 
 def _matrix(ranking: Ranking) -> list[list[tuple[str, str, bool] | None]]:
@@ -257,53 +259,56 @@ def _matrix(ranking: Ranking) -> list[list[tuple[str, str, bool] | None]]:
                 cells.append(None)
                 continue
             sign, pair = (1, (a, b)) if row < column else (-1, (b, a))
-            found = ranking.between(*pair)
-            half = plus_minus(found.mean.half_width())
-            cells.append((_signed(sign * found.mean.mean), half, _state(found) == "passed"))
+            difference = ranking.between(*pair)
+            half = plus_minus(difference.mean.half_width())
+            cells.append(
+                (_signed(sign * difference.mean.mean), half, _state(difference) == "passed")
+            )
         rows.append(cells)
     return rows
 
 
-def _overlaid(found: Curves, ranking: Ranking, id: str, view: str = "") -> Overlaid | None:
+def _overlaid(curves: Curves, ranking: Ranking, id: str, view: str = "") -> Overlaid | None:
     """None where nobody has a curve."""
-    if not found.curves:
+    if not curves.curves:
         return None
     names = [entry.name for entry in ranking.entries]
-    own_x = [] if found.x == "t" else [found.x]
-    halves = ["± 95 %"] if any(curve.half is not None for curve in found.curves) else []
+    own_x = [] if curves.x == "t" else [curves.x]
+    halves = ["± 95 %"] if any(curve.half is not None for curve in curves.curves) else []
     rows, points = [], []
-    for curve in found.curves:
+    for curve in curves.curves:
         places = list(zip(curve.x.tolist(), curve.y.tolist(), strict=True))
         for number, (t, (x, y)) in enumerate(zip(curve.t, places, strict=True)):
             half = [] if curve.half is None else [shown(float(curve.half[number]), 2)]
             rows.append([names[curve.entry], t, *([shown(x)] if own_x else []), shown(y), *half])
         points += places
-    columns = ["model", "t", *own_x, found.y, *halves]
-    figure = ranking_plots.draw(found, names)
+    columns = ["model", "t", *own_x, curves.y, *halves]
+    figure = ranking_plots.draw(curves, names)
     return Overlaid(
-        chart=chart(figure, id, found.meaning, columns, rows, points, view),
-        legend=[(mark(curve.entry), names[curve.entry]) for curve in found.curves],
-        absent=found.absent,
+        chart=chart(figure, id, curves.meaning, columns, rows, points, view),
+        legend=[(mark(curve.entry), names[curve.entry]) for curve in curves.curves],
+        absent=curves.absent,
     )
 
 
-def _paired(number: int, found: Difference, unit: str) -> Chart:
-    assert found.values is not None
-    edges = histogram_edges(found.values.numpy())
-    counts = np.histogram(found.values.numpy(), edges)[0]
+def _paired(number: int, difference: Difference, unit: str) -> Chart:
+    assert difference.values is not None
+    edges = histogram_edges(difference.values.numpy())
+    counts = np.histogram(difference.values.numpy(), edges)[0]
     centres = (edges[:-1] + edges[1:]) / 2
     return chart(
-        ranking_plots.paired(found, unit),
+        ranking_plots.paired(difference, unit),
         f"paired-{number}",
-        f"Left of 0 are the images of which {found.a} has the lower bound. The dashed line is the "
-        "mean. How wide this is, and not how wide each model's own spread is, makes the interval.",
+        f"Left of 0 are the images of which {difference.a} has the lower bound. The dashed line "
+        "is the mean. How wide this is, and not how wide each model's own spread is, makes the "
+        "interval.",
         [f"difference, {unit}", "images"],
         [
             [f"{shown(a)} to {shown(b)}", f"{n:,}"]
             for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
         ],
         list(zip(centres.tolist(), counts.tolist(), strict=True)),
-        f"minus {found.b}",
+        f"minus {difference.b}",
     )
 
 
@@ -313,11 +318,11 @@ def _settings(entries: Sequence[Entry]) -> tuple[list[Setting], int]:
         {(group, name): value for group, rows in settings(entry.result) for name, value, _ in rows}
         for entry in entries
     ]
-    groups = dict.fromkeys(group for found in each for group, _ in found)
-    keys = dict.fromkeys(key for found in each for key in found if key[1] not in OUTCOMES)
+    groups = dict.fromkeys(group for one_model in each for group, _ in one_model)
+    keys = dict.fromkeys(key for one_model in each for key in one_model if key[1] not in OUTCOMES)
     differing, alike = [], 0
     for group, name in sorted(keys, key=lambda key: list(groups).index(key[0])):
-        values = [found.get((group, name), NOT_TOLD) for found in each]
+        values = [one_model.get((group, name), UNKNOWN) for one_model in each]
         if len(set(values)) == 1:
             alike += 1
         else:

@@ -15,7 +15,7 @@ from nelbo.results.rounding import plain_number, with_half
 __all__ = ["difference_page"]
 
 ABSENT = "—"
-ELSEWHERE = ("sources", "options", "name")  # told by the rows themselves, or in the heading
+ELSEWHERE = ("sources", "options", "name")  # shown by the rows themselves, or in the heading
 
 
 @final
@@ -29,22 +29,22 @@ class Interval:
     strip: tuple[float, float, float]
 
 
-def difference_page(found: Compared) -> str:
+def difference_page(compared: Compared) -> str:
     """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
-    tree, verdict = found.tree, found.verdict
+    tree, verdict = compared.tree, compared.verdict
     whole = json.dumps(tree, allow_nan=False, separators=(",", ":"))
     packed = gzip.compress(whole.encode(), mtime=0)
-    of_difference, zero = _intervals(found)
-    differing, alike = _settings(found.a.model, found.b.model)
+    of_difference, zero = _intervals(compared)
+    differing, alike = _settings(compared.a.model, compared.b.model)
     return (
         environment()
         .get_template("difference.html")
         .render(
-            unit=found.unit,
+            unit=compared.unit,
             verdict=verdict.text,
-            headline=plain_number(abs(found.value), found.half or 0.0),
-            a=found.a,
-            b=found.b,
+            headline=plain_number(abs(compared.value), compared.half or 0.0),
+            a=compared.a,
+            b=compared.b,
             data_name=_data_name(tree["data"]),
             images=f"{int(tree['images']):,}",
             evaluations=f"{int(tree['network_evaluations']):,}",
@@ -53,7 +53,7 @@ def difference_page(found: Compared) -> str:
             warnings=[str(warning) for warning in tree.get("warnings", ())],
             intervals=of_difference,
             zero=zero,
-            bounds=_bounds((found.a, found.b)),
+            bounds=_bounds((compared.a, compared.b)),
             differing=differing,
             alike=alike,
             command=str(tree.get("command") or ""),
@@ -75,15 +75,17 @@ def _saved(share: object) -> str | None:
     return f"{1 / (1 - share):,.0f}"
 
 
-def _intervals(found: Compared) -> tuple[list[Interval], float]:
+def _intervals(compared: Compared) -> tuple[list[Interval], float]:
     """(both intervals of the difference on one scale with 0 in it, where 0 is)."""
     halves = (
-        ("new images of this kind", "sampling of images", found.half),
-        ("this test set", "Monte Carlo", found.half_monte_carlo),
+        ("new images of this kind", "sampling of images", compared.half),
+        ("this test set", "Monte Carlo", compared.half_monte_carlo),
     )
-    scale = _scale([found.value, 0.0], [half for _, _, half in halves])
+    scale = _scale([compared.value, 0.0], [half for _, _, half in halves])
     lines = [
-        Interval(name, says, with_half(found.value, half, "+"), _strip(found.value, half, *scale))
+        Interval(
+            name, says, with_half(compared.value, half, "+"), _strip(compared.value, half, *scale)
+        )
         for name, says, half in halves
     ]
     return lines, _strip(0.0, None, *scale)[2]
@@ -115,14 +117,14 @@ def _strip(value: float, half: float | None, low: float, high: float) -> tuple[f
 
 def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], int]:
     """((setting, of A, of B) of what differs, how many do not)."""
-    told = [
+    settings = [
         {
             name: text
             for name, text, _ in rows({k: v for k, v in model.items() if k not in ELSEWHERE}, "")
         }
         for model in (a, b)
     ]
-    names = dict.fromkeys([*told[0], *told[1]])
-    pairs = [(name, told[0].get(name, ABSENT), told[1].get(name, ABSENT)) for name in names]
+    names = dict.fromkeys([*settings[0], *settings[1]])
+    pairs = [(name, settings[0].get(name, ABSENT), settings[1].get(name, ABSENT)) for name in names]
     differing = [pair for pair in pairs if pair[1] != pair[2]]
     return differing, len(pairs) - len(differing)

@@ -14,14 +14,14 @@ __all__ = ["bits", "distortion", "histogram", "rate", "running"]
 VIEWS: dict[Axis, str] = {"t": "linear t", "log t": "log t", "log SNR": "log SNR"}
 
 
-def bits(found: Plots) -> list[Chart]:
+def bits(curves: Plots) -> list[Chart]:
     """The term of each t, over t, log t, and log SNR where the chain has one."""
-    steps = found.bits_per_step
+    steps = curves.bits_per_step
     if steps is None:
         return []
     axes: list[Axis] = ["t"] if len(steps.t) == 1 else ["t", "log t"]
-    return [_bits(steps, found.unit, over) for over in axes] + (
-        [] if steps.log_snr is None else [_bits(steps, found.unit, "log SNR")]
+    return [_bits(steps, curves.unit, over) for over in axes] + (
+        [] if steps.log_snr is None else [_bits(steps, curves.unit, "log SNR")]
     )
 
 
@@ -48,41 +48,41 @@ def _bits(steps: BitsPerStep, unit: str, over: Axis) -> Chart:
     )
 
 
-def rate(found: Rate, unit: str) -> Chart:
+def rate(curve: Rate, unit: str) -> Chart:
     """The cumulative rate over t."""
     return chart(
-        plots.cumulative_rate(found, unit),
+        plots.cumulative_rate(curve, unit),
         "rate",
         "The reverse chain starts at the right, where nothing is known of an image, and adds bits "
         "on its way to the left. Where the curve is steep, an image is being decided.",
         ["t", f"so far, {unit}"],
-        [[str(t), shown(x)] for t, x in zip(found.t, found.rate, strict=True)],
-        list(zip(found.t, found.rate, strict=True)),
+        [[str(t), shown(x)] for t, x in zip(curve.t, curve.rate, strict=True)],
+        list(zip(curve.t, curve.rate, strict=True)),
     )
 
 
-def distortion(found: RateDistortion, unit: str) -> Chart:
+def distortion(curve: RateDistortion, unit: str) -> Chart:
     """The error of the reconstruction against the rate."""
-    error = "RMSE" if found.levels is None else "RMSE, levels"
+    error = "RMSE" if curve.levels is None else "RMSE, levels"
     return chart(
-        plots.rate_distortion(found, unit),
+        plots.rate_distortion(curve, unit),
         "rate-distortion",
         "How far the best guess of an image is off when so many bits of it are known. A good lossy "
         "coder falls fast and early.",
         [f"rate, {unit}", error],
-        [[shown(a), shown(b)] for a, b in zip(found.rate, found.rmse, strict=True)],
-        list(zip(found.rate, found.rmse, strict=True)),
+        [[shown(a), shown(b)] for a, b in zip(curve.rate, curve.rmse, strict=True)],
+        list(zip(curve.rate, curve.rmse, strict=True)),
     )
 
 
-def histogram(found: BitsPerImage, unit: str) -> Chart:
+def histogram(data: BitsPerImage, unit: str) -> Chart:
     """How many images have how much."""
-    values = np.asarray(found.bits, np.float64)
+    values = np.asarray(data.bits, np.float64)
     edges = plots.histogram_edges(values)
     counts = np.histogram(values, edges)[0]
     centres = (edges[:-1] + edges[1:]) / 2
     return chart(
-        plots.per_image_histogram(found, unit),
+        plots.per_image_histogram(data, unit),
         "histogram",
         "The figure of the page is the mean of this. How wide it is, and how many images there "
         "are, make the interval of the sampling of images.",
@@ -96,18 +96,18 @@ def histogram(found: BitsPerImage, unit: str) -> Chart:
     )
 
 
-def running(found: Running, unit: str) -> Chart:
+def running(curve: Running, unit: str) -> Chart:
     """The estimate as evaluations came in."""
     columns: Sequence[str] = ["network evaluations", unit, "± 95 %"]
     return chart(
-        plots.running_estimate(found, unit),
+        plots.running_estimate(curve, unit),
         "running",
         "Each point is the whole estimate with all that was known by then. It should stay inside "
         "the bands of the points before it.",
         columns,
         [
             [f"{n:,}", f"{value:.4f}", shown(half, 2)]
-            for n, value, half in zip(found.evaluations, found.bits, found.half_width, strict=True)
+            for n, value, half in zip(curve.evaluations, curve.bits, curve.half_width, strict=True)
         ],
-        list(zip(found.evaluations, found.bits, strict=True)),
+        list(zip(curve.evaluations, curve.bits, strict=True)),
     )

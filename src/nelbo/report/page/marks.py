@@ -17,12 +17,12 @@ SHAPES = {
 
 def mark(number: int) -> str:
     """The mark of the ranking's `number`th model, as SVG that is not read out."""
-    found = MARKS[number % len(MARKS)]
-    dash = " ".join(map(str, found.dash[1]))
+    shape = MARKS[number % len(MARKS)]
+    dash = " ".join(map(str, shape.dash[1]))
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    colour = COLOURS[found.colour]
+    colour = COLOURS[shape.colour]
     return (
         f'<svg class="mark" viewBox="0 0 34 12" aria-hidden="true" style="color:{colour}">'
         f'<path d="M0 6h34" stroke="currentColor" stroke-width="2"{dashes}/>'
-        f'<g fill="currentColor">{SHAPES[found.shape]}</g></svg>'
+        f'<g fill="currentColor">{SHAPES[shape.shape]}</g></svg>'
     )

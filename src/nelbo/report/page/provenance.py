@@ -12,7 +12,7 @@ Row = tuple[str, str, str]
 
 FROM = {"sha256": "its weights", "weights": "its weights", "steps": "the evaluation"}
 LONGEST = 400  # letters of a list that are shown; all of it is in the JSON
-OWN = ("sources", "options")  # told by the rows themselves
+OWN = ("sources", "options")  # shown by the rows themselves
 
 
 def settings(
@@ -26,7 +26,7 @@ def settings(
         ("Model", [(name, value, FROM.get(name, of)) for name, value, of in rows(model, usual)])
     ]
     if sources is not None:
-        told = [
+        entries = [
             (
                 name,
                 _text(entry["value"]),
@@ -34,7 +34,7 @@ def settings(
             )
             for name, entry in sources.items()
         ]
-        groups.append(("Settings of the model, by source", told))
+        groups.append(("Settings of the model, by source", entries))
     groups.append(("Data", rows(result.data, "the data")))
     groups.append(("Estimator", rows(result.estimator, "the evaluation")))
     groups.append(("Environment", rows(result.environment, "the machine")))
@@ -45,13 +45,13 @@ def settings(
 
 def rows(part: Mapping[str, Any], source: str) -> list[Row]:
     """Nested choices with dotted names."""
-    found = []
+    result = []
     for name, value in part.items():
         if isinstance(value, Mapping) and value:
-            found += [(f"{name}.{key}", text, own) for key, text, own in rows(value, source)]
+            result += [(f"{name}.{key}", text, own) for key, text, own in rows(value, source)]
         else:
-            found.append((name, _text(value), source))
-    return found
+            result.append((name, _text(value), source))
+    return result
 
 
 def _text(value: object) -> str:

@@ -42,9 +42,9 @@ def samples(
         if t in times:
             levels = _levels(model, x)
             picture = picture_sheet(levels[:ROWS], model.grid.n, 1)
-            said = f"t = {t:,}" if t else "x₀"
-            alt = f"{len(levels[:ROWS])} samples on their way, {said}"
-            kept.append(Picture(picture, alt, (said,)))
+            caption = f"t = {t:,}" if t else "x₀"
+            alt = f"{len(levels[:ROWS])} samples on their way, {caption}"
+            kept.append(Picture(picture, alt, (caption,)))
     return levels, kept
 
 
@@ -65,7 +65,7 @@ def reconstructions(model: Model, images: Images, result: Result, seed: int) -> 
     some = images.first(min(ROWS, len(images)))
     x_0, noise = model.x_0(some.levels), KeyedNoise.of(seed, some.ids)
     p = model.chain.p.given(*model.condition_of(some))
-    found = []
+    pictures = []
     with evaluating(model.network), without_gradients(model.device):
         for t in reversed(_times(model)):
             time = constant_time(t, x_0)
@@ -75,10 +75,10 @@ def reconstructions(model: Model, images: Images, result: Result, seed: int) -> 
             guess = _levels(model, x_0_hat)
             alt = f"best guesses of {len(some)} images at t = {t}"
             png = picture_sheet(guess, model.grid.n, 1)
-            found.append(Picture(png, alt, (f"t = {t:,}", *_rate(result, t))))
+            pictures.append(Picture(png, alt, (f"t = {t:,}", *_rate(result, t))))
     png = picture_sheet(some.levels.long(), model.grid.n, 1)
     ids = ", ".join(str(i) for i in some.ids.tolist())
-    return [*found, Picture(png, f"the images {ids} themselves", ("x₀",))]
+    return [*pictures, Picture(png, f"the images {ids} themselves", ("x₀",))]
 
 
 def _require_finite(x_0_hat: Batch, t: int, images: Images) -> None:
@@ -126,10 +126,10 @@ def _times(model: Model) -> list[int]:
 
 def _levels(model: Model, x: Batch) -> Int64[Tensor, "N C H W"]:
     """The nearest level of each number; a state that is none, such as a mask, is half grey."""
-    n, found = model.grid.n, model.levels(x).cpu()
-    if found.is_floating_point():
-        found = found.round()
-    return torch.where(found < n, found, (n - 1) // 2).long()
+    n, levels = model.grid.n, model.levels(x).cpu()
+    if levels.is_floating_point():
+        levels = levels.round()
+    return torch.where(levels < n, levels, (n - 1) // 2).long()
 
 
 def _rate(result: Result, t: int) -> tuple[str, ...]:

@@ -49,11 +49,11 @@ def paper_figure(
     if kind == "training":
         logs = {str(source): log_of(Path(source) / LOG) for source in sources}
         return figures.file(figures.training(logs, width), suffix)
-    found = [measured(source, say) for source in sources]
+    results = [measured(source, say) for source in sources]
     if per_image is not None:
-        if len(found) != 1:
+        if len(results) != 1:
             raise BadInput("--per-image is of one result: of several, put each table beside it")
-        found = [(found[0][0], columns_of(Path(per_image), found[0][0], say))]
-    names = names_of([result.model for result, _ in found])
-    entries = [Entry(name, *one) for name, one in zip(names, found, strict=True)]
+        results = [(results[0][0], columns_of(Path(per_image), results[0][0], say))]
+    names = names_of([result.model for result, _ in results])
+    entries = [Entry(name, *one) for name, one in zip(names, results, strict=True)]
     return figures.file(figures.figure(kind, entries, width), suffix)

@@ -1,4 +1,4 @@
-"""The page of a run or of a result file: what is at hand is gathered, what is not is said."""
+"""The page of a run or of a result file: what is at hand is gathered, what is not is named."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -74,14 +74,14 @@ def report(
     model = _model(source, result, device)
     why_not = _in_run(source, result)
     columns = _own_columns(source, images, result, why_not, say)
-    found = _data(source, model, result, why_not)
+    test_images = _data(source, model, result, why_not)
     if (
-        found is not None
+        test_images is not None
         and columns is not None
-        and set(found.ids.tolist()) != set(columns["id"].tolist())
+        and set(test_images.ids.tolist()) != set(columns["id"].tolist())
     ):
         raise BadInput(f"{images or source / IMAGES} has other ids than the images of the result")
-    pictures = _drawn(model, found, columns, result, samples, seed, why_not, drawn, progress)
+    pictures = _drawn(model, test_images, columns, result, samples, seed, why_not, drawn, progress)
     recipe = formats.recipe_of(source).model_dump(mode="json")
     log = log_of(source / LOG)
     return page(Reported(result, columns, log, pictures, recipe, table, why_not))
@@ -197,16 +197,18 @@ def _data(folder: Path, model: Model, result: Result, why_not: dict[str, str]) -
     if not isinstance(model.support, Grid):
         return None
     spec = formats.recipe_of(folder).data.test
-    told = result.data
+    stated = result.data
     try:
         labels = model.classes is not None
         images = load(spec, levels=model.grid.n, grid=model.grid, labels=labels)
         if not isinstance(images, Images):
             return None  # text, of which there are no pictures
         images = images.first(min(result.images, len(images)))
-        if images.sha256 == told.get("sha256"):
+        if images.sha256 == stated.get("sha256"):
             return images
-        reason = f"The result is of {told['name']}, which are not the run's own test data, {spec}."
+        reason = (
+            f"The result is of {stated['name']}, which are not the run's own test data, {spec}."
+        )
     except BadInput as error:
         reason = f"The run's test data cannot be read here: {error}."
     why_not["reconstructions"] = why_not["extremes"] = reason

@@ -1,4 +1,4 @@
-"""How much is said, and in which colours: -q, -v, --no-color, and what the terminal wants."""
+"""How much is printed, and in which colours: -q, -v, --no-color, and what the terminal wants."""
 
 import os
 import sys
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
-    "Manner",
+    "TerminalOptions",
     "artefacts",
     "console",
     "detail",
-    "manner",
     "name_made",
     "note",
     "print_result",
-    "set_manner",
+    "set_terminal_options",
+    "terminal_options",
 ]
 
 
 @final
 @dataclass(frozen=True)
-class Manner:
-    """What the user asked of the way in which a command speaks."""
+class TerminalOptions:
+    """How much a command prints, and whether in colours: -q, -v and --no-color."""
 
     quiet: bool = False
     verbose: bool = False
     colour: bool = True
 
 
-_MANNER: ContextVar[Manner] = ContextVar("manner")
+_TERMINAL_OPTIONS: ContextVar[TerminalOptions] = ContextVar("terminal_options")
 
 
-def manner() -> Manner:
+def terminal_options() -> TerminalOptions:
     """That of the command that runs."""
-    return _MANNER.get(Manner())
+    return _TERMINAL_OPTIONS.get(TerminalOptions())
 
 
-def set_manner(chosen: Manner) -> None:
+def set_terminal_options(chosen: TerminalOptions) -> None:
     """From now on.
 
     Raises:
@@ -52,7 +52,7 @@ def set_manner(chosen: Manner) -> None:
     """
     if chosen.quiet and chosen.verbose:
         raise BadInput("--quiet and --verbose exclude each other: give one")
-    _MANNER.set(chosen)
+    _TERMINAL_OPTIONS.set(chosen)
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -62,19 +62,19 @@ def console(*, stderr: bool = False) -> "Console":
     """
     from rich.console import Console
 
-    plain = not manner().colour or bool(os.environ.get("NO_COLOR"))
+    plain = not terminal_options().colour or bool(os.environ.get("NO_COLOR"))
     return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False)
 
 
 def note(text: str) -> None:
     """A line on stderr, which -q leaves out."""
-    if not manner().quiet:
+    if not terminal_options().quiet:
         print(printable(text), file=sys.stderr)
 
 
 def detail(text: str) -> None:
     """A line on stderr, for those who gave -v."""
-    if manner().verbose:
+    if terminal_options().verbose:
         print(printable(text), file=sys.stderr)
 
 
