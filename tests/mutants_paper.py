@@ -31,7 +31,7 @@ PAPER = [
     ),
     (
         "an ampersand of a name that begins a column",
-        "report/tables.py",
+        "report/rows.py",
         'for character in "&%$#_{}"',
         'for character in "%$#_{}"',
         (f"{LAW}names_are_text_to_latex_and_to_markdown",),

@@ -1,21 +1,24 @@
 """Results of every kind: written and read back as they were, and each with the page it has."""
 
+import csv
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from kinds import every_kind
 from test_page import Page
 
+from nelbo.cli.outputs import kind_of
 from nelbo.errors import BadInput
-from nelbo.report.page import page_of
+from nelbo.report.page import Reported, page, page_of
 from nelbo.results import load
 from nelbo.results.loading import as_read
-from nelbo.results.result import Result
+from nelbo.results.result import Result, parse
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved
 from nelbo.results.stored import Stored
-from nelbo.tasks.report import report
+from nelbo.tasks.report import paper_table, report
 
 PAGES = ("comparison", "comparisons", "ode", "classification", "image_ranking")
 
@@ -151,3 +154,53 @@ def test_a_kind_without_a_page_is_refused_in_one_line(kinds):
         read = as_read(json.loads(kinds[name].to_json()), "r")
         with pytest.raises(BadInput, match="no page is made of a result of schema nelbo"):
             page_of(read)
+
+
+def test_a_table_of_a_kind_has_the_numbers_of_its_results(kinds, tmp_path):
+    """Kills: the interval of the bound for that of the difference, a CSV that nelbo does not know.
+
+    Law: the CSV has the numbers of the JSON; what is shown is these numbers, rounded.
+    """
+    for name in PAGES:
+        tree = json.loads(kinds[name].to_json())
+        text = paper_table([kinds[name].save(tmp_path / f"{name}.json")], ".csv")
+        (tmp_path / "t.csv").write_text(text)
+        assert kind_of(tmp_path / "t.csv") == "table of results"
+        rows = list(csv.DictReader(text.splitlines()))
+        shown = paper_table([tmp_path / f"{name}.json"], ".md")
+        last = rows[-1]
+        if name in ("comparison", "comparisons"):
+            pair = tree if name == "comparison" else tree["against_the_first"][-1]["comparison"]
+            assert len(rows) == (2 if name == "comparison" else 3)
+            assert float(last["difference"]) == pair["bits_per_dim"]
+            low, high = pair["ci95"]
+            assert float(last["difference_half_width"]) == pytest.approx(
+                (high - low) / 2, rel=1e-12
+            )
+            assert with_half(pair["bits_per_dim"], (high - low) / 2, "+") in shown
+        elif name == "ode":
+            assert float(last["ode"]) == tree["bits_per_dim"]
+            assert float(last["solver"]) == tree["half_widths"]["solver"]
+            assert float(last["ode_minus_bound"]) == tree["ode_minus_bound"]["bits_per_dim"]
+            assert "not a bound" in shown
+        elif name == "classification":
+            assert [float(last[key]) for key in ("low", "high")] == tree["accuracy_ci95"]
+        else:
+            assert [int(row["image"]) for row in rows] == [9, 8, 1, 0]
+            assert [int(row["rank"]) for row in rows] == [1, 2, 9, 10]
+    with pytest.raises(BadInput, match="results of different kinds fit in no one table"):
+        paper_table([tmp_path / "ode.json", tmp_path / "classification.json"], ".md")
+    with pytest.raises(BadInput, match="columns are of a table of evaluations"):
+        paper_table([tmp_path / "ode.json"], ".md", ["model"])
+
+
+def test_the_page_of_an_evaluation_has_its_baselines(kinds):
+    """Kills: baselines in the JSON alone, the best first."""
+    result = replace(kinds["evaluation"], baselines={"uniform": 4.0875, "PNG": 14.25})
+    words = Page(page(Reported(parse(result.to_dict())))).words
+    order = [words.index(f"{text}") for text in ("PNG 14.2500", f"digits {result.per_dim:.4f}")]
+    assert order == sorted(order)
+    assert "uniform 4.0875" in words
+    assert (
+        "Beside other codes" not in Page(page(Reported(parse(kinds["evaluation"].to_dict())))).words
+    )

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Callable, Sequence
-from functools import singledispatch
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from nelbo import files
 from nelbo.errors import BadInput, printable
 from nelbo.report import figures, tables
+from nelbo.report.kind_tables import kind_rows
 from nelbo.report.page import Reported, page, page_of
 from nelbo.results import per_image
 from nelbo.results.classification import Classification
@@ -115,8 +116,13 @@ def _(result: Saved) -> dict[str, Callable[[], bytes]]:
     return {
         ".json": lambda: result.to_json().encode(),
         ".html": lambda: page_of(as_read(result.to_dict(), "the result")).encode(),
+        **{suffix: partial(_table_of, result, suffix) for suffix in (".tex", ".md", ".csv")},
         **({".csv": lambda: result.to_csv().encode()} if isinstance(result, ImageRanking) else {}),
     }
+
+
+def _table_of(result: Saved, suffix: str) -> bytes:
+    return kind_rows([as_read(result.to_dict(), "the result")]).written(suffix).encode()
 
 
 @_made.register
