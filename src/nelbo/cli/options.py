@@ -35,6 +35,7 @@ __all__ = [
     "JsonOption",
     "MaxImages",
     "ModelArgument",
+    "ModelOrPlan",
     "OrderOption",
     "Precision",
     "RecordOption",
@@ -73,14 +74,13 @@ class Spacing(StrEnum):
     optimal = "optimal"
 
 
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A run folder, a checkpoint file, a folder of diffusers or transformers, "
-        "hf:OWNER/NAME, or file.py:function.",
-        autocompletion=completion.models,
-    ),
-]
+_MODEL = typer.Argument(
+    help="A run folder, a checkpoint, a folder of diffusers or transformers, hf:OWNER/NAME, or "
+    "file.py:function.",
+    autocompletion=completion.models,
+)
+ModelArgument = Annotated[str, _MODEL]
+ModelOrPlan = Annotated[str | None, _MODEL]
 DataOption = Annotated[
     str | None,
     typer.Option(
@@ -287,9 +287,10 @@ def find_data(
     spec = spec or recipe_of(path).data.test
     if isinstance(model.support, Grid):
         labels = any(each.classes is not None for each in (model, *others))
-        images = _images(model, spec, split, labels, most)
-        return first_of(_warn_if_trained_on(path, model, images), most)
-    return first_of(load_for(model.support, spec, split=split), most)
+        images = _warn_if_trained_on(path, model, _images(model, spec, split, labels, most))
+        return images if most is None else images.first(most)
+    points = load_for(model.support, spec, split=split)
+    return points if most is None else points.first(most)
 
 
 def _warn_if_trained_on(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
@@ -397,8 +398,3 @@ def find_device(name: str) -> "torch.device":
 def command() -> str:
     """What the user typed, for the report."""
     return shlex.join(["nelbo", *sys.argv[1:]])
-
-
-def first_of(data: "Images | Points | Tokens", count: int | None) -> "Images | Points | Tokens":
-    """The first so many examples, or all."""
-    return data if count is None else data.first(count)

@@ -1,6 +1,5 @@
 """What a model is: every setting, where it is from, and what should be known before measuring."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from nelbo.model import Model, Setting, try_network
 from nelbo.model.settings import as_json
 from nelbo.networks.mode import without_gradients
 from nelbo.results import bits_per_dim
+from nelbo.results.saved import Saved
 from nelbo.results.warnings import of_schedule
 from nelbo.types import Grid
 
@@ -42,8 +42,8 @@ OF_NUMBERS = ("variance", "V_1", "clip")  # states have none
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Inspection:
+@dataclass(frozen=True, eq=False, repr=False)
+class Inspection(Saved):
     """The settings of a model, what else it is, and warnings.
 
     `L_T` is the largest that L_T can be for any image of the model's grid, in bits/dim; None for
@@ -65,16 +65,15 @@ class Inspection:
             f"images of {shape}, {self.about['parameters']:,} parameters, L_T {most}"
         )
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
         """One object: what the model is, its facts, its settings by name, and the warnings."""
-        tree = {
+        return {
             "schema": SCHEMA,
             **self.about,
             "settings": as_json(self.settings),
             "L_T_at_most_bits_per_dim": self.L_T,
             "warnings": list(self.warnings),
         }
-        return json.dumps(tree, indent=1) + "\n"
 
     def table(self) -> Table:
         """A row for each setting: its value, its source, and whether it changes the bound."""
