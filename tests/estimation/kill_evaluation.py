@@ -32,14 +32,19 @@ EVERY_T = ("--max-images", "30", "--exhaustive", "--steps", "60", "--batch-size"
 
 
 class Torchrun:
-    """Two ranks and the agent that torchrun puts above them."""
+    """Two ranks and the agent that torchrun puts above them; of one thread, as the tests are."""
 
     def __init__(self, folder, *arguments):
         launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "nelbo")
         command = [sys.executable, "-m", *launcher, *map(str, arguments)]
         self.log = open(folder / "log", "w")  # noqa: SIM115
         self.agent = subprocess.Popen(
-            command, cwd=folder, stdout=self.log, stderr=self.log, start_new_session=True
+            command,
+            cwd=folder,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
     def kill(self, victims):

@@ -191,7 +191,7 @@ def test_an_evaluation_that_was_killed_goes_on_to_the_same_bytes(run, tmp_path, 
 
 
 def test_torchrun_runs_the_command(nelbo, run, tmp_path):
-    """To the bytes of one process alone; what differs in the result is how it came about."""
+    """To the bytes of one process of as many threads; what differs is how it came about."""
     arguments = ["evaluate", run, "--max-images", "20", "--budget", "200", "--batch-size", "16"]
     outputs = ("--json", "result.json", "--per-image", "images.csv")
     results = []
