@@ -28,6 +28,7 @@ def resident():
 
 def make(path, images):
     """A sparse .npy of SHAPE whose first images are not 0."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": SHAPE}
         np.lib.format.write_array_header_1_0(file, header)
