@@ -16,6 +16,7 @@ import torch
 from timing import write
 
 import nelbo
+from nelbo.data import load
 
 SHAPE = (1_281_167, 64, 64, 3)
 
@@ -50,7 +51,7 @@ def measured(path, images):
     if not path.exists():
         make(path, images)
     started = time.perf_counter()
-    whole = nelbo.data.load(path)
+    whole = load(path)
     seconds, opened = time.perf_counter() - started, resident()
     model = nelbo.wrap(
         Halves(),
