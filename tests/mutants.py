@@ -66,6 +66,7 @@ from mutants_paper import PAPER
 from mutants_parts import PARTS
 from mutants_paths import PATHS
 from mutants_person import PERSON
+from mutants_plan import PLAN
 from mutants_pydoors import PYDOORS
 from mutants_text import TEXT
 from mutants_trainers import TRAINERS
@@ -616,6 +617,7 @@ MUTANTS = [
             *PAPER,
             *PARTS,
             *PERSON,
+            *PLAN,
             *DATA,
             *TRAINERS,
             *WRAP,

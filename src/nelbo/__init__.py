@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.inspect import inspect
     from nelbo.tasks.merge import merge
     from nelbo.tasks.ode import ode_likelihood
+    from nelbo.tasks.plan import evaluate_plan
     from nelbo.tasks.rank import rank
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
@@ -44,6 +45,7 @@ __all__ = [
     "decompress",
     "derive",
     "evaluate",
+    "evaluate_plan",
     "improve",
     "inspect",
     "load",
@@ -75,6 +77,7 @@ _HOME = {
     "decompress": "nelbo.tasks.compress",
     "derive": "nelbo.tasks.derive",
     "evaluate": "nelbo.tasks.evaluate",
+    "evaluate_plan": "nelbo.tasks.plan",
     "improve": "nelbo.tasks.improve",
     "inspect": "nelbo.tasks.inspect",
     "load": "nelbo.formats",

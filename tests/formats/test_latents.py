@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, LCMScheduler
 from diffusers_folders import dit, pipeline, unet
 from latent_folders import (
     autoencoder,
@@ -324,6 +324,29 @@ def test_an_embedding_that_does_not_fit_is_refused(zero, tmp_path):
     more.save_pretrained(tmp_path / "more")
     DDPMScheduler().save_pretrained(tmp_path / "more")
     refused("has addition_embed_type text", load, tmp_path / "more", condition="zero")
+
+
+def test_a_distilled_network_receives_its_guidance_scale(zero, tmp_path):
+    """Against the pipeline's formula. Kills: an input left out in silence; w for w - 1."""
+    network = conditional(time_cond_proj_dim=9)
+    folder = tmp_path / "pipe"
+    network.save_pretrained(folder)
+    LCMScheduler(clip_sample=False).save_pretrained(folder)
+    refused("receives a guidance scale", load, folder, condition="zero")
+    t, models = torch.tensor([3, 400]), {}
+    for scale in (1, 7.5):
+        models[scale] = load(folder, condition="zero", guidance=scale)
+        with torch.inference_mode():
+            angles = [1000 * (scale - 1) / 10_000 ** (k / 3) for k in range(4)]
+            cond = torch.tensor([*map(math.sin, angles), *map(math.cos, angles), 0.0]).repeat(2, 1)
+            wanted = network.eval()(LATENTS[:2], t, torch.zeros(2, 1, 6), timestep_cond=cond).sample
+            assert torch.allclose(models[scale].network(LATENTS[:2], t), wanted, atol=1e-5)
+    assert models[1].sha256() != models[7.5].sha256()
+    facts = models[7.5].facts
+    assert facts["sources"]["guidance"]["value"] == facts["network"]["guidance"] == 7.5
+    assert facts["distilled"] == "bound of the distilled network, not of its sampler"
+    assert "distilled" not in load(zero).facts
+    refused("takes no guidance scale: leave guidance out", load, zero, guidance=2)
 
 
 def test_a_latent_model_is_inspected_without_levels(zero):

@@ -20,7 +20,7 @@ from nelbo.cli.options import (
     DtypeOption,
     JsonOption,
     MaxImages,
-    ModelArgument,
+    ModelOrPlan,
     OrderOption,
     Precision,
     RecordOption,
@@ -36,6 +36,7 @@ from nelbo.cli.options import (
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.parts import PartOption, PartOutput, written_part
+from nelbo.cli.plan import PlanOption, measure_plan, model_or_plan
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.cli.terminal import print_result
@@ -60,8 +61,9 @@ PLOTS = (
 @reads_models
 def evaluate(
     context: typer.Context,
-    model: ModelArgument,
     reading: Reading,
+    model: ModelOrPlan = None,
+    plan: PlanOption = None,
     data: DataOption = None,
     split: SplitOption = None,
     precision: Precision = 0.01,
@@ -120,12 +122,16 @@ def evaluate(
     nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
     nelbo evaluate runs/digits --ode --precision 0.005
     nelbo evaluate runs/digits --exhaustive --part 3/64 -o part3.json
+    nelbo evaluate --plan plan.toml --json all.json
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.estimation import Processes
     from nelbo.results import Evaluation
     from nelbo.tasks.evaluate import evaluate as run
 
+    path = model_or_plan(context, model, plan)
+    if isinstance(path, Path):
+        return measure_plan(path, json, device, force)
     of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots, part)
     check_ode(ode, dequantise, of_the_bound)
     _check_mode(budget is not None, exhaustive, order is not None)
@@ -133,9 +139,9 @@ def evaluate(
     _check_outputs("ode" if ode else "evaluation", json, per_image, plots, force)
     own = written_part(part, output, record, any((json, per_image, plots, baselines)), force)
     processes = Processes.started()  # before what may fail in one of them alone
-    loaded = find_model(model, reading, device, None if ode else steps, spacing, dtype)
+    loaded = find_model(path, reading, device, None if ode else steps, spacing, dtype)
     loaded = revealing(loaded.in_the_limit() if continuous else loaded, order, calls)
-    images = find_data(model, loaded, data, split, most=max_images)
+    images = find_data(path, loaded, data, split, most=max_images)
     if processes.first:
         say_assumed(loaded)
     how: dict[str, Any] = {

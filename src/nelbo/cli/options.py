@@ -35,6 +35,7 @@ __all__ = [
     "JsonOption",
     "MaxImages",
     "ModelArgument",
+    "ModelOrPlan",
     "OrderOption",
     "Precision",
     "RecordOption",
@@ -73,14 +74,13 @@ class Spacing(StrEnum):
     optimal = "optimal"
 
 
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A run folder, a checkpoint file, a diffusers folder, hf:OWNER/NAME, or "
-        "file.py:function.",
-        autocompletion=completion.models,
-    ),
-]
+_MODEL = typer.Argument(
+    help="A run folder, a checkpoint, a folder of diffusers or transformers, hf:OWNER/NAME, or "
+    "file.py:function.",
+    autocompletion=completion.models,
+)
+ModelArgument = Annotated[str, _MODEL]
+ModelOrPlan = Annotated[str | None, _MODEL]
 DataOption = Annotated[
     str | None,
     typer.Option(
@@ -174,7 +174,7 @@ def find_model(
     spacing: Spacing | None = None,
     dtype: str | None = None,
 ) -> "Model":
-    """The model at the path, its chain shortened and its network in the dtype asked for.
+    """The model at the path, its chain shortened and its network in the requested dtype.
 
     dtype: None for that of its weights, float32 in runs and in diffusers folders.
     """
@@ -220,10 +220,10 @@ def find_models(
     spacing: Spacing | None,
     dtype: str | None,
 ) -> list["Model"]:
-    """A model for each path and reading; what is said of diffusers folders is said of those alone.
+    """A model for each path and reading; options of diffusers folders apply to those alone.
 
     Raises:
-        BadInput: something is said of diffusers folders, and there is none.
+        BadInput: options of diffusers folders, and there is none.
     """
     from nelbo.formats import is_function, says_all
 
@@ -270,7 +270,7 @@ def find_data(
     *others: "Model",
     most: int | None = None,
 ) -> "Images | Points | Tokens":
-    """The data asked for, or else those that the model's recipe tests on: all, or the first.
+    """The requested data, or else those that the model's recipe tests on: all, or the first.
 
     Their labels too where this model, or one of the others, has classes. Of a file that stays on
     the disk only the first are read, so that nothing is known of whether a model was trained on it.
@@ -287,9 +287,10 @@ def find_data(
     spec = spec or recipe_of(path).data.test
     if isinstance(model.support, Grid):
         labels = any(each.classes is not None for each in (model, *others))
-        images = _images(model, spec, split, labels, most)
-        return first_of(_warn_if_trained_on(path, model, images), most)
-    return first_of(load_for(model.support, spec, split=split), most)
+        images = _warn_if_trained_on(path, model, _images(model, spec, split, labels, most))
+        return images if most is None else images.first(most)
+    points = load_for(model.support, spec, split=split)
+    return points if most is None else points.first(most)
 
 
 def _warn_if_trained_on(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
@@ -344,7 +345,10 @@ def _images(
     from nelbo.data import Images, Points, Tokens, load_for
 
     try:
-        images = load_for(model.support, spec, split=split, labels=labels, shape=model.shape)
+        shape, alphabet = model.shape, model.alphabet
+        images = load_for(
+            model.support, spec, split=split, labels=labels, shape=shape, alphabet=alphabet
+        )
     except BadInput as error:
         usual = model.settings.assumed.get("levels")
         if usual is None or "levels" not in str(error):
@@ -369,6 +373,8 @@ def say_assumed(*models: "Model") -> None:
         folder = (model.settings.network or {}).get("folder")
         if folder is not None:
             note(f"{model.name}: weights {model.weights}, of {folder}/")
+        if "distilled" in model.settings.notes:
+            note(f"{model.name}: {model.settings.notes['distilled']}")
         if assumed:
             text = f"{model.name}: no file says {', '.join(assumed)}; these are defaults "
             hint = "(nelbo inspect shows all, --help how to say otherwise)"
@@ -392,8 +398,3 @@ def find_device(name: str) -> "torch.device":
 def command() -> str:
     """What the user typed, for the report."""
     return shlex.join(["nelbo", *sys.argv[1:]])
-
-
-def first_of(data: "Images | Points | Tokens", count: int | None) -> "Images | Points | Tokens":
-    """The first so many examples, or all."""
-    return data if count is None else data.first(count)

@@ -87,7 +87,10 @@ class Reading:
         int | None, typer.Option(**FOLDER, help="The class that the bound is conditional on.")
     ] = None
     size: Annotated[
-        str | None, typer.Option(metavar="N|HxW", **FOLDER, help="The size of its images.")
+        str | None,
+        typer.Option(
+            metavar="N|HxW", **FOLDER, help="The size of its images, or the tokens of its windows."
+        ),
     ] = None
     scheduler: Annotated[
         Path | None, typer.Option(**FOLDER, help="Another scheduler_config.json, or its folder.")
@@ -111,6 +114,10 @@ class Reading:
             **FOLDER,
             help="The embedding that a UNet2DConditionModel is conditional on.",
         ),
+    ] = None
+    guidance: Annotated[
+        float | None,
+        typer.Option(**FOLDER, help="The guidance scale that a distilled network receives."),
     ] = None
     variant: Annotated[
         str | None,
@@ -146,6 +153,7 @@ class Reading:
             "decoder": None if self.decoder is None else self.decoder.value,
             "latent": None if self.latent is None else self.latent.value,
             "condition": self.condition,
+            "guidance": self.guidance,
             "variant": self.variant,
             "log_snr": self.log_snr,
         }

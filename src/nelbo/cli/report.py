@@ -26,8 +26,8 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN|RESULT.json...",
-            help="A run folder with a result.json, or a result alone, of evaluate or of compare; "
-            "several are compared.",
+            help="A run folder with a result.json, or a result alone, of evaluate, of compare or "
+            "of compress; several are compared.",
         ),
     ],
     output: Annotated[
@@ -59,6 +59,7 @@ def report(
     nelbo report result.json --per-image images.csv -o report.html
     nelbo report runs/digits runs/digits-ddpm -o comparison.html
     nelbo report difference.json -o difference.html
+    nelbo report bill.json -o bill.html
     nelbo report runs/digits runs/digits-ddpm -o table.tex
     nelbo report a.json b.json -o table.md --columns model,bound,evaluations
     nelbo report runs/digits -o steps.pdf --figure steps --width 8.5cm

@@ -14,6 +14,7 @@ from nelbo.formats.given import Pipeline, load_given
 from nelbo.formats.hub import is_hub_name, place_of, snapshot_of
 from nelbo.formats.improved import is_improved, keep_improved, load_improved
 from nelbo.formats.integers import keep_integers
+from nelbo.formats.masked_lm import is_transformers, load_masked_lm, read_masked_lm
 from nelbo.formats.python_file import is_function, load_function
 from nelbo.formats.run import described_by, file_of, load_ours, recipe_of, trained_on
 from nelbo.model import Model
@@ -27,6 +28,7 @@ __all__ = [
     "keep_improved",
     "keep_integers",
     "load",
+    "read_masked_lm",
     "recipe_of",
     "says_all",
     "trained_on",
@@ -61,6 +63,7 @@ def load(
     decoder: Literal["discretized-gaussian", "density"] | None = None,
     latent: Literal["sample", "mean"] | None = None,
     condition: str | Path | None = None,
+    guidance: float | None = None,
     variant: str | None = None,
     log_snr: tuple[float, float] | None = None,
     of: Model | None = None,
@@ -71,7 +74,7 @@ def load(
     checkpoint-N, or the hub's OWNER/NAME, hf:OWNER/NAME[/FOLDER][@REVISION]. Also file.py:function:
     the Model that the function returns, called without arguments, on its own device. In place of a
     path, a pipeline of diffusers that is in memory: its own network is measured, where it is, by
-    its own scheduler.
+    its own scheduler. A folder of transformers with a masked-LM head is a model of text.
 
     weights: the moving average of training, or the last step's; by default the average where
         there is one.
@@ -82,7 +85,8 @@ def load(
     clip: whether x0-hat is clipped, in place of what the config says.
     V_1: the decoder's variance: a number, beta_1 or beta_tilde_2, the default.
     label: the class that the bound is conditional on; default none, where the network has that.
-    size: rows and columns of the images, where the config does not say.
+    size: rows and columns of the images, where the config does not say; of text the tokens of a
+        window, by default as many as the network takes.
     scheduler: the config file of the scheduler, or its folder, where it is not in this one.
     decoder: discretized-gaussian, the default for pixels, or density for data that are real
         numbers, the only one for latents: its bound is in nats/dim of the latents, and never in
@@ -90,7 +94,9 @@ def load(
     latent: what of q(latent | image) the folder's autoencoder makes of images: sample, the
         default, with noise of (seed, image id), or mean.
     condition: the embedding that a UNet2DConditionModel is conditional on: a .npy or .safetensors
-        file with one tensor (tokens, width), or "zero". There is no guidance.
+        file with one tensor (tokens, width), or "zero".
+    guidance: the guidance scale that a distilled network receives (LCM), where it receives one.
+        There is no guidance by two calls, which is another network.
     variant: which of several files of weights is read, by the word in its name: fp16, non_ema.
     log_snr: (first, last), between which the bound of flow matching, EDM or VE runs; default the
         path's own ends.
@@ -113,6 +119,7 @@ def load(
         decoder=decoder,
         latent=latent,
         condition=condition,
+        guidance=guidance,
         variant=variant,
         log_snr=log_snr,
     ).typed()
@@ -148,7 +155,7 @@ def _of_files(
     place = place_of(path)
     if says_all(place) and options != Options():
         if not is_improved(place):
-            file_of(place)  # or what is not there at all would be told that it has settings
+            file_of(place)  # or what is not there at all would get the message that it has settings
         raise BadInput(f"{place} stores its own settings: {options.given} is for diffusers folders")
     name = _name(path, place)
     if of is not None and not is_improved(place):
@@ -157,6 +164,8 @@ def _of_files(
         return load_improved(place, name, weights, of)
     if says_all(place):
         return load_ours(place, weights or "ema")
+    if is_transformers(place):
+        return load_masked_lm(place, name, options, weights)
     return load_foreign(place, name, options, weights)
 
 
@@ -169,7 +178,7 @@ def _name(path: str | Path, place: Path) -> str:
 
 
 def says_all(path: str | Path) -> bool:
-    """Whether nothing may be said of it beside its files: ours, improved, or a function."""
+    """Whether it takes no options beside its files: ours, improved, or a function."""
     place = Path(path)
     if is_function(path):
         return True

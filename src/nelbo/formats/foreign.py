@@ -1,4 +1,4 @@
-"""A model of a diffusers folder: every setting that changes its bound, honoured and told."""
+"""A model of a diffusers folder: every setting that changes its bound, honoured and reported."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ __all__ = ["Options", "Parts", "decoder_of", "foreign_model", "grid_of", "reals_
 
 LEVELS, RANGE = 256, (-1.0, 1.0)
 V_1: float | str = "beta_tilde_2"
+DISTILLED = ("LCMScheduler", "TCDScheduler")  # samplers of consistency models
 OTHERWISE = "; its configs say this size and T: size= (--size), scheduler= (--scheduler) say others"
 
 
@@ -37,11 +38,11 @@ class Options:
 
     levels, range: the grid of the data, by default 256 levels on [-1, 1]. variance: what a second
     half of channels is for, where the config has a fixed variance. clip: instead of the config's
-    clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size, condition: see
-    `read_network`. scheduler: another config file. decoder: discretized-gaussian for levels, the
-    default for pixels, or density for real numbers, the only one for latents. latent: see
-    `Encoder`. variant: see `weights_files`. log_snr: (first, last), between which the bound runs
-    where time is continuous, by default the path's own ends.
+    clipping. V_1: the decoder's variance, by default beta_tilde_2. label, size, condition and
+    guidance: see `read_network`. scheduler: another config file. decoder: discretized-gaussian for
+    levels, the default for pixels, or density for real numbers, the only one for latents. latent:
+    see `Encoder`. variant: see `weights_files`. log_snr: (first, last), between which the bound
+    runs where time is continuous, by default the path's own ends.
     """
 
     levels: int | None = None
@@ -55,6 +56,7 @@ class Options:
     decoder: Literal["discretized-gaussian", "density"] | None = None
     latent: Latent | None = None
     condition: str | Path | None = None
+    guidance: float | None = None
     variant: str | None = None
     log_snr: tuple[float, float] | None = None
 
@@ -68,6 +70,7 @@ class Options:
             **dict.fromkeys(("levels", "label"), arguments.whole),
             "range": arguments.interval,
             "clip": arguments.flag,
+            "guidance": arguments.number,
             "V_1": lambda name, x: x if isinstance(x, str) else arguments.number(name, x),
             "size": _sides,
             "log_snr": arguments.falling,
@@ -81,7 +84,7 @@ class Options:
 
     @classmethod
     def of(cls, stated: Mapping[str, Any]) -> "Options":
-        """From what `told` said."""
+        """From what `stated` gives."""
         pairs = {
             name: stated[name]
             for name in ("range", "size", "log_snr")
@@ -144,11 +147,18 @@ class Parts:
         """That there is no average of the weights, where there is none."""
         return {"lacks_ema": True} if self.folder.lacks_ema else {}
 
+    def of_distillation(self, scheduler: str) -> dict[str, Any]:
+        """That a network was distilled for few steps, where its scheduler or its input shows it."""
+        if scheduler not in DISTILLED and self.options.guidance is None:
+            return {}
+        return {"distilled": "bound of the distilled network, not of its sampler"}
+
     @property
     def of_network(self) -> dict[str, Any]:
         """What a report says of the network."""
         settings = self.network.settings
-        conditions = {key: settings[key].value for key in ("label", "condition") if key in settings}
+        named = ["label", "condition"] + ["guidance"] * (self.options.guidance is not None)
+        conditions = {key: settings[key].value for key in named if key in settings}
         return {"name": self.network.name, "folder": self.folder.network.name, **conditions}
 
 
@@ -156,7 +166,7 @@ def foreign_model(parts: Parts, scheduler: Scheduler) -> Model:
     """The model of a network and a scheduler that have been read.
 
     Raises:
-        BadInput: what cannot be bounded, or is not said and may not be guessed.
+        BadInput: what cannot be bounded, or is not specified and may not be guessed.
     """
     folder, network, options = parts.folder, parts.network, parts.options
     kind, kind_source = _variance_type(network, scheduler, options, folder.network)
@@ -323,6 +333,7 @@ def _settings(
         "spacing": _spacing(scheduler),
         "time_input": "index",
         **parts.of_weights,
+        **parts.of_distillation(scheduler.name),
     }
     if scheduler.ignored:
         notes["ignored"] = list(scheduler.ignored)

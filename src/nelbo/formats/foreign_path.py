@@ -30,8 +30,8 @@ def foreign_path_model(parts: Parts, scheduler: PathScheduler) -> Model:
     """The limit of a network on a path; chains of any number of steps by `every`.
 
     Raises:
-        BadInput: what is not said and may not be guessed, options of a chain of betas, or a second
-            half of channels.
+        BadInput: what is not specified and may not be guessed, options of a chain of betas, or a
+            second half of channels.
     """
     folder, network, options = parts.folder, parts.network, parts.options
     _refuse(network, scheduler, options, folder)
@@ -107,6 +107,7 @@ def _settings(parts: Parts, scheduler: PathScheduler, settings: dict[str, Settin
         "scheduler": scheduler.name,
         "time_input": scheduler.settings["time_input"].value,
         **parts.of_weights,
+        **parts.of_distillation(scheduler.name),
     }
     network, options = parts.of_network, parts.given
     return Settings(network=network, sources=settings, options=options, notes=notes)

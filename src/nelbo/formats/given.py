@@ -65,7 +65,13 @@ def _of_pipeline(given: object, options: Options, weights: Literal["ema", "raw"]
     scheduler = _scheduler(parts.get("scheduler"), options)
     folder = Folder(Path(name), Path(name), "as they are")
     read = network_of(
-        module, config, folder.network, options.label, options.size, options.condition
+        module,
+        config,
+        folder.network,
+        options.label,
+        options.size,
+        options.condition,
+        options.guidance,
     )
     return model_of(Parts(folder, read, name, options), scheduler)
 

@@ -1,11 +1,11 @@
 """What a compressed set of images costs, as people and programs read it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.errors import printable
+from nelbo.results.saved import Saved
 
 __all__ = ["Compression"]
 
@@ -13,8 +13,8 @@ SCHEMA = "nelbo.compression/1"
 
 
 @final
-@dataclass(frozen=True)
-class Compression:
+@dataclass(frozen=True, repr=False)
+class Compression(Saved):
     """The bill of so many images of `dims` dimensions, each entry in bits, over all of them.
 
     bound: the model's, where it was measured. likelihood: -log2 p of the images by the order, by
@@ -45,31 +45,30 @@ class Compression:
         """Of the codes, without headers."""
         return self.coded / (self.images * self.dims)
 
-    def to_json(self) -> str:
-        """One JSON object, schema nelbo.compression/1."""
-        tree = {
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, schema nelbo.compression/1."""
+        return {
             "schema": SCHEMA,
             "bits_per_dim": self.bits_per_dim,
             "images": self.images,
             "dims": self.dims,
             "order": self.order,
             "calls": self.calls,
-            "bits": {name: bits for name, _, bits in self._rows()},
+            "bits": {name: bits for name, _, bits in self.rows()},
             "model_bytes": self.model_bytes,
             "verified": self.verified,
             "seconds": self.seconds,
             "model": dict(self.model),
             "data": dict(self.data),
         }
-        return json.dumps(tree, indent=1, allow_nan=False) + "\n"
 
     def __str__(self) -> str:
         """A line for each way to count, per image and per dimension."""
-        width = max(len(what) for _, what, _ in self._rows())
+        width = max(len(what) for _, what, _ in self.rows())
         lines = [
             f"  {what:<{width}}  {bits / self.images / 8:10,.1f}  "
             f"{bits / self.images / self.dims:8.4f}"
-            for _, what, bits in self._rows()
+            for _, what, bits in self.rows()
         ]
         heading = (
             f"{self.model['name']}: {self.images:,} images of {self.dims:,} dimensions, "
@@ -86,7 +85,8 @@ class Compression:
             ]
         )
 
-    def _rows(self) -> Iterator[tuple[str, str, float]]:
+    def rows(self) -> Iterator[tuple[str, str, float]]:
+        """(key, what is counted, bits) of each way to count, from the bound to other formats."""
         if self.bound is not None:
             yield "bound", "the model's bound", self.bound
         yield "likelihood", "the likelihood in this order", self.likelihood

@@ -31,7 +31,7 @@ from nelbo.results.part import Part, processor
 from nelbo.results.per_image import PerImage
 from nelbo.tasks.warnings import warnings_of
 
-__all__ = ["Measured", "evaluate", "of_levels"]
+__all__ = ["Measured", "described_data", "evaluate", "of_levels"]
 
 
 class Options(TypedDict, total=False):
@@ -253,7 +253,7 @@ class Measured:
             seconds=self.seconds,
             estimator=self.estimator | own,
             model=described,
-            data=_described(model, images),
+            data=described_data(model, images),
             environment=self.environment,
             command=command,
             unit=self.evaluator.unit,
@@ -289,7 +289,7 @@ def _per_image(evaluator: Evaluator, total: Sum, parts: Mapping[str, Sum]) -> Pe
     )
 
 
-def _described(model: Model, data: Examples) -> dict[str, Any]:
+def described_data(model: Model, data: Examples) -> dict[str, Any]:
     """What a report says of the data."""
     made_of = data.made_of if isinstance(data, Points) else None
     return {

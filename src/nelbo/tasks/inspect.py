@@ -1,6 +1,5 @@
 """What a model is: every setting, where it is from, and what should be known before measuring."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nelbo.bound.terms import prior_term
+from nelbo.categorical.masked import MaskedReverse
 from nelbo.errors import printable
 from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.forward import GaussianForward
@@ -18,6 +18,7 @@ from nelbo.model import Model, Setting, try_network
 from nelbo.model.settings import as_json
 from nelbo.networks.mode import without_gradients
 from nelbo.results import bits_per_dim
+from nelbo.results.saved import Saved
 from nelbo.results.warnings import of_schedule
 from nelbo.types import Grid
 
@@ -37,11 +38,12 @@ OF_RECIPE = (
     "clip",
     "decoder",
 )
+OF_NUMBERS = ("variance", "V_1", "clip")  # states have none
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Inspection:
+@dataclass(frozen=True, eq=False, repr=False)
+class Inspection(Saved):
     """The settings of a model, what else it is, and warnings.
 
     `L_T` is the largest that L_T can be for any image of the model's grid, in bits/dim; None for
@@ -63,20 +65,20 @@ class Inspection:
             f"images of {shape}, {self.about['parameters']:,} parameters, L_T {most}"
         )
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
         """One object: what the model is, its facts, its settings by name, and the warnings."""
-        tree = {
+        return {
             "schema": SCHEMA,
             **self.about,
             "settings": as_json(self.settings),
             "L_T_at_most_bits_per_dim": self.L_T,
             "warnings": list(self.warnings),
         }
-        return json.dumps(tree, indent=1) + "\n"
 
     def table(self) -> Table:
         """A row for each setting: its value, its source, and whether it changes the bound."""
-        table = Table("setting", "value", "source", "bound", box=None, header_style="bold")
+        heads = ("setting", "value", "source", "affects the bound")
+        table = Table(*heads, box=None, header_style="bold")
         for name, setting in self.settings.items():
             value = "none" if setting.value is None else _text(setting.value)
             table.add_row(
@@ -119,9 +121,12 @@ def inspect(model: Model | str | Path | Pipeline) -> Inspection:
 
 
 def _of_recipe(model: Model) -> dict[str, Setting]:
-    grid, facts = model.grid, model.facts
-    stated = {name: facts[name] for name in OF_RECIPE if name in facts}
-    stated |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
+    grid, facts, states = model.grid, model.facts, model.family == "categorical"
+    own = [name for name in OF_RECIPE if not (states and name in OF_NUMBERS)]
+    stated = {name: facts[name] for name in own if name in facts}
+    stated |= {"levels": grid.n, "weights": model.weights}
+    if not states:
+        stated["range"] = [grid.lo, grid.hi]
     network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
     improved: dict[str, Any] = {}
     if "improved" in facts:
@@ -140,8 +145,9 @@ def _largest_L_T(model: Model) -> float | None:
     if not isinstance(model.support, Grid):
         return None
     gaussian = isinstance(model.chain.q, GaussianForward)
+    ends = gaussian or isinstance(model.chain.p, MaskedReverse)  # which ends in masks, whatever x_0
     # that of a Gaussian chain grows with |x_0|, so one of the ends of the grid has it
-    levels = (0, model.grid.n - 1) if gaussian else range(model.grid.n)
+    levels = (0, model.grid.n - 1) if ends else range(model.grid.n)
     with without_gradients():
         terms = [
             float(prior_term(model.chain, model.x_0(torch.full((1, *model.shape), level))))
@@ -162,6 +168,8 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
     yield from _of_clipping(facts)
     if facts.get("network", {}).get("variance_channels") == "dropped":
         yield "half of the network's channels, for a learned variance, are dropped"
+    if facts.get("distilled"):
+        yield str(facts["distilled"])
     if facts.get("lacks_ema"):
         yield "there is no moving average (EMA): these are the raw weights of training"
     if facts.get("network", {}).get("weights_digest", "").startswith("none"):

@@ -1,5 +1,9 @@
-"""What a UNet2DConditionModel is conditional on: one embedding, said and never guessed."""
+"""What a UNet2DConditionModel receives beside x_t and t: an embedding, and a guidance scale.
 
+Both are stated and never guessed.
+"""
+
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from nelbo.data.arrays import opened
 from nelbo.errors import BadInput
 from nelbo.model.settings import Setting
 
-__all__ = ["ZERO", "read_condition"]
+__all__ = ["ZERO", "guidance_embedding", "read_condition"]
 
 ZERO = "zero"
 MOST = 2**28  # bytes of a file
@@ -73,3 +77,34 @@ def _tensor(path: Path) -> Tensor:
     if len(tensors) != 1:
         raise BadInput(f"{path} holds {len(tensors)} tensors: a condition is one")
     return as_points(next(iter(tensors.values())), name=str(path)).values
+
+
+def guidance_embedding(
+    config: Mapping[str, Any], guidance: float | None, folder: Path
+) -> tuple[Float[Tensor, " width"], Setting] | None:
+    """The sines and cosines of 1000 (guidance - 1), `timestep_cond`; None where there are none.
+
+    As diffusers' LatentConsistencyModelPipeline makes them (Luo et al. 2023, section 4.1; Meng et
+    al. 2022).
+
+    Raises:
+        BadInput: a network of such an input without a scale, or a scale without such a network.
+    """
+    width = config.get("time_cond_proj_dim")
+    if width is None:
+        if guidance is not None:
+            raise BadInput(
+                f"{folder} takes no guidance scale: leave guidance out. Guidance by two calls of "
+                "the network is another network, and its bound that of the guided chain"
+            )
+        return None
+    if guidance is None:
+        raise BadInput(
+            f"{folder} is distilled and receives a guidance scale, on which its bound depends: "
+            "give guidance= (--guidance), 1 for none"
+        )
+    half = width // 2
+    rates = torch.exp(-math.log(10_000) / max(half - 1, 1) * torch.arange(half))
+    angles = 1000 * (guidance - 1) * rates
+    embedding = torch.cat([angles.sin(), angles.cos(), torch.zeros(width % 2)])
+    return embedding, Setting(guidance, "option")

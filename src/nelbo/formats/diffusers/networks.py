@@ -17,7 +17,7 @@ from torch import nn
 
 from nelbo import files
 from nelbo.errors import BadInput
-from nelbo.formats.diffusers.condition import read_condition
+from nelbo.formats.diffusers.condition import guidance_embedding, read_condition
 from nelbo.formats.diffusers.folder import read_json
 from nelbo.formats.weights import refuse_wrapped_keys, weights_files
 from nelbo.model.settings import Setting
@@ -45,6 +45,7 @@ class _Keys(Typed):
     class_embed_type: str | None = None
     addition_embed_type: str | None = None
     encoder_hid_dim_type: str | None = None
+    time_cond_proj_dim: Count | None = None
     norm_type: str | None = None
 
 
@@ -75,13 +76,14 @@ def read_network(
     label: int | None = None,
     size: int | tuple[int, int] | None = None,
     condition: str | Path | None = None,
+    guidance: float | None = None,
     variant: str | None = None,
 ) -> Network:
     """The UNet2DModel, DiTTransformer2DModel or UNet2DConditionModel in a folder.
 
     label: the class that the bound is conditional on; by default none, which a DiT has a class
-    for. size: rows and columns of the images, where the config does not say. condition: see
-    `read_condition`. variant: see `weights_files`.
+    for. size: rows and columns of the images, where the config does not say. condition, guidance:
+    see `read_condition` and `guidance_embedding`. variant: see `weights_files`.
 
     Raises:
         BadInput: another network, one that needs more than (x_t, t, a label, a condition), or
@@ -92,7 +94,7 @@ def read_network(
     kind = _class_of(config, folder)
     file = weights_files(folder, variant).file
     module = load_module(kind, folder, variant)
-    network = network_of(module, config, folder, label, size, condition)
+    network = network_of(module, config, folder, label, size, condition, guidance)
     weights_file = Setting(file.name, "config" if variant is None else "option")
     return replace(network, settings={**network.settings, "weights_file": weights_file})
 
@@ -104,11 +106,13 @@ def network_of(
     label: int | None,
     size: int | tuple[int, int] | None,
     condition: str | Path | None,
+    guidance: float | None,
 ) -> Network:
     """A module of diffusers' as a Network; config: the keys that its file or its maker gave.
 
     Raises:
-        BadInput: another network, or one that needs more than (x_t, t, a label, a condition).
+        BadInput: another network, or one that needs more than (x_t, t, a label, a condition, a
+            guidance scale).
     """
     kind, full = _class_of(config, folder), dict(module.config)
     if full.get("time_embedding_type") == "fourier":
@@ -123,7 +127,10 @@ def network_of(
         )
     elif condition is not None:
         raise BadInput(f"{folder} is a {kind}, which takes no embedding: leave condition out")
-    if arguments:
+    embedding = guidance_embedding(full, guidance, folder)
+    if embedding is not None:
+        arguments["timestep_cond"], own_settings["guidance"] = embedding
+    elif arguments:
         own_settings["guidance"] = Setting("none", "default")
     shape, source = _shape(full, config, size, folder)
     settings = {
