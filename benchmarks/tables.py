@@ -37,6 +37,8 @@ TIMINGS = {
     "evaluate": Table("evaluate.py"),
     "sample": Table("sample.py"),
     "train": Table("train.py"),
+    "parts": Table("parts.py"),
+    "large": Table("large.py", ("{runs}/large.npy",)),
 }
 GAUSSIAN = ("digits", "digits-ddpm", "digits-edm", "digits-flow")
 LONG = {

@@ -64,6 +64,20 @@ PARTS = [
         TYPED,
     ),
     (
+        "merge runs code that a part names",
+        "cli/merge.py",
+        'if stated["model"] is None and is_function(',
+        'if stated["model"] is not None and is_function(',
+        TYPED,
+    ),
+    (
+        "merge writes what a part names",
+        "cli/merge.py",
+        "    if OUTPUTS & {",
+        "    if OUTPUTS < {",
+        TYPED,
+    ),
+    (
         "a missing part's command is that of another",
         "cli/parts.py",
         '"--part", f"{number}/{first.of}", "-o"',

@@ -134,6 +134,14 @@ def test_parts_by_the_command_line(run, small_chunks, tmp_path, nelbo):
     assert missing.endswith(f"--part 2/3 -o {files[1]}")
     assert nelbo(*missing.split()[1:])[0] == 0
     assert nelbo("merge", *reversed(files), "-o", merged)[0] == 0
+    crafted = Part.read(files[0]).with_arguments(["net.py:make"]).save(tmp_path / "net.json")
+    code, _, err = nelbo("merge", crafted, *files[1:], "-o", merged)
+    assert code == 2
+    assert "names code as its model, net.py:make, and merge runs none" in err
+    crafted = Part.read(files[0]).with_arguments([str(run), f"--json={whole}", "--force"])
+    code, _, err = nelbo("merge", crafted.save(tmp_path / "net.json"), *files[1:], "-o", merged)
+    assert code == 2
+    assert "net.json names files to write, which no part does: it was edited" in err
     joint, alone = (json.loads(path.read_text()) for path in (merged, whole))
     assert [key for key in alone if joint[key] != alone[key]] == list(ELSEWHERE)
     for given, message in (

@@ -13,6 +13,8 @@ from nelbo.errors import BadInput
 
 __all__ = ["merge"]
 
+OUTPUTS = {"--json", "--per-image", "--plots", "--record", "--force"}
+
 
 @app.command(cls=Command)
 def merge(
@@ -57,6 +59,8 @@ def merge(
     first = read[0]
     if not first.arguments:
         raise BadInput(f"{first.source} was made in Python: merge its parts by nelbo.merge")
+    if OUTPUTS & {one.partition("=")[0] for one in first.arguments}:
+        raise BadInput(f"{first.source} names files to write, which no part does: it was edited")
     for command in commands_of(read, missing(read)):
         note(command)
     wanted = {"--json": output, "--per-image": per_image, "--plots": plots}

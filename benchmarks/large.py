@@ -1,20 +1,22 @@
 """What an array that is larger than memory takes: opens it, evaluates some of its images.
 
-    python tests/large.py FILE IMAGES
+    python benchmarks/large.py FILE [--images 1000] [--output benchmarks/results/NAME.json]
 
-Prints the seconds that opening took, and the most resident memory, in MiB, before and after the
+Printed: the seconds that opening took, and the most resident memory, in MiB, before and after the
 evaluation. The file is made where it is not there: sparse, with random pixels in the first images.
 """
 
+import argparse
 import re
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from timing import write
 
 import nelbo
+from nelbo.data import load
 
 SHAPE = (1_281_167, 64, 64, 3)
 
@@ -27,6 +29,7 @@ def resident():
 
 def make(path, images):
     """A sparse .npy of SHAPE whose first images are not 0."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": SHAPE}
         np.lib.format.write_array_header_1_0(file, header)
@@ -43,13 +46,13 @@ class Halves(torch.nn.Module):
         return 0.5 * x
 
 
-def main(path, images):
+def measured(path, images):
+    """Opens the file, made first where it is not there, and evaluates so many of its images."""
     if not path.exists():
         make(path, images)
     started = time.perf_counter()
-    whole = nelbo.data.load(path)
+    whole = load(path)
     seconds, opened = time.perf_counter() - started, resident()
-    assert tuple(whole.values.shape) == (SHAPE[0], 3, 64, 64)
     model = nelbo.wrap(
         Halves(),
         time_input="t",
@@ -60,9 +63,27 @@ def main(path, images):
         variance="small",
     )
     result = nelbo.evaluate(model, whole.first(images), budget=4 * images)
-    assert result.data["taken_of"] == SHAPE[0]
-    print(seconds, opened, resident())
+    return {
+        "images of the file": result.data["taken_of"],
+        "bytes": path.stat().st_size,
+        "images evaluated": images,
+        "seconds to open": round(seconds, 3),
+        "MiB when open": round(opened, 1),
+        "MiB when evaluated": round(resident(), 1),
+        "sha256 of these": result.data["sha256"],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    write(measured(arguments.file, arguments.images), arguments.output)
+    return 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    raise SystemExit(main())
