@@ -9,10 +9,10 @@ at each class's own. Prints a JSON object.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
+from timing import write
 from torch import Tensor
 
 import nelbo
@@ -31,8 +31,8 @@ def every_t(evaluator: Evaluator, stage: int, place: Tensor) -> Tensor:
     """L_{t-1} for every t = 2..T (rows), and L_0 (last), of these image-class pairs (columns)."""
     T = evaluator.models[0].T
     rows = every_time(T, len(place))
-    asked = Rows(place[rows.image], rows.t, rows.draw, rows.weight)
-    later = evaluator.later(stage, asked, [[]])[0][:, 0].reshape(T - 1, -1)
+    requested = Rows(place[rows.image], rows.t, rows.draw, rows.weight)
+    later = evaluator.later(stage, requested, [[]])[0][:, 0].reshape(T - 1, -1)
     return torch.cat([later, evaluator.first(range(stage, stage + 1), place)[0][:, :, 0]])
 
 
@@ -40,11 +40,11 @@ def exhaustive(evaluator: Evaluator, count: int, keep: Path | None) -> Tensor:
     """(T, N, K), from the file where it is there."""
     if keep is not None and keep.exists():
         return torch.load(keep)
-    found = every_t(evaluator, UNUSED, torch.arange(len(evaluator.images)))
-    found = found.reshape(len(found), count, -1)
+    nats = every_t(evaluator, UNUSED, torch.arange(len(evaluator.images)))
+    nats = nats.reshape(len(nats), count, -1)
     if keep is not None:
-        torch.save(found, keep)
-    return found
+        torch.save(nats, keep)
+    return nats
 
 
 def settled(evaluator: Evaluator, table: Tensor, passes: int) -> tuple[Tensor, int]:
@@ -85,6 +85,7 @@ def main() -> None:
     arguments.add_argument("--passes", type=int, default=3)
     arguments.add_argument("--errors", type=float, nargs="+", default=[0.01, 0.05])
     arguments.add_argument("--keep", type=Path)
+    arguments.add_argument("--output", type=Path)
     options = arguments.parse_args()
     model = nelbo.load(options.model).every(options.steps)
     images = nelbo.data.load(options.data, labels=True).first(options.images)
@@ -95,27 +96,31 @@ def main() -> None:
     single = table.sum(0).argmin(1)
     rows = []
     for error in options.errors:
-        found = nelbo.classify(model, images, error=error, check=False)
-        same = int((found.classes == truth).sum())
+        classification = nelbo.classify(model, images, error=error, check=False)
+        same = int((classification.classes == truth).sum())
         rows.append(
             {
                 "error": error,
                 "same_class": same / len(images),
                 "same_class_ci95": wilson(same, len(images)),
-                "lost": int((found.posterior.argmax(1) != truth).logical_and(found.decided).sum()),
-                "decided": int(found.decided.sum()),
-                "evaluations_per_image": found.each,
-                "accuracy": found.accuracy,
-                "accuracy_ci95": wilson(found.hits or 0, len(images)),
-                "calibration_error": found.calibration_error,
-                "log_loss": found.log_loss,
+                "lost": int(
+                    (classification.posterior.argmax(1) != truth)
+                    .logical_and(classification.decided)
+                    .sum()
+                ),
+                "decided": int(classification.decided.sum()),
+                "evaluations_per_image": classification.each,
+                "accuracy": classification.accuracy,
+                "accuracy_ci95": wilson(classification.hits or 0, len(images)),
+                "calibration_error": classification.calibration_error,
+                "log_loss": classification.log_loss,
             }
         )
     simulated = {
         name: {n * model.classes: fixed(table, n, shared) for n in NUMBERS}
         for name, shared in (("shared t and noise", True), ("t and noise of each class", False))
     }
-    told = {
+    about = {
         "model": model.name,
         "steps": model.T,
         "images": len(images),
@@ -126,7 +131,7 @@ def main() -> None:
         "race": rows,
         "fixed, same class by evaluations per image": simulated,
     }
-    print(json.dumps(told, indent=1))
+    write(about, options.output)
 
 
 if __name__ == "__main__":

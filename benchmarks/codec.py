@@ -7,12 +7,11 @@ share of the time in the network's whole logits.
 """
 
 import argparse
-import json
-import platform
 import time
 from pathlib import Path
 
 import torch
+from timing import write
 
 import nelbo
 from nelbo.categorical.orders import read_order
@@ -75,13 +74,10 @@ def main():
     result = {
         "model": model.described(),
         "data": {"name": images.name, "images": len(images), "sha256": images.sha256},
-        "machine": {"processor": platform.machine(), "torch": torch.__version__, "threads": 1},
+        "threads": 1,
         "calls": [measured(model, images, calls) for calls in chosen.calls],
     }
-    text = json.dumps(result, indent=1) + "\n"
-    print(text)
-    if chosen.output:
-        chosen.output.write_text(text)
+    write(result, chosen.output)
 
 
 if __name__ == "__main__":

@@ -81,20 +81,20 @@ def main() -> None:
     model, results = nelbo.load(arguments.run), {}
     test = nelbo.data.load(recipe_of(arguments.run).data.test, levels=model.grid.n)
     for name, other in models(arguments.run, model):
-        found = nelbo.compare(other, model, test, budget=arguments.budget).to_dict()
+        tree = nelbo.compare(other, model, test, budget=arguments.budget).to_dict()
         results[name] = {
-            "minus the run": [found["bits_per_dim"], *found["ci95"]],
-            "monte carlo": found["ci95_monte_carlo"],
-            "network evaluations": found["network_evaluations"],
+            "minus the run": [tree["bits_per_dim"], *tree["ci95"]],
+            "monte carlo": tree["ci95_monte_carlo"],
+            "network evaluations": tree["network_evaluations"],
         }
         print(f"{name:40} {_shown(results[name]['minus the run'], sign='+')}", flush=True)
     for name, other, images in others(model, arguments.run):
-        found = nelbo.evaluate(other, images, budget=arguments.budget).to_dict()
+        tree = nelbo.evaluate(other, images, budget=arguments.budget).to_dict()
         results[name] = {
-            "bits/dim": [found["bits_per_dim"], *found["ci95"]],
-            "monte carlo": found["ci95_monte_carlo"],
-            "images": found["images"],
-            "network evaluations": found["network_evaluations"],
+            "bits/dim": [tree["bits_per_dim"], *tree["ci95"]],
+            "monte carlo": tree["ci95_monte_carlo"],
+            "images": tree["images"],
+            "network evaluations": tree["network_evaluations"],
         }
         print(f"{name:40} {_shown(results[name]['bits/dim'])}", flush=True)
     write(results, arguments.output)

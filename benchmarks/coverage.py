@@ -202,9 +202,9 @@ def row(task):
     if mode == "precision":
         probe = simulated(world, count, 40, PROBES, base + 5_000_000)
         precision = float(f"{np.median(probe['half']):.2g}")
-    found = simulated(world, count, precision, repetitions, base)
-    error = found["error"]
-    rmse, held = float(np.sqrt(np.mean(error**2))), np.abs(error) <= found["half"]
+    rows = simulated(world, count, precision, repetitions, base)
+    error = rows["error"]
+    rmse, held = float(np.sqrt(np.mean(error**2))), np.abs(error) <= rows["half"]
     share = lambda values: None if np.isnan(values).any() else round(100 * float(values.mean()), 1)  # noqa: E731
     return {
         "images": count,
@@ -213,12 +213,12 @@ def row(task):
         "repetitions": repetitions,
         "coverage %, Monte Carlo": share(held),
         "standard error of it": round(100 * float(held.std() / math.sqrt(len(held))), 2),
-        "median half-width / (1.96 rmse)": round(float(np.median(found["half"])) / 1.96 / rmse, 2),
+        "median half-width / (1.96 rmse)": round(float(np.median(rows["half"])) / 1.96 / rmse, 2),
         "bias z": round(float(error.mean() / error.std(ddof=1) * math.sqrt(len(error))), 2),
         "bias / rmse": round(float(error.mean()) / rmse, 3),
-        "coverage %, sampling of images": share(found["like"]),
-        "coverage %, t interval on exact values": share(found["exact like"]),
-        "evaluations an image": round(float(found["evaluations"].mean()), 1),
+        "coverage %, sampling of images": share(rows["like"]),
+        "coverage %, t interval on exact values": share(rows["exact like"]),
+        "evaluations an image": round(float(rows["evaluations"].mean()), 1),
     }
 
 
@@ -229,14 +229,14 @@ def misses(row):
     low, high = (90 if least else 93), (100 if least else 99.5 if few else 97.5)
     wide = row["median half-width / (1.96 rmse)"]
     slack = lambda goal: 3 * math.sqrt(goal * (100 - goal) / count)  # noqa: E731
-    said = []
+    lines = []
     if held < low - slack(low):
-        said.append("too narrow")
+        lines.append("too narrow")
     if held > high + slack(high) or (few and not least and wide > 2):
-        said.append("too wide")
+        lines.append("too wide")
     if abs(row["bias z"]) >= 4:
-        said.append("biased")
-    return ", ".join(said)
+        lines.append("biased")
+    return ", ".join(lines)
 
 
 def main() -> None:
@@ -259,16 +259,16 @@ def main() -> None:
     done = {}
     if kept and kept.exists():
         lines = [json.loads(line) for line in kept.read_text().splitlines()]
-        done = {json.dumps(task): found for task, found in lines}
+        done = {json.dumps(task): figures for task, figures in lines}
     todo = [task for task in tasks if json.dumps(task) not in done]
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        for task, found in zip(todo, pool.map(row, todo), strict=True):
-            found["misses"] = misses(found)
-            done[json.dumps(task)] = found
-            print(json.dumps(found), flush=True)
+        for task, figures in zip(todo, pool.map(row, todo), strict=True):
+            figures["misses"] = misses(figures)
+            done[json.dumps(task)] = figures
+            print(json.dumps(figures), flush=True)
             if kept:
                 with kept.open("a") as file:
-                    file.write(json.dumps([task, found]) + "\n")
+                    file.write(json.dumps([task, figures]) + "\n")
     rows = [done[json.dumps(task)] for task in tasks]
     write({"rows": rows, "rows that miss": sum(bool(r["misses"]) for r in rows)}, arguments.output)
 

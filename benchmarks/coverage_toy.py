@@ -87,21 +87,21 @@ def study(run, controls, seeds):
             "first, like": first_like.se**2 / like,
             "evaluations": sampling.evaluator.done,
         })  # fmt: skip
-    found = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return {
-        "coverage %, sampling of images": per_cent(found["like"]),
-        "coverage %, Monte Carlo": per_cent(found["these"]),
-        "bias, relative": float(f"{found['error'].mean() / MEAN:.2g}"),
-        "bias z": z_of(found["error"]),
+        "coverage %, sampling of images": per_cent(columns["like"]),
+        "coverage %, Monte Carlo": per_cent(columns["these"]),
+        "bias, relative": float(f"{columns['error'].mean() / MEAN:.2g}"),
+        "bias z": z_of(columns["error"]),
         "stated over true sd": round(
-            float(np.sqrt(found["variance"].mean() / found["error"].var())), 3
+            float(np.sqrt(columns["variance"].mean() / columns["error"].var())), 3
         ),
         "L_mid, stated over true sd": round(
-            float(np.sqrt(found["later variance"].mean() / found["later"].var())), 3
+            float(np.sqrt(columns["later variance"].mean() / columns["later"].var())), 3
         ),
-        "L_0, stated over exact sd": round(math.sqrt(found["first"].mean()), 4),
-        "L_0 like these, stated over exact sd": round(math.sqrt(found["first, like"].mean()), 4),
-        "evaluations per image": round(float(found["evaluations"].mean()) / IMAGES, 1),
+        "L_0, stated over exact sd": round(math.sqrt(columns["first"].mean()), 4),
+        "L_0 like these, stated over exact sd": round(math.sqrt(columns["first, like"].mean()), 4),
+        "evaluations per image": round(float(columns["evaluations"].mean()) / IMAGES, 1),
     }
 
 
@@ -112,18 +112,18 @@ def exhaustive(evaluations):
     terms, noise = exact_terms(x_0)[1], share @ one_draw_variance(x_0)
     noise[0] /= 2  # L_0 is drawn twice
     truth = share @ (terms - share @ terms) ** 2 + noise
-    model, found, like, these, later = toy_model(), [], [], [], []
+    model, estimates, like, these, later = toy_model(), [], [], [], []
     for seed in range(evaluations):
         images, x_0 = toy_images(IMAGES, 10_000_000 + seed)
         with measuring([model]):
             exhaustive_pass = Exhaustive(Evaluator([model], images, seed))
-        found.append([step.se**2 * IMAGES for step in exhaustive_pass.steps()])
+        estimates.append([step.se**2 * IMAGES for step in exhaustive_pass.steps()])
         data, exactly = exhaustive_pass.total().means()
         like.append(abs(data.mean - MEAN) <= data.half_width())
         these.append(abs(exactly.mean - exact(x_0).mean()) <= exactly.half_width())
         one = one_draw_variance(x_0)[:, 1:].sum(1).mean()
         later.append(float(exhaustive_pass.later().variance.mean()) / one)
-    ratio = np.sqrt(np.mean(found, axis=0) / truth)
+    ratio = np.sqrt(np.mean(estimates, axis=0) / truth)
     return {
         "coverage %, sampling of images": per_cent(like),
         "coverage %, Monte Carlo": per_cent(these),
@@ -135,14 +135,14 @@ def exhaustive(evaluations):
 def bias(repetitions, images):
     """The default's mean over many repetitions at the same images, held against their bound."""
     model, (sample, x_0) = toy_model(), toy_images(images, 1)
-    truth, found = exact(x_0).mean(), []
+    truth, estimates = exact(x_0).mean(), []
     for seed in range(repetitions):
         sampling = sampled(model, sample, seed, lambda s: s.until(0.0047))
-        found.append(float(sampling.total().values.mean()))
+        estimates.append(float(sampling.total().values.mean()))
     return {
         "repetitions": repetitions,
-        "relative": float(f"{np.mean(found) / truth - 1:.2g}"),
-        "z": z_of(np.array(found) - truth),
+        "relative": float(f"{np.mean(estimates) / truth - 1:.2g}"),
+        "z": z_of(np.array(estimates) - truth),
     }
 
 
@@ -152,17 +152,17 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    count, found = arguments.evaluations, {}
+    count, results = arguments.evaluations, {}
     for number, (name, (run, controls)) in enumerate(MODES.items(), 1):
         # other images in each mode, so that modes are as many samples of the population
         seeds = range(number * 1_000_000, number * 1_000_000 + count)
-        found[name] = study(run, controls, seeds)
-        print(name, json.dumps(found[name]), flush=True)
-    found["exhaustive"] = exhaustive(count)
-    print("exhaustive", json.dumps(found["exhaustive"]), flush=True)
-    found["bias of the default at the same images"] = bias(max(count // 2, 2), 1000)
-    print(json.dumps(found["bias of the default at the same images"]), flush=True)
-    write(found, arguments.output)
+        results[name] = study(run, controls, seeds)
+        print(name, json.dumps(results[name]), flush=True)
+    results["exhaustive"] = exhaustive(count)
+    print("exhaustive", json.dumps(results["exhaustive"]), flush=True)
+    results["bias of the default at the same images"] = bias(max(count // 2, 2), 1000)
+    print(json.dumps(results["bias of the default at the same images"]), flush=True)
+    write(results, arguments.output)
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ def _draw(evaluator, k, controls):
     rows, values, predictors = every_time(T, count), [], []
     for part in torch.arange(len(rows)).split(CHUNK * count):
         some = type(rows)(rows.image[part], rows.t[part], rows.draw[part], rows.weight[part])
-        found = evaluator.later(100 + k, some, [controls])
-        values.append(found[0][:, 0].float().numpy())
-        predictors.append(found[1].float().numpy())
+        outputs = evaluator.later(100 + k, some, [controls])
+        values.append(outputs[0][:, 0].float().numpy())
+        predictors.append(outputs[1].float().numpy())
         print(f"  table, draw {k}: t = {int(some.t[-1])}", flush=True)
     shape = (T - 1, count)
     return np.concatenate(values).reshape(shape), np.concatenate(predictors).reshape(*shape, -1)
@@ -212,18 +212,18 @@ def study(path, draws, seeds):
     peers = subset_needs(total, noise, model.T, nats)
     between = 1.96 * math.sqrt(float((total.var() + noise.mean()) / len(total))) / bit
     print(f"{path}: {exact / bit:.4f} bits/dim; an exhaustive loop over a subset needs {peers:,}")
-    found = {}
+    results = {}
 
     def note(name, estimates, evaluations, coverage=None):
         cost = float(estimates.var(ddof=1)) * evaluations
-        found[name] = {
+        results[name] = {
             "variance x evaluations, (bits/dim)^2": round(cost / bit**2, 4),
             "evaluations for 0.01": needs(cost, nats),
             "gain over the exhaustive subset": round(peers / needs(cost, nats), 1),
             "bias z": z_of(estimates - exact),
             "coverage %": coverage,
         }
-        print(f"  {name}: {found[name]}", flush=True)
+        print(f"  {name}: {results[name]}", flush=True)
 
     for name, even in (("uniform t, independent", False), ("uniform t, evenly spread", True)):
         estimates, evaluations = plain(everything, seeds, even)
@@ -236,7 +236,7 @@ def study(path, draws, seeds):
         note(label, estimates, spent.mean(), covered(estimates, half, exact))
     estimates, half, data, spent = simulate(everything, lambda s: s.until(nats), seeds)
     note("the default, stopped at 0.01", estimates, spent.mean(), covered(estimates, half, exact))
-    found["the default"] = {
+    results["the default"] = {
         "evaluations": round(float(spent.mean())),
         "fewer than the exhaustive subset": round(peers / float(spent.mean()), 1),
         "half-width": round(float(half.mean()) / bit, 5),
@@ -247,17 +247,17 @@ def study(path, draws, seeds):
     )
     estimates, half, data, spent = simulate(everything, lambda s: s.spend(10 * size), seeds, sample)
     wide = 1.972 * math.sqrt(float((total.var() + noise.mean()) / size)) / bit
-    found["sampling of images, 10 evaluations each"] = {
+    results["sampling of images, 10 evaluations each"] = {
         "coverage %": covered(estimates, data, exact),
         "half-width over the exhaustive": round(float(data.mean()) / bit / wide, 3),
     }
-    found["one exhaustive pass"] = {
+    results["one exhaustive pass"] = {
         "evaluations": model.T * len(images),
         "half-width": round(1.96 * math.sqrt(float(noise.mean()) / len(images)) / bit, 5),
         "(sampling of images)": round(between, 5),
     }
-    print(json.dumps(found, indent=1))
-    return found
+    print(json.dumps(results, indent=1))
+    return results
 
 
 def main() -> None:

@@ -28,35 +28,35 @@ def model(network, side, steps):
 
 def exhaustive(network, side, steps, size, repeats):
     """16 images at every t against the same number of forwards in the same batches."""
-    found = model(network, side, steps)
+    chain = model(network, side, steps)
     images = Images("noise", None, torch.randint(LEVELS, (16, 1, side, side)), LEVELS)
     rows = 16 * (steps + 1)
     x = torch.randn(size, 1, side, side)
-    told = torch.randint(T, (size,)).float()
+    time_input = torch.randint(T, (size,)).float()
 
     def bare():
         with torch.inference_mode():
             for _ in range(rows // size):
-                network(x, told)
+                network(x, time_input)
 
     def bound():
-        nelbo.evaluate(found, images, exhaustive=True, batch_size=size)
+        nelbo.evaluate(chain, images, exhaustive=True, batch_size=size)
 
     return ratio(bound, bare, repeats)
 
 
 def one_image(network, side, steps, repeats):
     """One image at every t against forwards of batch 1: how many times faster."""
-    found = model(network, side, steps)
+    chain = model(network, side, steps)
     images = Images("noise", None, torch.randint(LEVELS, (1, 1, side, side)), LEVELS)
-    x, told = torch.randn(1, 1, side, side), torch.zeros(1)
+    x, time_input = torch.randn(1, 1, side, side), torch.zeros(1)
 
     def loop():
         with torch.inference_mode():
             for _ in range(steps + 1):
-                network(x, told)
+                network(x, time_input)
 
-    return ratio(loop, lambda: nelbo.evaluate(found, images, exhaustive=True), repeats)
+    return ratio(loop, lambda: nelbo.evaluate(chain, images, exhaustive=True), repeats)
 
 
 def main() -> None:
@@ -64,13 +64,14 @@ def main() -> None:
     results = {}
     for case, steps in zip(cases(), STEPS, strict=True):
         network, side = case.network(), case.side
-        found = exhaustive(network, side, steps, SIZE, chosen.repeats)
+        figures = exhaustive(network, side, steps, SIZE, chosen.repeats)
         alone = one_image(network, side, T if side == 8 else 100, chosen.repeats)
         results[case.name] = {
             "parameters": sum(x.numel() for x in network.parameters()),
             "steps": steps,
             "batch": SIZE,
-            "exhaustive over bare": found["ratio"],
+            "exhaustive over bare": figures["ratio"],
+            "exhaustive over bare, spread": figures["ratio, spread"],
             "one image, times faster than batch 1": alone["ratio"],
         }
         print(case.name, results[case.name], flush=True)

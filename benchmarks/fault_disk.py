@@ -241,7 +241,7 @@ class Writes:
     def _judged(
         self, name: str, kind: str, disk: Disk, code: int, text: str, before: dict[str, bytes]
     ) -> str:
-        said = [line for line in text.splitlines() if line.startswith("nelbo: ")]
+        messages = [line for line in text.splitlines() if line.startswith("nelbo: ")]
         if "Traceback" in text or "this is a failure" in text:
             return f"traceback for {text[-300:]!r}"
         if code == 0:
@@ -250,8 +250,8 @@ class Writes:
             if _outcome(self.place) != self.outcomes[name]:
                 return f"another outcome for {self._differs(name)}"
             return "went on" if disk.fired else "none fires"
-        if code not in (1, 2) or len(said) != 1 or os.strerror(KINDS[kind]) not in said[0]:
-            return f"exit {code} for {said!r:.300}"
+        if code not in (1, 2) or len(messages) != 1 or os.strerror(KINDS[kind]) not in messages[0]:
+            return f"exit {code} for {messages!r:.300}"
         return self._whole(name, before) or self._again(name) or "stopped"
 
     def _whole(self, name: str, before: dict[str, bytes]) -> str:
@@ -287,8 +287,8 @@ class Writes:
         return ""
 
     def _differs(self, name: str) -> str:
-        found, whole = _outcome(self.place), self.outcomes[name]
-        return ", ".join(x for x in found.keys() | whole.keys() if found.get(x) != whole.get(x))
+        outcome, whole = _outcome(self.place), self.outcomes[name]
+        return ", ".join(x for x in outcome.keys() | whole.keys() if outcome.get(x) != whole.get(x))
 
 
 def _damaged(paths: Iterator[Path]) -> str:

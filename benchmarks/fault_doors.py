@@ -76,25 +76,27 @@ def attacks(canary: Path) -> dict[str, bytes]:
         "open": Payload(open, str(canary), "w"),
         "nested": {"state_dict": [Payload(exec, code)]},
     }
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     for name, payload in payloads.items():
         for protocol in (0, 2, 4):
-            found[f"pickle {protocol} {name}"] = pickle.dumps(payload, protocol)
-        found[f"torch {name}"] = _saved(payload)
-        found[f"old torch {name}"] = _saved(payload, _use_new_zipfile_serialization=False)
-        found[f"npy {name}"] = _array(payload)
-        found[f"npz {name}"] = _zipped({"images.npy": _array(payload)})
-        found[f"gzip {name}"] = gzip.compress(pickle.dumps(payload))
-    found["an opcode alone"] = f"cos\nsystem\n(S'{touch}'\ntR.".encode()
-    found["python"] = code.encode()
-    found["a shell"] = f"#!/bin/sh\n{touch}\n".encode()
-    found["yaml"] = f"!!python/object/apply:os.system ['{touch}']".encode()
-    found["zip up"] = _zipped({f"../{canary.name}": b"x", f"{canary}": b"x"})
-    found["tar up"] = _tarred(canary)
-    found["eps"] = f"%!PS-Adobe-3.0 EPSF-3.0\n(%pipe%{touch}) (w) file\n".encode()
-    found["svg"] = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "/etc/passwd">]><x>&a;</x>'
+            contents[f"pickle {protocol} {name}"] = pickle.dumps(payload, protocol)
+        contents[f"torch {name}"] = _saved(payload)
+        contents[f"old torch {name}"] = _saved(payload, _use_new_zipfile_serialization=False)
+        contents[f"npy {name}"] = _array(payload)
+        contents[f"npz {name}"] = _zipped({"images.npy": _array(payload)})
+        contents[f"gzip {name}"] = gzip.compress(pickle.dumps(payload))
+    contents["an opcode alone"] = f"cos\nsystem\n(S'{touch}'\ntR.".encode()
+    contents["python"] = code.encode()
+    contents["a shell"] = f"#!/bin/sh\n{touch}\n".encode()
+    contents["yaml"] = f"!!python/object/apply:os.system ['{touch}']".encode()
+    contents["zip up"] = _zipped({f"../{canary.name}": b"x", f"{canary}": b"x"})
+    contents["tar up"] = _tarred(canary)
+    contents["eps"] = f"%!PS-Adobe-3.0 EPSF-3.0\n(%pipe%{touch}) (w) file\n".encode()
+    contents["svg"] = (
+        b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "/etc/passwd">]><x>&a;</x>'
+    )
     for name, header in _headers(canary).items():
-        found[f"safetensors {name}"] = header
+        contents[f"safetensors {name}"] = header
     for name, tree in {
         "a class of others": {"_class_name": ["os", "system"], "_diffusers_version": "0"},
         "a module of others": {"unet": ["os", "system"], "_class_name": "DDPMPipeline"},
@@ -103,9 +105,11 @@ def attacks(canary: Path) -> dict[str, bytes]:
         "a result": {"schema": "nelbo.evaluation/1", "command": f"$({touch})"},
         "deep": json.loads("[" * 900 + "]" * 900),
     }.items():
-        found[f"json {name}"] = json.dumps(tree).encode()
-    found["toml of a path"] = f'name = "../../{canary.name}"\n[data]\ntrain = "{canary}"\n'.encode()
-    return found
+        contents[f"json {name}"] = json.dumps(tree).encode()
+    contents["toml of a path"] = (
+        f'name = "../../{canary.name}"\n[data]\ntrain = "{canary}"\n'.encode()
+    )
+    return contents
 
 
 def _headers(canary: Path) -> dict[str, bytes]:
@@ -181,8 +185,8 @@ class Doors:
             return f"code was run {case}"
         if "Traceback" in text or "this is a failure" in text:
             return f"traceback {case}: {text[-200:]!r}"
-        said = sum(line.startswith("nelbo: ") for line in err.splitlines())
-        if code == 2 and said == 1:
+        lines = sum(line.startswith("nelbo: ") for line in err.splitlines())
+        if code == 2 and lines == 1:
             return "refused"
         return "same" if code == 0 else f"exit {code} {case}: {err!r:.200}"
 

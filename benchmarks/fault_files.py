@@ -54,12 +54,12 @@ def made(folder: Path) -> Path:
         "digits", ["training.steps=2", "network.width=8", "training.batch_size=16"]
     )
     run = train(choices, folder / "run")
-    found = evaluate(
+    evaluation = evaluate(
         formats.load(run), data.load("digits:test").first(12), budget=400, distortion=True
     )
-    (folder / "result.json").write_text(found.to_json())
+    (folder / "result.json").write_text(evaluation.to_json())
     for suffix in ("csv", "parquet"):
-        per_image.write(found.per_image, folder / f"images.{suffix}")
+        per_image.write(evaluation.per_image, folder / f"images.{suffix}")
     levels = np.random.default_rng(0).integers(17, size=(6, 1, 8, 8), dtype=np.uint8)
     np.save(folder / "data.npy", levels)
     np.savez_compressed(folder / "data.npz", levels)
@@ -76,29 +76,29 @@ def made(folder: Path) -> Path:
 
 def damaged(content: bytes, number: int) -> bytes:
     """The content cut, with bits flipped, bytes left out, put in or exchanged, by the number."""
-    draw, found = random.Random(number), bytearray(content)
+    draw, altered = random.Random(number), bytearray(content)
     for _ in range(draw.choice((1, 1, 1, 2, 5))):
-        if not found:
+        if not altered:
             break
-        place, kind = draw.randrange(len(found)), draw.randrange(6)
+        place, kind = draw.randrange(len(altered)), draw.randrange(6)
         end = place + draw.randint(1, 16)
         if kind == 0:
-            found[place] ^= 1 << draw.randrange(8)
+            altered[place] ^= 1 << draw.randrange(8)
         elif kind == 1:
-            del found[place:end]
+            del altered[place:end]
         elif kind == 2:
-            found[place:place] = draw.choice(WORDS)
+            altered[place:place] = draw.choice(WORDS)
         elif kind == 3:
-            found[place:end] = draw.randbytes(end - place)
+            altered[place:end] = draw.randbytes(end - place)
         elif kind == 4:
-            other = draw.randrange(len(found))
-            found[place:end], found[other : other + end - place] = (
-                found[other : other + end - place],
-                found[place:end],
+            other = draw.randrange(len(altered))
+            altered[place:end], altered[other : other + end - place] = (
+                altered[other : other + end - place],
+                altered[place:end],
             )
         else:
-            del found[place:]
-    return bytes(found)
+            del altered[place:]
+    return bytes(altered)
 
 
 def cut(content: bytes, number: int) -> bytes:
@@ -108,9 +108,9 @@ def cut(content: bytes, number: int) -> bytes:
 
 def flipped(content: bytes, number: int) -> bytes:
     """With one bit the other way round."""
-    found = bytearray(content)
-    found[number // 8] ^= 1 << number % 8
-    return bytes(found)
+    altered = bytearray(content)
+    altered[number // 8] ^= 1 << number % 8
+    return bytes(altered)
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,12 @@ class Damage:
         changed = self.change(self.content, number)
         self.path.write_bytes(changed)
         try:
-            found = self.read(self.path)
+            outcome = self.read(self.path)
         except BadInput as error:
             return "refused" if "\n" not in str(error) else "several lines"
-        if found == self.same:
+        if outcome == self.same:
             return "same"
-        return "as written" if self.written(changed) == found else f"another number for {number}"
+        return "as written" if self.written(changed) == outcome else f"another number for {number}"
 
     def __len__(self) -> int:
         return len(self.content) * (8 if self.change is flipped else 1)
@@ -162,8 +162,8 @@ def _never(changed: bytes) -> object:
 
 def _result(folder: Path, change: Change = damaged) -> Case:
     def read(path: Path) -> object:
-        found = result.read(path)
-        return [getattr(found, name) for name in RESULT]
+        stored = result.read(path)
+        return [getattr(stored, name) for name in RESULT]
 
     return _by_content(folder, "result.json", read, _never, change)
 
@@ -192,8 +192,8 @@ def _checkpoint(folder: Path, change: Change = damaged) -> Case:
     shutil.copyfile(folder / "run" / "model.safetensors", folder / "model.safetensors")
 
     def read(path: Path) -> object:
-        found = checkpoint.load(path)
-        return found.description, {name: x.tolist() for name, x in found.tensors.items()}
+        stored = checkpoint.load(path)
+        return stored.description, {name: x.tolist() for name, x in stored.tensors.items()}
 
     return _by_content(folder, "model.safetensors", read, _never, change)
 

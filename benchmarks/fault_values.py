@@ -69,10 +69,10 @@ class Values:
         left = [name for name in left if name != "checkpoints"]
         if not hits:
             return "exit 0" if code == 0 else f"exit {code} {case}"
-        said = [line for line in err.splitlines() if line.startswith("nelbo: ")]
-        if code != 3 or len(said) != 1:
+        messages = [line for line in err.splitlines() if line.startswith("nelbo: ")]
+        if code != 3 or len(messages) != 1:
             return f"exit {code} {case}"
-        if name != "derive" and f"t = {t}" not in said[0] and f"{t}" not in said[0]:
+        if name != "derive" and f"t = {t}" not in messages[0] and f"{t}" not in messages[0]:
             return f"not named {case}"
         if left and name not in ("train", "improve"):  # what was whole before it is kept
             return f"left {left[0]} {case}"
@@ -89,16 +89,16 @@ def broken(t: int, which: int, value: float) -> Iterator[list[int]]:
         forward = model.network.forward
         wanted = model.chain.q.schedule.log_snr[t].float()
 
-        def gives(x_t: torch.Tensor, told: torch.Tensor, *more: Any) -> torch.Tensor:
-            found = forward(x_t, told, *more)
-            rows = (told.float() == wanted).view(-1, *[1] * (found.ndim - 1))
+        def gives(x_t: torch.Tensor, time: torch.Tensor, *more: Any) -> torch.Tensor:
+            output = forward(x_t, time, *more)
+            rows = (time.float() == wanted).view(-1, *[1] * (output.ndim - 1))
             if not bool(rows.any()):
-                return found
+                return output
             seen[0] += 1
             if seen[0] != which + 1:
-                return found
+                return output
             hits.append(t)
-            return torch.where(rows, value, found)
+            return torch.where(rows, value, output)
 
         model.network.forward = gives  # type: ignore[method-assign]
         return model

@@ -52,13 +52,13 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=results / f"{date}-faults.json")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    found = json.loads(chosen.output.read_text()) if chosen.output.exists() else {}
-    found |= {"date": date, "nelbo": nelbo.__version__, "torch": torch.__version__}
-    parts = found.setdefault("parts", {})
+    outcomes = json.loads(chosen.output.read_text()) if chosen.output.exists() else {}
+    outcomes |= {"date": date, "nelbo": nelbo.__version__, "torch": torch.__version__}
+    parts = outcomes.setdefault("parts", {})
     with tempfile.TemporaryDirectory() as folder:
         place = made(Path(folder))
         for name in chosen.part or PARTS:
-            campaign(name, place, chosen.cases, parts, lambda: _save(chosen.output, found))
+            campaign(name, place, chosen.cases, parts, lambda: _save(chosen.output, outcomes))
     print(table(parts))
     return int(any(bad(part) for part in parts.values()))
 
@@ -151,9 +151,9 @@ def _work(case: Callable[[int], str], first: int, end: int, writer: int) -> None
     os._exit(0)
 
 
-def _save(path: Path, found: dict) -> None:
+def _save(path: Path, outcomes: dict) -> None:
     path.parent.mkdir(exist_ok=True)
-    files.write(path, (json.dumps(found, indent=1) + "\n").encode())
+    files.write(path, (json.dumps(outcomes, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

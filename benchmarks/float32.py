@@ -32,8 +32,8 @@ def times(T, count):
 def worst(case, line, count):
     """The largest error of (a term, a squared error)."""
     parts = times(line.T, count).split(ROWS)
-    found = [term_errors(*case, line=line, t=part) for part in parts]
-    return [max(column) for column in zip(*found, strict=True)]
+    errors = [term_errors(*case, line=line, t=part) for part in parts]
+    return [max(column) for column in zip(*errors, strict=True)]
 
 
 def main() -> int:

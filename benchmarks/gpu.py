@@ -67,11 +67,11 @@ def bare(case: Case, device, dtype, compiled, learns: bool):
     if compiled:
         network.compile()
     x = torch.randn(case.batch, *case.shape, device=device)
-    told = torch.randint(T, (case.batch,), device=device)
+    time_input = torch.randint(T, (case.batch,), device=device)
 
     def forward():
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            return network(x, told)
+            return network(x, time_input)
 
     def both():
         network.zero_grad()
@@ -92,12 +92,12 @@ def training(case: Case, device, dtype, compiled) -> dict:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = case.recipe(
+        recipe = case.recipe(
             *case.saved(folder, 1024), objective="bound", steps=WARM + case.turn + 1,
             precision=str(dtype).removeprefix("torch."), compile=compiled,
         )  # fmt: skip
         with case.in_recipes():
-            train(found, folder / "run", device=device, progress=progress)
+            train(recipe, folder / "run", device=device, progress=progress)
     step = (marks[1] - marks[0]) / case.turn
     network = seconds(bare(case, device, dtype, compiled, learns=True), case.turn, device)
     return {
@@ -116,7 +116,7 @@ def prepared(case: Case, device, dtype, compiled):
     return model
 
 
-def asked(case: Case, device, dtype, compiled, work, evaluations: int) -> dict:
+def counted(case: Case, device, dtype, compiled, work, evaluations: int) -> dict:
     """So many network evaluations by `work`, against bare forwards of full batches."""
     work()
     if device.type == "cuda":
@@ -135,15 +135,15 @@ def evaluation(case: Case, device, dtype, compiled) -> dict:
     model = prepared(case, device, dtype, compiled)
     images = Images("noise", None, case.levels(case.batch), LEVELS)
     work = partial(nelbo.evaluate, model, images, exhaustive=True, batch_size=case.batch)
-    return asked(case, device, dtype, compiled, work, case.steps * case.batch)
+    return counted(case, device, dtype, compiled, work, case.steps * case.batch)
 
 
 def sampling(case: Case, device, dtype, compiled) -> dict:
     model = prepared(case, device, dtype, compiled)
     work = partial(sample, model, case.batch)
-    found = asked(case, device, dtype, compiled, work, case.steps * case.batch)
-    found["samples per second"] = round(found["evaluations per second"] / case.steps, 2)
-    return found
+    figures = counted(case, device, dtype, compiled, work, case.steps * case.batch)
+    figures["samples per second"] = round(figures["evaluations per second"] / case.steps, 2)
+    return figures
 
 
 def command(*arguments: str) -> dict:
@@ -151,12 +151,12 @@ def command(*arguments: str) -> dict:
     started = time.perf_counter()
     line = [sys.executable, "-m", "nelbo", *arguments]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
-    found = {"command": f"nelbo {' '.join(arguments)}"}
+    figures = {"command": f"nelbo {' '.join(arguments)}"}
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["nothing was said"]
-        return {**found, "failed": f"exit code {done.returncode}: {said[-1]}"}
+        lines = done.stderr.strip().splitlines() or ["nothing was said"]
+        return {**figures, "failed": f"exit code {done.returncode}: {lines[-1]}"}
     took = round(time.perf_counter() - started, 1)
-    return {**found, "seconds": took, "said": done.stdout.strip().splitlines()}
+    return {**figures, "seconds": took, "said": done.stdout.strip().splitlines()}
 
 
 def recipes(chosen, folder: Path) -> dict:
@@ -192,13 +192,13 @@ def networks(chosen, device: torch.device) -> dict:
     """A row for each work, network, dtype, and compilation or none."""
     kinds = {"training": training, "evaluation": evaluation, "sampling": sampling}
     dtypes, compiled = (torch.float32, torch.bfloat16), (False,) if chosen.quick else (False, True)
-    found = {}
+    rows = {}
     for case, dtype, whole in itertools.product(cases(chosen.quick), dtypes, compiled):
         for kind, work in kinds.items():
             name = f"{kind}, {case.name}, {str(dtype)[6:]}{', compiled' * whole}"
-            found[name] = row(work, case, device, dtype, whole)
-            print(name, found[name], file=sys.stderr, flush=True)
-    return found
+            rows[name] = row(work, case, device, dtype, whole)
+            print(name, rows[name], file=sys.stderr, flush=True)
+    return rows
 
 
 def main() -> int:

@@ -34,12 +34,12 @@ def variances(model, better, train, seed):
 
 def row(a, b, images, precision, seed):
     """A, B and A - B in bits/dim, each with its interval (sampling of images)."""
-    found = compare(a, b, images, precision=precision, seed=seed).to_dict()
+    tree = compare(a, b, images, precision=precision, seed=seed).to_dict()
     return {
-        "A": [found["a"]["bits_per_dim"], *found["a"]["ci95"]],
-        "B": [found["b"]["bits_per_dim"], *found["b"]["ci95"]],
-        "A - B": [found["bits_per_dim"], *found["ci95"]],
-        "network evaluations": found["network_evaluations"],
+        "A": [tree["a"]["bits_per_dim"], *tree["a"]["ci95"]],
+        "B": [tree["b"]["bits_per_dim"], *tree["b"]["ci95"]],
+        "A - B": [tree["bits_per_dim"], *tree["ci95"]],
+        "network evaluations": tree["network_evaluations"],
     }
 
 
@@ -54,8 +54,8 @@ def rows(run, steps, precision, seed):
             row(better.model, model, test, precision, seed),
         )
         for name, other in variances(model, better, train, seed).items():
-            found = row(better.model, other, test, precision, seed)
-            yield f"{count} steps, optimal per dimension, against {name}", found
+            first = row(better.model, other, test, precision, seed)
+            yield f"{count} steps, optimal per dimension, against {name}", first
 
 
 def main() -> None:
@@ -68,15 +68,15 @@ def main() -> None:
     arguments = parser.parse_args()
     results = {}
     for run in arguments.runs:
-        for name, found in rows(run, arguments.steps, arguments.precision, arguments.seed):
-            a, b, difference = (found[key] for key in ("A", "B", "A - B"))
+        for name, figures in rows(run, arguments.steps, arguments.precision, arguments.seed):
+            a, b, difference = (figures[key] for key in ("A", "B", "A - B"))
             half = (difference[2] - difference[1]) / 2
             label = f"{run.name}: {name}"
             print(
                 f"{label:70} {a[0]:.4f} - {b[0]:.4f} = {difference[0]:+.4f} ± {half:.4f}",
                 flush=True,
             )
-            results[label] = found
+            results[label] = figures
     write(results, arguments.output)
 
 

@@ -2,17 +2,19 @@
 
     python benchmarks/masked.py runs/digits-absorbing --images 200
 
-Prints a JSON object a line: for each order and number of calls the exact bits/dim, and for any
+For each order and number of calls the exact bits/dim, and for any
 order the bound, and how much it is above the limit, with a 95 % interval over images; then the
 limit's variance times evaluations with and without its control variate.
 """
 
 import argparse
-import json
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from timing import write
 
 import nelbo
 from nelbo.categorical.orders import read_order
@@ -28,11 +30,13 @@ def main() -> None:
     arguments.add_argument("--images", type=int, default=200)
     arguments.add_argument("--calls", type=int, nargs="+", default=[16, 8, 4])
     arguments.add_argument("--each", type=int, default=24, help="evaluations of an image")
+    arguments.add_argument("--output", type=Path)
     options = arguments.parse_args()
     model = nelbo.load(options.model)
     images = nelbo.data.load(options.data).first(options.images)
     limit, budget = model.in_the_limit(), options.each * len(images)
     bound = nelbo.evaluate(limit, images, budget=budget, check=False)
+    rows, costs = [], {}
     for calls in options.calls:
         orders = [in_order(model, read_order(name, model.shape), calls) for name in ORDERS]
         results = [nelbo.evaluate(one, images, check=False) for one in orders]
@@ -41,14 +45,17 @@ def main() -> None:
             above = (result.per_image.total - bound.per_image.total) / (model.dims * math.log(2))
             half = 1.96 * float(above.std()) / len(images) ** 0.5
             row = {"order": name, "calls": calls, "bits_per_dim": result.bits_per_dim}
-            print(json.dumps({**row, "above_the_limit": float(above.mean()), "half": half}))
+            rows.append({**row, "above_the_limit": float(above.mean()), "half": half})
+            print(rows[-1], file=sys.stderr, flush=True)
     plain = replace(limit)
     object.__setattr__(plain, "controls", lambda levels, context: [])
     without = nelbo.evaluate(plain, images, budget=budget, check=False)
     for label, result in (("histograms", bound), ("none", without)):
         se = result.unit.per_dim(result.monte_carlo.se, model.dims)
         cost = se**2 * result.network_evaluations
-        print(json.dumps({"control": label, "bits_per_dim": result.bits_per_dim, "cost": cost}))
+        costs[label] = {"bits_per_dim": result.bits_per_dim, "cost": cost}
+    about = {"model": model.name, "images": len(images), "evaluations of an image": options.each}
+    write({**about, "orders": rows, "the limit, by its control": costs}, options.output)
 
 
 if __name__ == "__main__":

@@ -102,23 +102,23 @@ def stored(model, images, seed, steps, draws):
     with measuring([model]):
         every = sampling_of(model, images, seed, Convention())
         image = torch.arange(len(images))
-        found = {}
+        results = {}
         for draw in (-1, -2):
             for n in (steps, 2 * steps):
                 of_draw = torch.full_like(image, draw)
-                found[n, False, False, draw] = every.nats(image, of_draw, n, fresh=False)
+                results[n, False, False, draw] = every.nats(image, of_draw, n, fresh=False)
         for draw in range(draws):
             of_draw = torch.full_like(image, draw)
-            found[steps, True, False, draw] = every.nats(image, of_draw, steps)
+            results[steps, True, False, draw] = every.nats(image, of_draw, steps)
             if draw < 2:
                 others = every.nats(image, of_draw, steps, probes=-1 - of_draw)
-                found[steps, True, True, draw] = others
-    return found
+                results[steps, True, True, draw] = others
+    return results
 
 
 def coverage(evaluations, steps=10, most=16):
     """Evaluations that share no image, draw or probe; the rows of all are computed together."""
-    model, found = toy(), {}
+    model, results = toy(), {}
     Q = model.network.Q
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(evaluations * IMAGES, 8, generator=generator, dtype=torch.float64)
@@ -145,7 +145,7 @@ def coverage(evaluations, steps=10, most=16):
             error = mean.mean - float(exact[first : first + IMAGES].mean())
             rows.append((abs(error) <= mean.half_width(), error / mean.se, len(sampling.values)))
         held, z, draws = (torch.tensor(column).double() for column in zip(*rows, strict=True))
-        found[name] = {
+        results[name] = {
             "evaluations": evaluations,
             "images of each": IMAGES,
             "coverage %, Monte Carlo": round(100 * float(held.mean()), 2),
@@ -153,8 +153,8 @@ def coverage(evaluations, steps=10, most=16):
             "sd of z": round(float(z.std()), 3),
             "draws": round(float(draws.mean()), 2),
         }
-        print(name, json.dumps(found[name]), flush=True)
-    return found
+        print(name, json.dumps(results[name]), flush=True)
+    return results
 
 
 def table(path, images):
@@ -183,7 +183,7 @@ def table(path, images):
 
 
 def of_models(paths, data, count):
-    found = {}
+    results = {}
     for path in paths:
         images = nelbo.data.load(data)
         images = images.first(min(count, len(images)))
@@ -191,13 +191,13 @@ def of_models(paths, data, count):
         print(result, flush=True)
         kept = ("bits_per_dim", "ci95", "ci95_monte_carlo", "half_widths", "by_steps", "bound")
         tree = result.to_dict()
-        found[result.model["name"]] = {
+        results[result.model["name"]] = {
             **{name: tree[name] for name in (*kept, "ode_minus_bound", "estimator", "images")},
             "network evaluations an image": round(result.network_evaluations / result.images, 1),
             "seconds": round(result.seconds, 1),
             "table": table(path, images),
         }
-    return found
+    return results
 
 
 def main() -> None:
@@ -209,12 +209,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = {}
+    results = {}
     if arguments.coverage:
-        found["coverage"] = coverage(arguments.coverage)
+        results["coverage"] = coverage(arguments.coverage)
     if arguments.models:
-        found["models"] = of_models(arguments.models, arguments.data, arguments.images)
-    write(found, arguments.output)
+        results["models"] = of_models(arguments.models, arguments.data, arguments.images)
+    write(results, arguments.output)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def models():
 def training(model, repeats: int) -> dict[str, float]:
     levels = data.load("digits:train").levels[:128]
     optimizer = torch.optim.AdamW(model.network.parameters(), lr=0.0, fused=True)
-    x, told = torch.randn(128, 1, 8, 8), torch.randn(128)
+    x, time_input = torch.randn(128, 1, 8, 8), torch.randn(128)
 
     def update(loss):
         optimizer.zero_grad()
@@ -37,7 +37,7 @@ def training(model, repeats: int) -> dict[str, float]:
     model.network.train()
     return ratio(
         lambda: update(nelbo.loss(model, levels).mean()),
-        lambda: update(model.network(x, told).square().mean()),
+        lambda: update(model.network(x, time_input).square().mean()),
         3 * repeats,
     )
 

@@ -66,11 +66,11 @@ def needs(result, dims):
 
 def study(model, better, test):
     """All that is said of one model and of its improved chain."""
-    found = nelbo.evaluate(model, test, budget=BUDGET)
+    result = nelbo.evaluate(model, test, budget=BUDGET)
     bare = nelbo.evaluate(replace(model, controls=no_controls), test, budget=BUDGET)
     return {
-        "the limit": figure(found),
-        "evaluations for 0.01, with the controls": needs(found, model.dims),
+        "the limit": figure(result),
+        "evaluations for 0.01, with the controls": needs(result, model.dims),
         "evaluations for 0.01, without": needs(bare, model.dims),
         "chains": {
             steps: figure(nelbo.evaluate(model.every(steps), test, budget=BUDGET))
@@ -82,9 +82,9 @@ def study(model, better, test):
 
 def paired(a, b, test):
     """A - B in bits/dim, and the half-width of its interval (sampling of images)."""
-    found = nelbo.compare(a, b, test, budget=2 * BUDGET).to_dict()
-    low, high = found["ci95"]
-    return [round(found["bits_per_dim"], 4), round((high - low) / 2, 4)]
+    tree = nelbo.compare(a, b, test, budget=2 * BUDGET).to_dict()
+    low, high = tree["ci95"]
+    return [round(tree["bits_per_dim"], 4), round((high - low) / 2, 4)]
 
 
 def main() -> None:

@@ -30,12 +30,12 @@ def lucid() -> tuple[types.ModuleType | None, str]:
     """(the module with GaussianDiffusion, how it was imported or why it is not there)."""
     whole = f"{LUCID}.{LUCID}"
     try:
-        found = importlib.util.find_spec(LUCID)
-        if found is None:
+        spec = importlib.util.find_spec(LUCID)
+        if spec is None:
             return None, "not measured: not installed"
         if _imports("torchvision"):
             return importlib.import_module(whole), "imported whole"
-        with _without_torchvision(found):
+        with _without_torchvision(spec):
             return importlib.import_module(whole), "its core, without torchvision"
     except ImportError as error:
         return None, f"not measured: {error}"
@@ -169,6 +169,6 @@ def diffusers_sampling(network, shape, T: int, steps: int, device="cpu"):
 
 def lucid_sampling(core, network, shape, steps: int, device="cpu"):
     """Its p_sample_loop: of a schedule with so many steps, since it leaves none out but by DDIM."""
-    core.tqdm = lambda found, **options: found
+    core.tqdm = lambda schedule, **options: schedule
     diffusion = lucid_diffusion(core, network, shape[-1], steps).to(device)
     return lambda: diffusion.p_sample_loop(shape)

@@ -17,12 +17,12 @@ COUNT = 16
 
 
 def bare(case: Case, network):
-    x, told = torch.randn(COUNT, 1, case.side, case.side), torch.randint(T, (COUNT,))
+    x, time_input = torch.randn(COUNT, 1, case.side, case.side), torch.randint(T, (COUNT,))
 
     @torch.inference_mode()
     def forwards():
         for _ in range(case.steps):
-            network(x, told)
+            network(x, time_input)
 
     return forwards
 
@@ -32,9 +32,9 @@ def loops(case: Case, network):
     shape, ours = (COUNT, 1, case.side, case.side), case.model()
     yield "ours", lambda: sample(ours, COUNT)
     yield "diffusers", peers.diffusers_sampling(network, shape, T, case.steps)
-    core, said = peers.lucid()
+    core, version = peers.lucid()
     drawn = core and peers.lucid_sampling(core, network, shape, case.steps)
-    yield f"{peers.LUCID} ({said})", drawn
+    yield f"{peers.LUCID} ({version})", drawn
 
 
 def main() -> None:
@@ -42,16 +42,19 @@ def main() -> None:
     results = {"repeats": chosen.repeats}
     for case in cases():
         network = case.network().eval()
-        found = {
+        ratios = {
             name: loop and ratio(loop, bare(case, network), chosen.repeats)
             for name, loop in loops(case, network)
         }
-        seconds = sorted(row["bare_seconds"] for row in found.values() if row)
+        seconds = sorted(row["bare_seconds"] for row in ratios.values() if row)
         results[case.name] = {
             "steps": case.steps,
             "batch": COUNT,
             "bare, seconds": seconds[len(seconds) // 2],
-            "over bare": {name: row and row["ratio"] for name, row in found.items()},
+            "over bare": {name: row and row["ratio"] for name, row in ratios.items()},
+            "over bare, spread": {
+                name: row and row["ratio, spread"] for name, row in ratios.items()
+            },
         }
         print(case.name, results[case.name], flush=True)
     write(results, chosen.output)

@@ -2,17 +2,18 @@
 
     python benchmarks/text.py --train topics:train --test topics:test
 
-Prints a JSON object a line, in bits per byte of the test text: its documents one after another, an
+In bits per byte of the test text: its documents one after another, an
 end after each, as `nelbo evaluate` counts them. Counts are of the training text, with one more for
 each symbol; xz packs the test text alone, and behind the training text, less what that takes alone.
 """
 
 import argparse
-import json
 import lzma
 import math
+from pathlib import Path
 
 import torch
+from timing import write
 
 import nelbo
 from nelbo.data import Tokens
@@ -24,10 +25,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--train", default="topics:train")
     arguments.add_argument("--test", default="topics:test")
+    arguments.add_argument("--output", type=Path)
     options = arguments.parse_args()
     train, test = (nelbo.data.load(spec) for spec in (options.train, options.test))
-    for name, bits in baselines(train, test).items():
-        print(json.dumps({"baseline": name, "bits_per_byte": bits / test.text["bytes"]}))
+    bits = baselines(train, test).items()
+    write({"bits_per_byte": {n: b / test.text["bytes"] for n, b in bits}}, options.output)
 
 
 def baselines(train: Tokens, test: Tokens) -> dict[str, float]:

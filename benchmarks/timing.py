@@ -23,10 +23,15 @@ def cpu_seconds(work) -> float:
 
 
 def medians(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """What (seconds of the work, seconds of the floor) say: work and floor took turns."""
+    """What (seconds of the work, seconds of the floor) say: work and floor took turns.
+
+    The spread is half of what the middle half of the ratios spans, 0 of a single one.
+    """
     ratios = [mine / floor for mine, floor in pairs]
+    low, _, high = statistics.quantiles(ratios, method="inclusive") if ratios[1:] else (0, 0, 0)
     return {
         "ratio": round(statistics.median(ratios), 3),
+        "ratio, spread": round((high - low) / 2, 3),
         "bare_seconds": round(statistics.median(floor for _, floor in pairs), 4),
     }
 

@@ -26,7 +26,10 @@ IMAGES = 1024
 def floor(case: Case, clip: bool = False):
     """So many bare steps as a turn has."""
     network = case.network().train()
-    x, told = torch.randn(case.batch, 1, case.side, case.side), torch.randint(T, (case.batch,))
+    x, time_input = (
+        torch.randn(case.batch, 1, case.side, case.side),
+        torch.randint(T, (case.batch,)),
+    )
     parameters = list(network.parameters())
     averaged = [p.detach().clone() for p in parameters]
     current = [p.detach() for p in parameters]
@@ -34,7 +37,7 @@ def floor(case: Case, clip: bool = False):
 
     def step():
         optimizer.zero_grad()
-        (network(x, told) - x).square().mean().backward()
+        (network(x, time_input) - x).square().mean().backward()
         if clip:
             nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -69,11 +72,11 @@ def ours(case: Case, objective: str, repeats: int) -> dict[str, float]:
         folder = Path(name)
         # one step more than the turns have, so that what ends a run is in none of them
         steps = (repeats + 1) * case.turn + 1
-        found = case.recipe(
+        recipe = case.recipe(
             *case.saved(folder, IMAGES), objective=objective, steps=steps, checkpoint_every=steps
         )
         with case.in_recipes():
-            train(found, folder / "run", progress=turn)
+            train(recipe, folder / "run", progress=turn)
     return medians(pairs)
 
 
@@ -90,9 +93,9 @@ def batches(case: Case, lo: float):
 def others(case: Case):
     """(name, a step) of each peer that is there; what is said of one that is not."""
     yield "diffusers", peers.diffusers_step(case.network().train(), T, batches(case, -1.0))
-    core, said = peers.lucid()
+    core, version = peers.lucid()
     step = core and peers.lucid_step(core, case.network(), case.side, T, batches(case, 0.0))
-    yield f"{peers.LUCID} ({said})", step
+    yield f"{peers.LUCID} ({version})", step
 
 
 def measured(case: Case, repeats: int) -> dict:
@@ -101,13 +104,14 @@ def measured(case: Case, repeats: int) -> dict:
     turns["floor with clipping"] = ratio(floor(case, clip=True), floor(case), repeats)
     for name, step in others(case):
         turns[name] = step and ratio(_turn(step, case), floor(case), repeats)
-    bare = [found["bare_seconds"] for found in turns.values() if found]
+    bare = [turn["bare_seconds"] for turn in turns.values() if turn]
     return {
         "parameters": sum(p.numel() for p in case.network().parameters()),
         "batch": case.batch,
         "steps a turn": case.turn,
         "floor, ms a step": round(1000 * sorted(bare)[len(bare) // 2] / case.turn, 3),
-        "over the floor": {name: found and found["ratio"] for name, found in turns.items()},
+        "over the floor": {name: turn and turn["ratio"] for name, turn in turns.items()},
+        "over the floor, spread": {n: turn and turn["ratio, spread"] for n, turn in turns.items()},
     }
 
 

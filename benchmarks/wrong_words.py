@@ -70,8 +70,8 @@ def wrong_words(words):
     for name in SCHEDULES:
         if name != words["schedule"]["name"]:
             yield f"schedule {name}", {"schedule": name}
-    for name, found in RANGES.items():
-        yield f"data on {name}", {"range": found}
+    for name, value in RANGES.items():
+        yield f"data on {name}", {"range": value}
     if words["predicts"] != "levels":
         yield from OF_LINEAR.items()
 
@@ -92,15 +92,15 @@ def main() -> None:
     fixed = {"shape": model.shape, "levels": model.grid.n}
     for name, wrong in [("its own words", {}), *wrong_words(words)]:
         read = nelbo.wrap(network, **fixed | words | wrong)
-        found = nelbo.evaluate(read, images, budget=arguments.each * len(images)).to_dict()
-        low, high = found["ci95_monte_carlo"]
+        tree = nelbo.evaluate(read, images, budget=arguments.each * len(images)).to_dict()
+        low, high = tree["ci95_monte_carlo"]
         rows[name] = {
-            "bits/dim": found["bits_per_dim"],
+            "bits/dim": tree["bits_per_dim"],
             "monte carlo": (high - low) / 2,
-            "warnings": found["warnings"],
+            "warnings": tree["warnings"],
         }
-        begun = " | ".join(warning[:60] for warning in found["warnings"]) or "-"
-        print(f"{name:28} {found['bits_per_dim']:10.4g}  {begun}", file=sys.stderr, flush=True)
+        begun = " | ".join(warning[:60] for warning in tree["warnings"]) or "-"
+        print(f"{name:28} {tree['bits_per_dim']:10.4g}  {begun}", file=sys.stderr, flush=True)
     about = {"run": model.name, "images": len(images), "evaluations of an image": arguments.each}
     write(about | {"words": rows}, arguments.output)
 

@@ -21,8 +21,8 @@ def main(budget: int) -> None:
     images = nelbo.data.load("digits:test").first(100)
     with TemporaryDirectory() as place:
         model = nelbo.load(untrained(Path(place) / "ddpm"), levels=images.n)
-        for setting, told in model.facts["sources"].items():
-            print(f"{setting:24} {told['value']!s:24} {told['source']}")
+        for setting, source in model.facts["sources"].items():
+            print(f"{setting:24} {source['value']!s:24} {source['source']}")
         for chain in (model, model.every(50)):
             print(nelbo.evaluate(chain, images, budget=budget))
 

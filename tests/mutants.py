@@ -63,8 +63,10 @@ from mutants_models import MODELS
 from mutants_ode import ODE
 from mutants_pages import PAGES
 from mutants_paper import PAPER
+from mutants_parts import PARTS
 from mutants_paths import PATHS
 from mutants_person import PERSON
+from mutants_plan import PLAN
 from mutants_pydoors import PYDOORS
 from mutants_text import TEXT
 from mutants_trainers import TRAINERS
@@ -613,7 +615,9 @@ MUTANTS = [
             *FOREIGN,
             *IMAGES,
             *PAPER,
+            *PARTS,
             *PERSON,
+            *PLAN,
             *DATA,
             *TRAINERS,
             *WRAP,

@@ -31,7 +31,7 @@ PAPER = [
     ),
     (
         "an ampersand of a name that begins a column",
-        "report/tables.py",
+        "report/rows.py",
         'for character in "&%$#_{}"',
         'for character in "%$#_{}"',
         (f"{LAW}names_are_text_to_latex_and_to_markdown",),
@@ -80,7 +80,7 @@ PAPER = [
     ),
     (
         "A read for B",
-        "report/compared.py",
+        "results/compared.py",
         "        a=bounds[0],\n        b=bounds[1],",
         "        a=bounds[1],\n        b=bounds[0],",
         (f"{VERDICT}a_comparison_is_read_back_as_it_was",),

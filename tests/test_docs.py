@@ -92,6 +92,10 @@ def python(page):
     return "\n".join(block.text for block in blocks(page) if block.language == "python")
 
 
+PLAN = next(block.text for block in blocks(DOCS / "plans.md") if block.language == "toml")
+"""The plan of the page of plans, which its commands measure, with a small budget."""
+
+
 @pytest.fixture
 def elsewhere(run, vdm_run, class_run, tmp_path, monkeypatch):
     """A folder with what the pages take for granted: three runs, a pipeline, pictures, a twin."""
@@ -113,6 +117,7 @@ def elsewhere(run, vdm_run, class_run, tmp_path, monkeypatch):
     function = next(block.text for block in page if "def my_model" in block.text)
     (tmp_path / "my_model.py").write_text(function)
     shutil.copy(ROOT / "tests" / "golden" / "twin.safetensors", tmp_path)
+    (tmp_path / "plan.toml").write_text(PLAN.replace("precision = 0.02", "budget = 64"))
     return tmp_path
 
 
@@ -124,7 +129,9 @@ def quick(arguments, folder):
         path.write_text(toml(changed(arguments[1], small).model_dump()))
         output = () if "-o" in arguments else ("-o", f"runs/{arguments[1]}")
         return [arguments[0], str(path), *arguments[2:], *output]
-    if "--order" in arguments:  # exact, so without a budget
+    if "--plan" in arguments:  # which says how much is evaluated
+        return arguments
+    if "--order" in arguments or "--part" in arguments:  # every t, so without a budget
         return [*arguments, "--max-images", 4]
     if "--ode" in arguments:
         return [*arguments, "--max-images", 3, "--steps", 6, "--precision", 9]
@@ -166,7 +173,7 @@ def test_every_block_is_run_or_read_or_says_why_not():
 def test_pages_with_python_are_collected():
     assert {page.stem for page in PAGES if python(page)} >= {
         *("README", "index", "measuring-your-model", "extending", "conventions", "comparing"),
-        *("densities", "paths", "reproducing"),
+        *("densities", "paths", "reproducing", "report", "plans"),
     }
 
 
@@ -185,7 +192,7 @@ TABLES = [
     (page.stem, block.text)
     for page in PAGES
     for block in blocks(page)
-    if block.language == "toml" and not block.excuse
+    if block.language == "toml" and not block.excuse and block.text != PLAN
 ]
 
 

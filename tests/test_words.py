@@ -1,6 +1,9 @@
 """The words of the field, and none that only this project knows."""
 
+import ast
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,26 @@ PUZZLING = {
     "survey": "adaptive stratified",
     "census": "exhaustive",
 }
+DIALECT = re.compile(
+    r"(?<![^\W_])(found|told|asked|said|survey|census|manner|making|paid|dearest)(?![^\W_])",
+    re.IGNORECASE,
+)  # as a whole name or as a part between underscores
+KEPT = {
+    "told_apart": "a key of nelbo.ranking/1, and what Python users read it by",
+}
+BINDS = {  # what binds or reads a name, and the field that holds it
+    ast.Name: "id",
+    ast.Attribute: "attr",
+    ast.arg: "arg",
+    ast.keyword: "arg",
+    ast.FunctionDef: "name",
+    ast.AsyncFunctionDef: "name",
+    ast.ClassDef: "name",
+    ast.ExceptHandler: "name",
+    ast.MatchAs: "name",
+    ast.MatchStar: "name",
+    ast.MatchMapping: "rest",
+}
 
 
 @pytest.mark.parametrize("phrase", PUZZLING)
@@ -50,6 +73,32 @@ def test_a_phrase_that_puzzles_a_newcomer_stands_nowhere(phrase):
     assert not places, f"say: {PUZZLING[phrase]}"
 
 
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "examples"])
+def test_no_name_is_of_the_dialect(folder):
+    """Kills: a variable, a function or a module that is called found, told, asked or said."""
+    wrong = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        place, text = path.relative_to(ROOT), path.read_text(encoding="utf-8")
+        wrong += [f"{place}: the module" for part in place.parts if DIALECT.search(part)]
+        if DIALECT.search(text):  # in prose it may stand
+            wrong += [
+                f"{place}:{line}: {name}"
+                for line, name in _names(ast.parse(text))
+                if name not in KEPT and DIALECT.search(name)
+            ]
+    assert not wrong, "name what it is: result, values, match, options, ..."
+
+
+def _names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """(line, name) of every identifier; of what is imported, the name that it gets here."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias):
+            yield node.lineno, node.asname or node.name.rpartition(".")[2]
+        elif (field := BINDS.get(type(node))) and (name := getattr(node, field)):
+            yield node.lineno, name
+
+
+@cache
 def _joined(path: Path) -> str:
     """Each paragraph in one line, since a phrase may be broken."""
     return re.sub(r"(?<!\n)\n(?!\n)\s*", " ", path.read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ class Docstrings(griffe.Extension):
 
 def as_markdown(docstring: str) -> str:
     """The docstring with lists for its `name: text` lines."""
-    found = SECTION.search(docstring)
-    end = len(docstring) if found is None else found.start()
+    match = SECTION.search(docstring)
+    end = len(docstring) if match is None else match.start()
     prose = docstring[:end].replace("*", r"\*")
     return ARGUMENT.sub(lambda line: f"\n\n- `{line[1]}`: {line[2]}", prose) + docstring[end:]

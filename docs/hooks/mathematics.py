@@ -10,7 +10,7 @@ LONG = 160  # characters of TeX, which a page is not wide enough for
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Every $$ block of a page as a <math> element that the browser draws by itself."""
-    return DISPLAYED.sub(lambda found: _displayed(found[1]), markdown)
+    return DISPLAYED.sub(lambda match: _displayed(match[1]), markdown)
 
 
 def _displayed(latex: str) -> str:

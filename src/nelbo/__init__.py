@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from nelbo.tasks.evaluate import evaluate
     from nelbo.tasks.improve import improve
     from nelbo.tasks.inspect import inspect
+    from nelbo.tasks.merge import merge
     from nelbo.tasks.ode import ode_likelihood
+    from nelbo.tasks.plan import evaluate_plan
     from nelbo.tasks.rank import rank
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
@@ -43,10 +45,12 @@ __all__ = [
     "decompress",
     "derive",
     "evaluate",
+    "evaluate_plan",
     "improve",
     "inspect",
     "load",
     "loss",
+    "merge",
     "ode_likelihood",
     "rank",
     "recipe",
@@ -73,10 +77,12 @@ _HOME = {
     "decompress": "nelbo.tasks.compress",
     "derive": "nelbo.tasks.derive",
     "evaluate": "nelbo.tasks.evaluate",
+    "evaluate_plan": "nelbo.tasks.plan",
     "improve": "nelbo.tasks.improve",
     "inspect": "nelbo.tasks.inspect",
     "load": "nelbo.formats",
     "loss": "nelbo.model",
+    "merge": "nelbo.tasks.merge",
     "ode_likelihood": "nelbo.tasks.ode",
     "rank": "nelbo.tasks.rank",
     "sample": "nelbo.tasks.sample",

@@ -125,7 +125,7 @@ def read(path: str | Path, most: int, what: str = "file") -> bytes:
 
 
 def require_plain(path: str | Path) -> int:
-    """The size of a plain file; asked before it is opened, since a pipe would block.
+    """The size of a plain file; checked before it is opened, since a pipe would block.
 
     Raises:
         BadInput: it is something else.

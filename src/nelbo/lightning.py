@@ -154,7 +154,7 @@ def _values(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _processes(trainer: Trainer) -> Processes:
-    """Those that hold the whole network each; a sharded one is asked by all at once."""
+    """Those that hold the whole network each; a sharded one is evaluated by all at once."""
     if isinstance(trainer.strategy, DDPStrategy):
         return Processes(trainer.global_rank, trainer.world_size)
     return Processes()

@@ -24,7 +24,7 @@ ONE = 0.5  # seconds: a launcher may pass on what the terminal has sent already
 
 
 class _Stop:
-    """What a signal finds: how deep the main thread is in what is held, and what is to be said."""
+    """What a signal finds: how deep the main thread is in what is held, and what to print."""
 
     def __init__(self) -> None:
         self.held = 0

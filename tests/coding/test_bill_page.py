@@ -84,10 +84,10 @@ def test_a_damaged_bill_is_refused_in_one_line(bills, change, words):
 def test_bills_beside_other_results_and_of_other_images_are_refused(bills, tmp_path):
     folder, (made, _) = bills
     sources = [folder / "0.json", folder / "1.json"]
-    with pytest.raises(BadInput, match="leave --columns out"):
+    with pytest.raises(BadInput, match="leave them out"):
         paper_table(sources, ".md", ["model"])
-    (tmp_path / "other.json").write_text(json.dumps({"schema": "nelbo.evaluation/1"}))
-    with pytest.raises(BadInput, match="and other results fit in no one table"):
+    (tmp_path / "other.json").write_text(json.dumps({"schema": "nelbo.ranking/1"}))
+    with pytest.raises(BadInput, match="of different kinds fit in no one table"):
         paper_table([sources[0], tmp_path / "other.json"], ".md")
     tree = json.loads(made.bill.to_json())
     tree["data"]["sha256"] = "0"

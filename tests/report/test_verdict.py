@@ -10,9 +10,9 @@ from test_page import Page
 from browser import SCHEMES, WIDTHS, visiting
 from nelbo.bound.statistics import Mean
 from nelbo.errors import BadInput
-from nelbo.report.compared import parse_comparison
-from nelbo.report.page import difference_page
+from nelbo.report.page.difference import difference_page
 from nelbo.results import Comparison, Side
+from nelbo.results.compared import parse_comparison
 from nelbo.results.verdict import verdict
 
 NATS = 64 * 0.6931471805599453  # of 1 bit/dim of 64 dims

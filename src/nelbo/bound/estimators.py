@@ -37,7 +37,7 @@ __all__ = [
 def term(chain: Chain[D], x_0: Batch, t: Time, noise: Noise) -> Nats:
     """L_0 where t = 1 and L_{t-1} where t > 1, each example at its own t.
 
-    The two kinds are evaluated apart: neither is computed where the other is asked for.
+    The two kinds are evaluated apart: neither is computed where the other is wanted.
     """
     first = t == 1
     if not first.any():

@@ -125,7 +125,7 @@ class KeyedNoise(Noise):
 
 @final
 class Block:
-    """Rows that will be asked for normals at times known beforehand: all are made at once.
+    """Rows whose normals are needed at times known beforehand: all are made at once.
 
     A row's numbers are its own, whoever makes them; but an operation on a few thousand numbers
     costs as much as one on a few, and a normal is thirty of them.
@@ -161,7 +161,7 @@ class Block:
 
 @final
 class Part(Noise):
-    """Some rows of a block; `t` holds the times that they will be asked at, if at any."""
+    """Some rows of a block; `t` holds the times that they will be needed at, if any."""
 
     def __init__(self, block: Block, rows: slice) -> None:
         self._block = block

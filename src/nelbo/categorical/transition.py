@@ -31,7 +31,7 @@ ROW_SUM = 1e-12
 
 
 class Transition(ABC):
-    """Q_1..Q_T and their products, asked by row, by column and in mixture.
+    """Q_1..Q_T and their products, read by row, by column and in mixture.
 
     Tables are float64; what is returned has `dtype`, and is on the device of the states. `kept`
     holds, for a sub-chain, the step of the whole chain that each step ends in (else 1..T), and

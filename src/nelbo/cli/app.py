@@ -11,7 +11,7 @@ from nelbo.cli.start import next_steps
 from nelbo.cli.terminal import TerminalOptions, set_terminal_options
 from nelbo.errors import BadInput, printable
 
-__all__ = ["EVERYWHERE", "app"]
+__all__ = ["EVERYWHERE", "app", "check_alone"]
 
 EVERYWHERE = frozenset({"--debug", "-q", "--quiet", "-v", "--verbose", "--no-color"})
 """Options of the command line that may stand behind a command too."""
@@ -79,7 +79,9 @@ def root(
     nelbo train digits -o runs/digits             train a recipe
     nelbo recipes new --data my-images/           a recipe for your own, and its cost
     nelbo evaluate runs/digits --data digits:test bits/dim with intervals
+    nelbo evaluate --plan plan.toml               several models on several data sets
     nelbo compare runs/a runs/b                   which is better, paired, with intervals
+    nelbo merge parts/*.json -o result.json       what evaluate --part wrote, made into one
     nelbo classify runs/digits-classes            which class each image has
     nelbo rank runs/digits                        the easiest images and the hardest
     nelbo improve runs/digits -o runs/better      a better bound from the same weights
@@ -90,12 +92,12 @@ def root(
     nelbo cite runs/digits                        BibTeX of what was used
     """
     set_terminal_options(TerminalOptions(quiet, verbose, not no_color))
-    _check_alone(context.invoked_subcommand)
+    check_alone(context.invoked_subcommand)
     if context.invoked_subcommand is None:
         print(printable(next_steps(Path(), _commands()), lines=True))
 
 
-def _check_alone(command: str | None) -> None:
+def check_alone(command: str | None) -> None:
     """Before any work: of several processes each would do all of it, and one destroy the other's.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How much is said, and in which colours: -q, -v, --no-color, and what the terminal wants."""
+"""How much is printed, and in which colours: -q, -v, --no-color, and what the terminal wants."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ __all__ = [
 @final
 @dataclass(frozen=True)
 class TerminalOptions:
-    """What the user asked of the way in which a command speaks."""
+    """How much a command prints, and whether in colours: -q, -v and --no-color."""
 
     quiet: bool = False
     verbose: bool = False

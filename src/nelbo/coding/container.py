@@ -38,7 +38,7 @@ class Archive:
     """What a file holds: coded images, and how they are to be decoded.
 
     digest: the first four bytes of the twin's. calls: 0 for one call for each position. codes: of
-    each image, its length not said elsewhere. names: relative paths, or none; `checks` are the
+    each image, its length not stored elsewhere. names: relative paths, or none; `checks` are the
     CRC32 that an archive has of each code.
     """
 

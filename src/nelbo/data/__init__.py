@@ -1,7 +1,7 @@
 """Data as integers 0..n-1, exactly as stored, or as real numbers where they are declared so.
 
 Nothing here resizes, crops, flips, dequantises or drops a pixel. Which real number a level
-stands for is the model's `Grid`; a grid is asked for here only to read floats back as levels.
+stands for is the model's `Grid`; a grid is needed here only to read floats back as levels.
 `Images` are levels, `Points` real numbers, such as latents, and `Tokens` text; what is none of
 these ends in an error.
 """

@@ -49,9 +49,9 @@ def digits(split: str | None) -> Images:
 
 
 def mnist(directory: Path, split: str | None, *, labels: bool = False) -> Images:
-    """28 x 28 grey images of the idx files in a folder; train, then test, where no split is asked.
+    """28 x 28 grey images of the idx files in a folder; train, then test, where no split is named.
 
-    labels: read their files too; they are asked for where a model has classes.
+    labels: read their files too; they are needed where a model has classes.
 
     Raises:
         BadInput: the folder or a file is missing, or a file is not whole.
@@ -131,7 +131,7 @@ def _idx(path: Path, kind: int) -> Array:
 
 
 def cifar10(directory: Path, split: str | None, *, labels: bool = False) -> Images:
-    """32 x 32 colour images of CIFAR-10's binary version; both parts where no split is asked.
+    """32 x 32 colour images of CIFAR-10's binary version; both parts where no split is named.
 
     labels: keep the class that comes before each image.
 

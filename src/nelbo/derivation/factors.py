@@ -29,7 +29,7 @@ Table = Float64[Tensor, "times P"]
 Points = Shaped[Tensor, "N *dims"]
 """The points that data are, or states: as many as there are, whatever the number of paths."""
 
-ROWS = 512  # (t, path) pairs that a network is asked for at once
+ROWS = 512  # (t, path) pairs that a network is evaluated on at once
 
 
 @final
@@ -132,7 +132,7 @@ def factors(
     mistakes: Sequence[Mistake] = (),
     rows: int = ROWS,
 ) -> Factors:
-    """The factors of the paths [x_0, x_1, ..., x_T], each P examples; p is asked once for each t.
+    """The factors of the paths [x_0, x_1, ..., x_T], each P examples; p is called once for each t.
 
     data: the points that x_0 is one of; only false lines depend on them. p is computed in the
     dtype of the path, q in float64 whatever that is: Bayes' rule in float32 is off by 5e-5 of L

@@ -60,7 +60,7 @@ def sampled(
 
     The examples are also the data of the false lines, `mistakes` are further false lines, about
     the decoder. noise has a row for each example, and what its paths are depends on nothing else.
-    `rows` is how many (t, path) pairs p is asked for at once.
+    `rows` is how many (t, path) pairs p is evaluated on at once.
 
     Raises:
         BadInput: fewer than two paths.
@@ -123,7 +123,7 @@ class _Run:
         self.progress(self.done, expected, f"{float(self.values['D10'][-1].mean()):.4g} nats")
 
     def false_lines(self, f: Factors) -> list[Line]:
-        """The false lines that this chain can be asked for."""
+        """The false lines that this chain has."""
         return [*FALSE_LINES, *(m.line for m in self.mistakes if m.line.label in f.misread)]
 
     def _finite(self, values: Tensor) -> None:

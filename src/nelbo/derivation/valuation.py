@@ -1,4 +1,4 @@
-"""Each line with its value, its difference to the line above, and what may be said of it."""
+"""Each line with its value, its difference to the line above, and what it shows."""
 
 import math
 from collections.abc import Sequence

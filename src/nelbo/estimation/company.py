@@ -183,7 +183,7 @@ def _called(model: Model, inputs: tuple[Tensor, ...]) -> Tensor:
 def _or_refused(
     model: Model, call: Callable[[], object], calls: Sequence[tuple[Tensor, ...]]
 ) -> object:
-    """What the call gives; whatever the network raises is said in one line.
+    """What the call gives; whatever the network raises becomes one line.
 
     Raises:
         BadInput: the network fails with these images and times.

@@ -50,7 +50,7 @@ class Processes:
         seconds = _number(LONGEST, SECONDS)
         from accelerate import PartialState
 
-        # gloo, whatever the networks are on: only Python objects are told, several processes may
+        # gloo, whatever the networks are on: only Python objects are sent, several processes may
         # share a GPU, and the end of one is noticed
         try:
             state = PartialState(cpu=True, timeout=timedelta(seconds=seconds))

@@ -13,7 +13,7 @@ from nelbo.bound.statistics import satterthwaite
 __all__ = ["FEWEST", "Spread", "variance_of_sum"]
 
 FEWEST = 8  # images below which controls cannot be tested, nor pairs be scaled by what images share
-LEAST = 0.85  # of the variance in pairs of neighbours, whatever else is said of it
+LEAST = 0.85  # of the variance in pairs of neighbours, whatever else is estimated
 TINY = 1e-300
 
 

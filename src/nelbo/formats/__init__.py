@@ -155,7 +155,7 @@ def _of_files(
     place = place_of(path)
     if says_all(place) and options != Options():
         if not is_improved(place):
-            file_of(place)  # or what is not there at all would be told that it has settings
+            file_of(place)  # or what is not there at all would get the message that it has settings
         raise BadInput(f"{place} stores its own settings: {options.given} is for diffusers folders")
     name = _name(path, place)
     if of is not None and not is_improved(place):
@@ -178,7 +178,7 @@ def _name(path: str | Path, place: Path) -> str:
 
 
 def says_all(path: str | Path) -> bool:
-    """Whether nothing may be said of it beside its files: ours, improved, or a function."""
+    """Whether it takes no options beside its files: ours, improved, or a function."""
     place = Path(path)
     if is_function(path):
         return True

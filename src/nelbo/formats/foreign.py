@@ -1,4 +1,4 @@
-"""A model of a diffusers folder: every setting that changes its bound, honoured and told."""
+"""A model of a diffusers folder: every setting that changes its bound, honoured and reported."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -84,7 +84,7 @@ class Options:
 
     @classmethod
     def of(cls, stated: Mapping[str, Any]) -> "Options":
-        """From what `told` said."""
+        """From what `stated` gives."""
         pairs = {
             name: stated[name]
             for name in ("range", "size", "log_snr")
@@ -166,7 +166,7 @@ def foreign_model(parts: Parts, scheduler: Scheduler) -> Model:
     """The model of a network and a scheduler that have been read.
 
     Raises:
-        BadInput: what cannot be bounded, or is not said and may not be guessed.
+        BadInput: what cannot be bounded, or is not specified and may not be guessed.
     """
     folder, network, options = parts.folder, parts.network, parts.options
     kind, kind_source = _variance_type(network, scheduler, options, folder.network)

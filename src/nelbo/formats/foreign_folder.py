@@ -22,7 +22,7 @@ def load_foreign(
     """The model of a diffusers pipeline, model folder, or accelerate checkpoint.
 
     Raises:
-        BadInput: what cannot be bounded, or is not said and may not be guessed; a network that
+        BadInput: what cannot be bounded, or is not specified and may not be guessed; a network that
             cannot take the images or times that its configs name.
     """
     folder = find(path, weights, options.scheduler)

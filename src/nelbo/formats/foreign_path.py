@@ -30,8 +30,8 @@ def foreign_path_model(parts: Parts, scheduler: PathScheduler) -> Model:
     """The limit of a network on a path; chains of any number of steps by `every`.
 
     Raises:
-        BadInput: what is not said and may not be guessed, options of a chain of betas, or a second
-            half of channels.
+        BadInput: what is not specified and may not be guessed, options of a chain of betas, or a
+            second half of channels.
     """
     folder, network, options = parts.folder, parts.network, parts.options
     _refuse(network, scheduler, options, folder)

@@ -62,7 +62,7 @@ def weights_files(folder: Path, variant: str | None = None) -> WeightsFiles:
     variant: fp16, non_ema or another word of the files' names.
 
     Raises:
-        BadInput: none, several variants and none said, two layouts of one variant, a shard that is
+        BadInput: none, several variants and none named, two layouts of one variant, a shard that is
             not there, or a git-lfs pointer.
     """
     layouts = _layouts(folder)

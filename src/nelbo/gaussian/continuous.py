@@ -106,7 +106,7 @@ class ContinuousGaussian(nn.Module, Conditional):
     """L = L_T + L_inf + L_0, a network along a log SNR (Kingma et al. 2021, sections 3.5 and 5).
 
     The network maps (x_u, lambda(u), the condition if any) to `parametrization.outputs` channels
-    for each channel: told lambda and not u, it is one model for every curve between the same ends.
+    for each channel: given lambda and not u, it is one model for every curve between the same ends.
     A `Decoder` gets the network's prediction at u = 0, with variance exp(-lambda_0), that of x_0
     as x_u / sqrt(alpha_bar) measures it. x0-hat is clipped to `clip` where given.
     """
@@ -133,7 +133,7 @@ class ContinuousGaussian(nn.Module, Conditional):
         return Gaussian(torch.sigmoid(level).sqrt() * x_0, nn.functional.logsigmoid(-level))
 
     def predict(self, x_u: Batch, log_snr: Points, dtype: torch.dtype | None = None) -> Prediction:
-        """x0-hat and, if asked, log p(level | x_u) at (x_u, lambda(u)): one call of the network.
+        """x0-hat and, if wanted, log p(level | x_u) at (x_u, lambda(u)): one call of the network.
 
         dtype: what x0-hat is formed in, where not in that of x_u, which the network gets.
 

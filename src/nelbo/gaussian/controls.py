@@ -23,7 +23,7 @@ from nelbo.types import Batch, Grid, Nats, Support
 
 __all__ = ["FINEST", "AffineControl", "LatticeControl", "controls", "frozen_logits"]
 
-WIDEST = 4096  # dimensions beyond which the covariance of the data is too dear
+WIDEST = 4096  # dimensions beyond which the covariance of the data is too costly
 FINEST = 64  # levels beyond which posteriors over them cost as much as a network
 PILOT = 256  # images whose errors show where over t the points of a lattice rule should be
 REGIONS = 64  # of t that such errors are kept for

@@ -130,7 +130,7 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
     def output(self, x_t: Batch, t: Time) -> tuple[Output, Output]:
         """The network's output at (x_t, t), in x_t's dtype: (the prediction's, the variance's).
 
-        The network is asked in the dtype of its weights, whatever the chain's arithmetic is in.
+        The network is evaluated in the dtype of its weights, whatever the chain's arithmetic is in.
 
         Raises:
             BadInput: the network's channels are not what the choices need, or its shape is not
@@ -177,7 +177,7 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
         return output
 
     def predict(self, x_t: Batch, t: Time) -> Prediction:
-        """x0-hat, log V_t and log p(level | x_t), if asked, at (x_t, t): one network call."""
+        """x0-hat, log V_t and log p(level | x_t), if wanted, at (x_t, t): one network call."""
         return self.read(*self.output(x_t, t), x_t, t)
 
     def read(self, output: Output, variance: Output, x_t: Batch, t: Time) -> Prediction:

@@ -238,7 +238,7 @@ class Model(ABC):
             raise BadInput(
                 f"the model takes images of shape {self.shape}; got {tuple(levels.shape[1:])}"
             )
-        return self.embed(levels.to(self.device), dtype)
+        return self.embed(levels.to(self.device).contiguous(), dtype)
 
     def one_time(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
         """L_T + T * (the term of t): unbiased for L when t is uniform on 1..T.

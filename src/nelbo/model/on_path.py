@@ -22,7 +22,7 @@ from nelbo.types import Grid, Support
 
 __all__ = ["PathModel", "ends_of"]
 
-T = 1000  # strata of the limit, and steps of the chain unless another number is asked for
+T = 1000  # strata of the limit, and steps of the chain unless another number is given
 QUARTER = 4  # of a spacing of levels is sigma at the top, as EDM's .002 is for 256 levels
 LAST = -9.0  # the bottom of a path that ends in noise alone: L_T is below 1e-4 nats/dim on [-1, 1]
 

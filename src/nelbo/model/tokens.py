@@ -31,7 +31,7 @@ def masked_model(
     The limit of infinitely many steps of an absorbing chain over `levels` symbols, with the mask
     after them. network: (states (B, D), time) -> logits (B, D levels), those of a place together.
     time_input: what it receives of the t = 1..T of a chain that masks D t/T positions on average,
-    T = D where it is not given; where nothing is said, it is a t that it should not look at.
+    T = D where it is not given; where nothing is specified, it is a t that it should not look at.
     shape: (D,).
 
     Raises:

@@ -1,4 +1,4 @@
-"""A network asked for a few rows at a time, whatever the arithmetic around it is done on."""
+"""A network evaluated on a few rows at a time, whatever the arithmetic around it is done on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ __all__ = ["in_batches"]
 
 @contextmanager
 def in_batches(network: nn.Module, size: int) -> Iterator[None]:
-    """network(x_t, time, ...) asked for at most `size` rows at a time, and put together again.
+    """network(x_t, time, ...) evaluated on at most `size` rows at a time, and put together again.
 
     Tables, noise and divergences cost the same for any number of rows, nearly, and so are better
-    done on many at once than a network may be asked for. The module's own forward is back
+    done on many at once than a network may be evaluated on. The module's own forward is back
     afterwards.
     """
     own, forward = vars(network).get("forward"), network.forward

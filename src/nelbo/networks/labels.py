@@ -9,7 +9,7 @@ __all__ = ["check_label"]
 
 
 def check_label(classes: int | None, label: Int64[Tensor, " B"] | None) -> None:
-    """Nothing is guessed: a network of classes is told a label of each image, another is not.
+    """Nothing is guessed: a network of classes receives a label of each image, another is not.
 
     Raises:
         BadInput: one without the other.

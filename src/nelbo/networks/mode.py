@@ -33,7 +33,7 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
 
 
 def _train(network: nn.Module, mode: bool) -> None:
-    """network.train(mode), and of its parts alone where it holds one that cannot be told so."""
+    """network.train(mode), and of its parts alone where it holds one that cannot be switched."""
     try:
         network.train(mode)
     except (AttributeError, RuntimeError):  # of a frozen and of an exported graph, which have none

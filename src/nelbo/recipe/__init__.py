@@ -5,10 +5,12 @@ from nelbo.recipe.changed import on_data, own_data, smoke
 from nelbo.recipe.choices import Recipe, Training
 from nelbo.recipe.fitted import fitted
 from nelbo.recipe.objective import Objective, objective
+from nelbo.recipe.plan import Plan, parse_plan, read_plan
 from nelbo.recipe.read import names, parse, problem, read, subject, text
 
 __all__ = [
     "Objective",
+    "Plan",
     "Recipe",
     "Training",
     "build",
@@ -18,8 +20,10 @@ __all__ = [
     "on_data",
     "own_data",
     "parse",
+    "parse_plan",
     "problem",
     "read",
+    "read_plan",
     "smoke",
     "subject",
     "text",

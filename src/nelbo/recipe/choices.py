@@ -104,7 +104,7 @@ class LogSNRChoice(Part):
 
 
 class ContinuousChoice(Part):
-    """A DDPM in continuous time (VDM); T steps of it are measured unless others are asked for."""
+    """A DDPM in continuous time (VDM); T steps of it are measured unless others are given."""
 
     family: Literal["continuous"]
     log_snr: LogSNRChoice

@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nelbo.arguments import shown
 from nelbo.errors import BadInput, closest
@@ -17,7 +17,7 @@ from nelbo.files import near
 from nelbo.files import read as read_file
 from nelbo.recipe.choices import KINDS, ContinuousChoice, MaskedChoice, PathChoice, Recipe
 
-__all__ = ["names", "parse", "problem", "read", "subject", "text"]
+__all__ = ["content_of", "names", "parse", "problem", "read", "subject", "text"]
 
 MOST = 2**20  # bytes
 TAGGED = ("chain", "network")  # tables of several kinds, which pydantic names after them
@@ -45,7 +45,7 @@ def read(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     else:
         if not Path(source).exists():
             raise BadInput(_missing(source))
-        content = _text(source)
+        content = content_of(source)
     return parse(content, str(source), changes)
 
 
@@ -104,9 +104,15 @@ def _check(source: object, changes: object) -> None:
         raise BadInput(f"changes are a list of texts, table.key=value; got {shown(changes)}")
 
 
-def _text(source: str | Path) -> str:
-    """The file's text; a byte order mark of UTF-8, which some editors write, is no part of it."""
-    content = read_file(source, MOST, "recipe")
+def content_of(source: str | Path, what: str = "recipe") -> str:
+    """The text of a TOML file, which messages call `what`.
+
+    A byte order mark of UTF-8, which some editors write, is no part of it.
+
+    Raises:
+        BadInput: it cannot be read, or is of another encoding.
+    """
+    content = read_file(source, MOST, what)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -159,15 +165,18 @@ def _missing(source: str | Path) -> str:
     return f"no recipe {source}: did you mean {meant}? The named ones are {', '.join(names())}"
 
 
-def problem(error: ValidationError) -> str:
-    """The first of pydantic's findings in one line, with a suggestion for a misspelt word."""
+def problem(error: ValidationError, root: type[BaseModel] = Recipe) -> str:
+    """The first of pydantic's findings in one line, with a suggestion for a misspelt word.
+
+    root: the kind of file that was read.
+    """
     problems = error.errors(include_url=False)
     # a misspelt key is also a missing one: its spelling is the better news
     first = min(problems, key=lambda each: each["type"] != "extra_forbidden")
     parts = zip(("", *first["loc"]), first["loc"], strict=False)
     where = [str(part) for before, part in parts if not (before in TAGGED and part in KINDS)]
     if first["type"] == "extra_forbidden":
-        hint = _hint(where[-1], _keys(first["loc"]), "the keys are")
+        hint = _hint(where[-1], _keys(first["loc"], root), "the keys are")
         return f"unknown key {'.'.join(where)}: {hint}"
     if first["type"] in ("union_tag_invalid", "literal_error"):
         context = first["ctx"]
@@ -180,10 +189,13 @@ def problem(error: ValidationError) -> str:
     return f"{'.'.join(where)}: {first['msg'][:1].lower()}{first['msg'][1:]}{got}"
 
 
-def _keys(place: Sequence[str | int]) -> list[str]:
+def _keys(place: Sequence[str | int], root: type[BaseModel]) -> list[str]:
     """The keys of the table in which the place is."""
-    table: Any = Recipe
+    table: Any = root
     for part in place[:-1]:
+        if isinstance(part, int):  # of a tuple of tables
+            table = get_args(table)[0]
+            continue
         fields = getattr(table, "model_fields", {})
         table = fields[part].annotation if part in fields else KINDS[str(part)]
     return list(table.model_fields)

@@ -1,15 +1,13 @@
-"""The bills of compressions as the table of a paper: LaTeX, Markdown or CSV, a line for each."""
+"""The bills of compressions as the table of a paper: a row for each, in bits/dim."""
 
-import csv
 from collections.abc import Sequence
-from io import StringIO
 
 from nelbo.errors import BadInput
-from nelbo.report.tables import MADE, escaped, marked
+from nelbo.report.rows import Cell, Heading, Rows, escaped, marked
 from nelbo.results.compression import Compression
 from nelbo.results.ranking import names_of
 
-__all__ = ["bill_table"]
+__all__ = ["bill_rows"]
 
 NOTE = (
     "bits/dim of {what}. The code's ideal is what the masses promise, codes are its bytes without "
@@ -17,17 +15,24 @@ NOTE = (
 )
 
 
-def bill_table(bills: Sequence[Compression], suffix: str) -> str:
-    """The table as .tex, .md or .csv has it, in bits/dim, in the order in which they are given.
+def bill_rows(bills: Sequence[Compression]) -> Rows:
+    """A row for each, in the order in which they are given; CSV has the bits over all images.
 
     Raises:
-        BadInput: none, or bills of other images than those of the first.
+        BadInput: bills of other images than those of the first.
     """
-    if not bills:
-        raise BadInput("a table is of one result or more; got none")
     if len({(bill.data.get("sha256"), bill.images) for bill in bills}) > 1:
         raise BadInput("bills of other images fit in no one table: make two")
-    return {".tex": _latex, ".md": _markdown, ".csv": _csv}[suffix](bills)
+    columns = {key: what for bill in bills for key, what, _ in bill.rows()}
+    headings = [Heading("Model", "Model", numeric=False)]
+    headings += [Heading(escaped(what), marked(what)) for what in columns.values()]
+    rows = []
+    for name, bill in zip(_models(bills), bills, strict=True):
+        bits = {key: x for key, _, x in bill.rows()}
+        counted = [_counted(key, bits.get(key), bill.images * bill.dims) for key in columns]
+        rows.append([_model(name, bill), *counted])
+    beside = [{"model_bytes": bill.model_bytes, "verified": bill.verified} for bill in bills]
+    return Rows(headings, rows, [_note(bills)], beside)
 
 
 def _models(bills: Sequence[Compression]) -> list[str]:
@@ -38,23 +43,25 @@ def _models(bills: Sequence[Compression]) -> list[str]:
     return [names[digest] for digest in digests]
 
 
-def _names(bills: Sequence[Compression]) -> list[str]:
-    names = _models(bills)
-    return [
-        f"{name}, {bill.order}, {bill.calls} calls"
-        for name, bill in zip(names, bills, strict=True)
-    ]  # fmt: skip
+def _model(name: str, bill: Compression) -> Cell:
+    text = f"{name}, {bill.order}, {bill.calls} calls"
+    own = {
+        "model": name,
+        "data": bill.data["name"],
+        "data_sha256": bill.data.get("sha256"),
+        "images": bill.images,
+        "dims": bill.dims,
+        "order": bill.order,
+        "calls": bill.calls,
+    }
+    return Cell(escaped(text), marked(text), own)
 
 
-def _columns(bills: Sequence[Compression]) -> dict[str, str]:
-    """The heading of each way to count, by its key, of all bills."""
-    return {key: what for bill in bills for key, what, _ in bill.rows()}
-
-
-def _cells(bills: Sequence[Compression]) -> list[list[str]]:
-    """bits/dim, or nothing where a bill lacks it."""
-    lines = [{key: f"{bits / b.images / b.dims:.4f}" for key, _, bits in b.rows()} for b in bills]
-    return [[line.get(key, "") for key in _columns(bills)] for line in lines]
+def _counted(key: str, bits: float | None, dims: int) -> Cell:
+    """bits/dim by one way to count; nothing where a bill lacks it."""
+    if bits is None:
+        return Cell("", "", {f"{key} bits": None})
+    return Cell(f"${bits / dims:.4f}$", f"{bits / dims:.4f}", {f"{key} bits": bits})
 
 
 def _note(bills: Sequence[Compression]) -> str:
@@ -62,54 +69,3 @@ def _note(bills: Sequence[Compression]) -> str:
     name = f"{data['name']}:{data['split']}" if data.get("split") else data["name"]
     sizes = " and ".join(dict.fromkeys(f"{bill.model_bytes:,}" for bill in bills))
     return NOTE.format(what=f"{bills[0].images:,} images of {name}", bytes=sizes)
-
-
-def _latex(bills: Sequence[Compression]) -> str:
-    columns = _columns(bills)
-    rows = [
-        " & ".join([escaped(name), *(f"${cell}$" if cell else "" for cell in cells)])
-        for name, cells in zip(_names(bills), _cells(bills), strict=True)
-    ]
-    return "\n".join(
-        [
-            f"{MADE['.tex']}; needs \\usepackage{{booktabs}}",
-            f"\\begin{{tabular}}{{l{'r' * len(columns)}}}",
-            "\\toprule",
-            " & ".join(["Model", *map(escaped, columns.values())]) + r" \\",
-            "\\midrule",
-            *(rf"{row} \\" for row in rows),
-            "\\bottomrule",
-            "\\end{tabular}",
-            f"% {_note(bills)}",
-            "",
-        ]
-    )
-
-
-def _markdown(bills: Sequence[Compression]) -> str:
-    columns = _columns(bills)
-    rows = [
-        ["Model", *columns.values()],
-        ["---", *["---:"] * len(columns)],
-        *(
-            [marked(name), *cells]
-            for name, cells in zip(_names(bills), _cells(bills), strict=True)
-        ),
-    ]  # fmt: skip
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([MADE[".md"], "", *lines, "", marked(_note(bills)), ""])
-
-
-def _csv(bills: Sequence[Compression]) -> str:
-    """The bits themselves, over all images, unrounded."""
-    names = ["model", "data", "data_sha256", "images", "dims", "order", "calls"]
-    keys = list(_columns(bills))
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *(f"{key} bits" for key in keys), "model_bytes", "verified"])
-    for name, bill in zip(_models(bills), bills, strict=True):
-        bits = {key: x for key, _, x in bill.rows()}
-        own = (name, bill.data["name"], bill.data.get("sha256"), bill.images, bill.dims)
-        counted = [bits.get(key, "") for key in keys]
-        writer.writerow([*own, bill.order, bill.calls, *counted, bill.model_bytes, bill.verified])
-    return text.getvalue()

@@ -7,7 +7,7 @@ from typing import Any
 
 from nelbo.derivation import Line, Row
 from nelbo.report.derivation import begun, section
-from nelbo.report.tables import escaped
+from nelbo.report.rows import escaped
 from nelbo.results.derivation import Derivation, shown_value
 
 __all__ = ["latex", "notebook"]

@@ -50,10 +50,10 @@ class Grouped:
 @final
 @dataclass(frozen=True)
 class BitsPerStep:
-    """The mean term of each t that was asked, with its standard error: L_0 at t = 1, L_{t-1} after.
+    """The mean term of each evaluated t, with its standard error: L_0 at t = 1, L_{t-1} after.
 
     t ascends; bits and se are per dimension, se None or NaN where it is not known. same_images says
-    that every t was asked of the same images, so that errors of different t go together; else
+    that every t was evaluated on the same images, so that errors of different t go together; else
     they are taken to be independent. log_snr is that of each t, None where it is infinite, and
     None in all where the chain has none.
 
@@ -127,7 +127,7 @@ class BitsPerStep:
 @final
 @dataclass(frozen=True)
 class Rate:
-    """What was paid before x_t was known, per dimension, along t, and the bound in the end.
+    """The bits before x_t is known, per dimension, along t, and the bound in the end.
 
     Raises:
         BadInput: no point, t that do not ascend from 1 or more, columns of different lengths.
@@ -147,7 +147,7 @@ class Rate:
 @final
 @dataclass(frozen=True)
 class RateDistortion:
-    """The rate, what was paid before x_t was known, and how far x0-hat(x_t) then is from x_0.
+    """The rate, the bits before x_t is known, and how far x0-hat(x_t) then is from x_0.
 
     rate: per dimension; rmse: root mean squared error in levels of data that have 0..levels-1, in
     the data's own unit where levels is None.

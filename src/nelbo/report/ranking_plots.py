@@ -152,7 +152,7 @@ def rate(ranking: Ranking) -> Curves:
         if not points:
             absent.append(entry.name)
             continue
-        L_T, L_mid, _ = entry.result.terms  # all that is paid when x_1 is known
+        L_T, L_mid, _ = entry.result.terms  # all bits before x_1 is known
         knots = [(1, L_T.value + L_mid.value), *((point.t, point.rate) for point in points)]
         t, cumulative = np.array(knots, np.float64).T
         labels = [str(time) for time, _ in knots]
@@ -274,6 +274,6 @@ def _one_length(entries: Sequence[Entry]) -> bool:
 
 
 def _length(entry: Entry) -> int:
-    """Of the chain; of one in continuous time, that of the grid that it was asked on."""
+    """Of the chain; of one in continuous time, that of the grid that it was evaluated on."""
     steps = entry.result.model.get("steps")
     return int(steps) if steps else max((step.t for step in entry.result.steps), default=1)

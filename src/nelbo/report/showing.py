@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Callable, Sequence
-from functools import singledispatch
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,24 @@ from matplotlib.axes import Axes
 from nelbo import files
 from nelbo.errors import BadInput, printable
 from nelbo.report import figures, tables
-from nelbo.report.compared import parse_comparison
-from nelbo.report.page import Reported, difference_page, page
+from nelbo.report.kind_tables import kind_rows
+from nelbo.report.page import Reported, page, page_of
 from nelbo.results import per_image
+from nelbo.results.classification import Classification
+from nelbo.results.compared import Compared, ComparedAll, parse_comparison
 from nelbo.results.comparison import Comparison
+from nelbo.results.comparisons import Comparisons
 from nelbo.results.evaluation import Evaluation
 from nelbo.results.image_ranking import ImageRanking
+from nelbo.results.loading import as_read
+from nelbo.results.ode import OdeLikelihood
+from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry
-from nelbo.results.result import parse
+from nelbo.results.read_images import Classified, RankedImages
+from nelbo.results.read_ode import OdeRead
+from nelbo.results.result import Result, parse
 from nelbo.results.rounding import plain_number, with_half
-from nelbo.results.shown import Shown
+from nelbo.results.saved import Saved
 
 __all__ = ["cell", "dataframe", "plot", "save", "table"]
 
@@ -60,7 +68,7 @@ def dataframe(result: Evaluation) -> Any:  # noqa: ANN401
     return pandas.DataFrame(columns | result.per_image.files()).set_index("id")
 
 
-def save(result: Shown, path: str | Path) -> Path:
+def save(result: Saved, path: str | Path) -> Path:
     """Writes what the suffix names.
 
     Raises:
@@ -73,7 +81,7 @@ def save(result: Shown, path: str | Path) -> Path:
 
 
 @singledispatch
-def _made(result: Shown) -> dict[str, Callable[[], bytes]]:
+def _made(result: Saved) -> dict[str, Callable[[], bytes]]:
     """What makes the bytes of each suffix; of a kind without a way of its own the JSON."""
     return {".json": lambda: result.to_json().encode()}
 
@@ -102,19 +110,39 @@ def _(result: Evaluation) -> dict[str, Callable[[], bytes]]:
     }
 
 
-@_made.register
-def _(result: Comparison) -> dict[str, Callable[[], bytes]]:
+@_made.register(Comparison | Comparisons | OdeLikelihood | Classification | ImageRanking)
+@_made.register(Compared | ComparedAll | OdeRead | Classified | RankedImages)
+def _(result: Saved) -> dict[str, Callable[[], bytes]]:
     return {
         ".json": lambda: result.to_json().encode(),
-        ".html": lambda: difference_page(parse_comparison(result.to_dict())).encode(),
+        ".html": lambda: page_of(as_read(result.to_dict(), "the result")).encode(),
+        **{suffix: partial(_table_of, result, suffix) for suffix in (".tex", ".md", ".csv")},
+        **({".csv": lambda: result.to_csv().encode()} if isinstance(result, ImageRanking) else {}),
+    }
+
+
+def _table_of(result: Saved, suffix: str) -> bytes:
+    return kind_rows([as_read(result.to_dict(), "the result")]).written(suffix).encode()
+
+
+@_made.register
+def _(result: Result) -> dict[str, Callable[[], bytes]]:
+    return {
+        ".json": lambda: result.to_json().encode(),
+        ".html": lambda: page(Reported(result, why_not=WHY_NOT)).encode(),
+        ".tex": lambda: tables.table([result], ".tex", None).encode(),
+        ".md": lambda: tables.table([result], ".md", None).encode(),
     }
 
 
 @_made.register
-def _(result: ImageRanking) -> dict[str, Callable[[], bytes]]:
+def _(result: PlanResults) -> dict[str, Callable[[], bytes]]:
+    def of_table(suffix: str) -> Callable[[], bytes]:
+        return lambda: tables.table(result.results, suffix, None).encode()
+
     return {
         ".json": lambda: result.to_json().encode(),
-        ".csv": lambda: result.to_csv().encode(),
+        **{suffix: of_table(suffix) for suffix in (".tex", ".md", ".csv")},
     }
 
 
@@ -124,7 +152,7 @@ def _entry(result: Evaluation) -> Entry:
 
 
 @singledispatch
-def cell(result: Shown) -> str:
+def cell(result: Saved) -> str:
     """A few lines of HTML, which a notebook shows in its own style; else the text of the result."""
     return f"<pre>{html.escape(str(result))}</pre>"
 

@@ -1,44 +1,17 @@
 """Results as the table of a paper: LaTeX with booktabs, Markdown, or CSV, one line for each."""
 
-import csv as comma_separated
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import BadInput, closest, printable
+from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.ranking import names_of
 from nelbo.results.result import Result
-from nelbo.results.rounding import plain_number, with_half
+from nelbo.results.rounding import with_half
 
-__all__ = ["COLUMNS", "DEFAULT", "MADE", "csv", "escaped", "latex", "markdown", "marked", "table"]
-
-MADE = {".tex": "% Made by nelbo", ".md": "<!-- Made by nelbo -->"}
-"""How a table of each kind begins, by which it is known when it is to be replaced."""
-
-SPECIAL = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\texttt{\char34}",  # \textquotedbl is of T1 alone
-    "`": r"\textasciigrave{}",
-}
-
-
-@final
-@dataclass(frozen=True)
-class Cell:
-    """A value as LaTeX and as Markdown; CSV has the numbers themselves, by column."""
-
-    tex: str
-    plain: str
-    numbers: Mapping[str, Any]
+__all__ = ["COLUMNS", "DEFAULT", "csv", "latex", "markdown", "table"]
 
 
 @final
@@ -72,24 +45,7 @@ def latex(results: Sequence[Result], columns: Sequence[str] | None = None) -> st
     Raises:
         BadInput: as `table`.
     """
-    chosen, unit = _chosen(results, columns), escaped(results[0].unit.name)
-    heading = " & ".join(column.tex.replace("{unit}", unit) for column in chosen)
-    rows = [" & ".join(cell.tex for cell in cells) for cells in _cells(results, chosen)]
-    notes = [f"% {line}" for line in _notes(results, chosen)]
-    return "\n".join(
-        [
-            f"{MADE['.tex']}; needs \\usepackage{{booktabs}}",
-            f"\\begin{{tabular}}{{{''.join('r' if c.numeric else 'l' for c in chosen)}}}",
-            "\\toprule",
-            f"{heading} \\\\",
-            "\\midrule",
-            *(f"{row} \\\\" for row in rows),
-            "\\bottomrule",
-            "\\end{tabular}",
-            *notes,
-            "",
-        ]
-    )
+    return _rows(results, _chosen(results, columns)).latex()
 
 
 def markdown(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
@@ -98,15 +54,7 @@ def markdown(results: Sequence[Result], columns: Sequence[str] | None = None) ->
     Raises:
         BadInput: as `table`.
     """
-    chosen, unit = _chosen(results, columns), results[0].unit.name
-    rows = [
-        [column.plain.replace("{unit}", unit) for column in chosen],
-        ["---:" if column.numeric else "---" for column in chosen],
-        *([cell.plain for cell in cells] for cells in _cells(results, chosen)),
-    ]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    notes = [marked(line) for line in _notes(results, chosen)]
-    return "\n".join([MADE[".md"], "", *lines, "", "\n\n".join(notes), ""])
+    return _rows(results, _chosen(results, columns)).markdown()
 
 
 def csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
@@ -116,23 +64,24 @@ def csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
         BadInput: as `table`.
     """
     chosen = list(COLUMNS) if columns is None else ["model", *(c for c in columns if c != "model")]
-    rows = [
-        {key: value for cell in cells for key, value in cell.numbers.items()}
-        | {"nelbo": result.environment.get("nelbo")}
-        for result, cells in zip(results, _cells(results, _chosen(results, chosen)), strict=True)
-    ]
-    text = StringIO()
-    writer = comma_separated.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return _rows(results, _chosen(results, chosen)).csv()
 
 
-def _number(value: float, half: float | None = None) -> tuple[str, str]:
-    """As LaTeX and as Markdown."""
-    plain = plain_number(value, half)
-    digits, _, exponent = plain.partition("e")
-    return f"${digits} \\times 10^{{{int(exponent)}}}$" if exponent else f"${plain}$", plain
+def _rows(results: Sequence[Result], chosen: Sequence[Column]) -> Rows:
+    unit = results[0].unit.name
+    return Rows(
+        [
+            Heading(
+                column.tex.replace("{unit}", escaped(unit)),
+                column.plain.replace("{unit}", unit),
+                column.numeric,
+            )
+            for column in chosen
+        ],
+        _cells(results, chosen),
+        _notes(results, chosen),
+        [{"nelbo": result.environment.get("nelbo")} for result in results],
+    )
 
 
 def _model(name: str, result: Result) -> Cell:
@@ -164,13 +113,13 @@ def _monte_carlo(name: str, result: Result) -> Cell:
     numbers = {"monte_carlo_half_width": half}
     if half is None:
         return Cell("unknown", "unknown", numbers)
-    return Cell(*_number(half, half), numbers)
+    return Cell(*number(half, half), numbers)
 
 
 def _term(place: int) -> Callable[[str, Result], Cell]:
     def cell(name: str, result: Result) -> Cell:
         term = result.terms[place]
-        return Cell(*_number(term.value), {term.name: term.value})
+        return Cell(*number(term.value), {term.name: term.value})
 
     return cell
 
@@ -306,14 +255,3 @@ def _subject(result: Result) -> str:
     if "order" in result.model:
         return f"exact {of} in the order {result.model['order']['name']}"
     return f"upper bounds on {of}"
-
-
-def escaped(text: str) -> str:
-    """As LaTeX prints it; what is no visible character as \\x1b."""
-    safe = "".join(SPECIAL.get(character, character) for character in printable(text))
-    return re.sub("-(?=-)", "-{}", safe)  # else two would be joined to a dash
-
-
-def marked(text: str) -> str:
-    """As Markdown prints it."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]<>|#~" else c for c in printable(text))

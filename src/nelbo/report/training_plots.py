@@ -23,7 +23,12 @@ __all__ = ["QUARTERS", "held_out", "learning_rate", "losses", "losses_by_quarter
 
 Log = Sequence[Mapping[str, Any]]
 QUARTERS = ("first quarter", "second", "third", "last quarter")
-LINES = ((BLUE, "-"), (GREEN, "--"), (PURPLE, "-."), (ORANGE, ":"))  # not told by colour alone
+LINES = (
+    (BLUE, "-"),
+    (GREEN, "--"),
+    (PURPLE, "-."),
+    (ORANGE, ":"),
+)  # not by colour alone
 
 
 @house_style()

@@ -6,10 +6,10 @@ Nowhere else do nats become a unit per dimension.
 from nelbo.results.comparison import Comparison, Side
 from nelbo.results.evaluation import Curve, Evaluation, Look, Step, environment, likelihood_of
 from nelbo.results.improvement import BeforeAfter
+from nelbo.results.loading import load
 from nelbo.results.per_image import PerImage
 from nelbo.results.ranking import Ranking, rank
 from nelbo.results.result import Result
-from nelbo.results.result import read as load
 from nelbo.results.unit import BITS, Unit, bits_per_dim
 
 __all__ = [

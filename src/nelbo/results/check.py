@@ -1,11 +1,11 @@
 """What an examination of a model gave: the conventions that fit it best, and what is against it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.errors import printable
+from nelbo.results.saved import Saved
 from nelbo.results.unit import Unit
 
 __all__ = ["ModelCheck", "Ranked", "differing"]
@@ -35,8 +35,8 @@ class Ranked:
 
 
 @final
-@dataclass(frozen=True)
-class ModelCheck:
+@dataclass(frozen=True, repr=False)
+class ModelCheck(Saved):
     """Which conventions fit a network: the stated ones, if any, beside the best of those searched.
 
     affine: the part of the bound of an affine function of x_t fitted to other images of the data;
@@ -143,10 +143,6 @@ class ModelCheck:
             "seconds": self.seconds,
             "environment": dict(self.environment),
         }
-
-    def to_json(self) -> str:
-        """One JSON object; never a NaN or an infinity."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
 
 def _row(row: Ranked) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Which class each image has by a model of p(x | class): posteriors, accuracy and calibration."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from nelbo.data.images import shown
 from nelbo.errors import printable
+from nelbo.results.saved import Saved
 
 __all__ = ["Bin", "Classification", "wilson"]
 
@@ -44,7 +44,7 @@ class Bin:
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Classification:
+class Classification(Saved):
     """p(class | x) of N images and K classes, from bounds of log p(x | class) and a prior.
 
     posterior: proportional to prior * exp(-bound). behind: how many nats the runner-up is behind
@@ -157,10 +157,6 @@ class Classification:
             "command": self.command,
             "warnings": list(self.warnings),
         }
-
-    def to_json(self) -> str:
-        """One JSON object; never a NaN or an infinity."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         behind, se = self.behind.tolist(), self.se.tolist()

@@ -1,6 +1,5 @@
 """Several models against the first of them, each paired with it, as people and programs read it."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from nelbo.results.comparison import Comparison, Side
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.ranking import names_of
 from nelbo.results.rounding import with_half
+from nelbo.results.saved import Saved
 from nelbo.results.verdict import Verdict, verdict
 
 __all__ = ["Comparisons"]
@@ -21,7 +21,7 @@ LEVEL = 0.95
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparisons:
+class Comparisons(Saved):
     """Two models or more minus the first, in the order that they were given in.
 
     comparisons: A of each is one of the others and B the first, so that a negative difference is
@@ -95,10 +95,6 @@ class Comparisons:
             "command": self.command,
             "warnings": self.warnings,
         }
-
-    def to_json(self) -> str:
-        """One JSON object; never a NaN or an infinity."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def __repr__(self) -> str:
         return printable(f"<Comparisons: {', '.join(self.names[1:])} against {self.names[0]}>")

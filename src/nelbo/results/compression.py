@@ -1,11 +1,11 @@
 """What a compressed set of images costs, as people and programs read it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.errors import printable
+from nelbo.results.saved import Saved
 
 __all__ = ["Compression"]
 
@@ -13,8 +13,8 @@ SCHEMA = "nelbo.compression/1"
 
 
 @final
-@dataclass(frozen=True)
-class Compression:
+@dataclass(frozen=True, repr=False)
+class Compression(Saved):
     """The bill of so many images of `dims` dimensions, each entry in bits, over all of them.
 
     bound: the model's, where it was measured. likelihood: -log2 p of the images by the order, by
@@ -45,9 +45,9 @@ class Compression:
         """Of the codes, without headers."""
         return self.coded / (self.images * self.dims)
 
-    def to_json(self) -> str:
-        """One JSON object, schema nelbo.compression/1."""
-        tree = {
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, schema nelbo.compression/1."""
+        return {
             "schema": SCHEMA,
             "bits_per_dim": self.bits_per_dim,
             "images": self.images,
@@ -61,7 +61,6 @@ class Compression:
             "model": dict(self.model),
             "data": dict(self.data),
         }
-        return json.dumps(tree, indent=1, allow_nan=False) + "\n"
 
     def __str__(self) -> str:
         """A line for each way to count, per image and per dimension."""

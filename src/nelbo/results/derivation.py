@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.derivation import Line, Relation, Row, Status, Valuation
+from nelbo.errors import printable
+from nelbo.results.saved import Saved
 from nelbo.results.unit import bits_per_dim
 
 __all__ = ["ChainDerivation", "Derivation", "shown", "shown_value"]
@@ -19,7 +21,7 @@ SCHEMA = "nelbo.derivation/1"
 class ChainDerivation:
     """One chain, what it is, and the value of every line on it.
 
-    dims: of one example, where values are also told in bits per dimension; None where they are
+    dims: of one example, where values are also given in bits per dimension; None where they are
     of no data.
     """
 
@@ -95,8 +97,8 @@ class ChainDerivation:
 
 
 @final
-@dataclass(frozen=True)
-class Derivation:
+@dataclass(frozen=True, repr=False)
+class Derivation(Saved):
     """The derivation on one chain or on several, and what decided the digits."""
 
     chains: Sequence[ChainDerivation]
@@ -134,6 +136,10 @@ class Derivation:
             "environment": dict(self.environment),
             "command": self.command,
         }
+
+    def __repr__(self) -> str:
+        names = ", ".join(chain.name for chain in self.chains)
+        return printable(f"<Derivation: {'holds' if self.holds else 'fails'} on {names}>")
 
     def to_json(self) -> str:
         """One JSON object; never a NaN or an infinity."""

@@ -22,7 +22,7 @@ __all__ = ["Fence", "ImageBounds", "ImageRanking"]
 SCHEMA = "nelbo.image_ranking/1"
 LEVEL = 0.95
 OF_NORMAL = 1.4826  # the standard deviation of a normal law over its median absolute deviation
-FEWEST = 8  # images below which nothing is said to be unlike the rest
+FEWEST = 8  # images below which nothing is called unlike the rest
 
 
 @final

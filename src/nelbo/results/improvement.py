@@ -1,12 +1,12 @@
 """What better variances, decoder and steps were worth, as people and programs read it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.errors import printable
 from nelbo.results.comparison import Comparison
+from nelbo.results.saved import Saved
 
 __all__ = ["BeforeAfter"]
 
@@ -14,8 +14,8 @@ SCHEMA = "nelbo.improvement/1"
 
 
 @final
-@dataclass(frozen=True)
-class BeforeAfter:
+@dataclass(frozen=True, repr=False)
+class BeforeAfter(Saved):
     """The plan, and the model after it (A) against the one before (B) on images not used for it.
 
     `predicted` is what the plan promised on the images that it was fitted to, in bits/dim, and
@@ -27,16 +27,15 @@ class BeforeAfter:
     network_evaluations: int
     comparison: Comparison
 
-    def to_json(self) -> str:
-        """One JSON object, schema nelbo.improvement/1; never a NaN or an infinity."""
-        tree = {
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, schema nelbo.improvement/1."""
+        return {
             "schema": SCHEMA,
             "plan": dict(self.plan),
             "predicted_bits_per_dim": self.predicted,
             "network_evaluations": self.network_evaluations,
             "after_minus_before": self.comparison.to_dict(),
         }
-        return json.dumps(tree, indent=1, allow_nan=False) + "\n"
 
     def __str__(self) -> str:
         """Before and after with their intervals, and that of the paired difference."""

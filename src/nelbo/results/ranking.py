@@ -12,8 +12,9 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.statistics import Interval, Mean
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 from nelbo.results.result import Result
+from nelbo.results.saved import Saved
 from nelbo.results.unit import Unit
 
 __all__ = ["Difference", "Entry", "Ranking", "difference", "names_of", "rank"]
@@ -94,8 +95,8 @@ class Difference:
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Ranking:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ranking(Saved):
     """Results from the lowest bound to the highest, and every difference, the better one first.
 
     warnings: what makes the figures less comparable than they look.
@@ -104,6 +105,9 @@ class Ranking:
     entries: Sequence[Entry]
     differences: Sequence[Difference]
     warnings: Sequence[str]
+
+    def __repr__(self) -> str:
+        return printable(f"<Ranking, the lowest first: {', '.join(e.name for e in self.entries)}>")
 
     @property
     def unit(self) -> Unit:
@@ -128,10 +132,6 @@ class Ranking:
             "differences": [d.to_dict(self.unit) for d in self.differences],
             "warnings": list(self.warnings),
         }
-
-    def to_json(self) -> str:
-        """One JSON object; never a NaN or an infinity."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
 
 def rank(results: Sequence[tuple[Result, Mapping[str, Tensor] | None]]) -> Ranking:

@@ -7,17 +7,11 @@ from nelbo.errors import BadInput
 from nelbo.results.compression import SCHEMA, Compression
 from nelbo.results.result import number_of
 
-__all__ = ["is_compression", "parse_compression"]
+__all__ = ["parse_compression"]
 
 WRITTEN_BY = "nelbo compress MODEL DATA --json FILE writes one"
 OWN = ("bound", "likelihood", "ideal", "coded", "names", "file")
 SAME = 1e-9  # relative, of one figure in another order of sums
-
-
-def is_compression(tree: object) -> bool:
-    """Whether a JSON object says that it is one, of whatever version."""
-    schema = tree.get("schema") if isinstance(tree, dict) else None
-    return isinstance(schema, str) and schema.startswith("nelbo.compression/")
 
 
 def parse_compression(tree: Mapping[str, Any], source: str = "the bill") -> Compression:

@@ -7,13 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, final
 
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 from nelbo.files import read as read_file
 from nelbo.results.evaluation import SCHEMA, figures_digest
+from nelbo.results.saved import Saved
 from nelbo.results.unit import BITS, NATS, Unit, unit_of_text
 from nelbo.typed_json import once
 
-__all__ = ["Point", "Result", "Term", "half_of", "load", "number_of", "parse", "read", "unit_of"]
+__all__ = [
+    "Point",
+    "Result",
+    "Term",
+    "checked",
+    "half_of",
+    "load",
+    "number_of",
+    "parse",
+    "read",
+    "unit_of",
+]
 
 DIGEST = "figures_sha256"
 MOST = 2**28  # bytes
@@ -56,7 +68,7 @@ class Look:
 @final
 @dataclass(frozen=True)
 class Step:
-    """The term of t with its standard error; log SNR where it is told and finite."""
+    """The term of t with its standard error; log SNR where it is recorded and finite."""
 
     t: int
     value: float
@@ -65,8 +77,8 @@ class Step:
 
 
 @final
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Saved):
     """What an evaluation found, every figure per dimension in `unit`; `tree` is all that it says.
 
     half is of the sampling of images, half_monte_carlo of Monte Carlo.
@@ -82,6 +94,14 @@ class Result:
     has_log_snr: bool
     rate: Sequence[Point]
     looks: Sequence[Look]
+
+    def __repr__(self) -> str:
+        figure = f"{self.value:.4f} {self.unit}"
+        return printable(f"<Result: {figure}, {self.model['name']} on {self.data['name']}>")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, as it was read."""
+        return dict(self.tree)
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -127,7 +147,12 @@ def read(path: str | Path, say: Say = lambda text: None) -> Result:
         BadInput: no such file, no JSON, another schema, a part that is missing or of another kind,
             or figures that contradict each other.
     """
-    result = parse(load(path), str(path))
+    return checked(load(path), path, say)
+
+
+def checked(tree: object, path: str | Path, say: Say) -> Result:
+    """As `read`, of what the file holds."""
+    result = parse(tree, str(path))
     wrong = next(_contradictions(result), None)
     if result.tree.get(DIGEST, figures := figures_digest(result.tree)) != figures:
         wrong = "its figures are not those that it was written with"

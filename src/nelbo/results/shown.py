@@ -1,15 +1,12 @@
 """What every result can do where a person looks: a short line, a notebook's cell, a file."""
 
-import importlib
-import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nelbo.bound.statistics import Mean
+from nelbo.results.saved import Saved, showing
 from nelbo.results.unit import BITS, Unit
 
 if TYPE_CHECKING:
@@ -18,12 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Measured", "Shown", "Tabulated"]
 
 
-def _showing() -> ModuleType:
-    """How a result is shown; by name and when it is needed, so that to measure imports no plots."""
-    return importlib.import_module("nelbo.report.showing")
-
-
-class Shown(ABC):
+class Shown(Saved):
     """A result: what it says is `to_dict`, and how it is shown follows from that.
 
     total: its figure in nats per image, with the error of the sampling of images; monte_carlo: the
@@ -34,10 +26,6 @@ class Shown(ABC):
     monte_carlo: Mean
     dims: int
     unit: Unit
-
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object."""
 
     @property
     @abstractmethod
@@ -64,22 +52,6 @@ class Shown(ABC):
         half = mean.half_width()
         return None if half is None else self.unit.per_dim(half, self.dims)
 
-    def to_json(self) -> str:
-        """One JSON object; never a NaN or an infinity."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-
-    def save(self, path: str | Path) -> Path:
-        """Writes what the suffix names: .json, .html, or another that this kind of result has.
-
-        A file that is there is replaced, whole or not at all.
-
-        Raises:
-            BadInput: another suffix.
-            OSError: the disk refuses.
-        """
-        saved: Path = _showing().save(self, path)
-        return saved
-
     def _interval(self, mean: Mean) -> list[float] | None:
         """A mean's 95 % interval in `unit`."""
         interval = mean.interval()
@@ -91,11 +63,6 @@ class Shown(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.headline}>"
-
-    def _repr_html_(self) -> str:
-        """A notebook's cell: the head of the page."""
-        cell: str = _showing().cell(self)
-        return cell
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -142,7 +109,7 @@ class Tabulated(Measured):
         Raises:
             BadInput: an unknown column.
         """
-        return str(_showing().table(self, ".tex", columns))
+        return str(showing().table(self, ".tex", columns))
 
     def to_markdown(self, columns: Sequence[str] | None = None) -> str:
         """The same as a table of Markdown.
@@ -150,7 +117,7 @@ class Tabulated(Measured):
         Raises:
             BadInput: an unknown column.
         """
-        return str(_showing().table(self, ".md", columns))
+        return str(showing().table(self, ".md", columns))
 
     def plot(self, ax: "Axes | None" = None, figure: str = "steps") -> "Axes":
         """Draws on the axes: steps, rate, distortion or histogram; the axes.
@@ -160,7 +127,7 @@ class Tabulated(Measured):
         Raises:
             BadInput: another figure, or one that the result holds nothing for.
         """
-        drawn: Axes = _showing().plot(self, ax, figure)
+        drawn: Axes = showing().plot(self, ax, figure)
         return drawn
 
     def to_dataframe(self) -> Any:  # noqa: ANN401
@@ -169,4 +136,4 @@ class Tabulated(Measured):
         Raises:
             BadInput: pandas is not installed.
         """
-        return _showing().dataframe(self)
+        return showing().dataframe(self)

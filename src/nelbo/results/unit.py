@@ -1,4 +1,4 @@
-"""What a result is told in: bits per dimension of levels or byte of text, nats of a density."""
+"""The unit of a result: bits per dimension of levels or byte of text, nats of a density."""
 
 import math
 from collections.abc import Mapping

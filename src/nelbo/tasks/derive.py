@@ -233,7 +233,7 @@ def _gaussian(seed: int) -> ChainDerivation:
 
 
 class _ExactDenoiser(nn.Module):
-    """E[x_0 | x_t] for data N(mean, deviation^2), told the paper's t."""
+    """E[x_0 | x_t] for data N(mean, deviation^2), given the paper's t."""
 
     def __init__(self, q: GaussianForward, mean: float, deviation: float) -> None:
         super().__init__()

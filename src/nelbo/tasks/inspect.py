@@ -1,6 +1,5 @@
 """What a model is: every setting, where it is from, and what should be known before measuring."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from nelbo.model import Model, Setting, try_network
 from nelbo.model.settings import as_json
 from nelbo.networks.mode import without_gradients
 from nelbo.results import bits_per_dim
+from nelbo.results.saved import Saved
 from nelbo.results.warnings import of_schedule
 from nelbo.types import Grid
 
@@ -38,11 +38,12 @@ OF_RECIPE = (
     "clip",
     "decoder",
 )
+OF_NUMBERS = ("variance", "V_1", "clip")  # states have none
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Inspection:
+@dataclass(frozen=True, eq=False, repr=False)
+class Inspection(Saved):
     """The settings of a model, what else it is, and warnings.
 
     `L_T` is the largest that L_T can be for any image of the model's grid, in bits/dim; None for
@@ -64,20 +65,20 @@ class Inspection:
             f"images of {shape}, {self.about['parameters']:,} parameters, L_T {most}"
         )
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
         """One object: what the model is, its facts, its settings by name, and the warnings."""
-        tree = {
+        return {
             "schema": SCHEMA,
             **self.about,
             "settings": as_json(self.settings),
             "L_T_at_most_bits_per_dim": self.L_T,
             "warnings": list(self.warnings),
         }
-        return json.dumps(tree, indent=1) + "\n"
 
     def table(self) -> Table:
         """A row for each setting: its value, its source, and whether it changes the bound."""
-        table = Table("setting", "value", "source", "bound", box=None, header_style="bold")
+        heads = ("setting", "value", "source", "affects the bound")
+        table = Table(*heads, box=None, header_style="bold")
         for name, setting in self.settings.items():
             value = "none" if setting.value is None else _text(setting.value)
             table.add_row(
@@ -120,9 +121,12 @@ def inspect(model: Model | str | Path | Pipeline) -> Inspection:
 
 
 def _of_recipe(model: Model) -> dict[str, Setting]:
-    grid, facts = model.grid, model.facts
-    stated = {name: facts[name] for name in OF_RECIPE if name in facts}
-    stated |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
+    grid, facts, states = model.grid, model.facts, model.family == "categorical"
+    own = [name for name in OF_RECIPE if not (states and name in OF_NUMBERS)]
+    stated = {name: facts[name] for name in own if name in facts}
+    stated |= {"levels": grid.n, "weights": model.weights}
+    if not states:
+        stated["range"] = [grid.lo, grid.hi]
     network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
     improved: dict[str, Any] = {}
     if "improved" in facts:

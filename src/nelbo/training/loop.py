@@ -101,7 +101,7 @@ class Loop:
                 self.state.log.write({"step": position.step, "stopped": why})
 
     def _step(self, step: int) -> tuple[float, float, bool]:
-        """One update: (loss, gradient's norm, whether a process was asked to stop)."""
+        """One update: (loss, gradient's norm, whether a process got a signal to stop)."""
         choice, learner, times = self.choice, self.state.learner, self.state.times
         draw = self.draws.at(step)
         index, t, weight = draw.index, draw.t, draw.weight
@@ -144,7 +144,7 @@ class Loop:
     def _add_up(self, losses: Tensor) -> tuple[Nats, bool, Tensor]:
         """The gradient and the losses of all processes, in this one too.
 
-        (losses of the whole batch, whether some process was asked to stop, rows of processes whose
+        (losses of the whole batch, whether some process got a signal, rows of processes whose
         gradient is not finite). One sum of one row of numbers: DistributedDataParallel overlaps its
         sums with the backward pass, but cuts them otherwise in its first step than later, so that
         a resumed run of three processes would round otherwise.
@@ -259,7 +259,7 @@ class Loop:
                 self.folder.prune(self.choice.keep)
 
     def _stop(self) -> NoReturn:
-        """Saves and stops, as a signal asked one of the processes."""
+        """Saves and stops, after a signal to one of the processes."""
         self._save()
         number = max(self.state.processes.gather(self.signals.number))
         raise Stopped(

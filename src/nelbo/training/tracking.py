@@ -15,7 +15,7 @@ __all__ = ["TRACKERS", "Tracker", "check_trackers", "tracking"]
 
 
 class Tracker(Protocol):
-    """What is asked of one of accelerate's `GeneralTracker`s."""
+    """What is used of one of accelerate's `GeneralTracker`s."""
 
     def log(self, values: dict[str, Any], step: int | None) -> None:
         """Shows the values of a step."""
@@ -67,7 +67,7 @@ def check_trackers(requested: Sequence[str | Tracker]) -> None:
 def tracking(
     requested: Sequence[str | Tracker], folder: Path, step: int, config: Mapping[str, Any]
 ) -> Iterator[list[Tracker]]:
-    """Those asked for, ready for what comes after the step; ends those that it has started."""
+    """The requested ones, ready for what comes after the step; ends those that it has started."""
     with ExitStack() as started:
         trackers: list[Tracker] = []
         for one in requested:

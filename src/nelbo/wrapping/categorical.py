@@ -214,7 +214,7 @@ def _prior(prior: object, kernel: Transition) -> Callable[[Transition], Prior]:
 def _kernel(
     given: object, schedule: object, n: int
 ) -> tuple[Transition, dict[str, Any], dict[str, Setting]]:
-    """The transition over the levels, and what is said of it.
+    """The transition over the levels, and its settings.
 
     Raises:
         BadInput: an unknown name, no betas where one needs them or betas where none does, or

@@ -75,7 +75,7 @@ def wrap(
 ) -> Model:
     """p_theta(x_{t-1} | x_t) = N(posterior mean at x0-hat, V_t), x0-hat by network(x_t, time).
 
-    A chain of betas is said by schedule, predicts, variance and time_input; a path
+    A chain of betas is specified by schedule, predicts, variance and time_input; a path
     z_t = a_t x_0 + s_t eps by path, predicts, time_input and scale, or by the family that has these
     in common. Along a path the default is the limit of infinitely many steps; `model.every(N)` is
     the chain of N steps even in log SNR.
@@ -106,7 +106,7 @@ def wrap(
         where a velocity is read, alpha_slope and sigma_slope.
     family: edm (F, as NVlabs' inner network), edm-denoiser (D(z, sigma), as its files hold),
         ncsnpp, flow-matching (the data at t = 1), diffusers-flow (at t = 0), sit (but for what it
-        predicts). What is said besides takes its place.
+        predicts). What is given besides takes its place.
     scale: what z is multiplied by: none, the default, c_in of EDM, unit (1/sqrt(a^2 + s^2)), or a
         function of a `Level`.
     sigma_data: of edm-F and c_in; default 0.5.
@@ -125,7 +125,7 @@ def wrap(
         points (N, *dims) of any shape, without levels and range, and the bound is in nats/dim. Or
         a `Decoder`, or a function that makes one of the `Grid` of the data.
     steps: the t, 1..T, that the network knows, where those are not all: a network trained on
-        t = 1..T-1 is the sub-chain `steps=range(1, T)`, told the same times as in the full chain.
+        t = 1..T-1 is the sub-chain `steps=range(1, T)`, with the same times as in the full chain.
     arguments: what else the network is called with; a tensor is one image's and is repeated over
         the batch (a class label: torch.tensor(3)).
     classes: how many an image may be of: the network is called with the labels of its images,
@@ -265,7 +265,7 @@ def _clip_of(
     predicts: str,
     support: Support,
 ) -> tuple[bool | tuple[float, float], Source]:
-    """How x0-hat is clipped: as said, else as a scheduler's config says, else not."""
+    """How x0-hat is clipped: as given, else as a scheduler's config says, else not."""
     if scheduler is None:
         return chosen(clip, False)
     agreeing(scheduler, predicts, clips=clip is not None)
@@ -276,14 +276,14 @@ def _clip_of(
 
 
 def _none_of_betas(**given: object) -> None:
-    """Refuses what a chain of betas is said by, beside a path."""
+    """Refuses what specifies a chain of betas, beside a path."""
     for name, value in given.items():
         if value is not None:
             raise BadInput(f"{name} is of a chain of betas, which no path has: leave it out")
 
 
 def _none_of_paths(**given: object) -> None:
-    """Refuses what a path is said by, beside a schedule."""
+    """Refuses what specifies a path, beside a schedule."""
     for name, value in given.items():
         if value is not None:
             raise BadInput(f"{name} is of a path: give path= or family=, or leave it out")

@@ -77,7 +77,7 @@ def kind_of_data(
     shape: tuple[int, ...] | None,
     of_levels: tuple[int | None, tuple[float, float] | None, bool | tuple[float, float] | None],
 ) -> tuple[tuple[int, ...], Support, dict[str, Setting]]:
-    """The data's shape, what they are, and what is said of them."""
+    """The data's shape, what they are, and their settings."""
     if ending == "density":
         return shape_of_points(data, shape, of_levels), Reals(), {}
     levels, range, _ = of_levels

@@ -74,7 +74,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 @final
 @dataclass(frozen=True)
 class _Chosen:
-    """Each setting by the user's word, else by the family's; and which of the two said it."""
+    """Each setting by the user's word, else by the family's; and which of the two it is."""
 
     given: Mapping[str, object]
     family: Mapping[str, object]

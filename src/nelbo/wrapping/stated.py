@@ -40,7 +40,7 @@ def name_of(value: object) -> str:
 
 
 def label_of(name: object, network: object) -> str:
-    """What reports call a model: as said, else by its network.
+    """What reports call a model: as given, else by its network.
 
     Raises:
         BadInput: no text.
@@ -116,7 +116,7 @@ def grid_of(
     levels: int | None,
     range: tuple[float, float] | None,
 ) -> tuple[tuple[int, ...], Grid, dict[str, Setting]]:
-    """Shape and grid of data with levels, and what is said of them."""
+    """Shape and grid of data with levels, and their settings."""
     shape, levels = shape_and_levels(data, shape, levels)
     (lo, hi), source = chosen(range, (-1.0, 1.0))
     settings = {"levels": Setting(levels, "option"), "range": Setting([lo, hi], source)}

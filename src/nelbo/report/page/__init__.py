@@ -2,7 +2,7 @@
 
 from nelbo.report.page.assembly import Reported, page
 from nelbo.report.page.comparison import comparison_page
-from nelbo.report.page.difference import difference_page
+from nelbo.report.page.kinds import page_of
 from nelbo.report.page.pictures import Picture, Pictures
 
-__all__ = ["Picture", "Pictures", "Reported", "comparison_page", "difference_page", "page"]
+__all__ = ["Picture", "Pictures", "Reported", "comparison_page", "page", "page_of"]

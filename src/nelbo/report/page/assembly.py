@@ -22,7 +22,7 @@ from nelbo.report.page.headline import data_name, parts, plus_minus, sentence
 from nelbo.report.page.pictures import Pictures
 from nelbo.report.page.provenance import settings
 from nelbo.report.page.training import training
-from nelbo.results.result import Result
+from nelbo.results.result import Result, number_of
 
 __all__ = ["Reported", "environment", "page"]
 
@@ -32,7 +32,7 @@ MOST_IMAGES = 10_000  # whose table is in a page, at some 90 bytes each
 @final
 @dataclass(frozen=True)
 class Reported:
-    """What a page is made of; what is not there is said to be missing.
+    """What a page is made of; what is not there is reported as missing.
 
     images: the columns of the per-image table; log: the training log's entries; table: rows of
     (what, bits/dim), the first one the heading; why_not: by section, why it is not there.
@@ -79,7 +79,7 @@ def page(reported: Reported) -> str:
             sentence=sentence(result),
             parts=parts(result),
             checks=checks(result),
-            table=reported.table,
+            table=reported.table or _baselines(result),
             bits=figures.bits(plots),
             rate=figures.rate(plots.rate, unit) if plots.rate else None,
             distortion=figures.distortion(plots.rate_distortion, unit)
@@ -101,6 +101,17 @@ def page(reported: Reported) -> str:
             packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
         )
     )
+
+
+def _baselines(result: Result) -> list[tuple[str, str]]:
+    """What the same images cost by no model and by this one, the most first; none if not known."""
+    baselines = result.tree.get("baselines")
+    if not isinstance(baselines, Mapping):
+        return []
+    values = {str(name): number_of(bits) for name, bits in baselines.items()}
+    values[str(result.model["name"])] = result.value
+    ordered = sorted(values.items(), key=lambda row: -row[1])
+    return [("code", result.unit.name), *((name, f"{bits:.4f}") for name, bits in ordered)]
 
 
 def _csv(columns: Mapping[str, Tensor]) -> str:

@@ -63,7 +63,7 @@ def checks(result: Result) -> list[Check]:
 
 
 def _images(result: Result) -> list[Check]:
-    """What is said of the images where there is something to say."""
+    """Notes on the images, where there are any."""
     notes = []
     if result.data.get("trained_on"):
         why = "The model was trained on these very images: the bound on them is too good."

@@ -26,7 +26,7 @@ UNKNOWN = "—"
 OUTCOMES = (
     *("name", "sha256", "phases", "controls", "images", "pilot", "L_0_draws", "evaluated_t"),
     *("L_0_smallest_chance", "chance_of_missing_a_t"),
-)  # told elsewhere, or not chosen
+)  # shown elsewhere, or not chosen
 
 Strip = tuple[float, float, float]
 """Where an interval begins, how wide it is, and where its middle is: percentages of a strip."""

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from nelbo.report.compared import Bound, Compared
 from nelbo.report.page.assembly import environment
 from nelbo.report.page.provenance import rows
+from nelbo.results.compared import Bound, Compared
 from nelbo.results.rounding import plain_number, with_half
 
 __all__ = ["difference_page"]
 
 ABSENT = "—"
-ELSEWHERE = ("sources", "options", "name")  # told by the rows themselves, or in the heading
+ELSEWHERE = ("sources", "options", "name")  # shown by the rows themselves, or in the heading
 
 
 @final

@@ -12,7 +12,7 @@ Row = tuple[str, str, str]
 
 FROM = {"sha256": "its weights", "weights": "its weights", "steps": "the evaluation"}
 LONGEST = 400  # letters of a list that are shown; all of it is in the JSON
-OWN = ("sources", "options")  # told by the rows themselves
+OWN = ("sources", "options")  # shown by the rows themselves
 
 
 def settings(

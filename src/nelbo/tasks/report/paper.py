@@ -5,8 +5,10 @@ from pathlib import Path
 
 from nelbo.errors import BadInput
 from nelbo.report import figures, tables
+from nelbo.report.kind_tables import kind_rows
+from nelbo.results.loading import load as load_result
 from nelbo.results.ranking import Entry, names_of
-from nelbo.tasks.report.bill import table_of_bills
+from nelbo.results.result import Result
 from nelbo.tasks.report.report import LOG, columns_of, log_of, measured
 
 __all__ = ["paper_figure", "paper_table"]
@@ -24,13 +26,19 @@ def paper_table(
     """The results as a table, in the order in which they are given: .tex, .md or .csv.
 
     Raises:
-        BadInput: no result, results in different units or of different kinds, or a column that
+        BadInput: no result, results of different kinds or in different units, or a column that
             there is none of.
     """
-    bills = table_of_bills(sources, suffix, columns)
-    if bills is not None:
-        return bills
-    return tables.table([measured(source, say)[0] for source in sources], suffix, columns)
+    results = [
+        measured(source, say)[0] if Path(source).is_dir() else load_result(source, say)
+        for source in sources
+    ]
+    if all(isinstance(result, Result) for result in results):
+        return tables.table([r for r in results if isinstance(r, Result)], suffix, columns)
+    rows = kind_rows(results)
+    if columns is not None:
+        raise BadInput("columns are of a table of evaluations: leave them out (--columns)")
+    return rows.written(suffix)
 
 
 def paper_figure(

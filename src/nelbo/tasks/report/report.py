@@ -1,4 +1,4 @@
-"""The page of a run or of a result file: what is at hand is gathered, what is not is said."""
+"""The page of a run or of a result file: what is at hand is gathered, what is not is named."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +12,12 @@ from nelbo import checkpoint, files, formats
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
 from nelbo.model import Model
-from nelbo.report.compared import is_comparison, parse_comparison
-from nelbo.report.page import Picture, Pictures, Reported, difference_page, page
-from nelbo.report.page.compression import compression_page
+from nelbo.report.page import Picture, Pictures, Reported, page, page_of
 from nelbo.results import per_image
+from nelbo.results.loading import load as load_result
 from nelbo.results.result import Result, read
-from nelbo.results.result import load as load_json
 from nelbo.sampling.pictures import picture_sheet
 from nelbo.tasks.report import drawing
-from nelbo.tasks.report.bill import bill_at
 from nelbo.types import Grid
 
 __all__ = ["IMAGES", "LOG", "RESULT", "columns_of", "log_of", "measured", "report"]
@@ -68,12 +65,10 @@ def report(
         NonFinite: the network gave NaN or infinity.
     """
     source = Path(source)
-    if (bill := bill_at(source)) is not None:
-        return compression_page(bill)
-    if not source.is_dir() and is_comparison(tree := load_json(source)):
-        return difference_page(parse_comparison(tree, str(source)))
     if not source.is_dir():
-        result = read(source, say)
+        result = load_result(source, say)
+        if not isinstance(result, Result):
+            return page_of(result)
         columns = None if images is None else columns_of(Path(images), result, say)
         return page(Reported(result, columns, table=table, why_not=_alone(result)))
     result = _of_run(source, say)

@@ -1,20 +1,28 @@
 """A comparison as its JSON object tells it, read back and checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.errors import BadInput
 from nelbo.results.comparison import SCHEMA
+from nelbo.results.comparisons import SCHEMA as SEVERAL
 from nelbo.results.ranking import names_of
 from nelbo.results.result import half_of, number_of, unit_of
+from nelbo.results.stored import SAME, Stored, keeping_to
 from nelbo.results.unit import Unit
 from nelbo.results.verdict import Verdict, verdict
 
-__all__ = ["Bound", "Compared", "is_comparison", "parse_comparison"]
+__all__ = [
+    "Bound",
+    "Compared",
+    "ComparedAll",
+    "parse_comparison",
+    "parse_comparisons",
+]
 
 WRITTEN_BY = "nelbo compare A B --json FILE writes one"
-SAME = 1e-9  # relative, of the middle of an interval and of what it is the interval of
+WRITTEN_BY_SEVERAL = "nelbo compare A B C --json FILE writes one"
 
 
 @final
@@ -30,8 +38,8 @@ class Bound:
 
 
 @final
-@dataclass(frozen=True)
-class Compared:
+@dataclass(frozen=True, repr=False)
+class Compared(Stored):
     """A - B per dimension in `unit`, negative where A is better; `tree` is all that was written.
 
     half is for new images of this kind, half_monte_carlo for Monte Carlo.
@@ -52,10 +60,38 @@ class Compared:
         return verdict(self.value, self.half, self.half_monte_carlo, self.unit.name, names)
 
 
-def is_comparison(tree: object) -> bool:
-    """Whether a JSON object says that it is one, of whatever version."""
-    schema = tree.get("schema") if isinstance(tree, dict) else None
-    return isinstance(schema, str) and schema.startswith("nelbo.comparison/")
+@final
+@dataclass(frozen=True, repr=False)
+class ComparedAll(Stored):
+    """Models against the first of them: each pair as two are compared, A the other, B the first.
+
+    names: of the first and of the others. apart: whether each differs for new images, all at once
+    with 95 %; None where it is not known.
+    """
+
+    tree: Mapping[str, Any]
+    names: Sequence[str]
+    pairs: Sequence[Compared]
+    apart: Sequence[bool | None]
+
+    @property
+    def unit(self) -> Unit:
+        """Of every figure."""
+        return self.pairs[0].unit
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Of each of the others and the first."""
+        return [
+            verdict(
+                pair.value,
+                pair.half,
+                pair.half_monte_carlo,
+                pair.unit.name,
+                (name, self.names[0]),
+            )
+            for pair, name in zip(self.pairs, self.names[1:], strict=True)
+        ]
 
 
 def parse_comparison(tree: Mapping[str, Any], source: str = "the comparison") -> Compared:
@@ -108,3 +144,20 @@ def _parsed(tree: Mapping[str, Any]) -> Compared:
         a=bounds[0],
         b=bounds[1],
     )
+
+
+def parse_comparisons(tree: Mapping[str, Any], source: str = "the comparison") -> ComparedAll:
+    """The comparisons that a JSON object tells, which messages call `source`.
+
+    Raises:
+        BadInput: as `parse_comparison` of each pair; pairs of different data, or none.
+    """
+    with keeping_to(SEVERAL, source, WRITTEN_BY_SEVERAL):
+        rows = tree["against_the_first"]
+        pairs = [parse_comparison(row["comparison"], source) for row in rows]
+        if len({(str(pair.unit), pair.tree["data"].get("sha256")) for pair in pairs}) != 1:
+            raise ValueError("its pairs are not of one data set")
+        names = [tree["first"], *(row["name"] for row in rows)]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("a name is no text")
+        return ComparedAll(tree, names, pairs, [row["told_apart_together"] for row in rows])

@@ -1,0 +1,106 @@
+"""A result of any kind from its file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from nelbo.errors import BadInput
+from nelbo.results import comparison, comparisons, compression, evaluation, plan
+from nelbo.results import result as single
+from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
+from nelbo.results.compression import Compression
+from nelbo.results.plan import PlanEntry, PlanResults
+from nelbo.results.read_compression import parse_compression
+from nelbo.results.read_images import (
+    CLASSIFICATION,
+    IMAGE_RANKING,
+    Classified,
+    RankedImages,
+    parse_classification,
+    parse_image_ranking,
+)
+from nelbo.results.read_ode import ODE, OdeRead, parse_ode
+from nelbo.results.result import Result
+from nelbo.results.stored import Other, keeping_to
+
+__all__ = ["AnyResult", "as_read", "load"]
+
+AnyResult: TypeAlias = (
+    Result
+    | Compared
+    | ComparedAll
+    | OdeRead
+    | Classified
+    | RankedImages
+    | PlanResults
+    | Compression
+    | Other
+)
+OTHERS = ("ranking", "improvement", "check", "derivation", "inspection")
+WRITTEN_BY = "nelbo evaluate --plan FILE.toml --json FILE writes one"
+
+
+def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> AnyResult:
+    """The result in a file that `--json` or `save` wrote, whatever kind it is of.
+
+    An evaluation is a `Result`, a comparison `Compared`, several `ComparedAll`, a likelihood by the
+    ODE an `OdeRead`, a classification `Classified`, images in their order `RankedImages`, a plan
+    `PlanResults`, the bill of a compression a `Compression`; others are kept as they are, in
+    `tree`. Saved again, each is the same object.
+
+    say: called with what should be known of the file.
+
+    Raises:
+        BadInput: no such file, no JSON, no schema of nelbo, or a part that is missing, of another
+            kind or contradicts another.
+    """
+    tree = single.load(path)
+    schema = tree.get("schema") if isinstance(tree, dict) else None
+    if schema in (None, evaluation.SCHEMA):
+        return single.checked(tree, path, say)
+    return as_read(tree, str(path))
+
+
+def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
+    """The result that a JSON object of another schema than an evaluation's tells.
+
+    Raises:
+        BadInput: as `load`.
+    """
+    reader = READERS.get(str(tree["schema"]))
+    if reader is None:
+        known = ", ".join([evaluation.SCHEMA, *READERS])
+        raise BadInput(f"{source} is of schema {tree['schema']}; this version reads {known}")
+    return reader(tree, source)
+
+
+def _plan(tree: Mapping[str, Any], source: str) -> PlanResults:
+    with keeping_to(plan.SCHEMA, source, WRITTEN_BY):
+        entries = [
+            PlanEntry(
+                entry["model"],
+                entry["data"],
+                entry["status"],
+                Path(entry["file"]),
+                None if entry["result"] is None else single.parse(entry["result"], source),
+                entry["error"],
+            )
+            for entry in tree["entries"]
+        ]
+        return PlanResults(entries, tree["settings"], tree["command"])
+
+
+def _other(tree: Mapping[str, Any], source: str) -> Other:
+    return Other(tree)
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any], str], AnyResult]] = {
+    comparison.SCHEMA: parse_comparison,
+    comparisons.SCHEMA: parse_comparisons,
+    ODE: parse_ode,
+    CLASSIFICATION: parse_classification,
+    IMAGE_RANKING: parse_image_ranking,
+    plan.SCHEMA: _plan,
+    compression.SCHEMA: parse_compression,
+    **{f"nelbo.{name}/1": _other for name in OTHERS},
+}

@@ -1,0 +1,81 @@
+"""A result as its file has it: what every kind of result that is read back has in common."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+from nelbo.errors import BadInput, printable
+from nelbo.results.result import half_of, number_of
+from nelbo.results.saved import Saved
+
+__all__ = ["Interval", "Other", "Stored", "interval_of", "keeping_to"]
+
+SAME = 1e-9  # relative, of the middle of an interval and of what it is the interval of
+
+
+class Stored(Saved):
+    """`tree` is all that the file says; the other attributes are read from it and checked."""
+
+    tree: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object, as it was read."""
+        return dict(self.tree)
+
+    def __repr__(self) -> str:
+        return printable(f"<{type(self).__name__}, schema {self.tree['schema']}>")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the result warns of."""
+        return [str(warning) for warning in self.tree.get("warnings", ())]
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class Other(Stored):
+    """A result of a kind whose file is kept as it is, such as a derivation or an inspection."""
+
+    tree: Mapping[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Interval:
+    """A figure per dimension, with half of its 95 % intervals: sampling of images, Monte Carlo."""
+
+    value: float
+    half: float | None
+    half_monte_carlo: float | None
+
+
+def interval_of(part: Mapping[str, Any], key: str) -> Interval:
+    """The figure of that key with its two intervals.
+
+    Raises:
+        ValueError: a value that is no number, or an interval that is not round it.
+    """
+    value = number_of(part[key])
+    for name in ("ci95", "ci95_monte_carlo"):
+        ends = part[name] or (value, value)
+        if abs(sum(ends) / 2 - value) > SAME * max(1e-3, *map(abs, ends)):
+            raise ValueError(f"{name} is not round {key}")
+    return Interval(value, half_of(part["ci95"]), half_of(part["ci95_monte_carlo"]))
+
+
+@contextmanager
+def keeping_to(schema: str, source: str, written_by: str) -> Iterator[None]:
+    """Makes one line of what a file lacks, or has of another kind.
+
+    Raises:
+        BadInput: a part is missing or of another kind.
+    """
+    try:
+        yield
+    except BadInput:
+        raise
+    except KeyError as error:
+        raise BadInput(f"{source} lacks {error} of {schema}; {written_by}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BadInput(f"{source} does not keep to {schema}: {error}; {written_by}") from None

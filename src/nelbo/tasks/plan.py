@@ -1,0 +1,184 @@
+"""Several models on several data sets: each pair measured once, and what is there kept."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nelbo import files
+from nelbo.data import Examples, load_for
+from nelbo.errors import BadInput, NonFinite
+from nelbo.estimation import Progress
+from nelbo.formats import load, trained_on
+from nelbo.model import Model
+from nelbo.recipe.plan import Plan, PlannedData, PlannedModel, read_plan
+from nelbo.results import per_image
+from nelbo.results.evaluation import environment
+from nelbo.results.plan import PlanEntry, PlanResults
+from nelbo.results.result import Result, parse, read
+from nelbo.tasks.evaluate import described_data, evaluate
+from nelbo.types import Grid
+
+__all__ = ["evaluate_plan"]
+
+Made = TypeVar("Made")
+Start = Callable[[str], Progress]
+FAILURES = (BadInput, NonFinite, OSError, RuntimeError)
+"""What one pair may end in without an end of the others."""
+
+
+def silent(label: str) -> Progress:
+    """Of nobody who watches."""
+    return lambda done, expected, text: None
+
+
+def evaluate_plan(
+    plan: str | Path | Plan,
+    *,
+    device: str | None = None,
+    command: str = "",
+    progress: Start = silent,
+    say: Callable[[str], None] = lambda text: None,
+) -> PlanResults:
+    """The bound of every model of a plan on every data set of it; one result a pair.
+
+    plan: a TOML file, or what `nelbo.recipe.read_plan` made of one. Results are written into the
+    plan's folder as they come, MODEL--DATA.json with the table of images beside it, as .csv.
+    A pair whose file is there, of the same weights, data and settings, is not computed again; one
+    that fails has its error in place of a result, and the others are measured all the same.
+
+    device: as of `nelbo.load`. progress: of a label what is called with the progress of that pair.
+    say: called with a line for each pair that was kept or that failed.
+
+    Raises:
+        BadInput: the plan itself is wrong, or its folder cannot be made.
+    """
+    plan = plan if isinstance(plan, Plan) else read_plan(plan)
+    folder = Path(plan.results)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make the folder {folder}: {error.strerror}") from None
+    entries = []
+    for choice in plan.model:
+        model, why = _attempt(lambda choice=choice: _model(choice, device))  # type: ignore[misc]
+        for data in plan.data:
+            entry = _entry(plan, choice, data, model, why, command, progress)
+            if entry.status != "measured":
+                say(f"{entry.name}: {entry.status}" + (f": {entry.error}" if entry.error else ""))
+            entries.append(entry)
+    return PlanResults(entries, plan.model_dump(mode="json", exclude_none=True), command)
+
+
+def _entry(
+    plan: Plan,
+    choice: PlannedModel,
+    data: PlannedData,
+    model: Model | None,
+    why: str | None,
+    command: str,
+    progress: Start,
+) -> PlanEntry:
+    """The pair's result, kept or measured; its error where either of the two fails."""
+    names, file = (choice.title, data.title), plan.file_of(choice, data)
+    if model is None:
+        return PlanEntry(*names, "failed", file, error=why)
+    pair, why = _attempt(
+        lambda: _kept_or_measured(
+            plan,
+            file,
+            model,
+            _images(choice.path, model, data),
+            command,
+            progress(" on ".join(names)),
+        )
+    )
+    if pair is None:
+        return PlanEntry(*names, "failed", file, error=why)
+    result, kept = pair
+    return PlanEntry(*names, "kept" if kept else "measured", file, result)
+
+
+def _attempt(work: Callable[[], Made]) -> tuple[Made | None, str | None]:
+    """(what the work makes, None), or (None, why it fails)."""
+    try:
+        return work(), None
+    except FAILURES as error:
+        return None, str(error) or type(error).__name__
+
+
+def _model(choice: PlannedModel, device: str | None) -> Model:
+    model = load(choice.path, device=device, **choice.options)
+    if choice.continuous:
+        model = model.in_the_limit()
+    return model if choice.steps is None else model.every(choice.steps, choice.spacing)
+
+
+def _images(path: str, model: Model, data: PlannedData) -> Examples:
+    """As the command line finds them; marked where the model was trained on them."""
+    labels = isinstance(model.support, Grid) and model.classes is not None
+    images = load_for(model.support, data.spec, split=data.split, labels=labels, shape=model.shape)
+    if not model.settings.foreign and trained_on(path) == images.sha256:
+        images = replace(images, origin={**images.origin, "trained_on": True})
+    return images if data.max_images is None else images.first(data.max_images)
+
+
+def _kept_or_measured(
+    plan: Plan, file: Path, model: Model, images: Examples, command: str, progress: Progress
+) -> tuple[Result, bool]:
+    """(the result of the pair, whether it was there already)."""
+    table = file.with_name(f"{file.name.removesuffix('.json')}.csv")
+    if file.is_file() and table.is_file():
+        result = read(file)
+        if _settings(result) == _wanted(plan, model, images):
+            return result, True
+    made = evaluate(
+        model,
+        images,
+        precision=plan.precision,
+        budget=plan.budget,
+        exhaustive=plan.exhaustive,
+        seed=plan.seed,
+        batch_size=plan.batch_size,
+        distortion=True,
+        check=plan.check,
+        command=command,
+        progress=progress,
+    )
+    files.write(table, per_image.content(made.per_image, table.name))
+    files.write(file, made.to_json().encode())
+    return parse(made.to_dict()), False
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    """What decides a result's figures, as its file has it."""
+    how = result.estimator
+    return {
+        "model": result.model,
+        "data": result.data,
+        "budget": how.get("budget"),
+        "precision": how.get("precision"),
+        "exhaustive": how["name"] in ("exact", "exhaustive"),
+        "seed": how.get("seed"),
+        "check": how.get("check") is not None,
+        **{name: result.environment.get(name) for name in ("nelbo", "dtype")},
+    }
+
+
+def _wanted(plan: Plan, model: Model, images: Examples) -> dict[str, Any]:
+    """The same as the plan would have it now, through JSON as a file is."""
+    exhaustive = plan.exhaustive or model.exact
+    here = environment(model.device, model.dtype)
+    settings = {
+        "model": model.described(),
+        "data": described_data(model, images),
+        "budget": None if exhaustive else plan.budget,
+        "precision": None if exhaustive or plan.budget is not None else plan.precision,
+        "exhaustive": exhaustive,
+        "seed": plan.seed,
+        "check": plan.check,
+        **{name: here[name] for name in ("nelbo", "dtype")},
+    }
+    read_back: dict[str, Any] = json.loads(json.dumps(settings))
+    return read_back

@@ -1,0 +1,206 @@
+"""Results of every kind: written and read back as they were, and each with the page it has."""
+
+import csv
+import itertools
+import json
+from dataclasses import replace
+
+import pytest
+from kinds import every_kind
+from test_page import Page
+
+from nelbo.cli.outputs import kind_of
+from nelbo.errors import BadInput
+from nelbo.report.page import Reported, page, page_of
+from nelbo.results import load
+from nelbo.results.loading import as_read
+from nelbo.results.result import Result, parse
+from nelbo.results.rounding import with_half
+from nelbo.results.saved import Saved
+from nelbo.results.stored import Stored
+from nelbo.tasks.report import paper_table, report
+
+PAGES = ("comparison", "comparisons", "ode", "classification", "image_ranking")
+
+
+@pytest.fixture(scope="module")
+def kinds(run):
+    return every_kind(run)
+
+
+def final(cls):
+    """The classes under it of which there are results."""
+    below = [kind for sub in cls.__subclasses__() for kind in final(sub)]
+    return below or [cls]
+
+
+def test_a_result_of_any_kind_is_read_back_as_it_was(kinds, tmp_path):
+    """Law: load(save(x)) says what x says, and saved again it is the same file.
+
+    Kills: a kind without `save`, a key that is lost on the way, a kind that no reader knows.
+    """
+    measured = {
+        kind for kind in final(Saved) if kind is not Result and not issubclass(kind, Stored)
+    }
+    assert {type(result) for result in kinds.values()} == measured
+    for name, result in kinds.items():
+        path = result.save(tmp_path / f"{name}.json")
+        assert path.read_text() == result.to_json()
+        read = load(path)
+        assert read.to_dict() == json.loads(result.to_json()), name
+        assert json.loads(read.save(tmp_path / "again.json").read_text()) == read.to_dict()
+        assert len(repr(result)) < 300
+        assert len(repr(read)) < 300
+        with pytest.raises(BadInput, match=r"this is written as \.json"):
+            result.save(tmp_path / "r.docx")
+
+
+DAMAGE = {
+    "a figure that its interval is not round": ("ode", "bits_per_dim", 1.0, "ci95 is not round"),
+    "a missing part": ("ode", "half_widths", None, "lacks 'half_widths' of nelbo.ode/1"),
+    "another accuracy": ("classification", "accuracy", 0.9, "accuracy is not that of per_image"),
+    "an image that is not there": ("image_ranking", "hardest", [99], "that per_image lacks"),
+    "images of another number": ("image_ranking", "images", 3, "images and per_image contradict"),
+    "no pair": ("comparisons", "against_the_first", [], "its pairs are not of one data set"),
+    "a newer schema": (
+        "ode",
+        "schema",
+        "nelbo.ode/2",
+        "is of schema nelbo.ode/2; this version reads",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_result_that_contradicts_itself_is_refused(kinds, case):
+    """Kills: an edited figure on a page with the interval of another."""
+    kind, key, value, message = DAMAGE[case]
+    tree = json.loads(kinds[kind].to_json()) | {key: value}
+    if value is None:
+        del tree[key]
+    with pytest.raises(BadInput) as refused:
+        as_read(tree, "r.json")
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def pages(kinds, tmp_path_factory):
+    """The page of each kind, by `nelbo report` of its file."""
+    place = tmp_path_factory.mktemp("pages")
+    return {name: report(kinds[name].save(place / f"{name}.json")) for name in PAGES}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_of_a_kind_is_whole_and_of_its_result(kinds, pages, name, tmp_path):
+    """Kills: an id twice, a link that leads nowhere, a figure that is not the result's, a <b>."""
+    page = Page(pages[name])
+    assert len(set(page.ids)) == len(page.ids)
+    assert "http" not in pages[name].replace("http://www.w3.org", "")
+    assert all(link.startswith("data:") or link[1:] in page.ids for link in page.links)
+    assert page.headings[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(page.headings))
+    for chart, attributes in page.charts:
+        assert attributes["aria-label"]
+        count = len(attributes["data-points"].split())  # of the rows, tables of settings follow
+        rows = [row[:4] for row in page.rows[chart][:count]]
+        assert len({tuple(row) for row in rows if len(row) == 4}) == count > 0
+    embedded = pages[name].partition('id="result">')[2].partition("</script>")[0]
+    assert json.loads(embedded) == json.loads(kinds[name].to_json())
+    assert kinds[name].save(tmp_path / "p.html").read_text() == pages[name]
+
+
+def test_the_page_of_the_ode_says_that_it_is_not_a_bound(kinds, pages):
+    """Kills: an ODE called a bound, one error for another, the sign of the difference."""
+    result, page = kinds["ode"], Page(pages["ode"])
+    assert page.words.count("not a bound") >= 2
+    for name, nats in result.shares.items():
+        assert f"{name} ± {nats / 64 / 0.6931471805599453:.2g}" in page.words
+    paired = result.difference[0]
+    half = result.half_width(paired)
+    assert with_half(paired.mean / 64 / 0.6931471805599453, half, "+") in page.words
+    # by 10 steps 1.75 nats more than by 40; the bound minus the ODE is 3 nats
+    rows = page.rows["solver"][:6]
+    assert [row[2] for row in rows] == ["0.03945", "0.01127", "0", *["0.06763"] * 3]
+
+
+def test_the_page_of_several_models_has_each_difference(kinds, pages):
+    """Kills: the bound of the first for a difference, a verdict without its model."""
+    result, page = kinds["comparisons"], Page(pages["comparisons"])
+    for name, verdict, pair in zip(
+        result.names[1:], result.verdicts, result.comparisons, strict=True
+    ):
+        assert f"{name}: {verdict.text}." in page.words
+        assert with_half(pair.per_dim, pair.half_width(pair.total), "+") in page.words
+
+
+def test_the_pages_of_images_have_their_counts(kinds, pages):
+    """Kills: rows and columns of the confusion exchanged, the easiest for the hardest."""
+    page = Page(pages["classification"])
+    assert "80.00 % of the images are right" in page.words
+    read = as_read(kinds["classification"].to_dict(), "r")
+    assert read.confusion == [[3, 0, 1], [1, 3, 0], [0, 0, 2]]
+    ranks = Page(pages["image_ranking"]).words
+    tables = [ranks.rindex(f"The {end} What") for end in ("easiest", "hardest")]
+    assert tables[0] < ranks.index(" 9 1 ") < tables[1] < ranks.index(" 0 10 ")
+    places = kinds["image_ranking"].rows()
+    assert [row["id"] for row in places[:2]] == [9, 8]
+    assert f" 9 1 {places[0]['rank_low']} to {places[0]['rank_high']} " in ranks
+
+
+def test_a_kind_without_a_page_is_refused_in_one_line(kinds):
+    """Kills: a traceback, an empty page."""
+    for name in ("compression", "inspection", "plan"):
+        read = as_read(json.loads(kinds[name].to_json()), "r")
+        with pytest.raises(BadInput, match="no page is made of a result of schema nelbo"):
+            page_of(read)
+
+
+def test_a_table_of_a_kind_has_the_numbers_of_its_results(kinds, tmp_path):
+    """Kills: the interval of the bound for that of the difference, a CSV that nelbo does not know.
+
+    Law: the CSV has the numbers of the JSON; what is shown is these numbers, rounded.
+    """
+    for name in PAGES:
+        tree = json.loads(kinds[name].to_json())
+        text = paper_table([kinds[name].save(tmp_path / f"{name}.json")], ".csv")
+        (tmp_path / "t.csv").write_text(text)
+        assert kind_of(tmp_path / "t.csv") == "table of results"
+        rows = list(csv.DictReader(text.splitlines()))
+        shown = paper_table([tmp_path / f"{name}.json"], ".md")
+        last = rows[-1]
+        if name in ("comparison", "comparisons"):
+            pair = tree if name == "comparison" else tree["against_the_first"][-1]["comparison"]
+            assert len(rows) == (2 if name == "comparison" else 3)
+            assert float(last["difference"]) == pair["bits_per_dim"]
+            low, high = pair["ci95"]
+            assert float(last["difference_half_width"]) == pytest.approx(
+                (high - low) / 2, rel=1e-12
+            )
+            assert with_half(pair["bits_per_dim"], (high - low) / 2, "+") in shown
+        elif name == "ode":
+            assert float(last["ode"]) == tree["bits_per_dim"]
+            assert float(last["solver"]) == tree["half_widths"]["solver"]
+            assert float(last["ode_minus_bound"]) == tree["ode_minus_bound"]["bits_per_dim"]
+            assert "not a bound" in shown
+        elif name == "classification":
+            assert [float(last[key]) for key in ("low", "high")] == tree["accuracy_ci95"]
+        else:
+            assert [int(row["image"]) for row in rows] == [9, 8, 1, 0]
+            assert [int(row["rank"]) for row in rows] == [1, 2, 9, 10]
+    with pytest.raises(BadInput, match="results of different kinds fit in no one table"):
+        paper_table([tmp_path / "ode.json", tmp_path / "classification.json"], ".md")
+    with pytest.raises(BadInput, match="columns are of a table of evaluations"):
+        paper_table([tmp_path / "ode.json"], ".md", ["model"])
+
+
+def test_the_page_of_an_evaluation_has_its_baselines(kinds):
+    """Kills: baselines in the JSON alone, the best first."""
+    result = replace(kinds["evaluation"], baselines={"uniform": 4.0875, "PNG": 14.25})
+    words = Page(page(Reported(parse(result.to_dict())))).words
+    order = [words.index(f"{text}") for text in ("PNG 14.2500", f"digits {result.per_dim:.4f}")]
+    assert order == sorted(order)
+    assert "uniform 4.0875" in words
+    assert (
+        "Beside other codes" not in Page(page(Reported(parse(kinds["evaluation"].to_dict())))).words
+    )
