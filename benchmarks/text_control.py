@@ -2,8 +2,8 @@
 
     python benchmarks/text_control.py --seconds 1500 --folder runs/control
 
-How many steps fit into the seconds is told by the time of a few. Prints a JSON object for each: of
-`text` an upper bound in any order, of `text-ar` the likelihood itself.
+How many steps fit into the seconds follows from the time of a few. Prints a JSON object for each:
+of `text` an upper bound in any order, of `text-ar` the likelihood itself.
 """
 
 import argparse
@@ -34,7 +34,8 @@ def measured(
 ) -> dict[str, object]:
     """What a recipe reaches in so many seconds of training."""
     with tempfile.TemporaryDirectory() as place:
-        few, more = (_seconds(name, n, Path(place) / str(n), changes) for n in (FEW, MORE))
+        plan = enumerate((FEW, FEW, MORE))  # the first pays for what is loaded once
+        _, few, more = (_seconds(name, n, Path(place) / str(i), changes) for i, n in plan)
     steps = max(1, round(seconds * (MORE - FEW) / (more - few)))
     took = _seconds(name, steps, folder / name, changes)
     model, recipe = nelbo.load(folder / name), nelbo.recipe.read(name, changes)
