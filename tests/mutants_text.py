@@ -6,6 +6,7 @@ DATA = "tests/test_text_data.py::test_"
 SHOWN = "tests/categorical/test_shown.py::test_"
 WRAP = "tests/test_wrap_tokens.py::test_"
 FOLDER = "tests/formats/test_masked_lm.py::test_"
+CAUSAL = "tests/categorical/test_autoregressive.py::test_"
 TASKS = "tests/tasks/test_text.py::test_"
 
 TEXT = [
@@ -127,5 +128,33 @@ TEXT = [
         "own.masked_fill(x_t != p.mask, 0)",
         "own",
         (f"{TASKS}the_simple_loss_is_twice_the_cost_of_what_is_masked",),
+    ),
+    (
+        "text: a causal place sees itself",
+        "networks/transformer.py",
+        "x_t = pad(x_t[:, :-1], (1, 0), value=self.K - 1)",
+        "x_t = x_t + 0",
+        (f"{CAUSAL}a_causal_transformer_sees_what_stands_before_alone_with_as_many_weights",),
+    ),
+    (
+        "text: a causal convolution looks ahead",
+        "networks/transformer.py",
+        "padding=REACH - 1 if causal else REACH // 2",
+        "padding=REACH // 2 if causal else REACH // 2",
+        (f"{CAUSAL}a_causal_transformer_sees_what_stands_before_alone_with_as_many_weights",),
+    ),
+    (
+        "text: a causal attention looks ahead",
+        "networks/transformer.py",
+        "src_mask=mask, is_causal=self.causal",
+        "src_mask=None",
+        (f"{CAUSAL}a_causal_transformer_sees_what_stands_before_alone_with_as_many_weights",),
+    ),
+    (
+        "text: a prompt of an autoregressive model is counted",
+        "categorical/autoregressive.py",
+        "torch.where(self.x_1 == self.mask, own, 0).sum(1, dtype=torch.float64)",
+        "own.sum(1, dtype=torch.float64)",
+        (f"{CAUSAL}a_continuation_is_measured_given_its_prompt",),
     ),
 ]

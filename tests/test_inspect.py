@@ -127,7 +127,7 @@ def test_a_wrapped_callable_and_zero_terminal_snr_are_reported():
 @pytest.mark.parametrize("name", recipe.names())
 def test_a_model_of_our_own_has_its_recipe_for_a_source(name):
     """Kills: a family whose settings or prior term are forgotten; a V_1 or a range of states."""
-    of_text = name == "text"
+    of_text = name in ("text", "text-ar")
     shape, n = ((8,), 257) if of_text else ((1, 8, 8), 17)
     result = inspect(recipe.build(recipe.read(name), shape, n))
     assert {setting.source for setting in result.settings.values()} == {"recipe"}

@@ -17,7 +17,7 @@ def test_the_recipes_of_the_package_are_read_and_built():
         "digits": ["absorbing", "classes", "d3pm", "ddpm", "edm", "flow", "iddpm", "vdm"],
         "mnist": ["ddpm"],
         "cifar10": [],
-        "text": [],
+        "text": ["ar"],
     }
     named = {f"{data}-{kind}": data for data, kinds in variants.items() for kind in kinds}
     named |= {data: data for data in variants}

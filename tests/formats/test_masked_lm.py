@@ -121,9 +121,9 @@ def test_the_bound_of_any_order_is_that_of_all_subsets(folder, net, ids):
         subsets = list(itertools.combinations(range(4), k))
         exact += sum(cost(net, row, set(s), list(s)) for s in subsets) / len(subsets) / k
     data = nelbo.data.as_tokens(torch.tensor(rows), n=V)
-    found = nelbo.evaluate(model, data, budget=1200).monte_carlo
-    assert abs(found.mean - exact / 2) < 4 * found.se
-    assert found.se < 0.02 * exact
+    result = nelbo.evaluate(model, data, budget=1200).monte_carlo
+    assert abs(result.mean - exact / 2) < 4 * result.se
+    assert result.se < 0.02 * exact
 
 
 def test_padding_is_not_seen(folder, net, ids):
@@ -138,8 +138,8 @@ def test_padding_is_not_seen(folder, net, ids):
     assert short.levels[0, 3:].tolist() == [-1 - PAD] * (PLACES - 5)
     order = nelbo.categorical.orders.read_order("left-to-right", model.shape)
     one = nelbo.model.in_order(model, order, PLACES - 2)
-    found = nelbo.evaluate(one, short).per_image.total
-    assert float(found[0]) == pytest.approx(in_order(net, ids[:3], [0, 1, 2]), rel=1e-5)
+    result = nelbo.evaluate(one, short).per_image.total
+    assert float(result[0]) == pytest.approx(in_order(net, ids[:3], [0, 1, 2]), rel=1e-5)
 
 
 def test_the_harness_gets_what_calls_by_hand_say(folder, net, ids, monkeypatch):
@@ -153,8 +153,8 @@ def test_the_harness_gets_what_calls_by_hand_say(folder, net, ids, monkeypatch):
     base = type("LM", (), {})
     monkeypatch.setattr(sys.modules["lm_eval.api.model"], "LM", base, raising=False)
     for scorer in (Scorer.of(folder), harness_model(folder, stride=4)):
-        found, _ = scorer.loglikelihood([(context, continuation)])[0]
-        assert found == pytest.approx(wanted, rel=1e-5)
+        result, _ = scorer.loglikelihood([(context, continuation)])[0]
+        assert result == pytest.approx(wanted, rel=1e-5)
         assert scorer.length == PLACES - 2
 
 
@@ -185,8 +185,8 @@ def test_a_tokenizer_that_loses_bytes_has_nats_per_token(folder, tmp_path):
     tree = json.loads((lossy / "tokenizer.json").read_text())
     (lossy / "tokenizer.json").write_text(json.dumps({**tree, "normalizer": {"type": "Lowercase"}}))
     (tmp_path / "a.txt").write_text(TEXT)
-    found = nelbo.evaluate(nelbo.load(lossy, size=4), f"text:{tmp_path}/a.txt", budget=200)
-    assert found.unit.name == "nats/token"
+    result = nelbo.evaluate(nelbo.load(lossy, size=4), f"text:{tmp_path}/a.txt", budget=200)
+    assert result.unit.name == "nats/token"
 
 
 def change(folder, name, **changes):

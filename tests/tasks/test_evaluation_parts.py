@@ -128,9 +128,9 @@ def test_parts_by_the_command_line(run, small_chunks, tmp_path, nelbo):
     ]  # fmt: skip
     merged = tmp_path / "merged.json"
     code, _, err = nelbo("merge", files[2], files[0], "-o", merged)
-    missing, said = err.splitlines()
+    missing, refusal = err.splitlines()
     assert code == 2
-    assert said == "nelbo: 1 of 3 parts are missing: 2; evaluate them, then merge all"
+    assert refusal == "nelbo: 1 of 3 parts are missing: 2; evaluate them, then merge all"
     assert missing.endswith(f"--part 2/3 -o {files[1]}")
     assert nelbo(*missing.split()[1:])[0] == 0
     assert nelbo("merge", *reversed(files), "-o", merged)[0] == 0

@@ -38,6 +38,7 @@ __all__ = [
     "MaskedForward",
     "MaskedReverse",
     "Plan",
+    "all_masked",
     "count_weights",
     "mask_of",
     "nearest_times",
@@ -287,10 +288,7 @@ class MaskedReverse(ReverseProcess[Changes]):
         self.mask = mask_of(p)
 
     def prior(self, x_0: Batch) -> Changes:
-        """All positions are masked but those that are shown; of x_0 no more than that counts."""
-        x_0 = torch.zeros_like(x_0, dtype=torch.int64) if x_0.is_floating_point() else x_0
-        free = x_0 >= 0
-        return Changes(x_0, free, free.flatten(1).sum(1), values=torch.full_like(x_0, self.mask))
+        return all_masked(x_0, self.mask)
 
     def step(self, x_t: Batch, t: Time) -> Changes:
         revealed = self.plan.revealed(x_t == self.mask, t) & (x_t >= 0)
@@ -303,6 +301,13 @@ class MaskedReverse(ReverseProcess[Changes]):
     def log_probs(self, x_t: Batch, t: Time) -> LogMasses:
         """log p_theta(x_0^i | x_t) of each position that is masked: one call of the network."""
         return self.p.given(*self.condition).log_pi(seen(x_t), self.times[t - 1])
+
+
+def all_masked(x_0: Batch, mask: int) -> Changes:
+    """All positions are masked but those that are shown; of x_0 no more than that counts."""
+    x_0 = torch.zeros_like(x_0, dtype=torch.int64) if x_0.is_floating_point() else x_0
+    free = x_0 >= 0
+    return Changes(x_0, free, free.flatten(1).sum(1), values=torch.full_like(x_0, mask))
 
 
 def mask_of(p: CategoricalReverse) -> int:

@@ -1,5 +1,6 @@
 """What the tasks work on: a chain with its data's shape and grid, and all that a report says."""
 
+from nelbo.model.autoregressive import AutoregressiveModel, autoregressive_model
 from nelbo.model.batch_loss import loss
 from nelbo.model.categorical import CategoricalModel, categorical_model, with_network
 from nelbo.model.continuous import ContinuousModel, LimitModel, continuous_model
@@ -16,6 +17,7 @@ from nelbo.model.weights import clip_gradients, parameter_groups
 
 __all__ = [
     "AnyOrderModel",
+    "AutoregressiveModel",
     "CategoricalModel",
     "ContinuousModel",
     "Denoiser",
@@ -26,6 +28,7 @@ __all__ = [
     "Model",
     "Setting",
     "Settings",
+    "autoregressive_model",
     "categorical_model",
     "clip_gradients",
     "continuous_model",

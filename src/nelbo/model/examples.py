@@ -2,6 +2,9 @@
 
 import os
 
+import torch
+
+from nelbo.categorical.autoregressive import Autoregressive
 from nelbo.categorical.masked import MaskedReverse, seen
 from nelbo.data import (
     Examples,
@@ -68,10 +71,19 @@ def _tokens(model: Model, data: object) -> Tokens:
             them; a symbol that the model has for its mask.
     """
     tokens = as_tokens(data, n=model.grid.n)
-    if bool((tokens.levels < 0).any()) and not isinstance(model.chain.p, MaskedReverse):
+    if bool((tokens.levels < 0).any()) and not isinstance(
+        model.chain.p, MaskedReverse | Autoregressive
+    ):
         raise BadInput(
             f"{tokens.name} has symbols that are shown, and the chain of {model.name} hides them "
             "like any other: measure it in any order or in one (--continuous, --calls, --order)"
+        )
+    counted = (tokens.levels >= 0).int()
+    runs = (counted.diff(dim=1, prepend=torch.zeros_like(counted[:, :1])) > 0).sum(1)
+    if isinstance(model.chain.p, Autoregressive) and bool((runs > 1).any()):
+        raise BadInput(
+            f"{tokens.name} shows symbols between those that are counted, and {model.name} reads "
+            "from left to right: it does not see what follows"
         )
     mask = model.settings.notes.get("mask")
     if mask is not None and bool((seen(tokens.levels) == mask).any()):

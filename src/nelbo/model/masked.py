@@ -175,7 +175,8 @@ def _reverse_of(model: Model) -> CategoricalReverse:
     Raises:
         BadInput: it is no absorbing chain, as `mask_of` has it.
     """
-    if not isinstance(model, OfStates):
+    reads = model.chain.p.p if isinstance(model.chain.p, MaskedReverse) else model.chain.p
+    if not isinstance(model, OfStates) or not isinstance(reads, CategoricalReverse):
         raise BadInput(
             f"{model.name} is no masked model: only an absorbing chain has positions to reveal"
         )

@@ -19,6 +19,7 @@ from nelbo.gaussian.variance import VarianceRule
 from nelbo.model import (
     Model,
     Settings,
+    autoregressive_model,
     categorical_model,
     continuous_model,
     gaussian_model,
@@ -77,7 +78,7 @@ def _built(
         BadInput: a transformer and another chain than a masked one, which alone is of sequences.
     """
     if isinstance(choice, MaskedChoice):
-        return builder.masked(builder.network(n + 1, n))
+        return builder.masked(choice, builder.network(n + 1, n))
     if isinstance(builder.recipe.network, TransformerChoice):
         raise BadInput(
             f"network.name transformer is for chain.family masked, not {choice.family}: use resnet "
@@ -131,7 +132,9 @@ class _Builder:
         choice, n, channels = self.recipe.network, self.grid.n, self.shape[0]
         if isinstance(choice, TransformerChoice):
             sizes = (choice.width, choice.layers, choice.heads, choice.dropout, choice.pairs)
-            return Transformer(inputs, outputs, channels, *sizes)
+            chain = self.recipe.chain
+            causal = isinstance(chain, MaskedChoice) and chain.order == "left-to-right"
+            return Transformer(inputs, outputs, channels, *sizes, causal=causal)
         states, inputs = inputs, choice.embedding or inputs
         if choice.embedding is not None and states == 1:
             raise BadInput(
@@ -176,9 +179,10 @@ class _Builder:
             ids=self.of_images.embedding is not None,
         )
 
-    def masked(self, network: nn.Module) -> Model:
-        """The masked model of sequences in any order, with this network."""
-        return masked_model(
+    def masked(self, choice: MaskedChoice, network: nn.Module) -> Model:
+        """The model of sequences with this network: masked, in any order, or autoregressive."""
+        make = masked_model if choice.order == "any" else autoregressive_model
+        return make(
             network,
             levels=self.grid.n,
             shape=self.shape,

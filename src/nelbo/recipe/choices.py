@@ -182,10 +182,15 @@ class CategoricalChoice(Part):
     transition: Annotated[str, one_of(TRANSITIONS)]
 
 
-class MaskedChoice(Part):
-    """A chain that masks exactly k = 1..D positions of an example, evenly chosen: any order."""
+class MaskedChoice(Growing):
+    """A chain that masks exactly k = 1..D positions of an example, evenly chosen: any order.
+
+    order: or that of one step, left-to-right, by a causal network: an autoregressive model.
+    """
 
     family: Literal["masked"]
+    order: Literal["any", "left-to-right"] = "any"
+    later: ClassVar[Sequence[str]] = ("order",)
 
 
 TimeInput = Annotated[str, one_of(TIME_INPUTS, STATE_TIMES)]

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nelbo.bound.terms import prior_term
-from nelbo.categorical.masked import MaskedReverse
+from nelbo.categorical.masked import MaskedForward
 from nelbo.errors import printable
 from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.forward import GaussianForward
@@ -145,7 +145,7 @@ def _largest_L_T(model: Model) -> float | None:
     if not isinstance(model.support, Grid):
         return None
     gaussian = isinstance(model.chain.q, GaussianForward)
-    ends = gaussian or isinstance(model.chain.p, MaskedReverse)  # which ends in masks, whatever x_0
+    ends = gaussian or isinstance(model.chain.q, MaskedForward)  # which ends in masks, whatever x_0
     # that of a Gaussian chain grows with |x_0|, so one of the ends of the grid has it
     levels = (0, model.grid.n - 1) if ends else range(model.grid.n)
     with without_gradients():

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from nelbo import arguments
 from nelbo.arguments import flag, whole
-from nelbo.categorical.masked import MaskedReverse, seen, shown
+from nelbo.categorical.autoregressive import Autoregressive
+from nelbo.categorical.masked import MaskedForward, seen, shown
 from nelbo.data.examples import tensor_of
 from nelbo.errors import BadInput
 from nelbo.estimation import Processes, examine, measuring
@@ -70,7 +71,7 @@ def _kept(model: Model, given: object, count: int) -> Tensor:
     Raises:
         BadInput: the model is none that shows positions, or what is given is none of its examples.
     """
-    if not isinstance(model.chain.p, MaskedReverse):
+    if not isinstance(model.chain.q, MaskedForward):
         raise BadInput(
             f"{model.name} draws all of an example anew: only a masked model, in any order or in "
             "one, keeps what is given"
@@ -83,6 +84,12 @@ def _kept(model: Model, given: object, count: int) -> Tensor:
         raise BadInput(
             f"what is given is one example of shape {list(model.shape)}, integers 0..{n - 1}, and "
             f"-1 - v for a value v that is kept; got {example.dtype} {list(example.shape)}"
+        )
+    later = (example[1:] < 0) & (example[:-1] >= 0) if example.ndim == 1 else torch.zeros(1)
+    if isinstance(model.chain.p, Autoregressive) and bool(later.any()):
+        raise BadInput(
+            f"{model.name} reads from left to right and does not see what follows a gap: give it a "
+            "beginning (--prompt), or a masked model a text with gaps"
         )
     mask = model.settings.notes.get("mask")
     if mask is not None and bool((example == shown(torch.tensor(mask))).any()):

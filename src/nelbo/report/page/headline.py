@@ -83,11 +83,12 @@ def sentence(result: Result) -> str:
         clip = ""
     if "order" in model:
         name, calls = model["order"]["name"], model["order"]["calls"]
+        of_any = " The bound of the model of any order may lie on either side."
+        either = "" if model.get("decoder") == "in sequence" else of_any
         return (
             f"Exactly −{of} per {result.unit.each} of the model that reveals positions in the "
             f"order {name} by {calls:,} calls: of {result.images:,} {examples} of "
-            f"{data_name(result)}, {evaluations:,} network evaluations. The bound of the "
-            "model of any order may lie on either side."
+            f"{data_name(result)}, {evaluations:,} network evaluations.{either}"
         )
     return (
         f"An upper bound on −{of} per {result.unit.each}: of {result.images:,} "
