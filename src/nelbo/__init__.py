@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.ode import ode_likelihood
     from nelbo.tasks.plan import evaluate_plan
     from nelbo.tasks.rank import rank
+    from nelbo.tasks.report import page
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
     from nelbo.types import Grid
@@ -50,6 +51,7 @@ __all__ = [
     "load",
     "loss",
     "ode_likelihood",
+    "page",
     "rank",
     "recipe",
     "results",
@@ -81,6 +83,7 @@ _HOME = {
     "load": "nelbo.formats",
     "loss": "nelbo.model",
     "ode_likelihood": "nelbo.tasks.ode",
+    "page": "nelbo.tasks.report",
     "rank": "nelbo.tasks.rank",
     "sample": "nelbo.tasks.sample",
     "train": "nelbo.tasks.train",
