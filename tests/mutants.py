@@ -63,6 +63,7 @@ from mutants_models import MODELS
 from mutants_ode import ODE
 from mutants_pages import PAGES
 from mutants_paper import PAPER
+from mutants_parts import PARTS
 from mutants_paths import PATHS
 from mutants_person import PERSON
 from mutants_plan import PLAN
@@ -614,6 +615,7 @@ MUTANTS = [
             *FOREIGN,
             *IMAGES,
             *PAPER,
+            *PARTS,
             *PERSON,
             *PLAN,
             *DATA,

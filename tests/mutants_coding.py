@@ -5,6 +5,8 @@ __all__ = ["CODING"]
 INTEGERS = "tests/coding/test_integers.py::test_"
 CODE = "tests/coding/test_code.py::test_"
 CONTAINER = "tests/coding/test_container.py::test_"
+PAGE = "tests/coding/test_bill_page.py::test_"
+KILLS = "tests/coding/test_codec_kills.py::test_"
 COMPRESS = "tests/coding/test_compress.py::test_"
 
 CODING = [
@@ -124,5 +126,22 @@ CODING = [
         ' and not path.is_absolute() and ".." not in path.parts',
         "",
         (f"{COMPRESS}a_name_that_leads_elsewhere_is_refused",),
+    ),
+    (
+        "a bill's page has codes for the file",
+        "results/compression.py",
+        'yield "file", "the whole file", self.file',
+        'yield "file", "the whole file", self.coded',
+        (f"{PAGE}a_bill_reads_back_and_its_page_has_the_bytes_of_the_file",),
+    ),
+    (
+        "a picture is in its folder before the folder is whole",
+        "cli/decompress.py",
+        "with files.whole_folder(folder) as part:",
+        "folder.mkdir()\n    if part := folder:",
+        (
+            f"{KILLS}a_full_disk_at_any_write_leaves_whole_files_or_none",
+            f"{KILLS}a_kill_at_any_write_leaves_whole_files_or_none",
+        ),
     ),
 ]

@@ -38,6 +38,20 @@ DATA = [
         ),
     ),
     (
+        "data: a digest without its last images",
+        "data/images.py",
+        "for start in range(0, len(array), BLOCK):",
+        "for start in range(0, len(array) - 1, BLOCK):",
+        ("tests/test_large_arrays.py::test_a_mapped_array_is_the_images_that_it_would_be",),
+    ),
+    (
+        "data: a digest of some images that does not say of how many",
+        "data/images.py",
+        'origin={**self.origin, "taken_of": len(self)} if self.mapped else self.origin,',
+        "",
+        ("tests/test_large_arrays.py::test_a_mapped_array_is_the_images_that_it_would_be",),
+    ),
+    (
         "data: a fourth channel dropped",
         "data/stored.py",
         "tags.get(SAMPLES, 1) > len(image.getbands())",

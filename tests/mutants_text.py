@@ -5,14 +5,15 @@ __all__ = ["TEXT"]
 DATA = "tests/test_text_data.py::test_"
 SHOWN = "tests/categorical/test_shown.py::test_"
 WRAP = "tests/test_wrap_tokens.py::test_"
+FOLDER = "tests/formats/test_masked_lm.py::test_"
 TASKS = "tests/tasks/test_text.py::test_"
 
 TEXT = [
     (
         "text: padding that is to be shown is counted",
         "data/tokens.py",
-        "constant_values=fill if counted else -1 - fill",
-        "constant_values=fill",
+        "constant_values=-1 - stream.fill",
+        "constant_values=stream.fill",
         (f"{DATA}the_filling_is_counted_or_shown_and_has_no_bytes",),
     ),
     (
@@ -73,10 +74,38 @@ TEXT = [
     ),
     (
         "text: the mask's own logit among the symbols",
-        "wrapping/tokens.py",
+        "networks/tokens.py",
         "if self.mask < self.vocabulary:",
         "if False:",
         (f"{WRAP}an_order_of_tokens_is_that_of_calls_by_hand",),
+    ),
+    (
+        "text: padding that a network of transformers attends to",
+        "networks/tokens.py",
+        "seen = (places < first + length + more).long()",
+        "seen = (places >= 0).expand(len(ids), -1).long()",
+        (f"{FOLDER}padding_is_not_seen",),
+    ),
+    (
+        "text: the end token behind the padding",
+        "networks/tokens.py",
+        "framed.scatter(1, first + length + places[:more], behind)",
+        "framed.scatter(1, first + ids.shape[1] + 0 * length + places[:more], behind)",
+        (f"{FOLDER}padding_is_not_seen",),
+    ),
+    (
+        "text: what stands round a text is left out",
+        "formats/masked_lm.py",
+        "before, behind = alphabet.around()",
+        "before, behind = [], []",
+        (f"{FOLDER}one_line_measures_the_folder_as_its_network_says_by_hand",),
+    ),
+    (
+        "text: weights that are missing are random",
+        "formats/masked_lm.py",
+        "    if missing:\n",
+        "    if False:\n",
+        (f"{FOLDER}a_folder_that_is_no_such_model_is_refused_in_one_line",),
     ),
     (
         "text: a mask inside the data is passed over",

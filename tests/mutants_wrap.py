@@ -35,8 +35,15 @@ WRAP = [
     (
         "a denoiser judged on the images that fit it",
         "gaussian/yardstick.py",
-        "flat[self.half != side]",
-        "flat[self.half == side]",
+        "(self.half != side).nonzero()",
+        "(self.half == side).nonzero()",
+        (f"{DOUBTS}the_yardstick_is_the_affine_denoiser_of_the_other_half",),
+    ),
+    (
+        "axes of wide images that are not of length 1",
+        "gaussian/yardstick.py",
+        "(left / size).T @ x",
+        "left.T @ x",
         (f"{DOUBTS}the_yardstick_is_the_affine_denoiser_of_the_other_half",),
     ),
     (

@@ -191,25 +191,25 @@ LIGHT = """
 import os, sys
 from nelbo.__main__ import main
 
-def asked(*words):
+def run(*words):
     sys.argv = ["nelbo", *words]
     try:
         main()
     except SystemExit:
         pass
 
-asked()
-asked("--help")
-asked("evaluate", "--help")
-asked("evalute")
-asked("--version")
+run()
+run("--help")
+run("evaluate", "--help")
+run("evalute")
+run("--version")
 for words, position in (("nelbo ev", 1), ("nelbo train digits-", 2), ("nelbo sample ru", 2),
                         ("nelbo evaluate x --data dig", 4), ("nelbo evaluate x --weig", 3)):
     os.environ |= {"_NELBO_COMPLETE": "complete_bash", "COMP_WORDS": words}
     os.environ["COMP_CWORD"] = str(position)
-    asked()
+    run()
 del os.environ["_NELBO_COMPLETE"]
-asked("--show-completion", "bash")
+run("--show-completion", "bash")
 heavy = {"torch", "numpy", "scipy", "matplotlib", "diffusers", "PIL", "rich.console"}
 print("heavy:", sorted(heavy & set(sys.modules)))
 """

@@ -131,7 +131,7 @@ def quick(arguments, folder):
         return [arguments[0], str(path), *arguments[2:], *output]
     if "--plan" in arguments:  # which says how much is evaluated
         return arguments
-    if "--order" in arguments:  # exact, so without a budget
+    if "--order" in arguments or "--part" in arguments:  # every t, so without a budget
         return [*arguments, "--max-images", 4]
     if "--ode" in arguments:
         return [*arguments, "--max-images", 3, "--steps", 6, "--precision", 9]

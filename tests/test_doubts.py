@@ -127,10 +127,11 @@ def test_at_t_1_alone_no_network_is_doubted(images):
     assert not warned(result, AFFINE)
 
 
-def test_the_yardstick_is_the_affine_denoiser_of_the_other_half():
+@pytest.mark.parametrize("size", [(2, 3), (4, 6)], ids=["as many rows", "wide"])
+def test_the_yardstick_is_the_affine_denoiser_of_the_other_half(size):
     """By dense algebra of its own. Kills: an image in its own denoiser, another shrinkage."""
     generator = torch.Generator().manual_seed(1)
-    levels = torch.randint(0, 9, (12, 1, 2, 3), generator=generator)
+    levels = torch.randint(0, 9, (12, 1, *size), generator=generator)
     schedule, grid = cosine(20), Grid(9)
     yardstick = Yardstick.of(Steps(schedule), grid, levels)
     x_0 = grid.values(levels, torch.float64)

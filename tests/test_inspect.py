@@ -126,18 +126,19 @@ def test_a_wrapped_callable_and_zero_terminal_snr_are_reported():
 
 @pytest.mark.parametrize("name", recipe.names())
 def test_a_model_of_our_own_has_its_recipe_for_a_source(name):
-    """Kills: a family whose settings or prior term are forgotten."""
+    """Kills: a family whose settings or prior term are forgotten; a V_1 or a range of states."""
     of_text = name == "text"
     shape, n = ((8,), 257) if of_text else ((1, 8, 8), 17)
     result = inspect(recipe.build(recipe.read(name), shape, n))
     assert {setting.source for setting in result.settings.values()} == {"recipe"}
-    assert {"schedule", "parametrization", "clip", "levels", "range"} <= set(result.settings)
+    assert {"schedule", "parametrization", "decoder", "levels"} <= set(result.settings)
     assert not result.settings["network.dropout"].changes_bound
     masks = "absorbing" in name or of_text  # whose prior is all masks, as x_T is: L_T is exactly 0
     assert result.L_T == 0 if masks else 0 < result.L_T < 0.01
-    assert json.loads(result.to_json())["family"] == (
-        "categorical" if masks or "d3pm" in name else "gaussian"
-    )
+    family = "categorical" if masks or "d3pm" in name else "gaussian"
+    assert json.loads(result.to_json())["family"] == family
+    of_numbers = {"variance", "V_1", "clip", "range"}  # which states have none of
+    assert of_numbers & set(result.settings) == (of_numbers if family == "gaussian" else set())
 
 
 def test_a_clipped_model_of_our_own_is_reported_so():

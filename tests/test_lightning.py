@@ -238,18 +238,18 @@ import torch
 import nelbo.estimation.evaluator
 torch.set_num_threads(1)
 from test_lightning import BUDGET, IMAGES, Module, NELBOCallback, model_of, trainer
-module, asked = Module(), []
+module, calls = Module(), []
 def count(network, inputs, output):
     if not network.training:
-        asked.append(len(output))
+        calls.append(len(output))
 module.network.register_forward_hook(count)
 nelbo.estimation.evaluator.CELLS = 8 * 64  # so that there are many parts of the work to share
 callback = NELBOCallback(model_of, IMAGES, budget=BUDGET, seed=3)
 fit = trainer(".", callback, strategy="ddp", devices=2, max_epochs=1, limit_val_batches=0)
 fit.fit(module)
-told = {name: x.item() for name, x in fit.callback_metrics.items()}
+logged = {name: x.item() for name, x in fit.callback_metrics.items()}
 weights = {name: x.tolist() for name, x in module.weights[0].items()}
-pathlib.Path(f"{fit.global_rank}.json").write_text(json.dumps([told, sum(asked), weights]))
+pathlib.Path(f"{fit.global_rank}.json").write_text(json.dumps([logged, sum(calls), weights]))
 """
 
 

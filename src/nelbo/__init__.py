@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.evaluate import evaluate
     from nelbo.tasks.improve import improve
     from nelbo.tasks.inspect import inspect
+    from nelbo.tasks.merge import merge
     from nelbo.tasks.ode import ode_likelihood
     from nelbo.tasks.plan import evaluate_plan
     from nelbo.tasks.rank import rank
@@ -50,6 +51,7 @@ __all__ = [
     "inspect",
     "load",
     "loss",
+    "merge",
     "ode_likelihood",
     "page",
     "rank",
@@ -82,6 +84,7 @@ _HOME = {
     "inspect": "nelbo.tasks.inspect",
     "load": "nelbo.formats",
     "loss": "nelbo.model",
+    "merge": "nelbo.tasks.merge",
     "ode_likelihood": "nelbo.tasks.ode",
     "page": "nelbo.tasks.report",
     "rank": "nelbo.tasks.rank",

@@ -6,6 +6,7 @@ the context: exact, and no bound.
 
 import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from nelbo.arguments import whole
 from nelbo.data.symbols import Alphabet, alphabet_of
 from nelbo.errors import BadInput
 from nelbo.estimation import measuring
+from nelbo.formats import read_masked_lm
 from nelbo.model import Model
 from nelbo.wrapping import wrap_categorical
 
@@ -58,6 +60,21 @@ class Scorer:
         self.options: dict[str, Any] = {"vocabulary": vocabulary, "mask": mask}
         self.options["time_input"] = time_input
         self._models: dict[int, Model] = {}
+
+    @classmethod
+    def of(cls, folder: str | Path, **options: Any) -> "Scorer":  # noqa: ANN401
+        """The scorer of a transformers folder with a masked-LM head: all but the stride is its own.
+
+        length: of what the network sees, by default as much as it takes.
+
+        Raises:
+            BadInput: as `nelbo.load` of such a folder, and as `Scorer`.
+        """
+        read = read_masked_lm(folder)
+        own: dict[str, Any] = {"vocabulary": read.vocabulary, "mask": read.mask}
+        own |= {"symbols": read.alphabet, "length": read.longest, "time_input": None}
+        read.network.eval()
+        return cls(read.network, **{**own, **options})
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """(log p of the continuation in nats, whether each token is the likeliest) of each.
@@ -131,10 +148,11 @@ def _args(request: Any) -> tuple[str, ...]:  # noqa: ANN401
     return arguments
 
 
-def harness_model(network: Callable[..., object], **options: Any) -> Any:  # noqa: ANN401
+def harness_model(network: Callable[..., object] | str | Path, **options: Any) -> Any:  # noqa: ANN401
     """A `Scorer` that is an `lm_eval.api.model.LM`, for `lm_eval.simple_evaluate(model=...)`.
 
-    options: as for `Scorer`.
+    network: as for `Scorer`, or a folder of transformers, as for `Scorer.of`. options: as for
+    these.
 
     Raises:
         BadInput: lm-evaluation-harness is not installed, or as `Scorer`.
@@ -147,5 +165,5 @@ def harness_model(network: Callable[..., object], **options: Any) -> Any:  # noq
     def generate_until(self: Scorer, requests: Sequence[object]) -> list[str]:
         raise BadInput("a masked model is scored here; it writes by nelbo.sample(given=...)")
 
-    made = type("MaskedLM", (Scorer, base), {"generate_until": generate_until})
-    return made(network, **options)
+    made: Any = type("MaskedLM", (Scorer, base), {"generate_until": generate_until})
+    return made(network, **options) if callable(network) else made.of(network, **options)

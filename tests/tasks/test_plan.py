@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from dataclasses import fields
 
 import pytest
 
 from nelbo import evaluate, evaluate_plan, load
 from nelbo.data import load as load_data
 from nelbo.errors import BadInput
+from nelbo.formats.foreign import Options
 from nelbo.recipe import parse_plan
+from nelbo.recipe.plan import OF_THE_CHAIN, PlannedModel
 from nelbo.results.result import read
 from nelbo.tasks import plan as task
 
@@ -154,3 +157,9 @@ def test_an_option_that_a_plan_has_is_refused_beside_it(nelbo, place):
         code, out, err = nelbo("evaluate", *arguments)
         assert (code, out) == (2, "")
         assert message in err
+
+
+def test_a_model_of_a_plan_takes_what_load_takes():
+    """Kills: an option of foreign folders that a plan cannot state."""
+    stated = {"weights", *(field.name for field in fields(Options))}
+    assert set(PlannedModel.model_fields) - set(OF_THE_CHAIN) == stated

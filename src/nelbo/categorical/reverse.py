@@ -204,7 +204,7 @@ class TabularReverse(ReverseProcess[Categorical]):
 
 
 def _check(transition: Transition, log_prior: Prior, levels: int) -> None:
-    K, T = transition.K, transition.T
+    K = transition.K
     if not 1 <= levels <= K:
         raise BadInput(f"the data's levels must lie in 1..{K}, the chain's states; got {levels}")
     if log_prior.shape[-1:] != (K,) or not (log_prior.logsumexp(-1).abs() <= 1e-9).all():
@@ -212,8 +212,7 @@ def _check(transition: Transition, log_prior: Prior, levels: int) -> None:
             f"p(x_T) must be log probabilities of {K} states, the last axis, that add up to 1; "
             f"got shape {tuple(log_prior.shape)}"
         )
-    every = torch.arange(levels)[None]
-    reached = (transition.log_row_bar(every, torch.tensor([T])) > -math.inf)[0].any(0)
+    reached = _reached(transition, levels)
     mass = log_prior.reshape(-1, K) > -math.inf
     if (reached & ~mass).any():
         raise BadInput(
@@ -226,6 +225,16 @@ def _check(transition: Transition, log_prior: Prior, levels: int) -> None:
             "reaches: no step leads from there. Give it none; a chain with beta_T = 1 ends in its "
             "target"
         )
+
+
+def _reached(transition: Transition, levels: int) -> Bool[Tensor, " K"]:
+    """Which states q(x_T | x_0) gives a mass, of any level x_0; K^2 numbers only where it must."""
+    if isinstance(transition, Resampling):
+        log_alpha = float(transition.log_alpha.sum())
+        stays = (torch.arange(transition.K) < levels) & (log_alpha > -math.inf)
+        return stays | (transition.target > 0) & (log_alpha < 0)
+    every = torch.arange(levels)[None]
+    return (transition.log_row_bar(every, torch.tensor([transition.T])) > -math.inf)[0].any(0)
 
 
 def _first(states: Bool[Tensor, "dims K"]) -> int:

@@ -81,6 +81,7 @@ def root(
     nelbo evaluate runs/digits --data digits:test bits/dim with intervals
     nelbo evaluate --plan plan.toml               several models on several data sets
     nelbo compare runs/a runs/b                   which is better, paired, with intervals
+    nelbo merge parts/*.json -o result.json       what evaluate --part wrote, made into one
     nelbo classify runs/digits-classes            which class each image has
     nelbo rank runs/digits                        the easiest images and the hardest
     nelbo improve runs/digits -o runs/better      a better bound from the same weights

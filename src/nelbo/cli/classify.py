@@ -21,7 +21,6 @@ from nelbo.cli.options import (
     command,
     find_data,
     find_model,
-    first_of,
     say_assumed,
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
@@ -81,7 +80,7 @@ def classify(
     check_outputs(Output("--json", json, "classification", stdout=True), force=force)
     shares = None if prior is None else _frequencies(prior)
     loaded = find_model(model, reading, device, steps, spacing, dtype)
-    images = first_of(find_data(model, loaded, data, split), max_images)
+    images = find_data(model, loaded, data, split, most=max_images)
     say_assumed(loaded)
     with bars() as start:
         result = run(

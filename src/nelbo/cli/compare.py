@@ -25,7 +25,6 @@ from nelbo.cli.options import (
     command,
     find_data,
     find_models,
-    first_of,
     say_assumed,
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
@@ -98,7 +97,7 @@ def compare(
     second = dataclasses.replace(reading, weights=weights_b or reading.weights)
     readings = [reading, *([second] * (len(models) - 1))]
     loaded = find_models(models, readings, device, steps, spacing, dtype)
-    images = first_of(find_data(models[0], loaded[0], data, split, *loaded[1:]), max_images)
+    images = find_data(models[0], loaded[0], data, split, *loaded[1:], most=max_images)
     if processes.first:
         say_assumed(*loaded)
     with bars(processes.first) as start:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,11 +31,11 @@ from nelbo.cli.options import (
     command,
     find_data,
     find_model,
-    first_of,
     revealing,
     say_assumed,
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.parts import PartOption, PartOutput, written_part
 from nelbo.cli.plan import PlanOption, measure_plan, model_or_plan
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
@@ -99,6 +99,8 @@ def evaluate(
         typer.Option("--baselines", help="Also what the images cost by PNG, WebP, xz and uniform."),
     ] = False,
     record: RecordOption = None,
+    part: PartOption = None,
+    output: PartOutput = None,
     dtype: DtypeOption = None,
     device: Device = "auto",
     json: JsonOption = None,
@@ -119,59 +121,60 @@ def evaluate(
     nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
     nelbo evaluate runs/digits --ode --precision 0.005
+    nelbo evaluate runs/digits --exhaustive --part 3/64 -o part3.json
     nelbo evaluate --plan plan.toml --json all.json
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.estimation import Processes
+    from nelbo.results import Evaluation
     from nelbo.tasks.evaluate import evaluate as run
 
     path = model_or_plan(context, model, plan)
     if isinstance(path, Path):
         return measure_plan(path, json, device, force)
-    of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots)
+    of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots, part)
     check_ode(ode, dequantise, of_the_bound)
     _check_mode(budget is not None, exhaustive, order is not None)
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
     _check_outputs("ode" if ode else "evaluation", json, per_image, plots, force)
+    own = written_part(part, output, record, any((json, per_image, plots, baselines)), force)
     processes = Processes.started()  # before what may fail in one of them alone
     loaded = find_model(path, reading, device, None if ode else steps, spacing, dtype)
     loaded = revealing(loaded.in_the_limit() if continuous else loaded, order, calls)
-    images = first_of(find_data(path, loaded, data, split), max_images)
+    images = find_data(path, loaded, data, split, most=max_images)
     if processes.first:
         say_assumed(loaded)
+    how: dict[str, Any] = {
+        "precision": precision,
+        "seed": seed,
+        "batch_size": batch_size,
+        "check": check,
+        "record": record if own is None else own.record,
+        "processes": processes,
+    }
     if ode:
-        return measure_ode(
-            loaded,
-            images,
-            json,
-            dequantise,
-            precision=precision,
-            steps=steps,
-            seed=seed,
-            batch_size=batch_size,
-            check=check,
-            record=record,
-            processes=processes,
-        )
+        return measure_ode(loaded, images, json, dequantise, steps=steps, **how)
+    if context.obj is not None:  # what `nelbo merge` evaluates in place of the network
+        result = context.obj.evaluation(loaded, images, baselines)
+        return _deliver(result, json, per_image, plots, record)
     with bars(processes.first) as start:
-        result = run(
+        made = run(
             loaded,
             images,
-            precision=precision,
             budget=budget,
             exhaustive=exhaustive,
-            seed=seed,
-            batch_size=batch_size,
-            check=check,
             baselines=baselines and processes.first,
             distortion=True,
-            record=record,
-            processes=processes,
+            part=None if own is None else own.pair,
             command=command(),
             progress=start(f"evaluate {loaded.name}"),
+            **how,
         )
-    if processes.first:
-        _deliver(result, json, per_image, plots, record)
+    if not processes.first:
+        return None
+    if isinstance(made, Evaluation):
+        return _deliver(made, json, per_image, plots, record)
+    return None if own is None else own.deliver(made, record)
 
 
 def _check_outputs(

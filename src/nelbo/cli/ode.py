@@ -21,7 +21,7 @@ __all__ = ["Dequantisation", "check_ode", "measure_ode"]
 
 OF_THE_BOUND = (
     *("--budget", "--exhaustive", "--spacing", "--continuous"),
-    *("--order", "--calls", "--per-image", "--plots"),
+    *("--order", "--calls", "--per-image", "--plots", "--part"),
 )
 
 

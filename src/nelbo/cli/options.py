@@ -52,7 +52,6 @@ __all__ = [
     "find_model",
     "find_models",
     "find_training_data",
-    "first_of",
     "revealing",
     "say_assumed",
 ]
@@ -76,7 +75,8 @@ class Spacing(StrEnum):
 
 
 _MODEL = typer.Argument(
-    help="A run folder, a checkpoint file, a diffusers folder, hf:OWNER/NAME, or file.py:function.",
+    help="A run folder, a checkpoint, a folder of diffusers or transformers, hf:OWNER/NAME, or "
+    "file.py:function.",
     autocompletion=completion.models,
 )
 ModelArgument = Annotated[str, _MODEL]
@@ -263,11 +263,17 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
 
 
 def find_data(
-    path: str, model: "Model", spec: str | None, split: str | None, *others: "Model"
+    path: str,
+    model: "Model",
+    spec: str | None,
+    split: str | None,
+    *others: "Model",
+    most: int | None = None,
 ) -> "Images | Points | Tokens":
-    """The requested data, or else those that the model's recipe tests on.
+    """The requested data, or else those that the model's recipe tests on: all, or the first.
 
-    Their labels too where this model, or one of the others, has classes.
+    Their labels too where this model, or one of the others, has classes. Of a file that stays on
+    the disk only the first are read, so that nothing is known of whether a model was trained on it.
 
     Raises:
         BadInput: no data, or data that are not of the model's shape and levels.
@@ -281,8 +287,10 @@ def find_data(
     spec = spec or recipe_of(path).data.test
     if isinstance(model.support, Grid):
         labels = any(each.classes is not None for each in (model, *others))
-        return _warn_if_trained_on(path, model, _images(model, spec, split, labels))
-    return load_for(model.support, spec, split=split)
+        images = _warn_if_trained_on(path, model, _images(model, spec, split, labels, most))
+        return images if most is None else images.first(most)
+    points = load_for(model.support, spec, split=split)
+    return points if most is None else points.first(most)
 
 
 def _warn_if_trained_on(path: str, model: "Model", images: "Images | Tokens") -> "Images | Tokens":
@@ -330,12 +338,17 @@ def _only_images(data: "Images | Tokens") -> "Images":
     return data
 
 
-def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Images | Tokens":
-    """The images of a spec as the model takes them."""
-    from nelbo.data import Points, Tokens, load_for
+def _images(
+    model: "Model", spec: str, split: str | None, labels: bool, most: int | None = None
+) -> "Images | Tokens":
+    """The images of a spec as the model takes them; of those on the disk, the first."""
+    from nelbo.data import Images, Points, Tokens, load_for
 
     try:
-        images = load_for(model.support, spec, split=split, labels=labels, shape=model.shape)
+        shape, alphabet = model.shape, model.alphabet
+        images = load_for(
+            model.support, spec, split=split, labels=labels, shape=shape, alphabet=alphabet
+        )
     except BadInput as error:
         usual = model.settings.assumed.get("levels")
         if usual is None or "levels" not in str(error):
@@ -343,6 +356,8 @@ def _images(model: "Model", spec: str, split: str | None, labels: bool) -> "Imag
         raise BadInput(f"{error}; {usual} is the default: --levels says another") from None
     assert not isinstance(images, Points)  # of a model with a grid
     model.x_0(images.levels[:1])
+    if most is not None and isinstance(images, Images) and images.mapped:
+        images = images.first(most)
     if "decoded" in images.origin:
         decoded = images.origin["decoded"]
         note(f"{images.name}: pixels of {decoded}; another decoder may give others")
@@ -383,8 +398,3 @@ def find_device(name: str) -> "torch.device":
 def command() -> str:
     """What the user typed, for the report."""
     return shlex.join(["nelbo", *sys.argv[1:]])
-
-
-def first_of(data: "Images | Points | Tokens", count: int | None) -> "Images | Points | Tokens":
-    """The first so many examples, or all."""
-    return data if count is None else data.first(count)

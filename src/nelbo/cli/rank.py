@@ -22,7 +22,6 @@ from nelbo.cli.options import (
     command,
     find_data,
     find_model,
-    first_of,
     say_assumed,
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
@@ -77,7 +76,7 @@ def rank(
         force=force,
     )
     loaded = find_model(model, reading, device, steps, spacing, dtype)
-    images = first_of(find_data(model, loaded, data, split), max_images)
+    images = find_data(model, loaded, data, split, most=max_images)
     say_assumed(loaded)
     with bars() as start:
         result = run(

@@ -87,7 +87,10 @@ class Reading:
         int | None, typer.Option(**FOLDER, help="The class that the bound is conditional on.")
     ] = None
     size: Annotated[
-        str | None, typer.Option(metavar="N|HxW", **FOLDER, help="The size of its images.")
+        str | None,
+        typer.Option(
+            metavar="N|HxW", **FOLDER, help="The size of its images, or the tokens of its windows."
+        ),
     ] = None
     scheduler: Annotated[
         Path | None, typer.Option(**FOLDER, help="Another scheduler_config.json, or its folder.")

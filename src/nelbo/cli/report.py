@@ -69,6 +69,7 @@ def report(
     nelbo report runs/digits runs/digits-ddpm -o comparison.html
     nelbo report difference.json -o difference.html
     nelbo report ./my-ddpm result.json --data my-images/ -o my-ddpm.html
+    nelbo report bill.json -o bill.html
     nelbo report runs/digits runs/digits-ddpm -o table.tex
     nelbo report a.json b.json -o table.md --columns model,bound,evaluations
     nelbo report runs/digits -o steps.pdf --figure steps --width 8.5cm

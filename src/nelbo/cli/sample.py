@@ -1,7 +1,7 @@
 """The command that draws: sample."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,12 @@ from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
 from nelbo.cli.terminal import note
+from nelbo.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nelbo.model import Model
 
 __all__ = ["sample"]
 
@@ -38,6 +44,10 @@ def sample(
     prompt: Annotated[
         str | None, typer.Option(help="Of text: what every sample begins with.")
     ] = None,
+    infill: Annotated[
+        str | None,
+        typer.Option(help="Of text: its beginning, kept but for the gaps, ___, one _ a symbol."),
+    ] = None,
     steps: Steps = None,
     seed: Seed = 0,
     check: Check = True,
@@ -51,18 +61,20 @@ def sample(
     nelbo sample runs/digits -n 1000 -o samples.npy
     nelbo sample runs/digits-classes --class 3
     nelbo sample runs/text -n 4 --prompt "The statement" -o samples.txt
+    nelbo sample runs/text -n 4 --infill "The ______ statement" -o samples.txt
     """
     from nelbo.sampling.pictures import encoder
-    from nelbo.sampling.texts import prompted, require_form
+    from nelbo.sampling.texts import require_form
     from nelbo.tasks.sample import sample as run
 
     kind = "text" if output.suffix == ".txt" else "picture"
     check_outputs(Output("-o", output, kind, (".png", ".npy", ".txt")), force=force)
-    encode = encoder(output)
+    encoder(output)  # refuses other suffixes before the model is read
     loaded = find_model(model, reading, device, steps)
     n = loaded.grid.n  # before hours of work
-    require_form(loaded.shape, n, output)
-    given = None if prompt is None else prompted(loaded.shape, n, prompt)
+    require_form(loaded.shape, n, output, loaded.alphabet)
+    given = _kept(loaded, prompt, infill)
+    encode = encoder(output, loaded.alphabet)
     say_assumed(loaded)
     if loaded.classes is not None and of_class is None:
         note(f"classes 0..{loaded.classes - 1} in turn, row by row")
@@ -72,3 +84,19 @@ def sample(
             loaded, count, seed=seed, label=of_class, given=given, check=check, progress=moved
         )
     deliver(lambda: None, (output, lambda: encode(levels, n)))
+
+
+def _kept(model: "Model", prompt: str | None, infill: str | None) -> "Tensor | None":
+    """What every sample keeps, where something is given.
+
+    Raises:
+        BadInput: both are given, or as `prompted` and `infilled`.
+    """
+    from nelbo.sampling.texts import infilled, prompted
+
+    if prompt is not None and infill is not None:
+        raise BadInput("--prompt and --infill exclude each other: a text with gaps begins with one")
+    if prompt is None and infill is None:
+        return None
+    text, make = (prompt, prompted) if infill is None else (infill, infilled)
+    return make(model.shape, model.grid.n, text or "", model.alphabet)

@@ -92,9 +92,14 @@ def absorbing_chain(model: Model) -> CategoricalReverse:
     """p_theta of a chain that masks.
 
     Raises:
-        BadInput: another chain, with the way to one.
+        BadInput: a model of text, or another chain, with the way to one.
     """
     p = model.chain.p
+    if len(model.shape) == 1:
+        raise BadInput(
+            f"{model.name} is a model of text, and only images are coded: no transformer has an "
+            "integer twin, without which another machine would decode another text"
+        )
     if isinstance(p, CategoricalReverse) and has_positions(model) and p.time_input is not None:
         return p
     raise BadInput(

@@ -27,6 +27,7 @@ __all__ = ["array_file", "as_images", "declared", "opened"]
 Array: TypeAlias = NDArray[Any]
 
 BLOCK = 1024  # images checked at a time: float64 copies of a whole set would not fit
+LARGE = 2**28  # bytes from which a file's levels stay on the disk until they are used
 LEVELS_OF = {"bool": 2, "uint8": 256, "uint16": 65536}
 LAYOUTS = "(N, H, W), (N, C, H, W) or (N, H, W, C) with C of 1 or 3"
 
@@ -103,14 +104,28 @@ def declared(name: str, n: int | None, grid: Grid | None) -> int | None:
 def array_file(path: Path, n: int | None, grid: Grid | None, *, labels: bool = False) -> Images:
     """Images of a .npy file, or of a .npz with one array or one named images.
 
-    labels: also those of a .npz, the array of that name, where there is one.
+    labels: also those of a .npz, the array of that name, where there is one. The bytes of a large
+    .npy file are images where they lie, and are read when they are used.
 
     Raises:
         BadInput: damaged, pickled, several arrays, or what `as_images` refuses.
     """
-    images = _images(opened(path), n, grid, shown(path))
+    array = opened(path)
+    large = path.suffix == ".npy" and array.nbytes >= LARGE
+    if large and array.dtype == np.uint8 and (n or 256) == 256:
+        return _mapped(path, array)
+    images = _images(array, n, grid, shown(path))
     classes = _labels(path) if labels and path.suffix == ".npz" else None
     return Images(path.name, None, images.levels, images.n, labels=classes)
+
+
+def _mapped(path: Path, array: Array) -> Images:
+    """Bytes of 256 levels, all of which are levels, as they lie on the disk."""
+    axes = _layout(array.shape, shown(path), tensor=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch's, of what must not be written to
+        levels = torch.from_numpy(array[:, None] if axes is None else array.transpose(axes))
+    return Images(path.name, None, levels, 256, mapped=True)
 
 
 def _labels(path: Path) -> Tensor | None:

@@ -48,7 +48,8 @@ class Examples(ABC):
     where the ids are 0..N-1; `labels` are their classes, None where those are not known or were not
     asked for; `conditions` are other tensors by name, a row for each example, that a network may be
     given with it. `origin` is what a result says of where they are from, as JSON: `decoded`, the
-    lossy format and the libraries whose pixels they are; `trained_on`, where a model was.
+    lossy format and the libraries whose pixels they are; `trained_on`, where a model was;
+    `taken_of`, how many there are in the file of which these, and no others, were read.
     """
 
     name: str

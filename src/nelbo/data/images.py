@@ -20,6 +20,7 @@ from nelbo.errors import BadInput
 __all__ = ["Images", "reason", "shown"]
 
 MOST_LEVELS = 2**31  # what int32 storage can count
+BLOCK = 1024  # images that are read at a time
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -51,6 +52,8 @@ class Images(Examples):
         kept: the ids of these images in the set they were taken from; None for 0..N-1.
         labels: the class of each, counted from 0, None where it is not known; stored as int64.
         origin, conditions: as in `Examples`.
+        mapped: the levels are pages of a file, read when a row is used; bytes of 256 levels, which
+            need no check.
 
     Raises:
         BadInput: not integers, integers that cannot count to n - 1, bools and n other than 2, not
@@ -67,6 +70,7 @@ class Images(Examples):
     labels: Int64[Tensor, " N"] | None = field(default=None, repr=False)
     origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
     conditions: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    mapped: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", arguments.whole("the number of levels", self.n))
@@ -90,12 +94,17 @@ class Images(Examples):
                 f"{self.name}: needs one source and one id for each of {len(self)} images; "
                 f"got {len(self.sources)} and {len(self.ids)}"
             )
+        if not self.mapped or self.levels.dtype != torch.uint8 or self.n != 256:
+            self._store()
+        self._settle()
+
+    def _store(self) -> None:
         array = self.levels.detach().cpu().numpy()
         self._refuse_outside(array)
         self._refuse_narrow()
         storage = np.uint8 if self.n <= 256 else np.int32
         object.__setattr__(self, "levels", torch.from_numpy(np.ascontiguousarray(array, storage)))
-        self._settle()
+        object.__setattr__(self, "mapped", False)
 
     def _refuse_narrow(self) -> None:
         dtype, bools = self.levels.dtype, self.levels.dtype == torch.bool
@@ -128,7 +137,9 @@ class Images(Examples):
         """Hex digest of shape, n and pixels; names, ids, split and labels do not enter."""
         array = self.levels.numpy()
         digest = hashlib.sha256(f"nelbo.images/1 {array.shape} {self.n}\n".encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+        for start in range(0, len(array), BLOCK):
+            block = array[start : start + BLOCK]
+            digest.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).data)
         return digest.hexdigest()
 
     def _taken(self, where: Tensor, sources: tuple[str, ...]) -> "Images":
@@ -137,5 +148,7 @@ class Images(Examples):
             levels=self.levels[where],
             sources=sources,
             kept=self.ids[where],
+            origin={**self.origin, "taken_of": len(self)} if self.mapped else self.origin,
+            mapped=False,
             **self._conditions_at(where),
         )

@@ -12,6 +12,7 @@ from nelbo.data.arrays import array_file, declared, opened
 from nelbo.data.images import Images, shown
 from nelbo.data.named import cifar10, digits, mnist
 from nelbo.data.points import Points, as_points
+from nelbo.data.symbols import Alphabet
 from nelbo.data.text_spec import FORMS as TEXT
 from nelbo.data.text_spec import is_text, text
 from nelbo.data.tokens import Tokens
@@ -41,6 +42,7 @@ def load(
     grid: Grid | None = None,
     labels: bool = False,
     context: int | None = None,
+    alphabet: Alphabet | None = None,
 ) -> Images | Tokens:
     """Images of digits, mnist:DIR or cifar10:DIR [:SPLIT], a folder of images, a .npy or .npz file.
 
@@ -50,8 +52,8 @@ def load(
     A folder that holds folders named train, test or val is a set with these splits, and is read
     with one of them. split says the same as the suffix; levels is by default what the source has,
     256 for a folder; grid, the real numbers that a float array is on, also declares the levels.
-    labels: read the class of each image too, where the source is one that may have them. context:
-    the length of a text's windows where the spec does not say it.
+    labels: read the class of each image too, where the source is one that may have them. context,
+    alphabet: the length of a text's windows and their symbols where the spec does not say them.
 
     Raises:
         BadInput: nothing there, a split that is not there, or data that break a rule.
@@ -65,7 +67,7 @@ def load(
     n = declared(shown(spec), levels, grid)
     body, split = _split(spec, split)
     if is_text(body):
-        return text(body, split, n, context)
+        return text(body, split, n, context, alphabet)
     head, _, place = body.partition(":")
     if not os.path.exists(body) and head in NOT_YET:
         raise BadInput(f"{shown(spec)}: {head}: is not built yet; the known forms are {FORMS}")
@@ -84,11 +86,12 @@ def load_for(
     split: str | None = None,
     labels: bool = False,
     shape: Sequence[int] | None = None,
+    alphabet: Alphabet | None = None,
 ) -> Images | Points | Tokens:
     """`load` for a model of this support: where it has no grid, floats of an array are points.
 
-    Other sources are images all the same, which a model of latents may encode. shape: that of the
-    model's examples, by which text is cut.
+    Other sources are images all the same, which a model of latents may encode. shape, alphabet: of
+    the model, by which text is cut.
 
     Raises:
         BadInput: as `load` does.
@@ -98,8 +101,15 @@ def load_for(
         raise BadInput(f"a support is a Grid or Reals; got {arguments.shown(support)}")
     if isinstance(support, Grid):
         context = shape[0] if shape is not None and len(shape) == 1 else None
-        n, grid = support.n, support
-        return load(spec, split=split, levels=n, grid=grid, labels=labels, context=context)
+        return load(
+            spec,
+            split=split,
+            levels=support.n,
+            grid=support,
+            labels=labels,
+            context=context,
+            alphabet=alphabet,
+        )
     path = Path(os.path.expanduser(spec))
     if path.suffix in (".npy", ".npz") and path.is_file():
         array = opened(path)

@@ -3,6 +3,7 @@
 Whatever the symbols are, it is known of each how many bytes and characters of the text it is.
 """
 
+import copy
 import hashlib
 import importlib
 from abc import ABC, abstractmethod
@@ -62,6 +63,11 @@ class Alphabet(ABC):
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> bytes:
         """The text of these symbols, up to the first `end`."""
+
+    @property
+    def fill(self) -> int:
+        """The symbol that stands in what is left of a window behind a short text, where shown."""
+        return 0 if self.end is None else self.end
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -156,13 +162,24 @@ class Characters(Alphabet):
 class Tokenizer(Alphabet):
     """The tokens of a `tokenizers` JSON file, without those that it adds round a text.
 
-    end: the token, by its text, that follows a document; none without it.
+    end: the token, by its text, that follows a document; none without it. padding: the token that
+    stands behind a short text where that is shown. size: of the vocabulary of a network, which may
+    have more ids than there are tokens.
 
     Raises:
-        BadInput: the library is not installed, no such file, none of its kind, or no such token.
+        BadInput: the library is not installed, no such file, none of its kind, no such token, or a
+            size that is less than the number of tokens.
     """
 
-    def __init__(self, path: str | Path, end: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        end: str | None = None,
+        *,
+        padding: str | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.path = Path(path)
         content = read(path, LARGEST, "tokenizer")
         self.name = Path(path).name
         self.sha256 = hashlib.sha256(content).hexdigest()
@@ -176,10 +193,47 @@ class Tokenizer(Alphabet):
             ) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.n = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
-        self.end = None if end is None else self._tokenizer.token_to_id(end)
-        if end is not None and self.end is None:
-            raise BadInput(f"{shown(path)}: has no token {printable(end)} to end a document")
+        own = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        self.n = own if size is None else size
+        if self.n < own:
+            raise BadInput(f"{shown(path)}: has {own} tokens, and its network logits of {size}")
+        self.end = None if end is None else self.token(end, "to end a document")
+        self.padding = None if padding is None else self.token(padding, "to fill a window")
+
+    def token(self, text: str, purpose: str) -> int:
+        """The id of a token.
+
+        Raises:
+            BadInput: there is none of this text.
+        """
+        number: int | None = self._tokenizer.token_to_id(text)
+        if number is None:
+            raise BadInput(f"{shown(self.path)}: has no token {printable(text)} {purpose}")
+        return number
+
+    def ending(self, end: str) -> "Tokenizer":
+        """The same with this token after each document.
+
+        Raises:
+            BadInput: there is no such token.
+        """
+        other = copy.copy(self)
+        other.end = self.token(end, "to end a document")
+        return other
+
+    def around(self) -> tuple[list[int], list[int]]:
+        """The ids that it puts before a text and behind it where it is to: [CLS] and [SEP]."""
+        encode = self._tokenizer.encode
+        texts = ("a", *self._tokenizer.get_vocab(with_added_tokens=False))
+        text = next(t for t in texts if encode(t, add_special_tokens=False).ids)
+        bare, framed = encode(text, add_special_tokens=False).ids, encode(text).ids
+        places = range(len(framed) - len(bare) + 1)
+        start = next(i for i in places if framed[i : i + len(bare)] == bare)
+        return framed[:start], framed[start + len(bare) :]
+
+    @property
+    def fill(self) -> int:
+        return super().fill if self.padding is None else self.padding
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -211,6 +265,8 @@ def alphabet_of(symbols: object, end: str | None = None) -> Alphabet:
     place = str(symbols) if isinstance(symbols, str | Path) else ""
     if place.endswith(".json"):
         return Tokenizer(place, end)
+    if isinstance(symbols, Tokenizer) and end is not None:
+        return symbols.ending(end)
     if end is not None:
         raise BadInput("end names a token of a tokenizer: bytes and characters have an end already")
     if isinstance(symbols, Alphabet):

@@ -7,6 +7,7 @@ from typing import Any
 
 from nelbo import arguments
 from nelbo.data.images import shown
+from nelbo.data.symbols import Alphabet
 from nelbo.data.texts import documents_at
 from nelbo.data.tokens import CONTEXT, Tokens, windows
 from nelbo.errors import BadInput, closest
@@ -24,16 +25,25 @@ def is_text(spec: str) -> bool:
     return not os.path.exists(spec) and (head == "topics" or head.startswith("text:"))
 
 
-def text(spec: str, split: str | None, n: int | None, context: int | None) -> Tokens:
+def text(
+    spec: str,
+    split: str | None,
+    n: int | None,
+    context: int | None,
+    alphabet: Alphabet | None = None,
+) -> Tokens:
     """The windows that a spec without its split names.
 
-    context: the length of a window where the spec does not say; n: of symbols, as declared.
+    context, alphabet: the length of a window and its symbols where the spec does not say; n: of
+    symbols, as declared.
 
     Raises:
         BadInput: nothing there, an unknown option, or another number of symbols than is declared.
     """
     body, options = _options(spec)
     options.setdefault("context", CONTEXT if context is None else context)
+    if alphabet is not None:
+        options.setdefault("symbols", alphabet)
     if body == "topics":
         with as_file(files("nelbo") / "topics.jsonl") as path:
             documents, name = documents_at(path, split), "topics"

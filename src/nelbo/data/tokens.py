@@ -248,6 +248,7 @@ class _Stream:
     sources: Sequence[str]
     begins: Array
     end: int | None
+    fill: int
 
     @classmethod
     def of(cls, documents: Sequence[tuple[Encoded, str]], alphabet: Alphabet) -> "_Stream":
@@ -264,7 +265,8 @@ class _Stream:
             place += len(ids[-1])
         sources = [source for _, source in documents]
         joined = np.concatenate(counts, 1)
-        return cls(np.concatenate(ids), joined, sources, np.array(begins), alphabet.end)
+        places, end, fill = np.array(begins), alphabet.end, alphabet.fill
+        return cls(np.concatenate(ids), joined, sources, places, end, fill)
 
 
 def _cut(stream: _Stream, context: int, stride: int, counted: bool) -> Iterator[_Window]:
@@ -280,26 +282,27 @@ def _cut(stream: _Stream, context: int, stride: int, counted: bool) -> Iterator[
         levels[: done - start] = -1 - levels[: done - start]
         size_in_bytes, characters, tokens = stream.counts[:, done:stop].sum(1).tolist()
         source = stream.sources[int(np.searchsorted(stream.begins, done, "right")) - 1]
-        levels = _filled(levels, context, stream.end, counted)
+        levels = _filled(levels, context, stream, counted)
         yield _Window(levels, size_in_bytes, characters, tokens, source)
         done = stop
 
 
-def _filled(levels: Array, context: int, end: int | None, counted: bool) -> Array:
-    """A window of the whole length: with end symbols in what is left of it.
+def _filled(levels: Array, context: int, stream: _Stream, counted: bool) -> Array:
+    """A window of the whole length: with end symbols, or what fills it, in what is left of it.
 
     Raises:
         BadInput: they are to be counted, and there is none.
     """
     missing = context - len(levels)
-    if missing and counted and end is None:
+    if missing and not counted:
+        return np.pad(levels, (0, missing), constant_values=-1 - stream.fill)
+    if missing and stream.end is None:
         raise BadInput(
             "a text that is shorter than a window is filled with the end symbol, and this "
             "tokenizer has none that was named: say which token it is (end=), show the filling "
             "(filling=shown), or give a shorter context"
         )
-    fill = end if end is not None else 0
-    return np.pad(levels, (0, missing), constant_values=fill if counted else -1 - fill)
+    return np.pad(levels, (0, missing), constant_values=stream.end or 0)
 
 
 def _document(given: object, number: int) -> Document:

@@ -4,6 +4,7 @@ from nelbo.estimation.adaptive import Sampling, Sum, require_budget
 from nelbo.estimation.company import examine
 from nelbo.estimation.evaluator import Evaluator, Progress, measuring
 from nelbo.estimation.exhaustive import Exhaustive
+from nelbo.estimation.parts import Replay, Share, missing
 from nelbo.estimation.processes import Processes
 from nelbo.estimation.record import Record
 from nelbo.estimation.settings import Settings
@@ -14,10 +15,13 @@ __all__ = [
     "Processes",
     "Progress",
     "Record",
+    "Replay",
     "Sampling",
     "Settings",
+    "Share",
     "Sum",
     "examine",
     "measuring",
+    "missing",
     "require_budget",
 ]

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -19,6 +20,7 @@ from nelbo.bound.noise import KeyedNoise
 from nelbo.data import Examples
 from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation.excess import Excess
+from nelbo.estimation.parts import Replay, Share
 from nelbo.estimation.processes import Processes
 from nelbo.estimation.record import Record
 from nelbo.model import Model
@@ -54,7 +56,8 @@ class Evaluator:
 
     Noise is a function of (seed, image id, stage or draw, t) alone, so the answers are the same,
     to rounding, for every batch size and number of processes. `done` counts network evaluations,
-    `cost` for each model, image and t, also those that a record remembers.
+    `cost` for each model, image and t, also those that a record remembers. share: the batches that
+    are evaluated where this is one of several parts; zeros stand for the others.
 
     Raises:
         BadInput: a batch size below 1, or no labels where a model has classes, or no
@@ -70,8 +73,10 @@ class Evaluator:
     done: int = 0
     expected: int | None = None
     text: str = ""
+    share: Share | None = None
+    plan: dict[str, Any] = field(default_factory=dict, init=False)
     cost: int = field(default=1, init=False)
-    record: Record | None = field(default=None, init=False)
+    record: Record | Replay | None = field(default=None, init=False)
     misfits: list[Tensor] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -96,8 +101,12 @@ class Evaluator:
         return Unit.of(self.models[0].support, self.images)
 
     @contextmanager
-    def agreed(self, settings: Mapping[str, Any], folder: str | Path | None) -> Iterator[None]:
+    def agreed(
+        self, settings: Mapping[str, Any], record: str | Path | Replay | None
+    ) -> Iterator[None]:
         """Begins only where all processes do the same; keeps a record in the folder, if any.
+
+        record: also the parts of the same evaluation, which are then all that is evaluated.
 
         Raises:
             BadInput: processes differ, or the record is of something else.
@@ -115,10 +124,16 @@ class Evaluator:
             place = f"model {number}" if len(self.models) > 1 else "model"
             plan |= {f"{place}, {key}": value for key, value in _of_model(model).items()}
         self.processes.require_same(plan)
-        if folder is None:
+        self.plan = plan
+        if record is None:
             yield
             return
-        self.record = Record.open(folder, plan, self.processes)
+        if isinstance(record, Replay):
+            record.agree(plan)
+            self.record = record
+        else:
+            own = {} if self.share is None else {"part": str(self.share)}
+            self.record = Record.open(record, plan | own, self.processes)
         try:
             yield
         finally:
@@ -229,14 +244,11 @@ class Evaluator:
             NonFinite: compute's, in every process, whichever of them met it.
         """
         batches = torch.split(torch.arange(count), self.chunk)
-        kept = {}
-        if self.record is not None:
-            remembered = [(b, self.record.get(stage, b)) for b in range(len(batches))]
-            kept = {b: entry for b, entry in remembered if entry is not None}
+        kept = self._kept(stage, len(batches))
         before, rank, size = self.done, self.processes.rank, self.processes.size
         rows = sum(len(batches[b]) for b in kept)
         self._advance(before, rows)
-        todo = [b for b in range(len(batches)) if b not in kept]
+        todo = [b for b in self._own(len(batches)) if b not in kept]
         for start in range(0, len(todo), size * TURNS):
             turn, results, failed = todo[start : start + size * TURNS], {}, None
             for b in turn[rank::size]:
@@ -256,8 +268,22 @@ class Evaluator:
                 kept |= entries
             rows = sum(len(batches[b]) for b in kept)
             self._advance(before, rows)
+        if self.share is not None:
+            one = partial(self._within_memory, batches[0][:1], compute)
+            kept = self.share.filled(stage, kept, [len(batch) for batch in batches], one)
         columns = zip(*(kept[b] for b in range(len(batches))), strict=True)
         return [torch.cat(column) for column in columns]
+
+    def _kept(self, stage: int, count: int) -> dict[int, tuple[Tensor, ...]]:
+        """Of so many batches, those that the record has."""
+        if self.record is None:
+            return {}
+        remembered = [(b, self.record.get(stage, b)) for b in range(count)]
+        return {b: entry for b, entry in remembered if entry is not None}
+
+    def _own(self, count: int) -> Sequence[int]:
+        """Of so many batches, those that are evaluated here."""
+        return range(count) if self.share is None else self.share.own(count)
 
     def _within_memory(
         self, batch: Int64[Tensor, " B"], compute: Callable[[Int64[Tensor, " B"]], list[Tensor]]
@@ -281,8 +307,11 @@ class Evaluator:
     def _advance(self, before: int, rows: int) -> None:
         done, self.done = self.done, before + rows * len(self.models) * self.cost
         if self.processes.first and self.done > done:
-            shown = self.done if self.expected is None else min(self.done, self.expected)
-            self.progress(shown, self.expected, self.text)
+            expected = self.expected
+            if expected is not None and self.share is not None:
+                expected = -(-expected // self.share.of)
+            shown = self.done if expected is None else min(self.done, expected)
+            self.progress(shown, expected, self.text)
 
     def _of_conditions(self) -> dict[str, Any]:
         hashes: dict[str, Any] = {}

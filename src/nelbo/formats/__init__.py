@@ -15,6 +15,7 @@ from nelbo.formats.given import Pipeline, load_given
 from nelbo.formats.hub import is_hub_name, place_of, snapshot_of
 from nelbo.formats.improved import is_improved, keep_improved, load_improved
 from nelbo.formats.integers import keep_integers
+from nelbo.formats.masked_lm import is_transformers, load_masked_lm, read_masked_lm
 from nelbo.formats.python_file import is_function, load_function
 from nelbo.formats.run import described_by, file_of, load_ours, recipe_of, trained_on
 from nelbo.model import Model
@@ -29,6 +30,7 @@ __all__ = [
     "keep_integers",
     "load",
     "options_of",
+    "read_masked_lm",
     "recipe_of",
     "says_all",
     "trained_on",
@@ -74,7 +76,7 @@ def load(
     checkpoint-N, or the hub's OWNER/NAME, hf:OWNER/NAME[/FOLDER][@REVISION]. Also file.py:function:
     the Model that the function returns, called without arguments, on its own device. In place of a
     path, a pipeline of diffusers that is in memory: its own network is measured, where it is, by
-    its own scheduler.
+    its own scheduler. A folder of transformers with a masked-LM head is a model of text.
 
     weights: the moving average of training, or the last step's; by default the average where
         there is one.
@@ -85,7 +87,8 @@ def load(
     clip: whether x0-hat is clipped, in place of what the config says.
     V_1: the decoder's variance: a number, beta_1 or beta_tilde_2, the default.
     label: the class that the bound is conditional on; default none, where the network has that.
-    size: rows and columns of the images, where the config does not say.
+    size: rows and columns of the images, where the config does not say; of text the tokens of a
+        window, by default as many as the network takes.
     scheduler: the config file of the scheduler, or its folder, where it is not in this one.
     decoder: discretized-gaussian, the default for pixels, or density for data that are real
         numbers, the only one for latents: its bound is in nats/dim of the latents, and never in
@@ -163,6 +166,8 @@ def _of_files(
         return load_improved(place, name, weights, of)
     if says_all(place):
         return load_ours(place, weights or "ema")
+    if is_transformers(place):
+        return load_masked_lm(place, name, options, weights)
     return load_foreign(place, name, options, weights)
 
 

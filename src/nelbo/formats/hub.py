@@ -15,6 +15,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 CACHED = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)")
 WANTED = ["model_index.json", "*/config.json", "*/scheduler_config.json", "config.json"]
 WANTED += ["scheduler_config.json", "*diffusion_pytorch_model*"]
+WANTED += ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+WANTED += ["model*.safetensors*"]
 
 
 @final

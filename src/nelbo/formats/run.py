@@ -12,6 +12,7 @@ from torch import Tensor
 from nelbo import checkpoint, recipe
 from nelbo.errors import BadInput
 from nelbo.files import near
+from nelbo.formats.diffusers.folder import is_diffusers
 from nelbo.formats.hub import is_hub_name, refuse_cache
 from nelbo.formats.look import refuse_foreign
 from nelbo.formats.python_file import is_function
@@ -114,9 +115,13 @@ def recipe_of(path: str | Path) -> Recipe:
     """
     name, path = str(path), Path(path)
     elsewhere = is_function(path) or (is_hub_name(name) and not path.exists())
-    if elsewhere or (path.is_dir() and not (path / checkpoint.NAME).is_file()):
+    if elsewhere or is_diffusers(path) or (path.is_dir() and not _has_checkpoint(path)):
         raise BadInput(f"{path} names no data: it was trained elsewhere, so say --data SPEC")
     return described_by(checkpoint.load(file_of(path)).description, path).recipe
+
+
+def _has_checkpoint(path: Path) -> bool:
+    return (path / checkpoint.NAME).is_file()
 
 
 def trained_on(path: str | Path) -> str | None:
@@ -134,7 +139,7 @@ def file_of(path: Path) -> Path:
         BadInput: nothing is there, or what is there was written by something else.
     """
     if path.is_dir():
-        if not (path / checkpoint.NAME).is_file():
+        if not _has_checkpoint(path):
             _refuse_unfinished(path)
             refuse_cache(path)
             raise BadInput(

@@ -7,7 +7,7 @@ read by conventions that are not its own.
 from typing import final
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
 from nelbo.gaussian.along import Along, Moment
@@ -27,24 +27,32 @@ class Yardstick:
 
     The covariance is S (1 - r) + r (tr S / D), r by Chen et al. 2010 (OAS), so it is one for few
     images too. An image takes no part in the denoiser that it is measured by: such a denoiser has
-    no advantage over a network that has learned the data.
+    no advantage over a network that has learned the data. support: where x_0 are levels, the
+    numbers that they stand for.
     """
 
-    def __init__(self, along: Along, x_0: Float64[Tensor, "N *dims"]) -> None:
+    def __init__(
+        self, along: Along, x_0: Shaped[Tensor, "N *dims"], support: Support | None = None
+    ) -> None:
         self.along = along
         mixed = torch.randperm(len(x_0), generator=torch.Generator().manual_seed(0))
         self.half = torch.zeros(len(x_0), dtype=torch.int64)
         self.half[mixed[len(x_0) // 2 :]] = 1
-        flat = x_0.flatten(1)
-        self.fits = [AffineFit(flat[self.half != side][:FITTED]) for side in (0, 1)]
+
+        def fit(side: int) -> AffineFit:
+            rows = (self.half != side).nonzero()[:FITTED, 0]  # no others are read
+            flat = x_0[rows].flatten(1).cpu()
+            return AffineFit(flat if support is None else support.values(flat, torch.float64))
+
+        self.fits = [fit(side) for side in (0, 1)]
 
     @classmethod
     def of(cls, along: Along, support: Support, data: Tensor) -> "Yardstick | None":
         """That of these levels or points; None where they are too few, or too wide."""
-        flat = data.flatten(1).cpu()
-        if along.schedule.T < 2 or len(flat) < FEWEST or flat.shape[1] > WIDEST:
+        count, dims = len(data), data[:1].numel()
+        if along.schedule.T < 2 or count < FEWEST or dims > WIDEST:
             return None
-        return cls(along, support.values(flat, torch.float64))
+        return cls(along, data, support)
 
     def excess(
         self, x_0: Batch, x_t: Batch, t: Moment, image: Int64[Tensor, " B"], squared_error: Nats
@@ -67,8 +75,8 @@ class AffineFit:
     def __init__(self, x_0: Float64[Tensor, "n dims"]) -> None:
         count, dims = x_0.shape
         self.mean = x_0.mean(0)
-        _, size, self.axes = torch.linalg.svd(x_0 - self.mean, full_matrices=False)
-        variance = size.square() / max(count - 1, 1)
+        squared, self.axes = _principal(x_0 - self.mean)
+        variance = squared / max(count - 1, 1)
         trace, squares = float(variance.sum()), float(variance.square().sum())
         above = (1 - 2 / dims) * squares + trace**2
         below = (count + 1 - 2 / dims) * (squares - trace**2 / dims)
@@ -87,3 +95,23 @@ class AffineFit:
         along = (gain - rest) * (v @ axes.T)
         error: Nats = (left - along @ axes).square().sum(1)
         return error
+
+
+def _principal(
+    x: Float64[Tensor, "n dims"],
+) -> tuple[Float64[Tensor, " k"], Float64[Tensor, "k dims"]]:
+    """(squared singular values, right singular vectors); of few wide rows by x x^T.
+
+    There a singular value of 0 has no vector but zeros, and none is needed: it is as all other
+    axes are.
+    """
+    count, dims = x.shape
+    if count >= dims:
+        _, size, axes = torch.linalg.svd(x, full_matrices=False)
+        return size.square(), axes
+    squares, left = torch.linalg.eigh(x @ x.T)
+    squares = squares.clamp(min=0)
+    known = squares > torch.finfo(x.dtype).eps * squares[-1]
+    squares = torch.where(known, squares, 0)
+    size = torch.where(known, squares.sqrt(), torch.inf)
+    return squares, (left / size).T @ x

@@ -33,7 +33,8 @@ def examples_of(model: Model, data: object, seed: int = 0, *, labelled: bool = T
     """
     if isinstance(data, str | os.PathLike):
         labels = model.classes is not None
-        data = load_for(model.support, data, labels=labels, shape=model.shape)
+        shape, alphabet = model.shape, model.alphabet
+        data = load_for(model.support, data, labels=labels, shape=shape, alphabet=alphabet)
     examples = (
         _levels(model, data) if isinstance(model.support, Grid) else _reals(model, data, seed)
     )

@@ -17,6 +17,7 @@ from nelbo.bound.control import Control
 from nelbo.bound.estimators import one_time
 from nelbo.bound.noise import Noise
 from nelbo.data import Examples, Images, Points
+from nelbo.data.symbols import Alphabet
 from nelbo.errors import BadInput, printable
 from nelbo.gaussian.yardstick import Yardstick
 from nelbo.model.condition import NOTHING, labels_in, missing_condition
@@ -67,6 +68,7 @@ class Model(ABC):
     numbers. settings: what else was chosen, as a report says it. weights: raw or ema. classes: how
     many there are where p_theta is that of an image given its class; conditions: the names of what
     else of each image it is given. encoder: of a model of latents, where images can be had as such.
+    alphabet: what the symbols of a model of text are, where it says so.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Model(ABC):
     classes: int | None = None
     conditions: tuple[str, ...] = ()
     encoder: Encoder | None = None
+    alphabet: Alphabet | None = None
 
     family: ClassVar[str]
     infinite: ClassVar[bool] = False
@@ -235,7 +238,7 @@ class Model(ABC):
             raise BadInput(
                 f"the model takes images of shape {self.shape}; got {tuple(levels.shape[1:])}"
             )
-        return self.embed(levels.to(self.device), dtype)
+        return self.embed(levels.to(self.device).contiguous(), dtype)
 
     def one_time(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
         """L_T + T * (the term of t): unbiased for L when t is uniform on 1..T.

@@ -41,6 +41,7 @@ class PlannedModel(Part):
     decoder: Literal["discretized-gaussian", "density"] | None = None
     latent: Literal["sample", "mean"] | None = None
     condition: str | None = None
+    guidance: float | None = None
     variant: str | None = None
     log_snr: Annotated[tuple[float, float], LIST] | None = None
 

@@ -1,11 +1,13 @@
 """Results that are no evaluation as tables of a paper: comparisons, ODEs, classes and ranks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nelbo.errors import BadInput
+from nelbo.report.bill import bill_rows
 from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
 from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.compression import Compression
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
@@ -36,10 +38,9 @@ def kind_rows(results: Sequence[Saved]) -> Rows:
         return _comparisons(list(zip(first.names[1:], first.pairs, strict=True)), first.names[0])
     if isinstance(first, RankedImages):
         return _ranks(first)
-    if isinstance(first, OdeRead):
-        return _odes([result for result in results if isinstance(result, OdeRead)])
-    if isinstance(first, Classified):
-        return _classes([result for result in results if isinstance(result, Classified)])
+    of_many = OF_MANY.get(type(first))
+    if of_many is not None:
+        return of_many(results)
     schema = first.to_dict()["schema"]
     raise BadInput(f"no table is made of a result of schema {schema}: .html and .json are")
 
@@ -210,3 +211,11 @@ def _name(tree: Mapping[str, Any]) -> str:
 def _data(tree: Mapping[str, Any]) -> str:
     split = tree["data"].get("split")
     return f"{tree['data']['name']}:{split}" if split else str(tree["data"]["name"])
+
+
+OF_MANY: Mapping[type, Callable[[Sequence[Any]], Rows]] = {
+    OdeRead: _odes,
+    Classified: _classes,
+    Compression: bill_rows,
+}
+"""The kinds of which a table has a row for each result."""

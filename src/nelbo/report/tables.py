@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import final
 
 from nelbo.errors import BadInput, closest, printable
-from nelbo.report.rows import MADE, Cell, Heading, Rows, escaped, marked, number
+from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.ranking import names_of
 from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
 
-__all__ = ["COLUMNS", "DEFAULT", "MADE", "csv", "escaped", "latex", "markdown", "table"]
+__all__ = ["COLUMNS", "DEFAULT", "csv", "latex", "markdown", "table"]
 
 
 @final

@@ -54,7 +54,7 @@ class Compression(Saved):
             "dims": self.dims,
             "order": self.order,
             "calls": self.calls,
-            "bits": {name: bits for name, _, bits in self._rows()},
+            "bits": {name: bits for name, _, bits in self.rows()},
             "model_bytes": self.model_bytes,
             "verified": self.verified,
             "seconds": self.seconds,
@@ -64,11 +64,11 @@ class Compression(Saved):
 
     def __str__(self) -> str:
         """A line for each way to count, per image and per dimension."""
-        width = max(len(what) for _, what, _ in self._rows())
+        width = max(len(what) for _, what, _ in self.rows())
         lines = [
             f"  {what:<{width}}  {bits / self.images / 8:10,.1f}  "
             f"{bits / self.images / self.dims:8.4f}"
-            for _, what, bits in self._rows()
+            for _, what, bits in self.rows()
         ]
         heading = (
             f"{self.model['name']}: {self.images:,} images of {self.dims:,} dimensions, "
@@ -85,7 +85,8 @@ class Compression(Saved):
             ]
         )
 
-    def _rows(self) -> Iterator[tuple[str, str, float]]:
+    def rows(self) -> Iterator[tuple[str, str, float]]:
+        """(key, what is counted, bits) of each way to count, from the bound to other formats."""
         if self.bound is not None:
             yield "bound", "the model's bound", self.bound
         yield "likelihood", "the likelihood in this order", self.likelihood

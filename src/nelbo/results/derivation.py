@@ -181,7 +181,7 @@ def _row(row: Row) -> dict[str, Any]:
         "relation": str(line.relation),
         "condition": line.condition,
         "value": _finite(row.value),
-        "se": row.se,
+        "se": None if row.se is None else _finite(row.se),
         "difference": None if row.difference is None else _finite(row.difference),
         "status": str(row.status),
         "verdict": row.verdict,

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nelbo.errors import BadInput
-from nelbo.results import comparison, comparisons, evaluation, plan
+from nelbo.results import comparison, comparisons, compression, evaluation, plan
 from nelbo.results import result as single
 from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
+from nelbo.results.compression import Compression
 from nelbo.results.plan import PlanEntry, PlanResults
+from nelbo.results.read_compression import parse_compression
 from nelbo.results.read_images import (
     CLASSIFICATION,
     IMAGE_RANKING,
@@ -24,9 +26,17 @@ from nelbo.results.stored import Other, keeping_to
 __all__ = ["AnyResult", "as_read", "load"]
 
 AnyResult: TypeAlias = (
-    Result | Compared | ComparedAll | OdeRead | Classified | RankedImages | PlanResults | Other
+    Result
+    | Compared
+    | ComparedAll
+    | OdeRead
+    | Classified
+    | RankedImages
+    | PlanResults
+    | Compression
+    | Other
 )
-OTHERS = ("ranking", "improvement", "compression", "check", "derivation", "inspection")
+OTHERS = ("ranking", "improvement", "check", "derivation", "inspection")
 WRITTEN_BY = "nelbo evaluate --plan FILE.toml --json FILE writes one"
 
 
@@ -35,7 +45,8 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
 
     An evaluation is a `Result`, a comparison `Compared`, several `ComparedAll`, a likelihood by the
     ODE an `OdeRead`, a classification `Classified`, images in their order `RankedImages`, a plan
-    `PlanResults`; others are kept as they are, in `tree`. Saved again, each is the same object.
+    `PlanResults`, the bill of a compression a `Compression`; others are kept as they are, in
+    `tree`. Saved again, each is the same object.
 
     say: called with what should be known of the file.
 
@@ -90,5 +101,6 @@ READERS: Mapping[str, Callable[[Mapping[str, Any], str], AnyResult]] = {
     CLASSIFICATION: parse_classification,
     IMAGE_RANKING: parse_image_ranking,
     plan.SCHEMA: _plan,
+    compression.SCHEMA: parse_compression,
     **{f"nelbo.{name}/1": _other for name in OTHERS},
 }

@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from nelbo.data.symbols import Alphabet
 from nelbo.errors import BadInput
 from nelbo.sampling.texts import as_text
 
@@ -71,8 +72,10 @@ def _small(levels: Int[Tensor, "N C H W"]) -> Int[Tensor, "N C h w"]:
     return torch.nn.functional.avg_pool2d(levels.double(), factor).round().to(levels.dtype)
 
 
-def encoder(path: Path) -> Callable[[Tensor, int], bytes]:
+def encoder(path: Path, alphabet: Alphabet | None = None) -> Callable[[Tensor, int], bytes]:
     """What makes a file's bytes of (levels, n): .png one picture of all, .npy the array of levels.
+
+    alphabet: of the model, for .txt; bytes where it says none.
 
     Raises:
         BadInput: another suffix, or no such folder.
@@ -80,7 +83,7 @@ def encoder(path: Path) -> Callable[[Tensor, int], bytes]:
     encoders = {
         ".png": lambda levels, n: picture_grid(levels, n, scale=_scale(levels)),
         ".npy": _npy,
-        ".txt": as_text,
+        ".txt": lambda levels, n: as_text(levels, n, alphabet),
     }
     if path.suffix not in encoders:
         known = ".png, .npy, or .txt of text"
@@ -97,5 +100,5 @@ def _scale(levels: Tensor) -> int:
 
 def _npy(levels: Tensor, n: int) -> bytes:
     buffer = BytesIO()
-    np.save(buffer, levels.numpy().astype(np.uint8 if n <= 256 else np.uint16))
+    np.save(buffer, levels.numpy().astype(np.min_scalar_type(n - 1)))
     return buffer.getvalue()

@@ -81,13 +81,11 @@ def classify(
                 batch, checked = evaluator.batch, examine([model], some, Processes(), check)
             races.append(Race(evaluator, shares.log(), allocation, looks, error))
             done += evaluator.done
-    log_odds, errors = (
-        torch.cat(x) for x in zip(*(race.log_odds() for race in races), strict=True)
-    )
-    behind, runner_up = _behind(log_odds)
+    odds, errors = (torch.cat(x) for x in zip(*(race.log_odds() for race in races), strict=True))
+    behind, runner_up = _behind(odds)
     return Classification(
         ids=examples.ids,
-        posterior=torch.softmax(log_odds, 1),
+        posterior=torch.softmax(odds, 1),
         behind=behind,
         se=errors.gather(1, runner_up)[:, 0],
         decided=torch.cat([race.alive.sum(1) == 1 for race in races]),

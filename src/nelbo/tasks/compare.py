@@ -121,7 +121,7 @@ def _examples_of(a: Model, b: Model, data: object, seed: int) -> Examples:
         )
     if isinstance(data, str | os.PathLike):
         labels = a.classes is not None or b.classes is not None
-        data = load_for(a.support, data, labels=labels, shape=a.shape)
+        data = load_for(a.support, data, labels=labels, shape=a.shape, alphabet=a.alphabet)
     images = examples_of(a, data, seed)
     if examples_of(b, data, seed).sha256 != images.sha256:
         raise BadInput(f"{a.name} and {b.name} encode images as different latents: give them those")

@@ -1,9 +1,10 @@
 """The bound of a data set under a model, as precisely as wanted."""
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack, final, overload
 
 from nelbo.arguments import flag
 from nelbo.data import Examples, Images, Points, packed, sizes_of
@@ -13,8 +14,10 @@ from nelbo.estimation import (
     Exhaustive,
     Processes,
     Progress,
+    Replay,
     Sampling,
     Settings,
+    Share,
     Sum,
     examine,
     measuring,
@@ -24,10 +27,58 @@ from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
 from nelbo.results.evaluation import environment
+from nelbo.results.part import Part, processor
 from nelbo.results.per_image import PerImage
 from nelbo.tasks.warnings import warnings_of
 
-__all__ = ["described_data", "evaluate"]
+__all__ = ["Measured", "described_data", "evaluate", "of_levels"]
+
+
+class Options(TypedDict, total=False):
+    """The options of `evaluate`, for those who check types."""
+
+    precision: float
+    budget: int | None
+    exhaustive: bool
+    seed: int
+    batch_size: int | None
+    distortion: bool
+    check: bool
+    baselines: bool
+    record: str | Path | None
+    processes: Processes | None
+    command: str
+    progress: Progress
+
+
+@overload
+def evaluate(
+    model: Model | str | Path | Pipeline,
+    data: object,
+    *,
+    part: None = None,
+    **options: Unpack[Options],
+) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    model: Model | str | Path | Pipeline,
+    data: object,
+    *,
+    part: tuple[int, int],
+    **options: Unpack[Options],
+) -> Part: ...
+
+
+@overload
+def evaluate(
+    model: Model | str | Path | Pipeline,
+    data: object,
+    *,
+    part: tuple[int, int] | None,
+    **options: Unpack[Options],
+) -> Evaluation | Part: ...
 
 
 def evaluate(
@@ -43,10 +94,11 @@ def evaluate(
     check: bool = True,
     baselines: bool = False,
     record: str | Path | None = None,
+    part: tuple[int, int] | None = None,
     processes: Processes | None = None,
     command: str = "",
     progress: Progress = lambda done, expected, text: None,
-) -> Evaluation:
+) -> Evaluation | Part:
     """The bound of the images with two 95 % intervals: sampling of images, and Monte Carlo.
 
     By default a pilot, whose values are thrown away, says how many evaluations bring the 95 % Monte
@@ -62,6 +114,8 @@ def evaluate(
     output for an image depends on other images or on chance is refused; `estimator` says so.
     baselines: also what the images cost without a model: uniform, PNG, WebP, xz.
     record: a folder that keeps the outputs, from which the same call goes on after a kill.
+    part: (number, of), for an exhaustive or exact evaluation: evaluates every `of`-th batch, and
+    returns a `Part` to save; `nelbo.merge` makes the evaluation of all parts.
 
     Raises:
         BadInput: a precision, budget or batch size that is not positive, a budget below two
@@ -80,48 +134,136 @@ def evaluate(
         progress=progress,
     )
     exhaustive, distortion = flag("exhaustive", exhaustive), flag("distortion", distortion)
-    started, model = time.perf_counter(), as_model(model)
-    images = examples_of(model, data, given.seed)
-    of_levels = _of_levels(images) if flag("baselines", baselines) else None
+    model = as_model(model)
+    share = None if part is None else Share.stated(part)
     exhaustive = exhaustive or model.exact
-    mode = {"exhaustive": True} if exhaustive else given.mode
-    require_budget(None if exhaustive else given.budget, len(images), model.T)
-    with measuring([model]):
-        evaluator = Evaluator(
-            [model], images, given.seed, given.batch_size, given.processes, progress=given.progress
+    if share is not None:
+        _check_part(exhaustive, baselines)
+    images = examples_of(model, data, given.seed)
+    levels = of_levels(images) if flag("baselines", baselines) else None
+    measured = Measured(model, images, given, exhaustive, distortion, share=share)
+    if share is not None:
+        return measured.part(share)
+    return measured.evaluation(levels, command)
+
+
+def _check_part(exhaustive: bool, baselines: bool) -> None:
+    """Refuses parts of what values decide, and what is of the whole alone."""
+    if not exhaustive:
+        raise BadInput(
+            "parts need a plan that no value decides: give exhaustive=True (--exhaustive), or a "
+            "masked model in one order (--order, --calls); budget and precision are shared out by "
+            "a pilot's values"
         )
-        checked = examine([model], images, given.processes, given.check)
-    with evaluator.agreed({**mode, "distortion": distortion}, given.record), measuring([model]):
-        estimate = (Exhaustive if exhaustive else Sampling)(evaluator, distortion=distortion)
-        estimator = _run(estimate, given.budget, given.precision)
-    total, described = estimate.total(), model.described()
-    on_average, exactly = total.means(sizes := sizes_of(images))
-    parts = {"L_T": estimate.L_T(), "L_mid": estimate.later(), "L_0": estimate.first()}
-    return Evaluation(
-        total=on_average,
-        monte_carlo=exactly,
-        terms={name: part.means(sizes) for name, part in parts.items()},
-        per_step=estimate.steps(),
-        per_image=_per_image(evaluator, total, parts),
-        looks=estimate.looks,
-        distortion=estimate.curve(),
-        images=len(images),
-        dims=model.dims,
-        network_evaluations=evaluator.done,
-        seconds=time.perf_counter() - started,
-        estimator=estimator | {"seed": given.seed, **_settings_of(evaluator), "check": checked},
-        model=described,
-        data=described_data(model, images),
-        environment=environment(model.device, model.dtype, given.processes.size),
-        command=command,
-        unit=evaluator.unit,
-        log_snr=model.log_snr,
-        warnings=warnings_of(evaluator, 0, parts, described),
-        baselines=None if of_levels is None else packed.baselines(of_levels),
-    )
+    if baselines:
+        raise BadInput(
+            "baselines are of the whole: leave them out of a part, and give them to merge"
+        )
 
 
-def _of_levels(images: Examples) -> Images:
+@final
+class Measured:
+    """A model measured on images: one evaluation, or a part of it, or what all parts make of it.
+
+    replay: all parts, in which case the network is not evaluated.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        images: Examples,
+        given: Settings,
+        exhaustive: bool,
+        distortion: bool,
+        *,
+        share: Share | None = None,
+        replay: Replay | None = None,
+    ) -> None:
+        self.started = time.perf_counter()
+        self.model, self.images, self.replay = model, images, replay
+        mode = {"exhaustive": True} if exhaustive else given.mode
+        require_budget(None if exhaustive else given.budget, len(images), model.T)
+        with measuring([model]):
+            self.evaluator = evaluator = Evaluator(
+                [model],
+                images,
+                given.seed,
+                given.batch_size,
+                given.processes,
+                progress=given.progress,
+                share=share,
+            )
+            self.checked = (
+                examine([model], images, given.processes, given.check)
+                if replay is None
+                else replay.check
+            )
+        plan, record = {**mode, "distortion": distortion}, replay or given.record
+        with evaluator.agreed(plan, record), measuring([model]):
+            self.estimate = (Exhaustive if exhaustive else Sampling)(
+                evaluator, distortion=distortion
+            )
+            self.estimator = _run(self.estimate, given.budget, given.precision)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began; of parts, those of all together."""
+        if self.replay is not None:
+            return sum(part.seconds for part in self.replay.parts)
+        return time.perf_counter() - self.started
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where it is, and where the parts were."""
+        here = environment(self.model.device, self.model.dtype, self.evaluator.processes.size)
+        return here if self.replay is None else {**here, "parts": self.replay.machines}
+
+    def part(self, share: Share) -> Part:
+        """What this part of the evaluation has of the network."""
+        return Part(
+            number=share.number,
+            of=share.of,
+            plan=json.loads(json.dumps(self.evaluator.plan)),
+            entries=share.entries,
+            evaluations=self.evaluator.done,
+            seconds=self.seconds,
+            check=self.checked,
+            environment=self.environment | {"processor": processor()},
+            source=f"part {share}",
+        )
+
+    def evaluation(self, of_levels: Images | None, command: str) -> Evaluation:
+        """The bound, by term; of_levels: also what these images cost by no model."""
+        model, images, estimate = self.model, self.images, self.estimate
+        total, described = estimate.total(), model.described()
+        on_average, exactly = total.means(sizes := sizes_of(images))
+        parts = {"L_T": estimate.L_T(), "L_mid": estimate.later(), "L_0": estimate.first()}
+        own = {"seed": self.evaluator.seed, **_settings_of(self.evaluator), "check": self.checked}
+        return Evaluation(
+            total=on_average,
+            monte_carlo=exactly,
+            terms={name: part.means(sizes) for name, part in parts.items()},
+            per_step=estimate.steps(),
+            per_image=_per_image(self.evaluator, total, parts),
+            looks=estimate.looks,
+            distortion=estimate.curve(),
+            images=len(images),
+            dims=model.dims,
+            network_evaluations=self.evaluator.done,
+            seconds=self.seconds,
+            estimator=self.estimator | own,
+            model=described,
+            data=described_data(model, images),
+            environment=self.environment,
+            command=command,
+            unit=self.evaluator.unit,
+            log_snr=model.log_snr,
+            warnings=warnings_of(self.evaluator, 0, parts, described),
+            baselines=None if of_levels is None else packed.baselines(of_levels),
+        )
+
+
+def of_levels(images: Examples) -> Images:
     """Refuses what has no levels, of which baselines are bits."""
     if not isinstance(images, Images):
         raise BadInput(f"{images.name}: baselines are bits of the levels of images")

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nelbo.bound.terms import prior_term
+from nelbo.categorical.masked import MaskedReverse
 from nelbo.errors import printable
 from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.forward import GaussianForward
@@ -37,6 +38,7 @@ OF_RECIPE = (
     "clip",
     "decoder",
 )
+OF_NUMBERS = ("variance", "V_1", "clip")  # states have none
 
 
 @final
@@ -75,7 +77,8 @@ class Inspection(Saved):
 
     def table(self) -> Table:
         """A row for each setting: its value, its source, and whether it changes the bound."""
-        table = Table("setting", "value", "source", "bound", box=None, header_style="bold")
+        heads = ("setting", "value", "source", "affects the bound")
+        table = Table(*heads, box=None, header_style="bold")
         for name, setting in self.settings.items():
             value = "none" if setting.value is None else _text(setting.value)
             table.add_row(
@@ -118,9 +121,12 @@ def inspect(model: Model | str | Path | Pipeline) -> Inspection:
 
 
 def _of_recipe(model: Model) -> dict[str, Setting]:
-    grid, facts = model.grid, model.facts
-    stated = {name: facts[name] for name in OF_RECIPE if name in facts}
-    stated |= {"levels": grid.n, "range": [grid.lo, grid.hi], "weights": model.weights}
+    grid, facts, states = model.grid, model.facts, model.family == "categorical"
+    own = [name for name in OF_RECIPE if not (states and name in OF_NUMBERS)]
+    stated = {name: facts[name] for name in own if name in facts}
+    stated |= {"levels": grid.n, "weights": model.weights}
+    if not states:
+        stated["range"] = [grid.lo, grid.hi]
     network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
     improved: dict[str, Any] = {}
     if "improved" in facts:
@@ -139,8 +145,9 @@ def _largest_L_T(model: Model) -> float | None:
     if not isinstance(model.support, Grid):
         return None
     gaussian = isinstance(model.chain.q, GaussianForward)
+    ends = gaussian or isinstance(model.chain.p, MaskedReverse)  # which ends in masks, whatever x_0
     # that of a Gaussian chain grows with |x_0|, so one of the ends of the grid has it
-    levels = (0, model.grid.n - 1) if gaussian else range(model.grid.n)
+    levels = (0, model.grid.n - 1) if ends else range(model.grid.n)
     with without_gradients():
         terms = [
             float(prior_term(model.chain, model.x_0(torch.full((1, *model.shape), level))))

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from nelbo.arguments import flag, shown, whole
-from nelbo.categorical.masked import MaskedReverse, seen
+from nelbo import arguments
+from nelbo.arguments import flag, whole
+from nelbo.categorical.masked import MaskedReverse, seen, shown
 from nelbo.data.examples import tensor_of
 from nelbo.errors import BadInput
 from nelbo.estimation import Processes, examine, measuring
@@ -83,6 +84,12 @@ def _kept(model: Model, given: object, count: int) -> Tensor:
             f"what is given is one example of shape {list(model.shape)}, integers 0..{n - 1}, and "
             f"-1 - v for a value v that is kept; got {example.dtype} {list(example.shape)}"
         )
+    mask = model.settings.notes.get("mask")
+    if mask is not None and bool((example == shown(torch.tensor(mask))).any()):
+        raise BadInput(
+            f"what is given shows the symbol {mask}, which {model.name} has for its mask: no text "
+            "holds it; leave it out"
+        )
     return example.long().expand(count, *model.shape)
 
 
@@ -91,7 +98,8 @@ def _rows(conditions: object, count: int) -> Mapping[str, Tensor]:
     if conditions is None:
         return NOTHING
     if not isinstance(conditions, Mapping):
-        raise BadInput(f"the samples: conditions are tensors by name; got {shown(conditions)}")
+        given = arguments.shown(conditions)
+        raise BadInput(f"the samples: conditions are tensors by name; got {given}")
     rows = {name: tensor_of("the samples", str(name), x) for name, x in conditions.items()}
     for name, x in rows.items():
         if x.ndim == 0 or len(x) != count:

@@ -1,11 +1,8 @@
 """A masked model of tokens of your own network: (ids[, time]) -> logits over the vocabulary."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import replace
 
-import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nelbo.arguments import whole, whole_numbers
@@ -16,7 +13,8 @@ from nelbo.data import Tokens, load
 from nelbo.errors import BadInput
 from nelbo.model import Model, masked_model
 from nelbo.model.settings import Setting, Settings
-from nelbo.networks.adapter import Adapter, tensor_in
+from nelbo.networks.adapter import Adapter
+from nelbo.networks.tokens import TokenCall
 from nelbo.types import Time
 from nelbo.wrapping.stated import (
     given_of_images,
@@ -64,7 +62,7 @@ def wrap_tokens(
         raise BadInput(f"mask is an id of 0..{n - 1}, or {n}, which has no logit; got {mask}")
     length = _length(shape, data)
     _, conditions = given_of_images(None, conditions)
-    call = _Called(network, n, mask, time_input is not None)
+    call = TokenCall(network, n, mask, time_input is not None)
     adapter = Adapter(call, keywords(arguments), conditions=conditions)
     convention = time_input if isinstance(time_input, str | None) else name_of(time_input)
     settings = {
@@ -87,32 +85,6 @@ def wrap_tokens(
         ),
     )
     return replace(model, conditions=tuple(conditions))
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Called:
-    """The network with its own id for what is masked, which it never predicts."""
-
-    network: Callable[..., object]
-    vocabulary: int
-    mask: int
-    timed: bool
-
-    def __call__(
-        self, x_t: Int64[Tensor, "B L"], time: Tensor, *given: Tensor, **named: object
-    ) -> Float[Tensor, "B symbols"]:
-        ids = torch.where(x_t == self.vocabulary, self.mask, x_t)
-        output: Any = self.network(ids, *((time, *given) if self.timed else given), **named)
-        logits = tensor_in(getattr(output, "logits", output))
-        if logits.shape != (*x_t.shape, self.vocabulary):
-            raise BadInput(
-                f"the network must give {self.vocabulary} logits, one for each id of the "
-                f"vocabulary, at each of {tuple(x_t.shape)} places; got {tuple(logits.shape)}"
-            )
-        if self.mask < self.vocabulary:  # no text has it, so it has no probability
-            logits = logits.index_fill(-1, torch.tensor([self.mask], device=logits.device), -1e30)
-        return logits.flatten(1)
 
 
 def _length(shape: Sequence[int] | None, data: object) -> int:

@@ -5,11 +5,13 @@ from functools import singledispatch
 from nelbo.errors import BadInput
 from nelbo.report.page.classification import classification_sheet
 from nelbo.report.page.comparisons import comparisons_sheet
+from nelbo.report.page.compression import compression_page
 from nelbo.report.page.difference import difference_page
 from nelbo.report.page.image_ranking import image_ranking_sheet
 from nelbo.report.page.ode import ode_sheet
 from nelbo.report.page.sheet import laid
 from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.compression import Compression
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
 from nelbo.results.saved import Saved
@@ -26,11 +28,13 @@ def page_of(result: Saved) -> str:
     """
     raise BadInput(
         f"no page is made of a result of schema {result.to_dict()['schema']}: there are pages of "
-        "evaluations, comparisons, likelihoods by the ODE, classifications and rankings of images"
+        "evaluations, comparisons, likelihoods by the ODE, classifications, rankings of images and "
+        "bills of compressions"
     )
 
 
 page_of.register(Compared, difference_page)
+page_of.register(Compression, compression_page)
 
 
 @page_of.register

@@ -1,0 +1,166 @@
+"""A part of an evaluation as a file: what came back from the network for some of its batches."""
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from nelbo import arguments, files
+from nelbo.errors import BadInput, printable
+from nelbo.typed_json import once
+
+__all__ = ["Entry", "Part", "processor"]
+
+SCHEMA = "nelbo.part/1"
+MOST = 2**31  # bytes of a file
+NAMED = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
+
+Entry: TypeAlias = tuple[Tensor, ...]
+
+
+def processor() -> str:
+    """The processor's name, by which parts of several machines are told apart."""
+    try:
+        named = NAMED.search(Path("/proc/cpuinfo").read_text())
+    except OSError:
+        named = None
+    return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Part:
+    """Part `number` of `of`, counted from 1: entries are tensors by (stage, batch).
+
+    plan: what the whole is, equal for all parts of it; evaluations: of this part; check: what was
+    seen of the network before, None without; environment: where it was computed; arguments: of the
+    command line, without what is of this part alone; source: what messages call it.
+    """
+
+    number: int
+    of: int
+    plan: Mapping[str, Any]
+    entries: Mapping[tuple[int, int], Entry]
+    evaluations: int
+    seconds: float
+    check: Mapping[str, Any] | None
+    environment: Mapping[str, Any]
+    arguments: Sequence[str] = ()
+    source: str = "the part"
+
+    def __str__(self) -> str:
+        return (
+            f"part {self.number} of {self.of}: {self.evaluations:,} network evaluations in "
+            f"{self.seconds:.1f} s"
+        )
+
+    def __repr__(self) -> str:
+        return printable(f"<Part {self.number} of {self.of}, seed {self.plan.get('seed')}>")
+
+    def with_arguments(self, arguments: Sequence[str]) -> "Part":
+        """The same with the command line that it came from."""
+        return replace(self, arguments=tuple(arguments))
+
+    def to_json(self) -> str:
+        """The JSON object, schema nelbo.part/1, with a digest of all that it holds."""
+        tree = {
+            "schema": SCHEMA,
+            "part": self.number,
+            "of": self.of,
+            "plan": dict(self.plan),
+            "network_evaluations": self.evaluations,
+            "seconds": self.seconds,
+            "check": None if self.check is None else dict(self.check),
+            "environment": dict(self.environment),
+            "arguments": list(self.arguments),
+            "entries": [
+                {"stage": stage, "batch": batch, "values": _packed(entry)}
+                for (stage, batch), entry in sorted(self.entries.items())
+            ],
+        }
+        return json.dumps({**tree, "sha256": _digest(tree)}, indent=1, allow_nan=False) + "\n"
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the part, whole or not at all; a file that is there is replaced.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        return files.write(path, self.to_json().encode())
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Part":
+        """A part that `save` wrote.
+
+        Raises:
+            BadInput: no such file, or one that is no part, is damaged or was edited.
+        """
+        path = arguments.path("part", path)
+        tree = _tree(path)
+        try:
+            return cls._of(tree, str(path))
+        except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+            raise BadInput(f"{path} does not keep to {SCHEMA}: {error}; compute it again") from None
+        except safetensors.SafetensorError as error:
+            raise BadInput(f"{path} does not keep to {SCHEMA}: {error}; compute it again") from None
+
+    @classmethod
+    def _of(cls, tree: Mapping[str, Any], source: str) -> "Part":
+        number, of = (arguments.whole(name, tree[name]) for name in ("part", "of"))
+        if not 1 <= number <= of or not math.isfinite(tree["seconds"]):
+            raise ValueError(f"part {number} of {of}")
+        return cls(
+            number=number,
+            of=of,
+            plan=dict(tree["plan"]),
+            entries={(e["stage"], e["batch"]): _unpacked(e["values"]) for e in tree["entries"]},
+            evaluations=arguments.whole("evaluations", tree["network_evaluations"]),
+            seconds=float(tree["seconds"]),
+            check=None if tree["check"] is None else dict(tree["check"]),
+            environment=dict(tree["environment"]),
+            arguments=tuple(map(str, tree["arguments"])),
+            source=source,
+        )
+
+
+def _tree(path: str | Path) -> Mapping[str, Any]:
+    """The JSON object in the file, whose digest is that of its content."""
+    content = files.read(path, MOST, "part")
+    try:
+        tree = json.loads(content.decode("utf-8"), object_pairs_hook=once)
+    except (RecursionError, ValueError) as error:
+        raise BadInput(f"{path} is no part of an evaluation: it is no JSON ({error})") from None
+    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+        raise BadInput(
+            f"{path} is no part of an evaluation: its schema is not {SCHEMA}; "
+            "nelbo evaluate MODEL --part K/N -o FILE writes one"
+        )
+    digest = tree.pop("sha256", None)
+    if digest != _digest(tree):
+        raise BadInput(f"{path} is damaged or was edited: compute this part again")
+    return tree
+
+
+def _digest(tree: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def _packed(entry: Entry) -> str:
+    content = safetensors.torch.save({str(i): x.contiguous() for i, x in enumerate(entry)})
+    return base64.b64encode(content).decode()
+
+
+def _unpacked(text: str) -> Entry:
+    tensors = safetensors.torch.load(base64.b64decode(text, validate=True))
+    return tuple(tensors[str(i)] for i in range(len(tensors)))

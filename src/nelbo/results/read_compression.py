@@ -1,0 +1,65 @@
+"""The bill of a compression as its JSON object tells it, read back and checked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nelbo.errors import BadInput
+from nelbo.results.compression import SCHEMA, Compression
+from nelbo.results.result import number_of
+
+__all__ = ["parse_compression"]
+
+WRITTEN_BY = "nelbo compress MODEL DATA --json FILE writes one"
+OWN = ("bound", "likelihood", "ideal", "coded", "names", "file")
+SAME = 1e-9  # relative, of one figure in another order of sums
+
+
+def parse_compression(tree: Mapping[str, Any], source: str = "the bill") -> Compression:
+    """The bill that a JSON object tells, which messages call `source`.
+
+    Raises:
+        BadInput: another schema, a part that is missing or of another kind, or bits/dim that are
+            not those of its bits.
+    """
+    if tree.get("schema") != SCHEMA:
+        raise BadInput(f"{source} is of schema {tree.get('schema')}, this reads {SCHEMA}")
+    try:
+        bill = _parsed(tree)
+        stated = number_of(tree["bits_per_dim"])
+    except KeyError as error:
+        raise BadInput(f"{source} lacks {error} of {SCHEMA}; {WRITTEN_BY}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BadInput(f"{source} does not keep to {SCHEMA}: {error}; {WRITTEN_BY}") from None
+    if abs(bill.bits_per_dim - stated) > SAME * abs(stated):
+        raise BadInput(
+            f"{source} is damaged or was edited: bits_per_dim is not coded over images and dims"
+        )
+    return bill
+
+
+def _parsed(tree: Mapping[str, Any]) -> Compression:
+    bits = {name: number_of(x) for name, x in tree["bits"].items()}
+    images, dims, calls = (int(number_of(tree[key])) for key in ("images", "dims", "calls"))
+    if min(images, dims, calls) < 1 or min(bits.values()) < 0:
+        raise ValueError("images, dims and calls are whole numbers from 1, and bits from 0")
+    model, data = dict(tree["model"]), dict(tree["data"])
+    if not all(isinstance(text, str) for text in (model["name"], data["name"], tree["order"])):
+        raise ValueError("a name or the order is no text")
+    return Compression(
+        model=model,
+        data=data,
+        images=images,
+        dims=dims,
+        order=tree["order"],
+        calls=calls,
+        bound=bits.get("bound"),
+        likelihood=bits["likelihood"],
+        ideal=bits["ideal"],
+        coded=int(bits["coded"]),
+        names=int(bits.get("names", 0)),
+        file=int(bits["file"]),
+        others={name: int(x) for name, x in bits.items() if name not in OWN},
+        model_bytes=int(number_of(tree["model_bytes"])),
+        verified=bool(tree["verified"]),
+        seconds=number_of(tree["seconds"]),
+    )
