@@ -3,6 +3,7 @@
 __all__ = ["PLAN"]
 
 LAW = "tests/tasks/test_plan.py::test_"
+PAGE = "tests/report/test_model_page.py::test_"
 SAVED = "tests/report/test_saved.py::test_"
 
 PLAN = [
@@ -47,5 +48,19 @@ PLAN = [
         'counts[row["label"]][row["class"]] += 1',
         'counts[row["class"]][row["label"]] += 1',
         (f"{SAVED}the_pages_of_images_have_their_counts",),
+    ),
+    (
+        "samples of a model beside the bound of another",
+        "tasks/report/model_page.py",
+        'if model.sha256() != result.model.get("sha256"):',
+        "if False:",
+        (f"{PAGE}a_result_of_another_model_is_refused",),
+    ),
+    (
+        "a folder read by defaults beside a result of other options",
+        "tasks/report/model_page.py",
+        'formats.options_of(result.model.get("options") or {})',
+        "formats.options_of({})",
+        (f"{PAGE}the_command_reads_a_folder_as_its_result_says",),
     ),
 ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.ode import ode_likelihood
     from nelbo.tasks.plan import evaluate_plan
     from nelbo.tasks.rank import rank
+    from nelbo.tasks.report import page
     from nelbo.tasks.sample import sample
     from nelbo.tasks.train import train
     from nelbo.types import Grid
@@ -52,6 +53,7 @@ __all__ = [
     "loss",
     "merge",
     "ode_likelihood",
+    "page",
     "rank",
     "recipe",
     "results",
@@ -84,6 +86,7 @@ _HOME = {
     "loss": "nelbo.model",
     "merge": "nelbo.tasks.merge",
     "ode_likelihood": "nelbo.tasks.ode",
+    "page": "nelbo.tasks.report",
     "rank": "nelbo.tasks.rank",
     "sample": "nelbo.tasks.sample",
     "train": "nelbo.tasks.train",

@@ -1,5 +1,6 @@
 """The command that makes pages, tables and figures: report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from nelbo.cli.options import (
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.paper import FOR_PAPERS, Columns, FigureOption, Paper, Width, kind_made
-from nelbo.cli.progress import bars
+from nelbo.cli.progress import Update, bars
 from nelbo.cli.terminal import note
 from nelbo.errors import BadInput
 
@@ -25,9 +26,9 @@ def report(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN|RESULT.json...",
-            help="A run folder with a result.json, or a result alone, of evaluate, of compare or "
-            "of compress; several are compared.",
+            metavar="RUN|RESULT.json...|MODEL RESULT.json",
+            help="A run folder with a result.json, or a result alone, of any kind; several are "
+            "compared. A model of others, with its result, is drawn too.",
         ),
     ],
     output: Annotated[
@@ -48,6 +49,14 @@ def report(
     samples: Annotated[
         int | None, typer.Option(min=0, help="How many to draw; default 64, fewer of large images.")
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the chain that draws the samples; default the model's own."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Of MODEL RESULT.json: the images measured, for reconstructions."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
@@ -59,6 +68,7 @@ def report(
     nelbo report result.json --per-image images.csv -o report.html
     nelbo report runs/digits runs/digits-ddpm -o comparison.html
     nelbo report difference.json -o difference.html
+    nelbo report ./my-ddpm result.json --data my-images/ -o my-ddpm.html
     nelbo report bill.json -o bill.html
     nelbo report runs/digits runs/digits-ddpm -o table.tex
     nelbo report a.json b.json -o table.md --columns model,bound,evaluations
@@ -70,34 +80,70 @@ def report(
     from nelbo.tasks.report import comparison
     from nelbo.tasks.report import report as run
 
-    several = len(sources) > 1
+    of_model = _is_of_model(sources)
+    several = len(sources) > 1 and not of_model
     output = output or Path("comparison.html" if several else "report.html")
     paper = Paper(columns, figure, width)
     paper.check(output)
     check_outputs(Output("-o", output, *kind_made(output)), force=force)
     if output.suffix.lower() in FOR_PAPERS:
-        if samples:
-            raise BadInput("--samples is of a page: a table and a figure show none")
+        if samples or steps or data:
+            raise BadInput("--samples, --steps and --data are of a page, not of tables and figures")
         content = paper.content(sources, output, per_image)
         deliver(lambda: None, (output, lambda: content))
         return
+    if data is not None and not of_model:
+        raise BadInput("--data goes with MODEL RESULT.json: a run names its own, a result has none")
     if several:
-        if per_image is not None or samples:
+        if per_image is not None or samples or steps:
             raise BadInput(
-                "--per-image and --samples are of one result: of several, put each table beside "
-                "its result, as result.csv beside result.json"
+                "--per-image, --samples and --steps are of one result: of several, put each table "
+                "beside its result, as result.csv beside result.json"
             )
         page = comparison(sources, note)
         deliver(lambda: None, (output, page.encode))
         return
+    place = str(find_device(device))
     with bars() as start:
-        page = run(
-            sources[0],
-            images=per_image,
-            samples=samples,
-            seed=seed,
-            device=str(find_device(device)),
-            progress=start("samples", "steps"),
-            say=note,
-        )
+        if of_model:
+            drawing = {"count": samples, "seed": seed, "steps": steps}
+            page = _of_model(sources, data, per_image, place, start("samples", "steps"), drawing)
+        else:
+            page = run(
+                sources[0],
+                images=per_image,
+                samples=samples,
+                seed=seed,
+                steps=steps,
+                device=place,
+                progress=start("samples", "steps"),
+                say=note,
+            )
     deliver(lambda: None, (output, page.encode))
+
+
+def _is_of_model(sources: Sequence[Path]) -> bool:
+    """Whether they are a model of others, or of a function, and a result of it."""
+    from nelbo.formats import is_function, says_all
+
+    if len(sources) != 2 or sources[1].suffix.lower() != ".json":
+        return False
+    return is_function(str(sources[0])) or not says_all(str(sources[0]))
+
+
+def _of_model(
+    sources: Sequence[Path],
+    data: str | None,
+    per_image: Path | None,
+    device: str,
+    progress: Update,
+    drawing: dict[str, int | None],
+) -> str:
+    """The page of the model, read as the result says that it was."""
+    from nelbo.results.result import read
+    from nelbo.tasks.report import Drawing, model_of, model_page
+
+    result = read(sources[1], note)
+    model = model_of(str(sources[0]), result, device)
+    shown = Drawing(drawing["count"], drawing["seed"] or 0, drawing["steps"], progress=progress)
+    return model_page(model, result, data, per_image, shown, note)

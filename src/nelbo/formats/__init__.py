@@ -1,8 +1,9 @@
 """A model from wherever it is: ours, a diffusers folder, the hub, or a function in a file."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nelbo import arguments
 from nelbo.arguments import device_of
@@ -28,6 +29,7 @@ __all__ = [
     "keep_improved",
     "keep_integers",
     "load",
+    "options_of",
     "read_masked_lm",
     "recipe_of",
     "says_all",
@@ -175,6 +177,11 @@ def _name(path: str | Path, place: Path) -> str:
     if not Path(path).exists():
         return str(path)
     return Path(path).resolve().name if snapshot is None else snapshot.name
+
+
+def options_of(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `load` that a result says a folder was read by."""
+    return {name: x for name, x in vars(Options.of(stated)).items() if x is not None}
 
 
 def says_all(path: str | Path) -> bool:

@@ -1,6 +1,8 @@
 """What a model shows of itself on a page: samples, their way from noise, reconstructions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from nelbo.sampling.ancestral import ancestral
 from nelbo.sampling.pictures import picture_sheet
 from nelbo.types import Batch
 
-__all__ = ["extremes", "most_samples", "reconstructions", "samples"]
+__all__ = ["Drawing", "Progress", "extremes", "most_samples", "reconstructions", "samples"]
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -29,6 +31,21 @@ TIMES = 8  # of the chain that are shown
 ROWS = 4  # images of a column
 EXTREMES = 8  # easiest images, and hardest
 PIXELS = 2**16  # of all samples together
+
+
+@final
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn: how many samples, None for as many as fit; by which seed and how many steps.
+
+    steps: None for the model's own. drawn: called with the samples, as levels.
+    """
+
+    count: int | None = None
+    seed: int = 0
+    steps: int | None = None
+    drawn: Callable[[Tensor], None] = lambda levels: None
+    progress: Progress = lambda done, expected, text: None
 
 
 def samples(

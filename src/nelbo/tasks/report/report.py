@@ -17,10 +17,29 @@ from nelbo.results import per_image
 from nelbo.results.loading import load as load_result
 from nelbo.results.result import Result, read
 from nelbo.sampling.pictures import picture_sheet
-from nelbo.tasks.report import drawing
+from nelbo.tasks.report.drawing import (
+    ROWS,
+    Drawing,
+    Progress,
+    extremes,
+    most_samples,
+    reconstructions,
+)
+from nelbo.tasks.report.drawing import samples as draw_samples
 from nelbo.types import Grid
 
-__all__ = ["IMAGES", "LOG", "RESULT", "columns_of", "log_of", "measured", "report"]
+__all__ = [
+    "IMAGES",
+    "LOG",
+    "RESULT",
+    "Say",
+    "always",
+    "columns_of",
+    "log_of",
+    "measured",
+    "pictures_of",
+    "report",
+]
 
 RESULT, IMAGES, LOG = "result.json", "images.csv", "log.jsonl"
 """What a run folder may hold beside its model; the names that a page looks for."""
@@ -28,7 +47,6 @@ RESULT, IMAGES, LOG = "result.json", "images.csv", "log.jsonl"
 DIGEST = "per_image_sha256"
 SAME = 1e-9  # relative, of two means of one evaluation
 
-Progress = Callable[[int, int | None, str], None]
 Say = Callable[[str], None]
 
 
@@ -42,6 +60,7 @@ def report(
     images: str | Path | None = None,
     samples: int | None = None,
     seed: int = 0,
+    steps: int | None = None,
     device: str | None = None,
     table: Sequence[Sequence[str]] = (),
     drawn: Callable[[Int64[Tensor, "N C H W"]], None] = lambda levels: None,
@@ -50,12 +69,12 @@ def report(
 ) -> str:
     """The HTML page of a run folder with its result.json, or of a result file alone.
 
-    A result is of an evaluation, of a comparison by `nelbo compare --json`, or the bill of a
-    compression by `nelbo compress --json`.
+    A result is of an evaluation, or of another kind of which there is a page.
 
     images: the per-image table of the result; in a run folder its images.csv by default.
     samples: how many to draw with the run's model, 64 or fewer by default, none for 0. seed: of all
-    that is drawn. table: rows of (what, bits/dim) beside other codes, the first one the heading.
+    that is drawn. steps: of the chain that draws the samples, by default the model's own. table:
+    rows of (what, bits/dim) beside other codes, the first one the heading.
     drawn: called with the samples, as levels, for whoever wants them elsewhere too. say: called
     with what should be known of the result and the table.
 
@@ -82,7 +101,8 @@ def report(
         and set(test_images.ids.tolist()) != set(columns["id"].tolist())
     ):
         raise BadInput(f"{images or source / IMAGES} has other ids than the images of the result")
-    pictures = _drawn(model, test_images, columns, result, samples, seed, why_not, drawn, progress)
+    drawing = Drawing(samples, seed, steps, drawn, progress)
+    pictures = pictures_of(model, test_images, columns, result, drawing, why_not)
     recipe = formats.recipe_of(source).model_dump(mode="json")
     log = log_of(source / LOG)
     return page(Reported(result, columns, log, pictures, recipe, table, why_not))
@@ -216,38 +236,49 @@ def _data(folder: Path, model: Model, result: Result, why_not: dict[str, str]) -
     return None
 
 
-def _drawn(
+def pictures_of(
     model: Model,
     images: Images | None,
     columns: Mapping[str, Tensor] | None,
     result: Result,
-    samples: int | None,
-    seed: int,
+    drawing: Drawing,
     why_not: dict[str, str],
-    drawn: Callable[[Tensor], None],
-    progress: Progress,
 ) -> Pictures:
+    """What the model draws and what it makes of the images; what is not there, why_not says."""
     if not isinstance(model.support, Grid) or model.shape[0] not in (1, 3):
         reason = "The data are no pictures of one or three channels, so there is nothing to see."
         why_not |= dict.fromkeys(("reconstructions", "extremes", "samples"), reason)
         return Pictures()
-    count = drawing.most_samples(model) if samples is None else samples
-    grid: Picture | None = None
-    strip: list[Picture] = []
-    if count:
-        levels, strip = drawing.samples(model, count, seed, progress)
-        drawn(levels)
-        side = max(1, round(len(levels) ** 0.5))
-        alt = f"{count} samples from the model, in rows of {side}"
-        grid = Picture(picture_sheet(levels, model.grid.n, side), alt)
-    guesses = [] if images is None else drawing.reconstructions(model, images, result, seed)
+    grid, strip = _sampled(model, drawing, why_not)
+    guesses = [] if images is None else reconstructions(model, images, result, drawing.seed)
     best, worst = (
         ([], [])
         if images is None or columns is None
-        else drawing.extremes(images, columns, result.unit.key)
+        else extremes(images, columns, result.unit.key)
     )
-    shown = 0 if images is None else min(drawing.ROWS, len(images))
-    return Pictures(grid, strip, guesses, best, worst, shown, seed)
+    shown = 0 if images is None else min(ROWS, len(images))
+    return Pictures(grid, strip, guesses, best, worst, shown, drawing.seed)
+
+
+def _sampled(
+    model: Model, drawing: Drawing, why_not: dict[str, str]
+) -> tuple[Picture | None, list[Picture]]:
+    """(all samples in one picture, the first of them on their way)."""
+    count = most_samples(model) if drawing.count is None else drawing.count
+    sampler = model if drawing.steps is None else model.every(drawing.steps)
+    if count and sampler.infinite:
+        why_not["samples"] = (
+            "The model has infinitely many steps; samples are drawn by a chain of some: steps= in "
+            "Python, --steps on the command line."
+        )
+        return None, []
+    if not count:
+        return None, []
+    levels, strip = draw_samples(sampler, count, drawing.seed, drawing.progress)
+    drawing.drawn(levels)
+    side = max(1, round(len(levels) ** 0.5))
+    alt = f"{count} samples from the model, in rows of {side}"
+    return Picture(picture_sheet(levels, model.grid.n, side), alt), strip
 
 
 def _alone(result: Result) -> dict[str, str]:
@@ -261,7 +292,7 @@ def _alone(result: Result) -> dict[str, str]:
         f"{IMAGES} writes them, and nelbo report FILE --per-image {IMAGES} shows them."
     )
     parts = ("reconstructions", "extremes", "samples", "training")
-    return _always(result) | dict.fromkeys(parts, needs) | {"histogram": values}
+    return always(result) | dict.fromkeys(parts, needs) | {"histogram": values}
 
 
 def _in_run(folder: Path, result: Result) -> dict[str, str]:
@@ -269,7 +300,7 @@ def _in_run(folder: Path, result: Result) -> dict[str, str]:
         f"There is no table of single images: nelbo evaluate {folder} --json {folder / RESULT} "
         f"--per-image {folder / IMAGES} writes it."
     )
-    return _always(result) | {
+    return always(result) | {
         "histogram": values,
         "extremes": values,
         "reconstructions": "The chain has no x̂₀.",
@@ -278,7 +309,8 @@ def _in_run(folder: Path, result: Result) -> dict[str, str]:
     }
 
 
-def _always(result: Result) -> dict[str, str]:
+def always(result: Result) -> dict[str, str]:
+    """Of each chart of a result, why it is not there where it is not."""
     old = "The result does not hold it; nelbo evaluate of this version writes it."
     return {
         "steps": "The result holds no single step.",

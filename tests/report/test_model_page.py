@@ -1,0 +1,127 @@
+"""The page of a model that no run holds: what it draws is of the model that was measured."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from test_page import Page
+
+import nelbo
+from nelbo.data import Images
+from nelbo.errors import BadInput
+from nelbo.report.page import Picture
+from nelbo.sampling.pictures import picture_sheet
+
+STATED = {"predicts": "eps", "variance": "small", "time_input": "t"}
+
+
+def images(count=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.randint(0, 5, (count, 1, 4, 4), generator=generator)
+    return Images("five", None, levels, 5)
+
+
+def wrapped(scale=0.1, T=6):
+    network = torch.nn.Conv2d(1, 1, 1)
+    torch.nn.init.constant_(network.weight, scale)
+    torch.nn.init.zeros_(network.bias)
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = network
+
+        def forward(self, x, t):
+            return self.convolution(x)
+
+    schedule = {"name": "linear", "T": T, "beta_T": 0.5}
+    return nelbo.wrap(Net(), schedule=schedule, shape=(1, 4, 4), levels=5, **STATED)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    model = wrapped()
+    return model, nelbo.evaluate(model, images(), budget=100, distortion=True)
+
+
+def test_the_page_of_a_wrapped_model_shows_what_it_draws(measured, tmp_path):
+    """Law: the samples are those of `nelbo.sample`, the last reconstruction the images themselves.
+
+    Kills: samples of another seed or chain, reconstructions of other images, a section left empty.
+    """
+    model, result = measured
+    path = nelbo.page(model, result, tmp_path / "p.html", data=images(), samples=9, seed=3)
+    text = path.read_text()
+    page = Page(text)
+    drawn = nelbo.sample(model, 9, seed=3)
+    assert Picture(picture_sheet(drawn, 5, 3), "").uri in text
+    assert Picture(picture_sheet(images().levels[:4].long(), 5, 1), "").uri in text
+    assert f"{result.per_dim:.4f}" in page.words
+    labels = [picture["alt"] for picture in page.images]
+    assert sum("on their way" in label for label in labels) == 7  # t = 6..1 and x_0
+    assert sum("best guesses of 4 images" in label for label in labels) == 6
+    assert [name for name, _ in page.charts if name == "histogram"]
+    assert "no log is known" in page.words
+    short = nelbo.page(model, result, tmp_path / "s.html", samples=4, steps=2).read_text()
+    drawn = nelbo.sample(model.every(2), 4)
+    assert Picture(picture_sheet(drawn, 5, 2), "").uri in short
+    assert "The images were not given" in Page(short).words
+
+
+def test_a_model_without_a_last_step_draws_by_a_chain_that_is_stated(tmp_path):
+    """Kills: a number of steps that nobody stated."""
+    model = nelbo.wrap(
+        lambda x, t: 0.1 * x, family="flow-matching", time_input="t", shape=(1, 4, 4), levels=5
+    )
+    assert model.infinite
+    result = nelbo.evaluate(model, images(), budget=100)
+    without = Page(nelbo.page(model, result, tmp_path / "a.html", samples=4).read_text())
+    assert "The model has infinitely many steps" in without.words
+    drawn = nelbo.sample(model.every(5), 4)
+    text = nelbo.page(model, result, tmp_path / "b.html", samples=4, steps=5).read_text()
+    assert Picture(picture_sheet(drawn, 5, 2), "").uri in text
+
+
+def test_a_result_of_another_model_is_refused(measured, tmp_path):
+    """Kills: samples of one model beside the bound of another."""
+    model, result = measured
+    for other, changes, message in (
+        (wrapped(0.2), {}, "the result is of other weights than"),
+        (model.every(3), {}, "the result is of steps 6 and .* has 3"),
+        (model, {"data": images(seed=1)}, "the result is of other images, five"),
+        (model, {"result": 3}, "is of a result of nelbo.evaluate, or of its file; got a int"),
+        (model, {"path": "p.png"}, "a page is written as .html; got .png"),
+    ):
+        arguments = {"result": result, "path": tmp_path / "x.html"} | changes
+        with pytest.raises(BadInput, match=message):
+            nelbo.page(other, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_reads_a_folder_as_its_result_says(request, tmp_path):
+    """Law: `nelbo report MODEL RESULT` writes the page that Python writes, byte for byte.
+
+    Kills: levels, V_1 or weights of the defaults in place of those that were measured.
+    """
+    nelbo_command = request.getfixturevalue("nelbo")  # whose name is the package's here
+    torch.manual_seed(0)
+    layers = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    network = UNet2DModel(4, 1, 1, block_out_channels=(8,), norm_num_groups=4, **layers)
+    folder = tmp_path / "ddpm"
+    DDPMPipeline(network, DDPMScheduler(6, beta_end=0.3)).save_pretrained(folder)
+    model = nelbo.load(folder, levels=5, V_1=0.01)
+    array = tmp_path / "five.npy"
+    np.save(array, images().levels.numpy().astype(np.uint8))
+    result = nelbo.evaluate(model, array, budget=100, distortion=True)
+    result.save(tmp_path / "r.json")
+    result.save(tmp_path / "r.csv")
+    code, _, err = nelbo_command(
+        *("report", folder, tmp_path / "r.json", "--per-image", tmp_path / "r.csv"),
+        *("--data", array, "--samples", 4, "-o", tmp_path / "c.html", "--device", "cpu"),
+    )
+    assert code == 0, err
+    python = nelbo.page(model, result, tmp_path / "p.html", data=array, samples=4)
+    assert (tmp_path / "c.html").read_bytes() == python.read_bytes()
+    code, _, err = nelbo_command("report", tmp_path / "r.json", "--data", array)
+    assert code == 2
+    assert "--data goes with MODEL RESULT.json" in err
