@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -419,3 +420,16 @@ def test_waiting_threads_give_their_core_away_unless_the_user_says_otherwise(sta
         [sys.executable, "-c", code], env=own | stated, capture_output=True, text=True, check=True
     )
     assert made.stdout == f"{spins}\n"
+
+
+def test_the_time_left_is_told_once_something_is_done(monkeypatch, capsys):
+    """Kills: millions of hours left at the start; a time that counts what was done before."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    with progress.bars() as start:
+        update = start("sample", "samples")
+        for clock.now, done in ((20.0, 0), (40.0, 0), (60.0, 16)):
+            update(done, 64, "")
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == second == "sample: 0/64, 0.0 samples/s"
+    assert third == "sample: 16/64, 0.4 samples/s, 2 min 00 s left"

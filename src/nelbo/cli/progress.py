@@ -70,10 +70,10 @@ def _lines(label: str, unit: str = "evaluations") -> Update:
         if now - last < between and done != expected:
             return
         last = now
-        left, of = "", ""
-        if expected is not None:
-            left = f", {_duration(max(expected - done, 0) / max(rate, 1e-9))} left"
-            of = f"/{expected:,}"
+        of = "" if expected is None else f"/{expected:,}"
+        left = ""
+        if expected is not None and rate > 0:  # of what nothing is done yet nobody knows
+            left = f", {_duration(max(expected - done, 0) / rate)} left"
         line = f"{label}: {done:,}{of}, {_per_second(rate, unit)}{left}  {text}"
         print(printable(line.rstrip()), file=sys.stderr)
 
