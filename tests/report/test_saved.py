@@ -150,7 +150,7 @@ def test_the_pages_of_images_have_their_counts(kinds, pages):
 
 def test_a_kind_without_a_page_is_refused_in_one_line(kinds):
     """Kills: a traceback, an empty page."""
-    for name in ("compression", "inspection", "plan"):
+    for name in ("inspection", "plan"):
         read = as_read(json.loads(kinds[name].to_json()), "r")
         with pytest.raises(BadInput, match="no page is made of a result of schema nelbo"):
             page_of(read)

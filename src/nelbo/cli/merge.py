@@ -44,11 +44,11 @@ def merge(
     """Make the result of all parts of an evaluation.
 
     \b
-    nelbo evaluate runs/digits --exhaustive --part 1/2 -o part1.json
-    nelbo evaluate runs/digits --exhaustive --part 2/2 -o part2.json
     nelbo merge part1.json part2.json -o result.json
+    nelbo merge parts/*.json -o result.json --per-image images.csv
 
-    The parts may come in any order and twice, and from any machine. The model and the data are read
+    Each part is made by `nelbo evaluate MODEL --exhaustive --part K/N -o partK.json`. The parts may
+    come in any order and twice, and from any machine. The model and the data are read
     again and held against their digests; the network is not evaluated. The figures are those of one
     process, to the last bit; parts that are missing are listed with their commands.
     """
