@@ -422,7 +422,7 @@ def test_waiting_threads_give_their_core_away_unless_the_user_says_otherwise(sta
     assert made.stdout == f"{spins}\n"
 
 
-def test_the_time_left_is_told_once_something_is_done(monkeypatch, capsys):
+def test_the_time_left_is_stated_once_something_is_done(monkeypatch, capsys):
     """Kills: millions of hours left at the start; a time that counts what was done before."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
