@@ -5,8 +5,7 @@ is run, and nothing is downloaded.
 """
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -19,6 +18,7 @@ from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import read_json, refuse_pointer
 from nelbo.formats.foreign import Options
 from nelbo.formats.hub import snapshot_of
+from nelbo.formats.weights import quiet
 from nelbo.model import Model, masked_model, try_network
 from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
@@ -239,7 +239,7 @@ def _network(path: Path) -> nn.Module:
     for file in path.glob("*.safetensors"):
         refuse_pointer(file)
     try:
-        with _silent(library):
+        with quiet(library.utils.logging):
             module, seen = library.AutoModelForMaskedLM.from_pretrained(
                 str(path),
                 local_files_only=True,
@@ -259,18 +259,3 @@ def _network(path: Path) -> nn.Module:
         )
     network: nn.Module = module.float()
     return network
-
-
-@contextmanager
-def _silent(library: Any) -> Iterator[None]:  # noqa: ANN401
-    """No progress bars and no warnings of the library meanwhile."""
-    logging = library.utils.logging
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()

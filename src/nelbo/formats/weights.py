@@ -10,9 +10,11 @@ and the same with bin in place of safetensors.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated, Any, final
 
 from pydantic import Field
 
@@ -20,7 +22,7 @@ from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import read_json, refuse_pointer
 from nelbo.typed_json import Typed, as_typed
 
-__all__ = ["STEM", "WeightsFiles", "refuse_wrapped_keys", "weights_files"]
+__all__ = ["STEM", "WeightsFiles", "quiet", "refuse_wrapped_keys", "weights_files"]
 
 STEM = "diffusion_pytorch_model"
 SINGLE = re.compile(rf"{STEM}(?:\.(?P<variant>[^.]+))?\.(?P<kind>safetensors|bin)")
@@ -141,3 +143,20 @@ def _without_weights(folder: Path) -> str:
         f"{start}; {shown}: diffusers reads no such name. Where these are its weights, save them "
         "by save_pretrained, or copy the one file to the first name"
     )
+
+
+@contextmanager
+def quiet(logging: Any) -> Iterator[None]:  # noqa: ANN401
+    """Neither what diffusers or transformers logs of a config meanwhile, nor bars of shards.
+
+    logging: the module of that name of the library. What changes the weights is checked instead.
+    """
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from nelbo.errors import BadInput
 from nelbo.recipe.part import LIST, Part
-from nelbo.recipe.read import content_of, problem
+from nelbo.recipe.read import as_toml, content_of, problem
 
 __all__ = ["Plan", "PlannedData", "PlannedModel", "parse_plan", "read_plan"]
 
@@ -111,11 +111,8 @@ def parse_plan(content: str, source: str = "the plan") -> Plan:
         BadInput: as `read_plan`.
     """
     try:
-        plan = Plan.model_validate(tomllib.loads(content))
-    except RecursionError:
-        raise BadInput(f"{source} is no TOML: it is nested too deeply") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{source} is no TOML: {error}") from None
+        with as_toml(source):
+            plan = Plan.model_validate(tomllib.loads(content))
     except ValidationError as error:
         raise BadInput(f"{source}: {problem(error, Plan)}") from None
     wrong = _contradiction(plan)

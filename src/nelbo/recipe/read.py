@@ -4,7 +4,8 @@ import codecs
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,7 @@ from nelbo.files import near
 from nelbo.files import read as read_file
 from nelbo.recipe.choices import KINDS, ContinuousChoice, MaskedChoice, PathChoice, Recipe
 
-__all__ = ["content_of", "names", "parse", "problem", "read", "subject", "text"]
+__all__ = ["as_toml", "content_of", "names", "parse", "problem", "read", "subject", "text"]
 
 MOST = 2**20  # bytes
 TAGGED = ("chain", "network")  # tables of several kinds, which pydantic names after them
@@ -73,13 +74,10 @@ def parse(content: str, source: str, changes: Sequence[str] = ()) -> Recipe:
     """
     label = " ".join([source, *(f"--set {change}" for change in changes)])
     try:
-        tree = tomllib.loads(content)
-        _change(tree, changes)
-        recipe = Recipe.model_validate(tree)
-    except RecursionError:
-        raise BadInput(f"{source} is no TOML: it is nested too deeply") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{source} is no TOML: {error}") from None
+        with as_toml(source):
+            tree = tomllib.loads(content)
+            _change(tree, changes)
+            recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise BadInput(f"{label}: {problem(error)}") from None
     try:
@@ -87,6 +85,17 @@ def parse(content: str, source: str, changes: Sequence[str] = ()) -> Recipe:
     except BadInput as error:
         raise BadInput(f"{label}: {str(error).removeprefix('recipe: ')}") from None
     return recipe
+
+
+@contextmanager
+def as_toml(source: str) -> Iterator[None]:
+    """What a text that is no TOML raises, in one line."""
+    try:
+        yield
+    except RecursionError:
+        raise BadInput(f"{source} is no TOML: it is nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{source} is no TOML: {error}") from None
 
 
 def _try(recipe: Recipe) -> None:

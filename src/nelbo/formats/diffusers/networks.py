@@ -4,8 +4,7 @@ import inspect
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -19,7 +18,7 @@ from nelbo import files
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.condition import guidance_embedding, read_condition
 from nelbo.formats.diffusers.folder import read_json
-from nelbo.formats.weights import refuse_wrapped_keys, weights_files
+from nelbo.formats.weights import quiet, refuse_wrapped_keys, weights_files
 from nelbo.model.settings import Setting
 from nelbo.networks.mode import single_precision
 from nelbo.typed_json import Count, Typed, as_typed
@@ -190,7 +189,7 @@ def load_module(kind: str, folder: Path, variant: str | None = None) -> Any:  # 
             _refuse_code(file)
     _check_flags(getattr(diffusers, kind), folder / "config.json")
     try:
-        with _quiet(), single_precision():
+        with quiet(diffusers.utils.logging), single_precision():
             module, info = getattr(diffusers, kind).from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -272,22 +271,6 @@ def _require_stored(file: Path) -> None:
             f"{file} is compressed, as torch.save writes none: what it holds depends on who reads "
             "it; save its weights again"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """diffusers logs what it ignores in a config; what changes the weights is checked instead."""
-    from diffusers.utils import logging
-
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()  # of shards
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _doubled(config: Mapping[str, Any], folder: Path) -> bool:
