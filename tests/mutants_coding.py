@@ -29,7 +29,7 @@ CODING = [
         "networks/integers/arithmetic.py",
         "(weight @ inputs).long()",
         "(weight.float() @ inputs.float()).long()",
-        (f"{INTEGERS}a_convolution_is_that_of_pythons_whole_numbers",),
+        (f"{INTEGERS}products_that_nearly_cancel_add_up_exactly",),
     ),
     (
         "a bias is left out of the declared range",

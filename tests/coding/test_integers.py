@@ -1,6 +1,7 @@
 """Whole numbers: exact against Python's own, equal on every path, and within declared ranges."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -44,7 +45,7 @@ def filled_convolution(seed, stride=1, kernel=3):
 @pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (1, 1)])
 @pytest.mark.parametrize("kind", [torch.float64, torch.int64])
 def test_a_convolution_is_that_of_pythons_whole_numbers(stride, kernel, kind):
-    """Kills: sums in float32; a quotient that is rounded towards zero."""
+    """Kills: a quotient that is rounded towards zero; a place of the kernel out of turn."""
     layer, a = filled_convolution(1, stride, kernel)
     output, pad = layer(a, kind), kernel // 2
     for b, o, y, x in [
@@ -63,24 +64,36 @@ def test_a_convolution_is_that_of_pythons_whole_numbers(stride, kernel, kind):
         assert int(output[b, o, y, x]) == max(-LARGEST, min(LARGEST, wanted))
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.int64])
+def test_products_that_nearly_cancel_add_up_exactly(kind):
+    """2047 x 32767 - 2047 x 32766. Kills: sums in float32, which is off by 1 in any order."""
+    layer, a = filled_convolution(1, 1, 1)
+    layer.weight.zero_()
+    layer.weight[:, 0], layer.weight[:, 1] = 2047, -2047
+    layer.bias.zero_()
+    layer.factor.fill_(2**32)
+    a[:, 0], a[:, 1] = LARGEST, LARGEST - 1
+    assert (layer(a, kind) == 2047).all()
+
+
 def test_a_norm_is_that_of_pythons_whole_numbers():
     """Kills: negative quotients that are rounded towards zero; rows of another time."""
     layer = Norm("toy", nn.GroupNorm(2, 4), 6, rows=3)
     draw = torch.Generator().manual_seed(2)
-    layer.scale.copy_(torch.randint(2**18, (3, 4), generator=draw))
+    layer.scale.copy_(2**WIDE + torch.randint(2**18, (3, 4), generator=draw))  # shows a unit
     layer.offset.copy_(torch.randint(-(2**28), 2**28, (3, 4), generator=draw))
     layer.eps.fill_(1000)
     h = torch.randint(-3000, 3000, (2, 4, 2, 3), generator=draw)
     output = layer(h, torch.tensor([2, 0]))
     for b, row in ((0, 2), (1, 0)):
-        for c in range(4):
+        for c, y_at, x_at in itertools.product(range(4), range(2), range(3)):
             group = [int(v) for v in h[b, c // 2 * 2 : c // 2 * 2 + 2].flatten()]
             n, total = len(group), sum(group)
             spread = n * sum(v * v for v in group) - total * total
             root = math.isqrt((spread << 2 * layer.finer) + 1000)
-            y = ((n * int(h[b, c, 1, 2]) - total) << (UNIT + layer.finer)) // root
+            y = ((n * int(h[b, c, y_at, x_at]) - total) << (UNIT + layer.finer)) // root
             whole = y * int(layer.scale[row, c]) + int(layer.offset[row, c])
-            assert int(output[b, c, 1, 2]) == (whole + 2 ** (WIDE - 1)) // 2**WIDE
+            assert int(output[b, c, y_at, x_at]) == (whole + 2 ** (WIDE - 1)) // 2**WIDE
 
 
 def states(images, model):
