@@ -15,7 +15,7 @@ from nelbo.errors import BadInput
 from nelbo.report.page import Reported, page
 from nelbo.report.page.checks import State, checks
 from nelbo.results import Evaluation, per_image
-from nelbo.results.result import parse
+from nelbo.results.result import parse, read
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import report
 from nelbo.tasks.train import train
@@ -262,7 +262,8 @@ def test_what_is_no_result_is_refused_in_one_line(measured, tmp_path, change, me
     change(tree)
     path = tmp_path / "r.json"
     path.write_text(json.dumps(tree))
-    with pytest.raises(BadInput, match=re.escape(message)) as refusal:
-        report(path)
-    assert "\n" not in str(refusal.value)
-    assert str(path) in str(refusal.value)
+    for reader in (report, read):
+        with pytest.raises(BadInput, match=re.escape(message)) as refusal:
+            reader(path)
+        assert "\n" not in str(refusal.value)
+        assert str(path) in str(refusal.value)
