@@ -146,6 +146,7 @@ def test_the_bound_of_a_folder_is_that_of_numpy(tmp_path, name):
     """
     model = nelbo.load(folder(tmp_path, CLASSES[name](), unet(1, [0.1])), levels=16)
     lo, hi = (0.0, 1.0) if name == "VE" else (-1.0, 1.0)
+    assert (model.grid.lo, model.grid.hi) == (lo, hi)
     levels = torch.arange(16).reshape(1, 1, 4, 4).repeat(8, 1, 1, 1)
     first, last = (model.facts["sources"][f"log SNR {end}"]["value"] for end in ("first", "last"))
     ends = {"EDM": (-2 * math.log(0.002), -2 * math.log(80))}

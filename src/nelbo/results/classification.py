@@ -1,7 +1,7 @@
 """Which class each image has by a model of p(x | class): posteriors, accuracy and calibration."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nelbo.data.images import shown
 from nelbo.errors import printable
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Provenance
 
 __all__ = ["Bin", "Classification", "wilson"]
 
@@ -44,7 +44,7 @@ class Bin:
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Classification(Saved):
+class Classification(Provenance):
     """p(class | x) of N images and K classes, from bounds of log p(x | class) and a prior.
 
     posterior: proportional to prior * exp(-bound). behind: how many nats the runner-up is behind
@@ -64,14 +64,6 @@ class Classification(Saved):
     sources: tuple[str, ...]
     prior: Sequence[float]
     error: float
-    network_evaluations: int
-    seconds: float
-    estimator: Mapping[str, Any]
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    command: str
-    warnings: Sequence[str] = ()
 
     @cached_property
     def classes(self) -> Int64[Tensor, " N"]:
@@ -148,14 +140,7 @@ class Classification(Saved):
             "decided": int(self.decided.sum()),
             "per_image": list(self._rows()),
             "images": count,
-            "network_evaluations": self.network_evaluations,
-            "seconds": self.seconds,
-            "estimator": dict(self.estimator),
-            "model": dict(self.model),
-            "data": dict(self.data),
-            "environment": dict(self.environment),
-            "command": self.command,
-            "warnings": list(self.warnings),
+            **self._provenance(),
         }
 
     def _rows(self) -> Iterator[dict[str, Any]]:

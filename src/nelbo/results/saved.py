@@ -3,11 +3,13 @@
 import importlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Saved", "showing"]
+__all__ = ["Provenance", "Saved", "showing"]
 
 
 def showing() -> ModuleType:
@@ -45,3 +47,34 @@ class Saved(ABC):
         """A notebook's cell: the head of the page, or the text."""
         cell: str = showing().cell(self)
         return cell
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Provenance(Saved, ABC):
+    """How something was measured of one model on some data.
+
+    estimator, model, data and environment are JSON; warnings say why the figure may not be the
+    model's; seconds: of the whole.
+    """
+
+    network_evaluations: int
+    seconds: float
+    estimator: Mapping[str, Any]
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    command: str
+    warnings: Sequence[str] = ()
+
+    def _provenance(self) -> dict[str, Any]:
+        """The last keys of the JSON object."""
+        return {
+            "network_evaluations": self.network_evaluations,
+            "seconds": self.seconds,
+            "estimator": dict(self.estimator),
+            "model": dict(self.model),
+            "data": dict(self.data),
+            "environment": dict(self.environment),
+            "command": self.command,
+            "warnings": list(self.warnings),
+        }

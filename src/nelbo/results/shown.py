@@ -1,12 +1,12 @@
 """What every result can do where a person looks: a short line, a notebook's cell, a file."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nelbo.bound.statistics import Mean
-from nelbo.results.saved import Saved, showing
+from nelbo.results.saved import Provenance, Saved, showing
 from nelbo.results.unit import BITS, Unit
 
 if TYPE_CHECKING:
@@ -66,38 +66,13 @@ class Shown(Saved):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Measured(Shown):
-    """A figure of one model on some data, with how it was measured.
-
-    estimator, model, data and environment are JSON; warnings say why the figure may not be the
-    model's; seconds: of the whole.
-    """
+class Measured(Shown, Provenance):
+    """A figure of one model on some data, with how it was measured."""
 
     total: Mean
     monte_carlo: Mean
     dims: int
-    network_evaluations: int
-    seconds: float
-    estimator: Mapping[str, Any]
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    command: str
     unit: Unit = BITS
-    warnings: Sequence[str] = ()
-
-    def _provenance(self) -> dict[str, Any]:
-        """How it was measured, as the last keys of the JSON object."""
-        return {
-            "network_evaluations": self.network_evaluations,
-            "seconds": self.seconds,
-            "estimator": dict(self.estimator),
-            "model": dict(self.model),
-            "data": dict(self.data),
-            "environment": dict(self.environment),
-            "command": self.command,
-            "warnings": list(self.warnings),
-        }
 
 
 class Tabulated(Measured):

@@ -60,14 +60,22 @@ def environment() -> Environment:
     return result
 
 
+def attached(tree: Mapping[str, Any]) -> dict[str, str]:
+    """The whole result as a page carries it: for its scripts, and packed for a reader to save."""
+    whole = json.dumps(tree, allow_nan=False, separators=(",", ":"))
+    packed = base64.b64encode(gzip.compress(whole.encode(), mtime=0)).decode()
+    return {
+        "json": whole.replace("<", "\\u003c"),
+        "packed": f"data:application/gzip;base64,{packed}",
+    }
+
+
 def page(reported: Reported) -> str:
     """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
     result = reported.result
     plots = plots_of(result, reported.images)
     unit = plots.unit
-    whole = json.dumps(result.tree, allow_nan=False, separators=(",", ":"))
     long = reported.images is not None and len(reported.images["id"]) > MOST_IMAGES
-    packed = gzip.compress(whole.encode(), mtime=0)
     return (
         environment()
         .get_template("report.html")
@@ -97,8 +105,7 @@ def page(reported: Reported) -> str:
             settings=settings(result, reported.recipe),
             csv=None if long or reported.images is None else _csv(reported.images),
             long=long,
-            json=whole.replace("<", "\\u003c"),
-            packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
+            **attached(result.tree),
         )
     )
 

@@ -1,8 +1,5 @@
 """Several results as one self-contained HTML page: which is lowest, by how much, where, and why."""
 
-import base64
-import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -10,7 +7,7 @@ from typing import final
 import numpy as np
 
 from nelbo.report import ranking_plots
-from nelbo.report.page.assembly import environment
+from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.charts import Chart, chart, shown
 from nelbo.report.page.headline import Part, data_name, parts, plus_minus
 from nelbo.report.page.marks import mark
@@ -94,8 +91,6 @@ def comparison_page(ranking: Ranking) -> str:
     """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
     entries, best = ranking.entries, ranking.best
     beside = [ranking.between(best, entry) for entry in entries[1:]]
-    whole = json.dumps(ranking.to_dict(), allow_nan=False, separators=(",", ":"))
-    packed = gzip.compress(whole.encode(), mtime=0)
     differing, alike = _settings(entries)
     unit = ranking.unit.name
     return (
@@ -123,8 +118,7 @@ def comparison_page(ranking: Ranking) -> str:
             distortion=_overlaid(ranking_plots.distortion(ranking), ranking, "rate-distortion"),
             differing=differing,
             alike=alike,
-            json=whole.replace("<", "\\u003c"),
-            packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
+            **attached(ranking.to_dict()),
         )
     )
 

@@ -1,12 +1,9 @@
 """What `nelbo compress` made of images, as one self-contained HTML page: the bill, reconciled."""
 
-import base64
-import gzip
-import json
 from dataclasses import dataclass
 from typing import final
 
-from nelbo.report.page.assembly import environment
+from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.provenance import rows
 from nelbo.results.compression import Compression
 
@@ -26,8 +23,6 @@ class Line:
 
 def compression_page(bill: Compression) -> str:
     """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
-    whole = json.dumps(json.loads(bill.to_json()), allow_nan=False, separators=(",", ":"))
-    packed = gzip.compress(whole.encode(), mtime=0)
     split = bill.data.get("split")
     return (
         environment()
@@ -46,8 +41,7 @@ def compression_page(bill: Compression) -> str:
             file_bytes=f"{bill.file // 8:,}",
             seconds=f"{bill.seconds:.1f}",
             settings=[(name, text) for name, text, _ in rows(bill.model, "")],
-            json=whole.replace("<", "\\u003c"),
-            packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
+            **attached(bill.to_dict()),
         )
     )
 

@@ -1,13 +1,10 @@
 """What `nelbo compare` measured, as one self-contained HTML page: which is better, how surely."""
 
-import base64
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from nelbo.report.page.assembly import environment
+from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.provenance import rows
 from nelbo.results.compared import Bound, Compared
 from nelbo.results.rounding import plain_number, with_half
@@ -32,8 +29,6 @@ class Interval:
 def difference_page(compared: Compared) -> str:
     """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
     tree, verdict = compared.tree, compared.verdict
-    whole = json.dumps(tree, allow_nan=False, separators=(",", ":"))
-    packed = gzip.compress(whole.encode(), mtime=0)
     of_difference, zero = _intervals(compared)
     differing, alike = _settings(compared.a.model, compared.b.model)
     return (
@@ -57,8 +52,7 @@ def difference_page(compared: Compared) -> str:
             differing=differing,
             alike=alike,
             command=str(tree.get("command") or ""),
-            json=whole.replace("<", "\\u003c"),
-            packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
+            **attached(tree),
         )
     )
 

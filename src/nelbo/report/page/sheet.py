@@ -1,13 +1,10 @@
 """A page as data: a headline, and sections of intervals, tables and charts, for any kind."""
 
-import base64
-import gzip
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from nelbo.report.page.assembly import environment
+from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.charts import Chart
 from nelbo.report.page.headline import plus_minus
 from nelbo.report.page.provenance import Row, rows
@@ -83,8 +80,6 @@ class Sheet:
 
 def laid(sheet: Sheet, tree: Mapping[str, Any]) -> str:
     """The page of a result; equal inputs give equal bytes. It refers to nothing outside itself."""
-    whole = json.dumps(tree, allow_nan=False, separators=(",", ":"))
-    packed = gzip.compress(whole.encode(), mtime=0)
     return (
         environment()
         .get_template("sheet.html")
@@ -92,8 +87,7 @@ def laid(sheet: Sheet, tree: Mapping[str, Any]) -> str:
             sheet=sheet,
             schema=tree["schema"],
             command=str(tree.get("command") or ""),
-            json=whole.replace("<", "\\u003c"),
-            packed=f"data:application/gzip;base64,{base64.b64encode(packed).decode()}",
+            **attached(tree),
         )
     )
 
