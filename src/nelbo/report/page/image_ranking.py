@@ -31,8 +31,8 @@ def image_ranking_sheet(result: RankedImages) -> Sheet:
         heading=f"{name} on each of {len(result.rows):,} of {data}",
         figure=f"{low:.4f} to {high:.4f}",
         unit=str(result.unit),
-        lead=[f"From the easiest image to the hardest; all together {result.total.value:.4f}."],
-        intervals=of_interval(result.total),
+        lead=["From the easiest image to the hardest, and the mean of all."],
+        intervals=[("mean of all images", f"{result.total.value:.4f}"), *of_interval(result.total)],
         warnings=result.warnings,
         sections=[
             order,
