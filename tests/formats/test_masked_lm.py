@@ -17,6 +17,7 @@ from nelbo.data import windows
 from nelbo.data.symbols import Tokenizer
 from nelbo.errors import BadInput
 from nelbo.harness import Scorer, harness_model
+from nelbo.recipe import parse_plan
 
 torch.set_num_threads(1)
 
@@ -109,6 +110,23 @@ def test_one_line_measures_the_folder_as_its_network_says_by_hand(
     )
     assert tree["model"]["sources"]["around"]["value"] == "<s> ... </s>"
     assert tree["model"]["counted"].startswith("the tokens of the text")
+
+
+def test_a_plan_reads_the_text_by_the_folders_own_tokens(folder, tmp_path, monkeypatch):
+    """Kills: a plan that reads bytes, whose symbols the network has none of."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_bytes(TEXT.encode())
+    plan = f"""results = "measured"
+budget = 40
+[[model]]
+path = {json.dumps(str(folder))}
+size = 5
+[[data]]
+spec = "text:a.txt"
+"""
+    entry = nelbo.evaluate_plan(parse_plan(plan)).entries[0]
+    assert entry.error is None
+    assert entry.result.tree["data"]["text"]["bytes"] == len(TEXT.encode())
 
 
 def test_the_bound_of_any_order_is_that_of_all_subsets(folder, net, ids):

@@ -117,8 +117,14 @@ def _model(choice: PlannedModel, device: str | None) -> Model:
 
 def _images(path: str, model: Model, data: PlannedData) -> Examples:
     """As the command line finds them; marked where the model was trained on them."""
-    labels = isinstance(model.support, Grid) and model.classes is not None
-    images = load_for(model.support, data.spec, split=data.split, labels=labels, shape=model.shape)
+    images = load_for(
+        model.support,
+        data.spec,
+        split=data.split,
+        labels=isinstance(model.support, Grid) and model.classes is not None,
+        shape=model.shape,
+        alphabet=model.alphabet,
+    )
     if not model.settings.foreign and trained_on(path) == images.sha256:
         images = replace(images, origin={**images.origin, "trained_on": True})
     return images if data.max_images is None else images.first(data.max_images)
