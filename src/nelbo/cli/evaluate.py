@@ -34,7 +34,15 @@ from nelbo.cli.options import (
     revealing,
     say_assumed,
 )
-from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.outputs import (
+    Baselines,
+    Force,
+    Output,
+    PerImage,
+    Plots,
+    check_outputs,
+    deliver,
+)
 from nelbo.cli.parts import PartOption, PartOutput, written_part
 from nelbo.cli.plan import PlanOption, measure_plan, model_or_plan
 from nelbo.cli.progress import bars
@@ -94,22 +102,15 @@ def evaluate(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     check: Check = True,
-    baselines: Annotated[
-        bool,
-        typer.Option("--baselines", help="Also what the images cost by PNG, WebP, xz and uniform."),
-    ] = False,
+    baselines: Baselines = False,
     record: RecordOption = None,
     part: PartOption = None,
     output: PartOutput = None,
     dtype: DtypeOption = None,
     device: Device = "auto",
     json: JsonOption = None,
-    per_image: Annotated[
-        Path | None, typer.Option(help="Write each image's bits/dim here: .csv or .parquet.")
-    ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Write plots into this folder, .png and .svg.")
-    ] = None,
+    per_image: PerImage = None,
+    plots: Plots = None,
     force: Force = False,
 ) -> None:
     """Measure the bound: bits/dim, by term, with two intervals.

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.outputs import Force
+from nelbo.cli.outputs import Baselines, Force, PerImage, Plots
 from nelbo.cli.parts import Merging, commands_of
 from nelbo.cli.terminal import note
 from nelbo.errors import BadInput
@@ -23,16 +23,9 @@ def merge(
     output: Annotated[
         str, typer.Option("-o", "--output", help="Write the result to this file; - for stdout.")
     ],
-    per_image: Annotated[
-        Path | None, typer.Option(help="Write each image's bits/dim here: .csv or .parquet.")
-    ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Write plots into this folder, .png and .svg.")
-    ] = None,
-    baselines: Annotated[
-        bool,
-        typer.Option("--baselines", help="Also what the images cost by PNG, WebP, xz and uniform."),
-    ] = False,
+    per_image: PerImage = None,
+    plots: Plots = None,
+    baselines: Baselines = False,
     model: Annotated[
         str | None, typer.Option(help="Where the model is now; default as the parts say.")
     ] = None,

@@ -19,10 +19,27 @@ from nelbo import files
 from nelbo.cli.terminal import name_made
 from nelbo.errors import BadInput, NonFinite, NotWritten
 
-__all__ = ["Force", "Output", "check_outputs", "deliver", "kind_of"]
+__all__ = [
+    "Baselines",
+    "Force",
+    "Output",
+    "PerImage",
+    "Plots",
+    "check_outputs",
+    "deliver",
+    "kind_of",
+]
 
 Force = Annotated[
     bool, typer.Option("--force", help="Replace whatever file is at an output's path.")
+]
+PerImage = Annotated[
+    Path | None, typer.Option(help="Write each image's bits/dim here: .csv or .parquet.")
+]
+Plots = Annotated[Path | None, typer.Option(help="Write plots into this folder, .png and .svg.")]
+Baselines = Annotated[
+    bool,
+    typer.Option("--baselines", help="Also what the images cost by PNG, WebP, xz and uniform."),
 ]
 LONGEST = 255  # bytes of a file's name
 HEAD = 4096  # bytes by which a file is known
