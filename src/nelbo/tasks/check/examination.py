@@ -25,6 +25,7 @@ from nelbo.results.unit import Unit
 from nelbo.tasks.check.search import ROUNDS, Candidate, Draws, Remembered, halved
 from nelbo.tasks.check.words import SCHEDULES, call_of, conventions, stated_by
 from nelbo.tasks.evaluate import evaluate
+from nelbo.typed_json import Json
 from nelbo.types import Grid
 from nelbo.wrapping import wrap
 from nelbo.wrapping.stated import label_of
@@ -148,7 +149,7 @@ def _stated(model: object) -> Model | None:
 
 def _about(
     stated: Model | None, shape: tuple[int, ...] | None, levels: int | None
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """What every reading says of the data."""
     if stated is None:
         if shape is None or levels is None:

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64
@@ -16,6 +16,7 @@ from nelbo.estimation.evaluator import out_of_memory
 from nelbo.gaussian.yardstick import AffineFit
 from nelbo.model import Denoiser, Model
 from nelbo.networks.adapter import tensor_in
+from nelbo.typed_json import Json
 from nelbo.types import Grid
 
 __all__ = ["Candidate", "Draws", "Remembered", "halved"]
@@ -135,7 +136,7 @@ class Candidate:
     evaluations: of the model, remembered or not; failure: of the last measurement.
     """
 
-    words: Mapping[str, Any]
+    words: Mapping[str, Json]
     model: Model
     part: Float64[Tensor, " N"] = field(default_factory=lambda: torch.tensor([math.inf]))
     evaluations: int = 0
