@@ -8,9 +8,9 @@ from nelbo.model import Model
 from nelbo.typed_json import Json, at
 from nelbo.types import Grid
 
-__all__ = ["call_of", "conventions", "stated_by"]
+__all__ = ["SCHEDULES", "call_of", "conventions", "stated_by"]
 
-SCHEDULES = ("linear", "scaled-linear", "cosine", "sigmoid")
+SCHEDULES = ("linear", "scaled-linear", "cosine", "sigmoid", "sigmoid-lucidrains")
 OF_BETAS = ("eps", "x_0", "v")
 TIMES = ("index", "t", "fraction")  # by log SNR a network knows no schedule: once is enough
 RANGES = ((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5))
@@ -48,6 +48,8 @@ def conventions(T: int, grid: bool, variance: str) -> Iterator[dict[str, Any]]:
                     "time_input": time,
                     **range_,
                 }
+        if "learned" in variance:
+            continue  # what gives variances is of a chain of betas
         for path, time, scale, predictions in ON_PATHS:
             for predicts in predictions:
                 yield {
