@@ -25,7 +25,7 @@ from nelbo.results.unit import Unit
 from nelbo.tasks.check.search import ROUNDS, Candidate, Draws, Remembered, halved
 from nelbo.tasks.check.words import SCHEDULES, call_of, conventions, stated_by
 from nelbo.tasks.evaluate import evaluate
-from nelbo.typed_json import Json
+from nelbo.typed_json import Json, text_at, whole_at
 from nelbo.types import Grid
 from nelbo.wrapping import wrap
 from nelbo.wrapping.stated import label_of
@@ -97,7 +97,7 @@ def check(
         as_stated.require_finite()
         evaluations += as_stated.evaluations
     elif best:
-        evaluations = _in_company(wrap(model, **best[0].words, **about, arguments=arguments), data)
+        evaluations = _in_company(_read(network, {**best[0].words, **about}, arguments), data)
     else:
         readings[0].require_finite()
     unit = Unit.of(of_data.support)
@@ -134,7 +134,7 @@ def _in_company(model: Model, data: Examples) -> int:
     """Refuses a network whose output for an image is not its own, as `evaluate` does; its calls."""
     with measuring([model]):
         seen = examine([model], data, Processes(), True)
-    return 0 if seen is None else int(seen["network_evaluations"])
+    return 0 if seen is None else whole_at(seen, "network_evaluations")
 
 
 def _stated(model: object) -> Model | None:
@@ -167,7 +167,7 @@ def _about(
 def _readings(
     network: Remembered,
     stated: Model | None,
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     arguments: Mapping[str, object] | None,
     variance: str,
 ) -> list[Candidate]:
@@ -183,15 +183,30 @@ def _readings(
     T = 1000 if stated is None else stated.whole_T
     words = conventions(T, "levels" in about, variance if "learned" in variance else "small")
     name = label_of(None, network.network) if stated is None else stated.name
-    clip: dict[str, Any] = {"clip": True} if stated is not None and stated.facts["clip"] else {}
+    clip = {"clip": True} if stated is not None and stated.facts["clip"] else {}
     schedules = {each: schedule_of(each, {"T": T}, f"schedule {each}") for each in SCHEDULES}
 
-    def model(words: Mapping[str, Any]) -> Model:
-        table = {"schedule": schedules[words["schedule"]["name"]]} if "schedule" in words else {}
+    def model(words: Mapping[str, Json]) -> Model:
+        table = (
+            {"schedule": schedules[text_at(words, "schedule", "name")]}
+            if "schedule" in words
+            else {}
+        )
         given = {**words, **table, **about, **clip}  # a schedule once, for all that share it
-        return wrap(network, **given, arguments=arguments, name=name)
+        return _read(network, given, arguments, name)
 
     return [Candidate(each, model(each)) for each in words]
+
+
+def _read(
+    network: Callable[..., object],
+    words: Mapping[str, object],
+    arguments: Mapping[str, object] | None,
+    name: str | None = None,
+) -> Model:
+    """The network as these words of `wrap` read it."""
+    given: dict[str, Any] = dict(words)
+    return wrap(network, **given, arguments=arguments, name=name)
 
 
 def _gives_variances(reading: Candidate, few: Draws, network: Remembered) -> bool:

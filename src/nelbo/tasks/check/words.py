@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from nelbo.model import Model
 from nelbo.typed_json import Json, at
@@ -18,7 +17,7 @@ FLOWS: tuple[dict[str, Json], ...] = (
     {"name": "flow", "data_at": 0},
     {"name": "flow", "data_at": 1},
 )
-ON_PATHS: tuple[tuple[object, str, str, tuple[str, ...]], ...] = (
+ON_PATHS: tuple[tuple[Json, str, str, tuple[str, ...]], ...] = (
     # path, time_input, scale, what networks predict there
     *((flow, time, "none", ("flow-velocity", "x_0", "eps")) for flow in FLOWS for time in
       ("t", "1000 t")),
@@ -31,7 +30,7 @@ ON_PATHS: tuple[tuple[object, str, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def conventions(T: int, grid: bool, variance: str) -> Iterator[dict[str, Any]]:
+def conventions(T: int, grid: bool, variance: str) -> Iterator[dict[str, Json]]:
     """The words of each; T is the number of steps of a chain of betas.
 
     Those that differ in `predicts` alone follow each other: they evaluate the network at the same
