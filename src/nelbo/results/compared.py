@@ -9,7 +9,7 @@ from nelbo.results.comparison import SCHEMA
 from nelbo.results.comparisons import SCHEMA as SEVERAL
 from nelbo.results.ranking import names_of
 from nelbo.results.result import half_of, number_of, unit_of
-from nelbo.results.stored import SAME, Stored, keeping_to
+from nelbo.results.stored import SAME, Stored, check_parts, keeping_to
 from nelbo.results.unit import Unit
 from nelbo.results.verdict import Verdict, verdict
 
@@ -118,13 +118,12 @@ def parse_comparison(tree: Mapping[str, Any], source: str = "the comparison") ->
 
 def _parsed(tree: Mapping[str, Any]) -> Compared:
     unit, sides = unit_of(tree), (tree["a"], tree["b"])
-    for part in (*(side["model"] for side in sides), tree["data"], tree["estimator"]):
-        if not isinstance(part, dict):
-            raise ValueError("a part of it is no object")
-    if not isinstance(tree["data"]["name"], str):
-        raise ValueError("data.name is no text")
-    for name in ("images", "network_evaluations", "seconds"):
-        number_of(tree[name])
+    check_parts(tree, ("data", "estimator"))
+    for model in (side["model"] for side in sides):
+        if not isinstance(model, dict) or not isinstance(model["name"], str):
+            raise ValueError("a model is no object with a name")
+    if not isinstance(tree["estimator"].get("paired", []), list):
+        raise ValueError("estimator.paired is no list")
     bounds = [
         Bound(
             name,
@@ -160,4 +159,7 @@ def parse_comparisons(tree: Mapping[str, Any], source: str = "the comparison") -
         names = [tree["first"], *(row["name"] for row in rows)]
         if not all(isinstance(name, str) for name in names):
             raise ValueError("a name is no text")
-        return ComparedAll(tree, names, pairs, [row["told_apart_together"] for row in rows])
+        apart = [row["told_apart_together"] for row in rows]
+        if not all(one is None or isinstance(one, bool) for one in apart):
+            raise ValueError("told_apart_together is true, false or null")
+        return ComparedAll(tree, names, pairs, apart)

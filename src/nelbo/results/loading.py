@@ -21,6 +21,7 @@ from nelbo.results.read_images import (
 )
 from nelbo.results.read_ode import ODE, OdeRead, parse_ode
 from nelbo.results.result import Result
+from nelbo.results.saved import DIGEST, digest_of
 from nelbo.results.stored import Other, keeping_to
 
 __all__ = ["AnyResult", "as_read", "load"]
@@ -51,14 +52,21 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
     say: called with what should be known of the file.
 
     Raises:
-        BadInput: no such file, no JSON, no schema of nelbo, or a part that is missing, of another
-            kind or contradicts another.
+        BadInput: no such file, no JSON, no schema of nelbo, a part that is missing, of another
+            kind or contradicts another, or anything else than what was written.
     """
     tree = single.load(path)
     schema = tree.get("schema") if isinstance(tree, dict) else None
     if schema in (None, evaluation.SCHEMA):
         return single.checked(tree, path, say)
-    return as_read(tree, str(path))
+    result = as_read(tree, str(path))
+    if tree.get(DIGEST, content := digest_of(tree)) != content:
+        raise BadInput(
+            f"{path} is damaged or was edited: it is not what it was written as; make it again"
+        )
+    if DIGEST not in tree:
+        say(f"{path}: the result is of an older nelbo and has no digest of what it holds")
+    return result
 
 
 def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
@@ -76,18 +84,22 @@ def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
 
 def _plan(tree: Mapping[str, Any], source: str) -> PlanResults:
     with keeping_to(plan.SCHEMA, source, WRITTEN_BY):
-        entries = [
-            PlanEntry(
-                entry["model"],
-                entry["data"],
-                entry["status"],
-                Path(entry["file"]),
-                None if entry["result"] is None else single.parse(entry["result"], source),
-                entry["error"],
-            )
-            for entry in tree["entries"]
-        ]
-        return PlanResults(entries, tree["settings"], tree["command"])
+        entries = [_entry(entry, source) for entry in tree["entries"]]
+        return PlanResults(entries, dict(tree["settings"]), str(tree["command"]))
+
+
+def _entry(row: Mapping[str, Any], source: str) -> PlanEntry:
+    """One pair of a plan; ValueError where it is neither a result nor an error."""
+    known = row["result"]
+    result = None if known is None else single.checked(known, source, lambda text: None)
+    texts = [row["model"], row["data"], row["file"], *([row["error"]] if result is None else [])]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name, a file or an error is no text")
+    if row["status"] not in (("failed",) if result is None else ("measured", "kept")):
+        raise ValueError(f"status {row['status']!r} contradicts its result")
+    return PlanEntry(
+        row["model"], row["data"], row["status"], Path(row["file"]), result, row["error"]
+    )
 
 
 def _other(tree: Mapping[str, Any], source: str) -> Other:

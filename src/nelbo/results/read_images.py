@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from nelbo.results.classification import SCHEMA as CLASSIFICATION
-from nelbo.results.classification import Bin
+from nelbo.results.classification import Bin, wilson
 from nelbo.results.image_ranking import SCHEMA as IMAGE_RANKING
 from nelbo.results.result import number_of, unit_of
-from nelbo.results.stored import Interval, Stored, interval_of, keeping_to
+from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to, whole_of
 from nelbo.results.unit import Unit
 
 __all__ = [
@@ -87,21 +87,22 @@ def parse_classification(tree: Mapping[str, Any], source: str = "the result") ->
     with keeping_to(CLASSIFICATION, source, CLASSIFIED_BY):
         rows, accuracy = tree["per_image"], _known(tree["accuracy"])
         _check_parts(tree, rows)
+        for name in ("decided", "error", "evaluations_per_image"):
+            number_of(tree[name])
         classes = range(len(tree["prior"]))
         for row in rows:
-            if row["class"] not in classes or len(row["posterior"]) != len(classes):
+            given = [row["class"], *([] if accuracy is None else [row["label"]])]
+            if not {*given} <= {*classes} or len(row["posterior"]) != len(classes):
                 raise ValueError(f"image {row['id']} has no class of {len(classes)}")
         if accuracy is not None:
-            hits = sum(row["class"] == row["label"] for row in rows)
-            if hits != round(accuracy * len(rows)) or abs(accuracy * len(rows) - hits) > 1e-6:
-                raise ValueError("accuracy is not that of per_image")
+            _check_accuracy(tree, accuracy, sum(row["class"] == row["label"] for row in rows))
         return Classified(
             tree=tree,
             accuracy=accuracy,
             interval=None if accuracy is None else _pair(tree["accuracy_ci95"]),
             calibration_error=_known(tree["calibration_error"]),
             log_loss=_known(tree["log_loss"]),
-            reliability=[Bin(**row) for row in tree["reliability"]],
+            reliability=[_bin(row) for row in tree["reliability"]],
             prior=[number_of(p) for p in tree["prior"]],
             rows=rows,
         )
@@ -117,6 +118,13 @@ def parse_image_ranking(tree: Mapping[str, Any], source: str = "the result") -> 
         unit, rows = unit_of(tree), tree["per_image"]
         _check_parts(tree, rows)
         values = [number_of(row[unit.key]) for row in rows]
+        for row in rows:
+            for name in ("low", "high"):
+                number_of(row[name])
+            for name in ("rank", "rank_low", "rank_high"):
+                whole_of(row[name])
+        for name in ("low", "high") if tree["fence"] is not None else ():
+            number_of(tree["fence"][name])
         if values != sorted(values):
             raise ValueError("per_image is not in the order of the bounds")
         ids = {row["id"] for row in rows}
@@ -128,14 +136,30 @@ def parse_image_ranking(tree: Mapping[str, Any], source: str = "the result") -> 
         return RankedImages(tree, unit, total, easiest, hardest, unlike, tree["fence"], rows)
 
 
+def _check_accuracy(tree: Mapping[str, Any], accuracy: float, hits: int) -> None:
+    """ValueError where the share, its interval or its calibration is not that of the images."""
+    count = tree["images"]
+    if abs(accuracy * count - hits) > 1e-6:
+        raise ValueError("accuracy is not that of per_image")
+    ends = zip(_pair(tree["accuracy_ci95"]), wilson(hits, count), strict=True)
+    if any(abs(stated - own) > 1e-9 for stated, own in ends):
+        raise ValueError("accuracy_ci95 is not the interval of accuracy")
+    number_of(tree["calibration_error"])
+    if sum(bin["images"] for bin in tree["reliability"]) != count:
+        raise ValueError("reliability is not of all images")
+
+
+def _bin(row: Mapping[str, Any]) -> Bin:
+    ends = {name: number_of(row[name]) for name in ("low", "high", "confidence", "accuracy")}
+    return Bin(images=whole_of(row["images"]), **ends)
+
+
 def _check_parts(tree: Mapping[str, Any], rows: Rows) -> None:
-    for part in ("model", "data", "estimator", "environment"):
-        if not isinstance(tree[part], dict):
-            raise ValueError(f"{part} is no object")
-    if len(rows) != tree["images"] or not rows:
+    check_parts(tree)
+    if len(rows) != tree["images"] or not all(isinstance(row, dict) for row in rows):
         raise ValueError("images and per_image contradict each other")
-    for name in ("network_evaluations", "seconds"):
-        number_of(tree[name])
+    for row in rows:
+        whole_of(row["id"])
 
 
 def _known(value: object) -> float | None:

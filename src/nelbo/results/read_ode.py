@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from nelbo.results.ode import DEQUANTISED, KIND
 from nelbo.results.ode import SCHEMA as ODE
 from nelbo.results.result import number_of, unit_of
-from nelbo.results.stored import Interval, Stored, interval_of, keeping_to
+from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to, whole_of
 from nelbo.results.unit import Unit
 
 __all__ = ["ODE", "OdeRead", "parse_ode"]
@@ -41,17 +42,14 @@ def parse_ode(tree: Mapping[str, Any], source: str = "the result") -> OdeRead:
     """
     with keeping_to(ODE, source, WRITTEN_BY):
         unit = unit_of(tree)
-        for part in ("model", "data", "estimator", "environment"):
-            if not isinstance(tree[part], dict):
-                raise ValueError(f"{part} is no object")
-        for name in ("images", "dims", "network_evaluations", "seconds"):
-            number_of(tree[name])
+        check_parts(tree)
+        number_of(tree["dims"])
+        _check_solver(tree["estimator"])
         shares = {str(name): number_of(half) for name, half in tree["half_widths"].items()}
         if set(shares) != set(PARTS):
             raise ValueError(f"half_widths are of {', '.join(PARTS)}")
-        for text in (tree["kind"], tree["model"]["name"], tree["data"]["name"]):
-            if not isinstance(text, str):
-                raise ValueError(f"{text!r} is no text")
+        if tree["kind"] != KIND:
+            raise ValueError(f"kind is no {KIND}")
         return OdeRead(
             tree=tree,
             unit=unit,
@@ -60,6 +58,14 @@ def parse_ode(tree: Mapping[str, Any], source: str = "the result") -> OdeRead:
             difference=interval_of(tree["ode_minus_bound"], unit.key),
             shares=shares,
             by_steps=[
-                (int(number_of(row["steps"])), number_of(row[unit.key])) for row in tree["by_steps"]
+                (whole_of(row["steps"]), number_of(row[unit.key])) for row in tree["by_steps"]
             ],
         )
+
+
+def _check_solver(how: Mapping[str, Any]) -> None:
+    """ValueError or KeyError where the page could not say how the three errors came about."""
+    if min(whole_of(how["steps"]), whole_of(how["draws"])) < 1:
+        raise ValueError("estimator.steps and estimator.draws are whole numbers from 1")
+    if str(how["dequantise"]) not in DEQUANTISED or how["probes"] in (None, ""):
+        raise ValueError("estimator does not say how it dequantised, or its probes")
