@@ -8,6 +8,20 @@ SAVED = "tests/report/test_saved.py::test_"
 
 PLAN = [
     (
+        "two pairs of a plan in one file",
+        "recipe/plan.py",
+        "if len({name.casefold() for name in names}) < len(names):",
+        "if False:",
+        (f"{LAW}files_of_a_plan_are_its_own_and_whole",),
+    ),
+    (
+        "a result kept with the table of another",
+        "tasks/plan.py",
+        " and _is_of(table, result):",
+        ":",
+        (f"{LAW}files_of_a_plan_are_its_own_and_whole",),
+    ),
+    (
         "a result that was changed, read as it is now",
         "results/loading.py",
         "    if tree.get(DIGEST, content := digest_of(tree)) != content:",
@@ -34,15 +48,15 @@ PLAN = [
     (
         "a result of other settings kept",
         "tasks/plan.py",
-        "if _settings(result) == _wanted(plan, model, images):",
-        "if True:",
+        "if _settings(result) == _wanted(plan, model, images) and",
+        "if True and",
         (f"{LAW}each_pair_is_the_evaluation_of_its_settings_and_is_made_once",),
     ),
     (
         "a plan's steps passed over",
         "tasks/plan.py",
-        "return model if choice.steps is None else model.every(choice.steps, choice.spacing)",
-        "return model",
+        "model = model if choice.steps is None else model.every(choice.steps, choice.spacing)",
+        "pass",
         (f"{LAW}each_pair_is_the_evaluation_of_its_settings_and_is_made_once",),
     ),
     (
