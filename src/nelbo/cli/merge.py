@@ -55,10 +55,15 @@ def merge(
     if not first.arguments:
         raise BadInput(f"{first.source} was made in Python: merge its parts by nelbo.merge")
     count, absent = missing(read)
-    own = {"json": output, "per_image": per_image, "plots": plots, "force": force}
+    own: dict[str, object] = {
+        "json": output,
+        "per_image": per_image,
+        "plots": plots,
+        "force": force,
+    }
     stated = {"model": model, "data": data}
     given = {name: value for name, value in stated.items() if value is not None}
-    with _evaluation(context, Merging(read), own | {"baselines": baselines} | given) as run:
+    with _evaluation(context, Merging(read), {**own, "baselines": baselines, **given}) as run:
         for command in commands_of(read, absent):
             note(command)
         if count > len(absent):

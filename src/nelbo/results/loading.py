@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from nelbo.errors import BadInput
 from nelbo.results import comparison, comparisons, compression, evaluation, plan
 from nelbo.results import result as single
 from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
 from nelbo.results.compression import Compression
-from nelbo.results.plan import PlanEntry, PlanResults
+from nelbo.results.plan import PlanEntry, PlanResults, status_of
 from nelbo.results.read_compression import parse_compression
 from nelbo.results.read_images import (
     CLASSIFICATION,
@@ -23,6 +23,7 @@ from nelbo.results.read_ode import ODE, OdeRead, parse_ode
 from nelbo.results.result import Result
 from nelbo.results.saved import DIGEST, digest_of
 from nelbo.results.stored import Other, keeping_to
+from nelbo.typed_json import Json, object_at, rows_at, text_at
 
 __all__ = ["AnyResult", "as_read", "load"]
 
@@ -56,8 +57,7 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
             kind or contradicts another, or anything else than what was written.
     """
     tree = single.load(path)
-    schema = tree.get("schema") if isinstance(tree, dict) else None
-    if schema in (None, evaluation.SCHEMA):
+    if not isinstance(tree, Mapping) or tree.get("schema") in (None, evaluation.SCHEMA):
         return single.checked(tree, path, say)
     result = as_read(tree, str(path))
     if tree.get(DIGEST, content := digest_of(tree)) != content:
@@ -69,7 +69,7 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
     return result
 
 
-def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
+def as_read(tree: Mapping[str, Json], source: str) -> AnyResult:
     """The result that a JSON object of another schema than an evaluation's tells.
 
     Raises:
@@ -82,31 +82,34 @@ def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
     return reader(tree, source)
 
 
-def _plan(tree: Mapping[str, Any], source: str) -> PlanResults:
+def _plan(tree: Mapping[str, Json], source: str) -> PlanResults:
     with keeping_to(plan.SCHEMA, source, WRITTEN_BY):
-        entries = [_entry(entry, source) for entry in tree["entries"]]
-        return PlanResults(entries, dict(tree["settings"]), str(tree["command"]))
+        entries = [_entry(row, source) for row in rows_at(tree, "entries")]
+        return PlanResults(entries, object_at(tree, "settings"), text_at(tree, "command"))
 
 
-def _entry(row: Mapping[str, Any], source: str) -> PlanEntry:
+def _entry(row: Mapping[str, Json], source: str) -> PlanEntry:
     """One pair of a plan; ValueError where it is neither a result nor an error."""
     known = row["result"]
     result = None if known is None else single.checked(known, source, lambda text: None)
-    texts = [row["model"], row["data"], row["file"], *([row["error"]] if result is None else [])]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("a name, a file or an error is no text")
-    if row["status"] not in (("failed",) if result is None else ("measured", "kept")):
-        raise ValueError(f"status {row['status']!r} contradicts its result")
+    status = status_of(row["status"])
+    if (status == "failed") != (result is None):
+        raise ValueError(f"status {status} contradicts its result")
     return PlanEntry(
-        row["model"], row["data"], row["status"], Path(row["file"]), result, row["error"]
+        text_at(row, "model"),
+        text_at(row, "data"),
+        status,
+        Path(text_at(row, "file")),
+        result,
+        text_at(row, "error") if result is None else None,
     )
 
 
-def _other(tree: Mapping[str, Any], source: str) -> Other:
+def _other(tree: Mapping[str, Json], source: str) -> Other:
     return Other(tree)
 
 
-READERS: Mapping[str, Callable[[Mapping[str, Any], str], AnyResult]] = {
+READERS: Mapping[str, Callable[[Mapping[str, Json], str], AnyResult]] = {
     comparison.SCHEMA: parse_comparison,
     comparisons.SCHEMA: parse_comparisons,
     ODE: parse_ode,

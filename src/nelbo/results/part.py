@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import TypeAlias, final
 
 import safetensors
 import safetensors.torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from nelbo import arguments, files
 from nelbo.errors import BadInput, printable
 from nelbo.results.saved import digest_of
-from nelbo.typed_json import once
+from nelbo.typed_json import Json, list_at, number_at, object_at, once, rows_at, text_at, whole_at
 
 __all__ = ["Entry", "Part", "processor"]
 
@@ -27,7 +27,7 @@ MALFORMED = (
     *(BadInput, KeyError, TypeError, ValueError, AttributeError, OverflowError),
     safetensors.SafetensorError,
 )
-CHECKED = {"again", "alone", "limit", "network_evaluations"}  # what was seen of the network
+CHECKED = ("again", "alone", "limit", "network_evaluations")  # what was seen of the network
 NAMED = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 
 Entry: TypeAlias = tuple[Tensor, ...]
@@ -54,12 +54,12 @@ class Part:
 
     number: int
     of: int
-    plan: Mapping[str, Any]
+    plan: Mapping[str, Json]
     entries: Mapping[tuple[int, int], Entry]
     evaluations: int
     seconds: float
-    check: Mapping[str, Any] | None
-    environment: Mapping[str, Any]
+    check: Mapping[str, Json] | None
+    environment: Mapping[str, Json]
     arguments: Sequence[str] = ()
     source: str = "the part"
 
@@ -78,7 +78,7 @@ class Part:
 
     def to_json(self) -> str:
         """The JSON object, schema nelbo.part/1, with a digest of all that it holds."""
-        tree = {
+        tree: dict[str, Json] = {
             "schema": SCHEMA,
             "part": self.number,
             "of": self.of,
@@ -118,38 +118,35 @@ class Part:
             raise BadInput(f"{path} does not keep to {SCHEMA}: {error}; compute it again") from None
 
     @classmethod
-    def _of(cls, tree: Mapping[str, Any], source: str) -> "Part":
+    def _of(cls, tree: Mapping[str, Json], source: str) -> "Part":
         number, of = (arguments.whole(name, tree[name]) for name in ("part", "of"))
-        if not 1 <= number <= of or not math.isfinite(tree["seconds"]):
+        if not 1 <= number <= of or not math.isfinite(seconds := number_at(tree, "seconds")):
             raise ValueError(f"part {number} of {of}")
-        plan, check = dict(tree["plan"]), tree["check"]
+        plan = object_at(tree, "plan")
         for name, least in (("seed", None), ("batch_size", 1)):
             arguments.whole(name, plan[name], least)
         arguments.flag("distortion", plan["distortion"])
-        if check is not None and set(check) != CHECKED:
-            raise ValueError(f"check has not {', '.join(sorted(CHECKED))}")
+        check = None if tree["check"] is None else object_at(tree, "check")
         for name in () if check is None else CHECKED:
-            arguments.number(name, check[name])
+            number_at(check, name)
         return cls(
             number=number,
             of=of,
             plan=plan,
             entries={
-                (arguments.whole("stage", e["stage"]), arguments.whole("batch", e["batch"])): (
-                    _unpacked(e["values"])
-                )
-                for e in tree["entries"]
+                (whole_at(e, "stage"), whole_at(e, "batch")): _unpacked(text_at(e, "values"))
+                for e in rows_at(tree, "entries")
             },
             evaluations=arguments.whole("evaluations", tree["network_evaluations"]),
-            seconds=float(tree["seconds"]),
-            check=None if check is None else dict(check),
-            environment=dict(tree["environment"]),
-            arguments=tuple(map(str, tree["arguments"])),
+            seconds=float(seconds),
+            check=check,
+            environment=object_at(tree, "environment"),
+            arguments=tuple(map(str, list_at(tree, "arguments"))),
             source=source,
         )
 
 
-def _tree(path: str | Path) -> Mapping[str, Any]:
+def _tree(path: str | Path) -> Mapping[str, Json]:
     """The JSON object in the file, whose digest is that of its content."""
     content = files.read(path, MOST, "part")
     try:

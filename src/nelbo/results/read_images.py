@@ -2,14 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.results.classification import SCHEMA as CLASSIFICATION
 from nelbo.results.classification import Bin, wilson
 from nelbo.results.image_ranking import SCHEMA as IMAGE_RANKING
-from nelbo.results.result import number_of, unit_of
+from nelbo.results.result import ends_of, unit_of
 from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to, whole_of
 from nelbo.results.unit import Unit
+from nelbo.typed_json import (
+    Json,
+    known_at,
+    list_at,
+    number_at,
+    number_of,
+    part_at,
+    rows_at,
+    whole_at,
+)
 
 __all__ = [
     "CLASSIFICATION",
@@ -22,7 +32,7 @@ __all__ = [
 
 CLASSIFIED_BY = "nelbo classify MODEL --json FILE writes one"
 RANKED_BY = "nelbo rank MODEL --json FILE writes one"
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Json]]
 
 
 @final
@@ -33,7 +43,7 @@ class Classified(Stored):
     rows: a mapping for each image: id, class, label where it has one, posterior, decided.
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     accuracy: float | None
     interval: tuple[float, float] | None
     calibration_error: float | None
@@ -49,7 +59,7 @@ class Classified(Stored):
             return None
         counts = [[0] * len(self.prior) for _ in self.prior]
         for row in self.rows:
-            counts[row["label"]][row["class"]] += 1
+            counts[whole_at(row, "label")][whole_at(row, "class")] += 1
         return counts
 
 
@@ -62,7 +72,7 @@ class RankedImages(Stored):
     hardest and unlike are ids.
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     unit: Unit
     total: Interval
     easiest: Sequence[int]
@@ -71,13 +81,13 @@ class RankedImages(Stored):
     fence: Mapping[str, float] | None
     rows: Rows
 
-    def listed(self, ids: Sequence[int]) -> list[Mapping[str, Any]]:
+    def listed(self, ids: Sequence[int]) -> list[Mapping[str, Json]]:
         """The rows of these images, in the order of the ids."""
-        by_id = {row["id"]: row for row in self.rows}
+        by_id = {whole_at(row, "id"): row for row in self.rows}
         return [by_id[id] for id in ids]
 
 
-def parse_classification(tree: Mapping[str, Any], source: str = "the result") -> Classified:
+def parse_classification(tree: Mapping[str, Json], source: str = "the result") -> Classified:
     """The classification that a JSON object tells, which messages call `source`.
 
     Raises:
@@ -85,87 +95,85 @@ def parse_classification(tree: Mapping[str, Any], source: str = "the result") ->
             images.
     """
     with keeping_to(CLASSIFICATION, source, CLASSIFIED_BY):
-        rows, accuracy = tree["per_image"], _known(tree["accuracy"])
+        rows, accuracy = rows_at(tree, "per_image"), known_at(tree, "accuracy")
         _check_parts(tree, rows)
         for name in ("decided", "error", "evaluations_per_image"):
-            number_of(tree[name])
-        classes = range(len(tree["prior"]))
+            number_at(tree, name)
+        prior = [number_of(p) for p in list_at(tree, "prior")]
+        classes = range(len(prior))
         for row in rows:
             given = [row["class"], *([] if accuracy is None else [row["label"]])]
-            if not {*given} <= {*classes} or len(row["posterior"]) != len(classes):
+            if not all(one in classes for one in given) or len(list_at(row, "posterior")) != len(
+                classes
+            ):
                 raise ValueError(f"image {row['id']} has no class of {len(classes)}")
         if accuracy is not None:
             _check_accuracy(tree, accuracy, sum(row["class"] == row["label"] for row in rows))
         return Classified(
             tree=tree,
             accuracy=accuracy,
-            interval=None if accuracy is None else _pair(tree["accuracy_ci95"]),
-            calibration_error=_known(tree["calibration_error"]),
-            log_loss=_known(tree["log_loss"]),
-            reliability=[_bin(row) for row in tree["reliability"]],
-            prior=[number_of(p) for p in tree["prior"]],
+            interval=None if accuracy is None else ends_of(tree["accuracy_ci95"]),
+            calibration_error=known_at(tree, "calibration_error"),
+            log_loss=known_at(tree, "log_loss"),
+            reliability=[_bin(row) for row in rows_at(tree, "reliability")],
+            prior=prior,
             rows=rows,
         )
 
 
-def parse_image_ranking(tree: Mapping[str, Any], source: str = "the result") -> RankedImages:
+def parse_image_ranking(tree: Mapping[str, Json], source: str = "the result") -> RankedImages:
     """The ranking that a JSON object tells, which messages call `source`.
 
     Raises:
         BadInput: a part that is missing or of another kind, or ids that no image has.
     """
     with keeping_to(IMAGE_RANKING, source, RANKED_BY):
-        unit, rows = unit_of(tree), tree["per_image"]
+        unit, rows = unit_of(tree), rows_at(tree, "per_image")
         _check_parts(tree, rows)
-        values = [number_of(row[unit.key]) for row in rows]
+        values = [number_at(row, unit.key) for row in rows]
         for row in rows:
             for name in ("low", "high"):
-                number_of(row[name])
+                number_at(row, name)
             for name in ("rank", "rank_low", "rank_high"):
                 whole_of(row[name])
-        for name in ("low", "high") if tree["fence"] is not None else ():
-            number_of(tree["fence"][name])
+        for end in () if tree["fence"] is None else ("low", "high"):
+            number_at(tree, "fence", end)
         if values != sorted(values):
             raise ValueError("per_image is not in the order of the bounds")
-        ids = {row["id"] for row in rows}
-        lists = [list(tree[name]) for name in ("easiest", "hardest", "unlike")]
+        ids = {whole_at(row, "id") for row in rows}
+        names = ("easiest", "hardest", "unlike")
+        lists = [[int(number_of(id)) for id in list_at(tree, name)] for name in names]
         if not set().union(*lists) <= ids:
             raise ValueError("a list has an image that per_image lacks")
         easiest, hardest, unlike = lists
         total = interval_of(tree, unit.key)
-        return RankedImages(tree, unit, total, easiest, hardest, unlike, tree["fence"], rows)
+        fence = {name: number_of(end) for name, end in part_at(tree, "fence").items()} or None
+        return RankedImages(tree, unit, total, easiest, hardest, unlike, fence, rows)
 
 
-def _check_accuracy(tree: Mapping[str, Any], accuracy: float, hits: int) -> None:
+def _check_accuracy(tree: Mapping[str, Json], accuracy: float, hits: int) -> None:
     """ValueError where the share, its interval or its calibration is not that of the images."""
-    count = tree["images"]
+    count = whole_at(tree, "images")
     if abs(accuracy * count - hits) > 1e-6:
         raise ValueError("accuracy is not that of per_image")
-    ends = zip(_pair(tree["accuracy_ci95"]), wilson(hits, count), strict=True)
+    ends = zip(ends_of(tree["accuracy_ci95"]) or (0.0, 0.0), wilson(hits, count), strict=True)
     if any(abs(stated - own) > 1e-9 for stated, own in ends):
         raise ValueError("accuracy_ci95 is not the interval of accuracy")
-    number_of(tree["calibration_error"])
-    if sum(bin["images"] for bin in tree["reliability"]) != count:
+    number_at(tree, "calibration_error")
+    if sum(whole_of(row["images"]) for row in rows_at(tree, "reliability")) != count:
         raise ValueError("reliability is not of all images")
 
 
-def _bin(row: Mapping[str, Any]) -> Bin:
-    ends = {name: number_of(row[name]) for name in ("low", "high", "confidence", "accuracy")}
-    return Bin(images=whole_of(row["images"]), **ends)
-
-
-def _check_parts(tree: Mapping[str, Any], rows: Rows) -> None:
+def _check_parts(tree: Mapping[str, Json], rows: Rows) -> None:
     check_parts(tree)
-    if len(rows) != tree["images"] or not all(isinstance(row, dict) for row in rows):
+    if len(rows) != tree["images"]:
         raise ValueError("images and per_image contradict each other")
     for row in rows:
         whole_of(row["id"])
 
 
-def _known(value: object) -> float | None:
-    return None if value is None else number_of(value)
-
-
-def _pair(ends: Sequence[Any]) -> tuple[float, float]:
-    low, high = map(number_of, ends)
-    return low, high
+def _bin(row: Mapping[str, Json]) -> Bin:
+    low, high, confidence, accuracy = (
+        number_at(row, name) for name in ("low", "high", "confidence", "accuracy")
+    )
+    return Bin(low, high, whole_at(row, "images"), confidence, accuracy)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.results.ode import DEQUANTISED, KIND
 from nelbo.results.ode import SCHEMA as ODE
-from nelbo.results.result import number_of, unit_of
+from nelbo.results.result import unit_of
 from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to, whole_of
 from nelbo.results.unit import Unit
+from nelbo.typed_json import Json, number_at, number_of, object_at, rows_at
 
 __all__ = ["ODE", "OdeRead", "parse_ode"]
 
@@ -25,7 +26,7 @@ class OdeRead(Stored):
     (steps of the solver, the figure on the images where these were compared).
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     unit: Unit
     figure: Interval
     bound: Interval
@@ -34,7 +35,7 @@ class OdeRead(Stored):
     by_steps: Sequence[tuple[int, float]]
 
 
-def parse_ode(tree: Mapping[str, Any], source: str = "the result") -> OdeRead:
+def parse_ode(tree: Mapping[str, Json], source: str = "the result") -> OdeRead:
     """The likelihood that a JSON object tells, which messages call `source`.
 
     Raises:
@@ -43,9 +44,11 @@ def parse_ode(tree: Mapping[str, Any], source: str = "the result") -> OdeRead:
     with keeping_to(ODE, source, WRITTEN_BY):
         unit = unit_of(tree)
         check_parts(tree)
-        number_of(tree["dims"])
-        _check_solver(tree["estimator"])
-        shares = {str(name): number_of(half) for name, half in tree["half_widths"].items()}
+        number_at(tree, "dims")
+        _check_solver(object_at(tree, "estimator"))
+        shares = {
+            str(name): number_of(half) for name, half in object_at(tree, "half_widths").items()
+        }
         if set(shares) != set(PARTS):
             raise ValueError(f"half_widths are of {', '.join(PARTS)}")
         if tree["kind"] != KIND:
@@ -54,16 +57,17 @@ def parse_ode(tree: Mapping[str, Any], source: str = "the result") -> OdeRead:
             tree=tree,
             unit=unit,
             figure=interval_of(tree, unit.key),
-            bound=interval_of(tree["bound"], unit.key),
-            difference=interval_of(tree["ode_minus_bound"], unit.key),
+            bound=interval_of(object_at(tree, "bound"), unit.key),
+            difference=interval_of(object_at(tree, "ode_minus_bound"), unit.key),
             shares=shares,
             by_steps=[
-                (whole_of(row["steps"]), number_of(row[unit.key])) for row in tree["by_steps"]
+                (whole_of(row["steps"]), number_at(row, unit.key))
+                for row in rows_at(tree, "by_steps")
             ],
         )
 
 
-def _check_solver(how: Mapping[str, Any]) -> None:
+def _check_solver(how: Mapping[str, Json]) -> None:
     """ValueError or KeyError where the page could not say how the three errors came about."""
     if min(whole_of(how["steps"]), whole_of(how["draws"])) < 1:
         raise ValueError("estimator.steps and estimator.draws are whole numbers from 1")

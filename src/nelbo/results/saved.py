@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+
+from nelbo.typed_json import Json
 
 __all__ = ["DIGEST", "Provenance", "Saved", "digest_of", "sealed", "showing"]
 
 DIGEST = "content_sha256"
 
 
-def digest_of(tree: Mapping[str, Any]) -> str:
+def digest_of(tree: Mapping[str, Json]) -> str:
     """The SHA-256 of all that a JSON object holds, but for this digest itself."""
     content = {key: value for key, value in tree.items() if key != DIGEST}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def sealed(tree: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(tree: Mapping[str, object]) -> dict[str, Json]:
     """The JSON object with its digest, by which a reader sees a change."""
     plain = json.loads(json.dumps(tree))  # keys are texts and tuples lists, as in the file
     return {**plain, DIGEST: digest_of(plain)}
@@ -36,7 +37,7 @@ class Saved(ABC):
     """A result that is written to a file and read back by `nelbo.results.load`."""
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object."""
 
     def to_json(self) -> str:
@@ -74,14 +75,14 @@ class Provenance(Saved, ABC):
 
     network_evaluations: int
     seconds: float
-    estimator: Mapping[str, Any]
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    estimator: Mapping[str, Json]
+    model: Mapping[str, Json]
+    data: Mapping[str, Json]
+    environment: Mapping[str, Json]
     command: str
     warnings: Sequence[str] = ()
 
-    def _provenance(self) -> dict[str, Any]:
+    def _provenance(self) -> dict[str, Json]:
         """The last keys of the JSON object."""
         return {
             "network_evaluations": self.network_evaluations,

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import BadInput, printable
-from nelbo.results.result import half_of, number_of
+from nelbo.results.result import ends_of, half_of
 from nelbo.results.saved import Saved
+from nelbo.typed_json import Json, list_at, number_at, number_of, object_at, text_at, texts_at
 
 __all__ = ["Interval", "Other", "Stored", "check_parts", "interval_of", "keeping_to", "whole_of"]
 
@@ -18,9 +19,9 @@ SAME = 1e-9  # relative, of the middle of an interval and of what it is the inte
 class Stored(Saved):
     """`tree` is all that the file says; the other attributes are read from it and checked."""
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, as it was read."""
         return dict(self.tree)
 
@@ -30,7 +31,7 @@ class Stored(Saved):
     @property
     def warnings(self) -> list[str]:
         """What the result warns of."""
-        return [str(warning) for warning in self.tree.get("warnings", ())]
+        return [str(warning) for warning in list_at(self.tree.get("warnings", ()))]
 
 
 @final
@@ -38,7 +39,7 @@ class Stored(Saved):
 class Other(Stored):
     """A result of a kind whose file is kept as it is, such as a derivation or an inspection."""
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
 
 
 @final
@@ -51,21 +52,21 @@ class Interval:
     half_monte_carlo: float | None
 
 
-def interval_of(part: Mapping[str, Any], key: str) -> Interval:
+def interval_of(part: Mapping[str, Json], key: str) -> Interval:
     """The figure of that key with its two intervals.
 
     Raises:
         ValueError: a value that is no number, or an interval that is not round it.
     """
-    value = number_of(part[key])
+    value = number_at(part, key)
     for name in ("ci95", "ci95_monte_carlo"):
-        ends = part[name] or (value, value)
+        ends = ends_of(part[name]) or (value, value)
         if abs(sum(ends) / 2 - value) > SAME * max(1e-3, *map(abs, ends)):
             raise ValueError(f"{name} is not round {key}")
     return Interval(value, half_of(part["ci95"]), half_of(part["ci95_monte_carlo"]))
 
 
-def check_parts(tree: Mapping[str, Any], parts: Sequence[str] = PARTS) -> None:
+def check_parts(tree: Mapping[str, Json], parts: Sequence[str] = PARTS) -> None:
     """That what a page and a table show of any kind is there, and of its own type.
 
     Raises:
@@ -74,23 +75,22 @@ def check_parts(tree: Mapping[str, Any], parts: Sequence[str] = PARTS) -> None:
             no whole numbers.
     """
     for part in parts:
-        if not isinstance(tree[part], dict):
-            raise ValueError(f"{part} is no object")
-        if part in ("model", "data") and not isinstance(tree[part]["name"], str):
-            raise ValueError(f"{part}.name is no text")
-    warnings = tree.get("warnings", [])
-    if not isinstance(warnings, list) or not all(isinstance(x, str) and x for x in warnings):
-        raise ValueError("warnings are no list of texts")
-    number_of(tree["seconds"])
+        object_at(tree, part)
+        if part in ("model", "data"):
+            text_at(tree, part, "name")
+    if not all(texts_at(tree.get("warnings", []))):
+        raise ValueError("a warning is empty")
+    number_at(tree, "seconds")
     if whole_of(tree["images"]) < 1 or whole_of(tree["network_evaluations"]) < 0:
         raise ValueError("images are at least 1 and network_evaluations 0")
 
 
 def whole_of(value: object) -> int:
     """The whole number; ValueError where it is none."""
-    if number_of(value) != int(number_of(value)):
+    number = number_of(value)
+    if number != int(number):
         raise ValueError(f"{value!r} is no whole number")
-    return int(number_of(value))
+    return int(number)
 
 
 @contextmanager

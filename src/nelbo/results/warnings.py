@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from nelbo.results.unit import BITS, Unit
+from nelbo.typed_json import Json, known_of, part_at
 
 __all__ = [
     "LARGE_L_T",
@@ -27,7 +27,7 @@ def of_figure(
     L_T: float,
     unit: Unit,
     levels: int | None,
-    model: Mapping[str, Any],
+    model: Mapping[str, Json],
     worst: Mapping[str, float] | None = None,
     at_1: Mapping[str, float] | None = None,
     L_0: float = 0.0,
@@ -39,7 +39,7 @@ def of_figure(
     worst: where its x0-hat is most surely worse than an affine function of x_t, at_1: how far
     x0-hat is off at t = 1, and log_snr_1: that of x_1, if these are known.
     """
-    lost, V_1 = 0.0, model.get("V_1")
+    lost, V_1 = 0.0, known_of(model.get("V_1"))
     if at_1 is not None and V_1 is not None and "path" not in model:  # there it is no choice
         lost = lost_by_V_1(at_1, V_1, L_0, unit, log_snr_1)
     return [
@@ -81,10 +81,9 @@ def _of_L_T(per_dim: float, L_T: float, unit: Unit) -> Iterator[str]:
         )
 
 
-def of_schedule(model: Mapping[str, Any]) -> Iterator[str]:
+def of_schedule(model: Mapping[str, Json]) -> Iterator[str]:
     """Where betas made for 1000 steps are those of another number by default."""
-    sources, schedule = model.get("sources", {}), model.get("schedule", {})
-    ends = sources.get("beta_1, beta_T", {})
+    ends, schedule = part_at(model, "sources", "beta_1, beta_T"), part_at(model, "schedule")
     if ends.get("source") == "default" and schedule.get("T") != LINEAR_T:
         yield (
             f"the default ends of the {schedule['name']} schedule are made for T = {LINEAR_T}, and "
@@ -93,9 +92,9 @@ def of_schedule(model: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def of_rounding(model: Mapping[str, Any]) -> Iterator[str]:
+def of_rounding(model: Mapping[str, Json]) -> Iterator[str]:
     """Where the network gets an x_t that is rounded by a part of its noise."""
-    if (rounded := model.get("x_t_rounded")) is not None:
+    if rounded := part_at(model, "x_t_rounded"):
         where = f"at {rounded['steps']:,} t (log SNR above {rounded['log_snr_above']:g})"
         if rounded["steps"] == model["steps"]:
             where = "at every t"
