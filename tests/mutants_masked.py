@@ -5,6 +5,7 @@ __all__ = ["MASKED"]
 ORDERS = "tests/categorical/test_orders.py::test_"
 CHAINS = "tests/categorical/test_masked.py::test_"
 MODELS = "tests/tasks/test_masked_models.py::test_"
+POSITIONS = "tests/tasks/test_positions.py::test_"
 SIDES = "tests/tasks/test_order_bounds.py::test_"
 
 MASKED = [
@@ -147,5 +148,19 @@ MASKED = [
         "sides.below(sizes) if sides.effective >= FEWEST else None",
         "sides.below(sizes) if len(images) >= 1 else None",
         (f"{SIDES}a_tail_that_is_too_heavy_is_refused",),
+    ),
+    (
+        "a position that costs at every step that hides it",
+        "estimation/positions.py",
+        "torch.where(x_t != x_prev, log_p.double(), 0)",
+        "torch.where(x_t == chain.p.mask, log_p.double(), 0)",
+        (f"{POSITIONS}positions_add_up_to_the_order_they_are_of",),
+    ),
+    (
+        "shown symbols in the mean of a position",
+        "report/positions.py",
+        "for part in (bits * counted, counted)",
+        "for part in (bits, counted)",
+        (f"{POSITIONS}curves_and_spans_say_what_is_hard",),
     ),
 ]
