@@ -211,7 +211,7 @@ def study(path, some, options, kept):
     examples = examples_of(model, formats.recipe_of(path).data.test)
     examples = examples.first(some or len(examples))
     results = {}
-    for calls in (model.dims, options.calls):
+    for calls in dict.fromkeys((model.dims, options.calls or model.dims)):
         limit = calls == model.dims
         shorter = model if limit else model.every(calls)
         orders = None if limit else whole_orders(path, shorter, examples, options.halves)
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", help="run folders, RUN or RUN=N of examples")
     parser.add_argument("--draws", type=int, default=4, help="masks of each cell")
     parser.add_argument("--halves", type=int, default=2, help="half of the orders of an example")
-    parser.add_argument("--calls", type=int, default=16)
+    parser.add_argument("--calls", type=int, default=16, help="0 for the limit alone")
     parser.add_argument("--each", type=int, default=8, help="evaluations of an example")
     parser.add_argument("--seeds", type=int, default=1000, help="simulated evaluations")
     parser.add_argument("-o", "--output", type=Path)
