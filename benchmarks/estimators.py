@@ -106,8 +106,9 @@ class World(Evaluator):
         self.generator = torch.Generator().manual_seed(seed)
         count = self.all["terms"].shape[2]
         self.pick = torch.arange(count) if pick is None else pick
-        levels = self.whole.levels[self.pick]
-        self.images = Images("table", None, levels, self.whole.n)
+        self.images = self.whole
+        if pick is not None:
+            self.images = Images("table", None, self.whole.levels[self.pick], self.whole.n)
         self.key = KeyedNoise.of(seed, self.images.ids)
         self.seed = seed
         return self
