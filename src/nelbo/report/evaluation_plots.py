@@ -64,8 +64,8 @@ def _steps(result: Result) -> BitsPerStep:
 
 def _one_by_one(result: Result) -> bool:
     """Whether a masked chain reveals one position a step: x_t then hides t of them."""
-    order = result.model.get("order") or {}
-    calls = result.model.get("calls", order.get("calls"))
+    order = result.model.get("order")
+    calls = order["calls"] if isinstance(order, Mapping) else result.model.get("calls")
     return bool(calls == result.tree["dims"])
 
 

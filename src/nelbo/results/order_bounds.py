@@ -7,6 +7,7 @@ from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.evaluation import likelihood_of, unchecked
 from nelbo.results.shown import Measured
+from nelbo.typed_json import Json
 
 __all__ = ["FEWEST", "OrderBounds"]
 
@@ -41,7 +42,7 @@ class OrderBounds(Measured):
         of = f"{self.model['name']}{likelihood_of(self.model)} on {self.images:,} of "
         return printable(f"{self._between()}, {of}{self.data['name']}")
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.order_bounds/1."""
         return {
             "schema": SCHEMA,
@@ -100,7 +101,7 @@ class OrderBounds(Measured):
         data, noise = (self._plus_minus(mean) for mean in pair)
         return f"  {name:<17}  {self._value(pair[0]):.4f} {data}, {noise}  ({how})"
 
-    def _figures(self, pair: Pair) -> dict[str, object]:
+    def _figures(self, pair: Pair) -> dict[str, Json]:
         data, noise = pair
         return {
             self.unit.key: self._value(data),
