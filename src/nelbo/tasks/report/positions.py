@@ -24,7 +24,7 @@ def positions_of(model: Model, examples: Examples | None, seed: int) -> Position
     if examples is None or not has_positions(model):
         return Positions()
     some = examples.first(min(EXAMPLES, len(examples)))
-    along = model if isinstance(model, InOrderModel) else in_any_order(model)
+    along: Model = model if isinstance(model, InOrderModel) else in_any_order(model)
     if along.T > CALLS and not along.exact:
         along = along.every(CALLS)
     with measuring([along]):
