@@ -112,10 +112,8 @@ def wrap_categorical(
         raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
     if vocabulary is not None or mask is not None:
         _only_tokens(transition, schedule, levels, decoder, prior, steps, classes)
-        own = partial(
-            wrap_tokens, network, vocabulary=vocabulary, mask=mask, shape=shape, name=name
-        )
-        return own(data=data, time_input=time_input, arguments=arguments, conditions=conditions)
+        own = partial(wrap_tokens, network, vocabulary=vocabulary, time_input=time_input, mask=mask)
+        return own(shape=shape, data=data, name=name, arguments=arguments, conditions=conditions)
     name = label_of(name, network)
     given = None if shape is None else tuple(whole_numbers("shape", shape))
     shape, n = shape_and_levels(data, given, None if levels is None else whole("levels", levels))

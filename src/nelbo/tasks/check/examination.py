@@ -80,11 +80,7 @@ def check(
     data = examples_of(of_data, images, seed)
     order = _order(data, seed)
     measured = order[: min(ROUNDS[-1][0], len(data) // 2)]
-
-    def draws(count: int, snrs: int) -> Draws:
-        part = data.subset(measured[:count])
-        return Draws.of(part.values, of_data.condition_of(part), snrs, seed)
-
+    draws = partial(_draws, data.subset(measured), of_data, seed)
     warnings, evaluations = _evaluated(stated, data.subset(measured), seed)
     last = draws(*ROUNDS[-1][:2])
     with evaluating(remembered), without_gradients(of_data.device):
@@ -93,13 +89,11 @@ def check(
         best = halved(readings, draws, remembered, as_stated, progress)
         if as_stated is not None and not readings:
             as_stated.measure(last)
-    if as_stated is not None:
-        as_stated.require_finite()
-        evaluations += as_stated.evaluations
-    elif best:
+    if as_stated is None and best:
         evaluations = _in_company(_read(network, {**best[0].words, **about}, arguments), data)
     else:
-        readings[0].require_finite()
+        (readings[0] if as_stated is None else as_stated).require_finite()
+        evaluations += 0 if as_stated is None else as_stated.evaluations
     unit = Unit.of(of_data.support)
     per_dim = partial(unit.per_dim, dims=of_data.dims)
     best = _simplest_first(best, as_stated, readings, per_dim)
@@ -120,6 +114,12 @@ def check(
         seconds=time.perf_counter() - started,
         environment=environment(of_data.device, of_data.dtype),
     )
+
+
+def _draws(measured: Examples, model: Model, seed: int, count: int, snrs: int) -> Draws:
+    """Of the first `count` images, at so many log SNRs."""
+    part = measured.subset(range(count))
+    return Draws.of(part.values, model.condition_of(part), snrs, seed)
 
 
 def _evaluated(stated: Model | None, few: Examples, seed: int) -> tuple[Sequence[str], int]:
