@@ -134,8 +134,8 @@ def _safetensors(path: Path, size: int) -> Kind | None:
     try:
         tree: dict[str, Json] = json.loads(header)
         is_ours = "nelbo" in part_at(tree, "__metadata__")
-        tensors = [entry for name, entry in tree.items() if name != "__metadata__"]
-        ends = [number_of(list_at(entry, "data_offsets")[1]) for entry in tensors]
+        tree.pop("__metadata__", None)
+        ends = [number_of(list_at(entry, "data_offsets")[1]) for entry in tree.values()]
         end = 8 + length + max(ends, default=0)
     except (RecursionError, ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
