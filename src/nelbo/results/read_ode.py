@@ -20,7 +20,8 @@ PARTS = ("solver", "trace", "dequantisation")
 class OdeRead(Stored):
     """The figure of the ODE, the bound beside it and their paired difference, in `unit`.
 
-    shares: half of the Monte Carlo interval that each source of error would leave alone. by_steps:
+    shares: half of the Monte Carlo interval that each source of error would leave alone, None where
+    it is not known. by_steps:
     (steps of the solver, the figure on the images where these were compared).
     """
 
@@ -29,7 +30,7 @@ class OdeRead(Stored):
     figure: Interval
     bound: Interval
     difference: Interval
-    shares: Mapping[str, float]
+    shares: Mapping[str, float | None]
     by_steps: Sequence[tuple[int, float]]
 
 
@@ -46,7 +47,10 @@ def parse_ode(tree: Mapping[str, Any], source: str = "the result") -> OdeRead:
                 raise ValueError(f"{part} is no object")
         for name in ("images", "dims", "network_evaluations", "seconds"):
             number_of(tree[name])
-        shares = {str(name): number_of(half) for name, half in tree["half_widths"].items()}
+        shares = {
+            str(name): None if half is None else number_of(half)
+            for name, half in tree["half_widths"].items()
+        }
         if set(shares) != set(PARTS):
             raise ValueError(f"half_widths are of {', '.join(PARTS)}")
         for text in (tree["kind"], tree["model"]["name"], tree["data"]["name"]):
