@@ -18,6 +18,7 @@ from nelbo.errors import BadInput
 __all__ = ["Slope", "rk45"]
 
 SAFETY, LEAST, MOST = 0.9, 0.2, 10.0  # of the step that would just do; by what one may change
+SHORT = 1e-6  # of a first step that the slope says nothing about
 LONGEST = 10_000  # evaluations of a row: a network in float32 takes some hundreds at 1e-5
 
 Slope = Callable[
@@ -52,12 +53,12 @@ class _Way:
         """Hairer, Norsett and Wanner 1993, section II.4, "Starting step size"."""
         of_y, of_slope = self.size(y, y.abs()), self.size(slope, y.abs())
         small = (of_y < 1e-5) | (of_slope < 1e-5)
-        trial = torch.where(small, 1e-6, 0.01 * of_y / of_slope).clamp(max=self.length)
+        trial = torch.where(small, SHORT, 0.01 * of_y / of_slope).clamp(max=self.length)
         step = self.sign * trial
         ahead = self.slope(rows, self.first + step, y + step[:, None] * slope)
         bend = self.size(ahead - slope, y.abs()) / trial
         flat = (of_slope <= 1e-15) & (bend <= 1e-15)
-        short = (0.001 * trial).clamp(min=1e-6)
+        short = (0.001 * trial).clamp(min=SHORT)
         wanted = torch.where(flat, short, (0.01 / torch.maximum(of_slope, bend)) ** 0.2)
         return torch.minimum(wanted, 100 * trial).clamp(max=self.length)
 
