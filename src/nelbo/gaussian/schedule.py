@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ParamSpec, final
+from typing import ParamSpec, final
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -212,8 +212,8 @@ def _of_steps(schedule: Callable[Given, Schedule]) -> Callable[Given, Schedule]:
 
     @functools.wraps(schedule)
     def made(*given: Given.args, **named: Given.kwargs) -> Schedule:
-        T: Any = given[0] if given else named.get("T", 0)
-        if T > MOST:
+        T = given[0] if given else named.get("T", 0)
+        if isinstance(T, int | float) and T > MOST:
             raise BadInput(f"a schedule has at most {MOST:,} steps; got T = {T:,}")
         return schedule(*given, **named)
 
@@ -364,6 +364,11 @@ def from_log_snr(values: Sequence[float], name: str = "log-snr") -> Schedule:
         BadInput: values that do not fall, or leave -300..300, beyond which an SNR is no float64;
             none at all.
     """
+    return _of_log_snr(tuple(values), name)
+
+
+@functools.lru_cache(maxsize=32)  # of one path are many models, whose tables take milliseconds
+def _of_log_snr(values: tuple[float, ...], name: str) -> Schedule:
     for t, (before, value) in enumerate(itertools.pairwise([math.inf, *values]), start=1):
         if not (before > value and abs(value) <= 300):
             raise BadInput(

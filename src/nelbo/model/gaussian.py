@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 from torch import Tensor, nn
 
 from nelbo.bound.chain import Chain, ReverseProcess
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
 from nelbo.gaussian.ancestral import Ancestral
@@ -24,6 +25,7 @@ from nelbo.model.model import Model, Step
 from nelbo.model.scheduled import Scheduled, described_clip
 from nelbo.model.settings import Setting, Settings
 from nelbo.model.spacing import Spacing, evenly
+from nelbo.typed_json import Json, list_at, number_of, part_at, text_at
 from nelbo.types import Batch, Nats, Reals, Support, Time
 
 __all__ = ["GaussianModel", "gaussian_model", "improved"]
@@ -50,7 +52,7 @@ class GaussianModel(Scheduled):
         assert isinstance(p, GaussianReverse)
         return p
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         p = self.p
         return {
             "parametrization": p.parametrization.name,
@@ -72,12 +74,12 @@ class GaussianModel(Scheduled):
         """The loss by coefficients that t alone decides, where V_t is a number for each t."""
         return OneTime(self.p) if by_t(self.p.variance) else None
 
-    def one_time(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
+    def one_time(self, chain: Chain[StepDistribution], x_0: Batch, t: Time, noise: Noise) -> Nats:
         if self._objective is None or not isinstance(chain.p, GaussianReverse):
             return super().one_time(chain, x_0, t, noise)
         return self._objective(chain.p, x_0, t, noise)
 
-    def step(self, p: ReverseProcess[Any], like: Batch) -> Step:
+    def step(self, p: ReverseProcess[StepDistribution], like: Batch) -> Step:
         linear = isinstance(self.p.parametrization, Linear)
         if not (linear and by_t(self.p.variance)) or not isinstance(p, GaussianReverse):
             return super().step(p, like)
@@ -147,7 +149,7 @@ def _check(support: Support, decoder: Decoder) -> None:
         )
 
 
-def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> GaussianModel:
+def improved(model: Model, plan: Mapping[str, Json], table: Tensor) -> GaussianModel:
     """The chain that keeps the t of plan["steps"], with these variances, row i for the i-th.
 
     plan: "steps", counted as the network receives them, also where the model is a sub-chain itself;
@@ -162,10 +164,11 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> GaussianMo
     if not isinstance(p, GaussianReverse):
         raise BadInput(f"{model.name} is no Gaussian chain: it has no variance to improve")
     kept = {t: place for place, t in enumerate(p.q.schedule.kept.tolist(), start=1)}
-    if not set(plan["steps"]) <= set(kept):
-        raise BadInput(f"the chain of {model.name} has not the steps {plan['steps'][:8]}")
-    schedule = p.q.schedule.subchain([kept[t] for t in plan["steps"]])
-    variance = Tabulated(plan["variance"], table, p.variance.outputs)
+    steps = [int(number_of(t)) for t in list_at(plan, "steps")]
+    if not set(steps) <= set(kept):
+        raise BadInput(f"the chain of {model.name} has not the steps {steps[:8]}")
+    schedule = p.q.schedule.subchain([kept[t] for t in steps])
+    variance = Tabulated(text_at(plan, "variance"), table, p.variance.outputs)
     only = _Only(variance, model.name)
     return GaussianModel(
         name=f"{model.name.removesuffix(IMPROVED)}{IMPROVED}",
@@ -204,7 +207,7 @@ REPLACED = ("variance", "variance_type", "V_1", "steps", "time", "timestep_spaci
 
 
 def _improved_settings(
-    model: Model, plan: Mapping[str, Any], schedule: Schedule, variance: Variance
+    model: Model, plan: Mapping[str, Json], schedule: Schedule, variance: Variance
 ) -> Settings:
     """The settings of the model, where some were improved."""
     before = model.settings
@@ -222,7 +225,7 @@ def _improved_settings(
         }
     return replace(
         before,
-        schedule=model.facts["schedule"],
+        schedule=part_at(model.facts, "schedule") or None,
         sources=sources,
         notes={**notes, "improved": dict(plan)},
     )

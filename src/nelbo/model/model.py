@@ -14,6 +14,7 @@ from nelbo.arguments import shown, whole, whole_numbers
 from nelbo.bound.arithmetic import Arithmetic, Plain
 from nelbo.bound.chain import Chain, ReverseProcess, constant_time
 from nelbo.bound.control import Control
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.estimators import one_time
 from nelbo.bound.noise import Noise
 from nelbo.data import Examples, Images, Points
@@ -24,6 +25,7 @@ from nelbo.model.condition import NOTHING, labels_in, missing_condition
 from nelbo.model.digest import digest
 from nelbo.model.settings import Settings
 from nelbo.model.spacing import SPACINGS, evenly, evenly_in
+from nelbo.typed_json import Json, object_at, whole_at
 from nelbo.types import Batch, Grid, Nats, Support, Time
 
 __all__ = ["Context", "Denoiser", "Encoder", "Model", "Step"]
@@ -48,7 +50,7 @@ class Denoiser(ABC):
     """A model that expects something of x_0."""
 
     @abstractmethod
-    def x_0_hat(self, p: ReverseProcess[Any], x_t: Batch, t: Time) -> Batch:
+    def x_0_hat(self, p: ReverseProcess[StepDistribution], x_t: Batch, t: Time) -> Batch:
         """E[x_0 | x_t] by the network, as the chain sees data; the level where states are levels.
 
         p: this model's p_theta, given the condition of the batch where there is one.
@@ -73,7 +75,7 @@ class Model(ABC):
 
     name: str
     network: nn.Module
-    chain: Chain[Any]
+    chain: Chain[StepDistribution]
     shape: tuple[int, ...]
     support: Support
     settings: Settings
@@ -98,7 +100,7 @@ class Model(ABC):
     def levels(self, x_0: Batch) -> Tensor:
         """The levels, or points, of what the chain calls data."""
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         """What the parts of the chain say of themselves, as JSON."""
         return {}
 
@@ -188,7 +190,7 @@ class Model(ABC):
         return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """The choices of the chain and the settings, as JSON."""
         schedule = self.settings.schedule
         own = {"family": self.family, "schedule": schedule, **self.choices()}
@@ -197,9 +199,10 @@ class Model(ABC):
     @property
     def whole_T(self) -> int:
         """The number of steps that the schedule says, of which a sub-chain keeps some."""
-        return int(self.facts["schedule"].get("T", self.T))
+        schedule = object_at(self.facts, "schedule")
+        return whole_at(schedule, "T") if "T" in schedule else self.T
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Json]:
         """What a report says of it: every choice that changes the bound, as JSON."""
         grid = self.support
         reach = max(abs(grid.lo), abs(grid.hi)) if isinstance(grid, Grid) else 1.0
@@ -240,14 +243,14 @@ class Model(ABC):
             )
         return self.embed(levels.to(self.device).contiguous(), dtype)
 
-    def one_time(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
+    def one_time(self, chain: Chain[StepDistribution], x_0: Batch, t: Time, noise: Noise) -> Nats:
         """L_T + T * (the term of t): unbiased for L when t is uniform on 1..T.
 
         chain: this model's, given the condition of the batch where there is one.
         """
         return one_time(chain, x_0, t, noise)
 
-    def step(self, p: ReverseProcess[Any], like: Batch) -> Step:
+    def step(self, p: ReverseProcess[StepDistribution], like: Batch) -> Step:
         """x_{t-1} ~ p(x_{t-1} | x_t) of (x_t, t >= 2, noise at t), for batches like this one.
 
         p: this model's p_theta, given the condition of the batch where there is one.

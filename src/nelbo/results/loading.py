@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from nelbo.errors import BadInput
 from nelbo.results import comparison, comparisons, compression, evaluation, plan
 from nelbo.results import result as single
 from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
 from nelbo.results.compression import Compression
-from nelbo.results.plan import PlanEntry, PlanResults
+from nelbo.results.plan import PlanEntry, PlanResults, status_of
 from nelbo.results.read_compression import parse_compression
 from nelbo.results.read_images import (
     CLASSIFICATION,
@@ -22,6 +22,7 @@ from nelbo.results.read_images import (
 from nelbo.results.read_ode import ODE, OdeRead, parse_ode
 from nelbo.results.result import Result
 from nelbo.results.stored import Other, keeping_to
+from nelbo.typed_json import Json, object_at, rows_at, text_at
 
 __all__ = ["AnyResult", "as_read", "load"]
 
@@ -55,13 +56,12 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
             kind or contradicts another.
     """
     tree = single.load(path)
-    schema = tree.get("schema") if isinstance(tree, dict) else None
-    if schema in (None, evaluation.SCHEMA):
+    if not isinstance(tree, Mapping) or tree.get("schema") in (None, evaluation.SCHEMA):
         return single.checked(tree, path, say)
     return as_read(tree, str(path))
 
 
-def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
+def as_read(tree: Mapping[str, Json], source: str) -> AnyResult:
     """The result that a JSON object of another schema than an evaluation's tells.
 
     Raises:
@@ -74,27 +74,27 @@ def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
     return reader(tree, source)
 
 
-def _plan(tree: Mapping[str, Any], source: str) -> PlanResults:
+def _plan(tree: Mapping[str, Json], source: str) -> PlanResults:
     with keeping_to(plan.SCHEMA, source, WRITTEN_BY):
         entries = [
             PlanEntry(
-                entry["model"],
-                entry["data"],
-                entry["status"],
-                Path(entry["file"]),
+                text_at(entry, "model"),
+                text_at(entry, "data"),
+                status_of(entry["status"]),
+                Path(text_at(entry, "file")),
                 None if entry["result"] is None else single.parse(entry["result"], source),
-                entry["error"],
+                None if entry["error"] is None else text_at(entry, "error"),
             )
-            for entry in tree["entries"]
+            for entry in rows_at(tree, "entries")
         ]
-        return PlanResults(entries, tree["settings"], tree["command"])
+        return PlanResults(entries, object_at(tree, "settings"), text_at(tree, "command"))
 
 
-def _other(tree: Mapping[str, Any], source: str) -> Other:
+def _other(tree: Mapping[str, Json], source: str) -> Other:
     return Other(tree)
 
 
-READERS: Mapping[str, Callable[[Mapping[str, Any], str], AnyResult]] = {
+READERS: Mapping[str, Callable[[Mapping[str, Json], str], AnyResult]] = {
     comparison.SCHEMA: parse_comparison,
     comparisons.SCHEMA: parse_comparisons,
     ODE: parse_ode,

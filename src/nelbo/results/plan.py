@@ -3,17 +3,30 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, TypeAlias, final, get_args
 
 from nelbo.errors import printable
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved
+from nelbo.typed_json import Json, list_at, whole_at
 
-__all__ = ["PlanEntry", "PlanResults"]
+__all__ = ["PlanEntry", "PlanResults", "Status", "status_of"]
 
 SCHEMA = "nelbo.plan/1"
+
+
+Status: TypeAlias = Literal["measured", "kept", "failed"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+def status_of(value: Json) -> Status:
+    """The word; ValueError where it is none."""
+    for status in STATUSES:
+        if value == status:
+            return status
+    raise ValueError(f"{value!r} is no status of an entry")
 
 
 @final
@@ -27,7 +40,7 @@ class PlanEntry:
 
     model: str
     data: str
-    status: Literal["measured", "kept", "failed"]
+    status: Status
     file: Path
     result: Result | None = None
     error: str | None = None
@@ -37,7 +50,7 @@ class PlanEntry:
         """Of which model and data it is."""
         return f"{self.model} on {self.data}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As the JSON object of the plan has it."""
         return {
             "model": self.model,
@@ -55,7 +68,7 @@ class PlanResults(Saved):
     """Every model of a plan on every data set, in the order of the plan."""
 
     entries: Sequence[PlanEntry]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Json]
     command: str = ""
 
     @property
@@ -68,7 +81,7 @@ class PlanResults(Saved):
         """The pairs that have no result."""
         return [entry for entry in self.entries if entry.result is None]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.plan/1; each result is a nelbo.evaluation/1."""
         return {
             "schema": SCHEMA,
@@ -97,7 +110,7 @@ class PlanResults(Saved):
         yield "± is sampling of images, 95 %; Monte Carlo, 95 %, is of this test set"
         for entry in self.entries:
             if entry.result is not None:
-                for warning in entry.result.tree.get("warnings", ()):
+                for warning in list_at(entry.result.tree.get("warnings", ())):
                     yield f"warning: {entry.name}: {warning}"
         yield from (f"failed: {entry.name}: {entry.error}" for entry in self.failed)
 
@@ -114,6 +127,6 @@ def _row(entry: PlanEntry) -> tuple[str, ...]:
         noise,
         f"{result.unit.name}{likelihood_of(result.model)}",
         f"{result.images:,}",
-        f"{int(result.tree['network_evaluations']):,}",
+        f"{whole_at(result.tree, 'network_evaluations'):,}",
         entry.status if entry.status == "kept" else "",
     )

@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from nelbo.arguments import instance, shown, whole
 from nelbo.bound.chain import Chain, D
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.estimators import trajectory
 from nelbo.bound.noise import KeyedNoise
 from nelbo.categorical.forward import TRANSITIONS, CategoricalForward
@@ -34,6 +34,7 @@ from nelbo.model import Model, examples_of
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.results.derivation import ChainDerivation, Derivation
 from nelbo.results.evaluation import environment
+from nelbo.typed_json import Json
 
 __all__ = ["Progress", "derive"]
 
@@ -78,7 +79,7 @@ def derive(
         if data is not None:
             raise BadInput("data without a model: give the model that they are data of")
         chains, device = _exact_chains(seed), torch.device("cpu")
-        about: dict[str, Any] = {}
+        about: Mapping[str, Mapping[str, Json]] = {}
     else:
         model = as_model(model)
         chosen = _images(model, data, images)
@@ -90,7 +91,8 @@ def derive(
         seconds=time.perf_counter() - started,
         environment=environment(device, DTYPES[dtype]),
         command=command,
-        **about,
+        model=about.get("model"),
+        data=about.get("data"),
     )
 
 
@@ -104,7 +106,7 @@ def _images(model: Model, data: object, count: int) -> Discrete:
     return images.first(min(count, len(images)))
 
 
-def _about(model: Model, images: Discrete) -> dict[str, Any]:
+def _about(model: Model, images: Discrete) -> dict[str, dict[str, Json]]:
     return {
         "model": {
             "name": model.name,
@@ -147,7 +149,7 @@ def _on_model(
     )
 
 
-def _in_dtype(chain: Chain[Any], dtype: torch.dtype) -> Chain[Any]:
+def _in_dtype(chain: Chain[StepDistribution], dtype: torch.dtype) -> Chain[StepDistribution]:
     """The chain with its arithmetic in this dtype, where that is not the dtype of its states."""
     q, p = chain.q, chain.p
     if not (isinstance(q, CategoricalForward) and isinstance(p, CategoricalReverse)):

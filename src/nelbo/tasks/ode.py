@@ -3,7 +3,6 @@
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from nelbo.results import Evaluation
 from nelbo.results.evaluation import environment
 from nelbo.results.ode import OdeLikelihood
 from nelbo.tasks.evaluate import evaluate
+from nelbo.typed_json import Json
 
 __all__ = ["ode_likelihood"]
 
@@ -121,7 +121,7 @@ def _measured(
     convention: Convention,
     steps: int | None,
     draws: int | None,
-) -> tuple[OdeSampling, dict[str, Any]]:
+) -> tuple[OdeSampling, dict[str, Json]]:
     """The estimate, run to its end, and what a report says of how."""
     with measuring([model]):
         evaluator = Evaluator(
@@ -137,7 +137,10 @@ def _measured(
         if not convention.adaptive:
             sampling.look(precision, steps)
         if draws is None:
-            stopped = {"stopped_by": sampling.until(precision), "precision": given.precision}
+            stopped: dict[str, Json] = {
+                "stopped_by": sampling.until(precision),
+                "precision": given.precision,
+            }
         else:
             sampling.spend(draws)
             stopped = {"stopped_by": "draws"}
@@ -157,14 +160,14 @@ def _measured(
     }
 
 
-def _even_steps(sampling: OdeSampling) -> dict[str, Any]:
+def _even_steps(sampling: OdeSampling) -> dict[str, Json]:
     """Of rk4: how many, what doubling them has added, and on how many images that is known."""
     looked = sampling.looked
     added = sampling.evaluator.unit.per_dim(looked.difference.mean, sampling.model.dims)
     return {"steps": looked.steps, "steps_added": added, "compared_on": sampling.pilot}
 
 
-def _own_steps(sampling: OdeSampling) -> dict[str, Any]:
+def _own_steps(sampling: OdeSampling) -> dict[str, Json]:
     """Of rk45: the tolerance, and the evaluations of the ODE that a point took by it."""
     slopes = torch.cat(sampling.slopes)
     return {

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nelbo import files
 from nelbo.data import Examples, load_for
@@ -18,6 +18,7 @@ from nelbo.results.evaluation import environment
 from nelbo.results.plan import PlanEntry, PlanResults
 from nelbo.results.result import Result, parse, read
 from nelbo.tasks.evaluate import described_data, evaluate
+from nelbo.typed_json import Json
 from nelbo.types import Grid
 
 __all__ = ["evaluate_plan"]
@@ -157,7 +158,7 @@ def _kept_or_measured(
     return parse(made.to_dict()), False
 
 
-def _settings(result: Result) -> dict[str, Any]:
+def _settings(result: Result) -> dict[str, Json]:
     """What decides a result's figures, as its file has it."""
     how = result.estimator
     return {
@@ -172,7 +173,7 @@ def _settings(result: Result) -> dict[str, Any]:
     }
 
 
-def _wanted(plan: Plan, model: Model, images: Examples) -> dict[str, Any]:
+def _wanted(plan: Plan, model: Model, images: Examples) -> dict[str, Json]:
     """The same as the plan would have it now, through JSON as a file is."""
     exhaustive = plan.exhaustive or model.exact
     here = environment(model.device, model.dtype)
@@ -186,5 +187,5 @@ def _wanted(plan: Plan, model: Model, images: Examples) -> dict[str, Any]:
         "check": plan.check,
         **{name: here[name] for name in ("nelbo", "dtype")},
     }
-    read_back: dict[str, Any] = json.loads(json.dumps(settings))
+    read_back: dict[str, Json] = json.loads(json.dumps(settings))
     return read_back
