@@ -149,17 +149,11 @@ def evaluate(
     images = find_data(path, loaded, data, split, most=max_images)
     if processes.first:
         say_assumed(loaded)
-    how: dict[str, Any] = {
-        "precision": precision,
-        "seed": seed,
-        "batch_size": batch_size,
-        "check": check,
-        "record": record if own is None else own.record,
-        "processes": processes,
-    }
+    how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "check": check}
+    how |= {"record": record if own is None else own.record, "processes": processes}
     if orders is not None:
-        del how["precision"]
         return measure_orders(loaded, images, json, orders, **how)
+    how["precision"] = precision
     if ode:
         return measure_ode(loaded, images, json, dequantise, ode_solver, steps=steps, **how)
     if context.obj is not None:  # what `nelbo merge` evaluates in place of the network
