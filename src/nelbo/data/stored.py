@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from nelbo.errors import BadInput
 
 __all__ = ["lossy", "narrow", "refuse_changed", "whole"]
 
-Array: TypeAlias = NDArray[Any]
+Array: TypeAlias = NDArray[np.generic]
 
 BITS = re.compile(r";(\d+)")  # of a raw mode such as L;4, BGR;15 or I;16B
 NARROW = re.compile(r"(?:L;([24])|(1)(?=$|;))[IR]*$")  # greys that are stretched to 0..255
@@ -68,9 +68,9 @@ def refuse_changed(image: Image.Image, where: str) -> None:
         _refuse_tiff(image, where)
 
 
-def _raw_modes(image: Image.Image) -> list[tuple[str, tuple[Any, ...]]]:
+def _raw_modes(image: Image.Image) -> list[tuple[str, tuple[object, ...]]]:
     """(the raw mode, what else its decoder needs) of each part; bmp_rle for run lengths."""
-    modes = []
+    modes: list[tuple[str, tuple[object, ...]]] = []
     for codec, _, _, args in getattr(image, "tile", ()):
         parts = args if isinstance(args, tuple) else (args,)
         if codec == "bmp_rle":
@@ -88,7 +88,7 @@ def _deepest(image: Image.Image) -> int:
 
 
 def _refuse_tiff(image: Image.Image, where: str) -> None:
-    tags: Any = getattr(image, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     compression = image.info.get("compression", "raw")
     if compression not in COMPRESSIONS:
         raise BadInput(

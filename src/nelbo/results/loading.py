@@ -38,7 +38,7 @@ AnyResult: TypeAlias = (
     | Compression
     | Other
 )
-OTHERS = ("ranking", "improvement", "check", "derivation", "inspection")
+OTHERS = ("order_bounds", "ranking", "improvement", "check", "derivation", "inspection")
 WRITTEN_BY = "nelbo evaluate --plan FILE.toml --json FILE writes one"
 
 
