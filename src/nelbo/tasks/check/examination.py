@@ -93,13 +93,8 @@ def check(
         best = halved(readings, draws, remembered, as_stated, progress)
         if as_stated is not None and not readings:
             as_stated.measure(last)
-    if as_stated is not None:
-        as_stated.require_finite()
-        evaluations += as_stated.evaluations
-    elif best:
-        evaluations = _in_company(remembered.network, best[0].words, about, arguments, data)
-    else:
-        readings[0].require_finite()
+    beside = partial(_in_company, remembered.network, about, arguments, data)
+    evaluations += _accepted(as_stated, best or readings, beside)
     unit = Unit.of(of_data.support)
     per_dim = partial(unit.per_dim, dims=of_data.dims)
     best = _simplest_first(best, as_stated, readings, per_dim)
@@ -130,14 +125,26 @@ def _evaluated(stated: Model | None, few: Examples, seed: int) -> tuple[Sequence
     return result.warnings, result.network_evaluations
 
 
+def _accepted(
+    stated: Candidate | None, best: Sequence[Candidate], beside: Callable[[Candidate], int]
+) -> int:
+    """Refuses what could not be measured, and a best reading that `beside` does; evaluations."""
+    if stated is not None:
+        stated.require_finite()
+        return stated.evaluations
+    best[0].require_finite()
+    return beside(best[0])
+
+
 def _in_company(
     network: Callable[..., object],
-    words: Mapping[str, Any],
     about: Mapping[str, Any],
     arguments: Mapping[str, object] | None,
     data: Examples,
+    reading: Candidate,
 ) -> int:
     """Refuses a network whose output for an image is not its own, as `evaluate` does; its calls."""
+    words: Mapping[str, Any] = reading.words
     model = wrap(network, **words, **about, arguments=arguments)
     with measuring([model]):
         seen = examine([model], data, Processes(), True)
