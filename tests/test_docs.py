@@ -131,12 +131,15 @@ def quick(arguments, folder):
         return [arguments[0], str(path), *arguments[2:], *output]
     if "--plan" in arguments:  # which says how much is evaluated
         return arguments
+    if "--orders" in arguments:
+        return [*arguments, "--max-images", 2]
     if "--order" in arguments or "--part" in arguments:  # every t, so without a budget
         return [*arguments, "--max-images", 4]
     if arguments[:2] == ["sample", "runs/text-ar"]:  # whose chain has one step
         return arguments
     if "--ode" in arguments:
-        return [*arguments, "--max-images", 3, "--steps", 6, "--precision", 9]
+        steps = [] if "rk45" in arguments else ["--steps", 6]  # which it chooses itself
+        return [*arguments, "--max-images", 3, "--precision", 9, *steps]
     return [*arguments, *QUICK.get(arguments[0], ())]
 
 
