@@ -6,12 +6,11 @@ table is cast when it is used. What a schedule does not decide: the reverse vari
 the network receives about t.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache, wraps
 from typing import ParamSpec, final
 
 import torch
@@ -210,7 +209,7 @@ def _spread(first: float, last: float, count: int) -> list[float]:
 def _of_steps(schedule: Callable[Given, Schedule]) -> Callable[Given, Schedule]:
     """The schedule of that formula, where it has no more steps than there is room for."""
 
-    @functools.wraps(schedule)
+    @wraps(schedule)
     def made(*given: Given.args, **named: Given.kwargs) -> Schedule:
         T = given[0] if given else named.get("T", 0)
         if isinstance(T, int | float) and T > MOST:
@@ -367,7 +366,7 @@ def from_log_snr(values: Sequence[float], name: str = "log-snr") -> Schedule:
     return _of_log_snr(tuple(values), name)
 
 
-@functools.lru_cache(maxsize=32)  # of one path are many models, whose tables take milliseconds
+@lru_cache(maxsize=32)  # of one path are many models, whose tables take milliseconds
 def _of_log_snr(values: tuple[float, ...], name: str) -> Schedule:
     for t, (before, value) in enumerate(itertools.pairwise([math.inf, *values]), start=1):
         if not (before > value and abs(value) <= 300):
