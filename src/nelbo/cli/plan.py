@@ -53,7 +53,11 @@ def measure_plan(plan: Path, json: str | None, device: str, force: bool) -> None
     choice = read_plan(plan)
     folder = Path(choice.results)
     if folder.exists():
-        outputs = [Output("results", file, "evaluation") for file in choice.files()]
+        outputs = [
+            Output("results", file.with_suffix(suffix), kind)
+            for file in choice.files()
+            for suffix, kind in ((".json", "evaluation"), (".csv", "table"))
+        ]
         check_outputs(*outputs, force=force)
     with bars() as start:
         result = evaluate_plan(

@@ -1,5 +1,6 @@
 """A plan: several models on several data sets, as one TOML file that is checked like a recipe."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = ["Plan", "PlannedData", "PlannedModel", "parse_plan", "read_plan"]
 
 Whole = Annotated[int, Field(ge=1)]
 NAME = re.compile(r"\w[\w.+-]*")
+LONGEST = 255  # bytes of a file's name
 OF_THE_CHAIN = ("path", "name", "steps", "spacing", "continuous")
 
 
@@ -128,13 +130,32 @@ def _contradiction(plan: Plan) -> str | None:
     for model in plan.model:
         if model.spacing is not None and model.steps is None:
             return f"model {model.title}: spacing needs steps: say how many steps to spread"
+        if model.spacing is not None and model.continuous:
+            return f"model {model.title}: continuous and spacing exclude each other: give one"
+    return _wrong_names(plan)
+
+
+def _wrong_names(plan: Plan) -> str | None:
+    """What is wrong with the names of the rows and of the files that they make."""
+    paths = [plan.results, *(m.path for m in plan.model), *(data.spec for data in plan.data)]
+    if any("\0" in path for path in paths):
+        return "a path with a NUL character is no path: leave it out"
     for kind, rows in (("models", plan.model), ("data sets", plan.data)):
         titles = [row.title for row in rows]
         for title in titles:
             if NAME.fullmatch(title) is None:
-                return f"{title!r} cannot be part of a file's name: letters, digits and . + - _ can"
+                return (
+                    f"{title!r} cannot be part of a file's name: letters, digits and . + - _ can; "
+                    "give it a name"
+                )
             if titles.count(title) > 1:
                 return f"two {kind} are called {title}: give each a name of its own"
+    names = [path.name for path in plan.files()]
+    if len({name.casefold() for name in names}) < len(names):
+        return "two pairs have one file, MODEL--DATA.json: give them names without two dashes"
+    long = max(names, key=lambda name: len(os.fsencode(name)))
+    if len(os.fsencode(long)) > LONGEST:
+        return f"no file can be called {long[:40]}...: give its model and data shorter names"
     return None
 
 

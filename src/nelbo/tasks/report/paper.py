@@ -6,7 +6,9 @@ from pathlib import Path
 from nelbo.errors import BadInput
 from nelbo.report import figures, tables
 from nelbo.report.kind_tables import kind_rows
+from nelbo.results.loading import AnyResult
 from nelbo.results.loading import load as load_result
+from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry, names_of
 from nelbo.results.result import Result
 from nelbo.tasks.report.report import LOG, columns_of, log_of, measured
@@ -33,12 +35,26 @@ def paper_table(
         measured(source, say)[0] if Path(source).is_dir() else load_result(source, say)
         for source in sources
     ]
+    results = [one for read in results for one in _each(read)]
     if all(isinstance(result, Result) for result in results):
         return tables.table([r for r in results if isinstance(r, Result)], suffix, columns)
     rows = kind_rows(results)
     if columns is not None:
         raise BadInput("columns are of a table of evaluations: leave them out (--columns)")
     return rows.written(suffix)
+
+
+def _each(result: AnyResult) -> Sequence[AnyResult]:
+    """A plan as the results of its pairs; another as it is.
+
+    Raises:
+        BadInput: a plan of which every pair failed.
+    """
+    if not isinstance(result, PlanResults):
+        return [result]
+    if not result.results:
+        raise BadInput("every pair of the plan failed, so that there is nothing in its table")
+    return result.results
 
 
 def paper_figure(
