@@ -125,12 +125,12 @@ class Plain:
 
 def by_rows(rows, seeds):
     """(estimates, half-widths) of so many evaluations whose examples have independent rows."""
-    found = []
+    pairs = []
     for seed in range(seeds):
         values = rows(torch.Generator().manual_seed(seed))
         error = (values.var(1) / values.shape[1]).sum().sqrt() / len(values)
-        found.append((float(values.mean()), 1.96 * float(error)))
-    return np.array(found).T
+        pairs.append((float(values.mean()), 1.96 * float(error)))
+    return np.array(pairs).T
 
 
 class Kept:
