@@ -20,7 +20,7 @@ from nelbo.results.saved import Saved
 from nelbo.results.stored import Stored
 from nelbo.tasks.report import paper_table, report
 
-PAGES = ("comparison", "comparisons", "ode", "classification", "image_ranking")
+PAGES = ("comparison", "comparisons", "ode", "classification", "image_ranking", "plan")
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +148,23 @@ def test_the_pages_of_images_have_their_counts(kinds, pages):
     assert f" 9 1 {places[0]['rank_low']} to {places[0]['rank_high']} " in ranks
 
 
+def test_the_page_of_a_plan_has_every_row_and_how_far_neighbours_are_apart(kinds, pages):
+    """Kills: the difference with the other sign, a failure that is passed over."""
+    plan, page = kinds["plan"], Page(pages["plan"])
+    for entry in plan.entries:
+        assert " ".join(filter(None, entry.cells[:-1])) in page.words
+    assert "a on none failed: none: no such data" in page.words
+    (two,) = plan.neighbours
+    assert two.figure.value <= 0
+    assert f"{two.a} minus {two.b} {with_half(two.figure.value, two.figure.half)}" in page.words
+    assert f"{two.verdict.text} (paired by image)" in str(plan)
+
+
 def test_a_kind_without_a_page_is_refused_in_one_line(kinds):
     """Kills: a traceback, an empty page."""
-    for name in ("inspection", "plan"):
-        read = as_read(json.loads(kinds[name].to_json()), "r")
-        with pytest.raises(BadInput, match="no page is made of a result of schema nelbo"):
-            page_of(read)
+    read = as_read(json.loads(kinds["inspection"].to_json()), "r")
+    with pytest.raises(BadInput, match="no page is made of a result of schema nelbo"):
+        page_of(read)
 
 
 def test_a_table_of_a_kind_has_the_numbers_of_its_results(kinds, tmp_path):
@@ -185,6 +196,11 @@ def test_a_table_of_a_kind_has_the_numbers_of_its_results(kinds, tmp_path):
             assert "not a bound" in shown
         elif name == "classification":
             assert [float(last[key]) for key in ("low", "high")] == tree["accuracy_ci95"]
+        elif name == "plan":
+            assert [row["model"] for row in rows] == ["a", "b"]
+            bounds = [e["result"]["bits_per_dim"] for e in tree["entries"] if e["result"]]
+            assert [float(row["bits_per_dim"]) for row in rows] == bounds
+            assert "Failed, a on none: none: no such data" in shown
         else:
             assert [int(row["image"]) for row in rows] == [9, 8, 1, 0]
             assert [int(row["rank"]) for row in rows] == [1, 2, 9, 10]

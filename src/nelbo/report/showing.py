@@ -138,10 +138,11 @@ def _(result: Result) -> dict[str, Callable[[], bytes]]:
 @_made.register
 def _(result: PlanResults) -> dict[str, Callable[[], bytes]]:
     def of_table(suffix: str) -> Callable[[], bytes]:
-        return lambda: tables.table(result.results, suffix, None).encode()
+        return lambda: tables.plans([result], suffix).encode()
 
     return {
         ".json": lambda: result.to_json().encode(),
+        ".html": lambda: page_of(result).encode(),
         **{suffix: of_table(suffix) for suffix in (".tex", ".md", ".csv")},
     }
 

@@ -9,6 +9,7 @@ from nelbo.results import comparison, comparisons, compression, evaluation, plan
 from nelbo.results import result as single
 from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
 from nelbo.results.compression import Compression
+from nelbo.results.neighbours import parse_neighbours
 from nelbo.results.plan import PlanEntry, PlanResults
 from nelbo.results.read_compression import parse_compression
 from nelbo.results.read_images import (
@@ -87,7 +88,12 @@ def _plan(tree: Mapping[str, Any], source: str) -> PlanResults:
             )
             for entry in tree["entries"]
         ]
-        return PlanResults(entries, tree["settings"], tree["command"])
+        units = {(e.model, e.data): e.result.unit for e in entries if e.result is not None}
+        links = [
+            parse_neighbours(link, units[link["a"], link["data"]])
+            for link in tree.get("neighbours", ())
+        ]
+        return PlanResults(entries, tree["settings"], tree["command"], links)
 
 
 def _other(tree: Mapping[str, Any], source: str) -> Other:

@@ -1,7 +1,7 @@
 """Several models on several data sets: each pair measured once, and what is there kept."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,9 @@ from nelbo.model import Model
 from nelbo.recipe.plan import Plan, PlannedData, PlannedModel, read_plan
 from nelbo.results import per_image
 from nelbo.results.evaluation import environment
+from nelbo.results.neighbours import Neighbours, neighbours
 from nelbo.results.plan import PlanEntry, PlanResults
+from nelbo.results.ranking import Entry
 from nelbo.results.result import Result, parse, read
 from nelbo.tasks.evaluate import described_data, evaluate
 from nelbo.types import Grid
@@ -68,7 +70,24 @@ def evaluate_plan(
             if entry.status != "measured":
                 say(f"{entry.name}: {entry.status}" + (f": {entry.error}" if entry.error else ""))
             entries.append(entry)
-    return PlanResults(entries, plan.model_dump(mode="json", exclude_none=True), command)
+    settings = plan.model_dump(mode="json", exclude_none=True)
+    links = [link for data in plan.data for link in _neighbours(data.title, entries)]
+    return PlanResults(entries, settings, command, links)
+
+
+def _neighbours(data: str, entries: Sequence[PlanEntry]) -> list[Neighbours]:
+    """Of the results on one data set, each with the table that is beside it."""
+    rows = [
+        Entry(entry.model, entry.result, per_image.read(_table(entry.file)))
+        for entry in entries
+        if entry.data == data and entry.result is not None
+    ]
+    return neighbours(data, rows)
+
+
+def _table(file: Path) -> Path:
+    """Of single images, beside the result in this file."""
+    return file.with_name(f"{file.name.removesuffix('.json')}.csv")
 
 
 def _entry(
@@ -134,10 +153,10 @@ def _kept_or_measured(
     plan: Plan, file: Path, model: Model, images: Examples, command: str, progress: Progress
 ) -> tuple[Result, bool]:
     """(the result of the pair, whether it was there already)."""
-    table = file.with_name(f"{file.name.removesuffix('.json')}.csv")
+    table = _table(file)
     if file.is_file() and table.is_file():
         result = read(file)
-        if _settings(result) == _wanted(plan, model, images):
+        if _settings(result) == _wanted(plan, model, images) and _beside(table, result):
             return result, True
     made = evaluate(
         model,
@@ -155,6 +174,12 @@ def _kept_or_measured(
     files.write(table, per_image.content(made.per_image, table.name))
     files.write(file, made.to_json().encode())
     return parse(made.to_dict()), False
+
+
+def _beside(table: Path, result: Result) -> bool:
+    """Whether the table is that of the result."""
+    columns = per_image.read(table)
+    return bool(per_image.digest(columns) == result.tree.get("per_image_sha256"))
 
 
 def _settings(result: Result) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from nelbo.errors import BadInput
 from nelbo.report import figures, tables
 from nelbo.report.kind_tables import kind_rows
 from nelbo.results.loading import load as load_result
+from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry, names_of
 from nelbo.results.result import Result
 from nelbo.tasks.report.report import LOG, columns_of, log_of, measured
@@ -35,6 +36,8 @@ def paper_table(
     ]
     if all(isinstance(result, Result) for result in results):
         return tables.table([r for r in results if isinstance(r, Result)], suffix, columns)
+    if all(isinstance(result, PlanResults) for result in results):
+        return tables.plans([r for r in results if isinstance(r, PlanResults)], suffix, columns)
     rows = kind_rows(results)
     if columns is not None:
         raise BadInput("columns are of a table of evaluations: leave them out (--columns)")
