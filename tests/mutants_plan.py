@@ -29,6 +29,23 @@ PLAN = [
         (f"{LAW}a_pair_that_fails_loses_no_other",),
     ),
     (
+        "neighbours in the order of the plan",
+        "results/neighbours.py",
+        "ordered = sorted(group, key=lambda entry: entry.result.value)",
+        "ordered = group",
+        (
+            "tests/report/test_ranking.py::test_neighbours_follow_each_other_by_their_bounds_and_"
+            "are_of_one_data_set",
+        ),
+    ),
+    (
+        "the interval of sampling in place of Monte Carlo",
+        "report/kind_curves.py",
+        "halves = [[r.half for r in results], [r.half_monte_carlo for r in results]]",
+        "halves = [[r.half for r in results], [r.half for r in results]]",
+        (f"{SAVED}a_figure_of_a_kind_draws_the_numbers_of_its_result",),
+    ),
+    (
         "a difference of the ODE with the sign of the bound's",
         "report/kind_curves.py",
         "np.full(len(steps), -difference.value),",

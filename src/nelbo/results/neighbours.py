@@ -78,11 +78,11 @@ def parse_neighbours(tree: Mapping[str, Any], unit: Unit) -> Neighbours:
         TypeError: a part is of another kind.
         ValueError: an interval that is not round its difference.
     """
-    names = [tree[name] for name in ("data", "a", "b")]
-    if not all(isinstance(name, str) for name in names):
+    data, a, b = (tree[name] for name in ("data", "a", "b"))
+    if not all(isinstance(name, str) for name in (data, a, b)):
         raise ValueError("a name of neighbours is no text")
     figure = interval_of(tree, unit.key)
-    return Neighbours(tree, *names, unit, figure, tree["why_not_paired"], tree["told_apart"])
+    return Neighbours(tree, data, a, b, unit, figure, tree["why_not_paired"], tree["told_apart"])
 
 
 def _comparable(result: Result) -> str:
