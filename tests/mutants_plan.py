@@ -10,7 +10,7 @@ PLAN = [
     (
         "a result of other settings kept",
         "tasks/plan.py",
-        "if _settings(result) == _wanted(plan, model, images):",
+        "if _settings(result) == _wanted(plan, amount, model, images) and _beside(table, result):",
         "if True:",
         (f"{LAW}each_pair_is_the_evaluation_of_its_settings_and_is_made_once",),
     ),
@@ -20,6 +20,13 @@ PLAN = [
         "return model if choice.steps is None else model.every(choice.steps, choice.spacing)",
         "return model",
         (f"{LAW}each_pair_is_the_evaluation_of_its_settings_and_is_made_once",),
+    ),
+    (
+        "the plan's budget for the row's own",
+        "recipe/plan.py",
+        "for row in (model, self)",
+        "for row in (self, model)",
+        (f"{LAW}a_row_says_its_own_chain_and_how_much_is_evaluated",),
     ),
     (
         "a failure that ends all pairs",

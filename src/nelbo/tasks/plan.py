@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from nelbo import files
 from nelbo.data import Examples, load_for
 from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation import Progress
 from nelbo.formats import load, trained_on
-from nelbo.model import Model
+from nelbo.model import Model, revealing
 from nelbo.recipe.plan import Plan, PlannedData, PlannedModel, read_plan
 from nelbo.results import per_image
 from nelbo.results.evaluation import environment
@@ -106,6 +108,7 @@ def _entry(
     pair, why = _attempt(
         lambda: _kept_or_measured(
             plan,
+            plan.amount_of(choice),
             file,
             model,
             _images(choice.path, model, data),
@@ -129,8 +132,11 @@ def _attempt(work: Callable[[], Made]) -> tuple[Made | None, str | None]:
 
 def _model(choice: PlannedModel, device: str | None) -> Model:
     model = load(choice.path, device=device, **choice.options)
+    if choice.dtype is not None:
+        model.network.to(getattr(torch, choice.dtype))
     if choice.continuous:
         model = model.in_the_limit()
+    model = revealing(model, choice.order, choice.calls)
     return model if choice.steps is None else model.every(choice.steps, choice.spacing)
 
 
@@ -150,24 +156,29 @@ def _images(path: str, model: Model, data: PlannedData) -> Examples:
 
 
 def _kept_or_measured(
-    plan: Plan, file: Path, model: Model, images: Examples, command: str, progress: Progress
+    plan: Plan,
+    amount: dict[str, Any],
+    file: Path,
+    model: Model,
+    images: Examples,
+    command: str,
+    progress: Progress,
 ) -> tuple[Result, bool]:
     """(the result of the pair, whether it was there already)."""
     table = _table(file)
     if file.is_file() and table.is_file():
         result = read(file)
-        if _settings(result) == _wanted(plan, model, images) and _beside(table, result):
+        if _settings(result) == _wanted(plan, amount, model, images) and _beside(table, result):
             return result, True
     made = evaluate(
         model,
         images,
-        precision=plan.precision,
-        budget=plan.budget,
-        exhaustive=plan.exhaustive,
+        **amount,
         seed=plan.seed,
         batch_size=plan.batch_size,
         distortion=True,
         check=plan.check,
+        baselines=plan.baselines,
         command=command,
         progress=progress,
     )
@@ -193,22 +204,24 @@ def _settings(result: Result) -> dict[str, Any]:
         "exhaustive": how["name"] in ("exact", "exhaustive"),
         "seed": how.get("seed"),
         "check": how.get("check") is not None,
+        "baselines": "baselines" in result.tree,
         **{name: result.environment.get(name) for name in ("nelbo", "dtype")},
     }
 
 
-def _wanted(plan: Plan, model: Model, images: Examples) -> dict[str, Any]:
+def _wanted(plan: Plan, amount: dict[str, Any], model: Model, images: Examples) -> dict[str, Any]:
     """The same as the plan would have it now, through JSON as a file is."""
-    exhaustive = plan.exhaustive or model.exact
+    exhaustive = "exhaustive" in amount or model.exact
     here = environment(model.device, model.dtype)
     settings = {
         "model": model.described(),
         "data": described_data(model, images),
-        "budget": None if exhaustive else plan.budget,
-        "precision": None if exhaustive or plan.budget is not None else plan.precision,
+        "budget": None if exhaustive else amount.get("budget"),
+        "precision": None if exhaustive else amount.get("precision"),
         "exhaustive": exhaustive,
         "seed": plan.seed,
         "check": plan.check,
+        "baselines": plan.baselines,
         **{name: here[name] for name in ("nelbo", "dtype")},
     }
     read_back: dict[str, Any] = json.loads(json.dumps(settings))
