@@ -83,7 +83,7 @@ ModelOrPlan = Annotated[str | None, _MODEL]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        help="digits, mnist:DIR, a folder, .npy or .npz; default the run's own.",
+        help="digits, mnist:DIR, a folder, .npy, .npz or .safetensors; default the run's own.",
         autocompletion=completion.data,
     ),
 ]
