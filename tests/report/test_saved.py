@@ -10,6 +10,7 @@ import pytest
 from kinds import every_kind
 from test_page import Page
 
+from browser import visiting
 from nelbo.cli.outputs import kind_of
 from nelbo.errors import BadInput
 from nelbo.report.kind_figures import kind_figure
@@ -110,6 +111,26 @@ def test_the_page_of_a_kind_is_whole_and_of_its_result(kinds, pages, name, tmp_p
     embedded = pages[name].partition('id="result">')[2].partition("</script>")[0]
     assert json.loads(embedded) == json.loads(kinds[name].to_json())
     assert kinds[name].save(tmp_path / "p.html").read_text() == pages[name]
+
+
+@pytest.mark.browser
+def test_the_pages_of_all_kinds_can_be_read_by_everybody(browser, pages, tmp_path):
+    """Kills: a table wider than a telephone, ink on its own colour, a title on another sheet.
+
+    Each is judged once by axe-core, by turns wide and light, narrow and dark.
+    """
+    looks = itertools.cycle([(360, "dark"), (1440, "light"), (390, "light")])
+    for name, (width, scheme) in zip(PAGES, looks, strict=False):
+        (tmp_path / f"{name}.html").write_text(pages[name])
+        with visiting(browser, tmp_path / f"{name}.html", width=width, scheme=scheme) as visit:
+            assert visit.overflow() <= 0
+            assert visit.violations() == []
+            visit.page.emulate_media(media="print", color_scheme="light")
+            visit.resize(680)  # pixels between the margins of a sheet
+            assert visit.overflow() <= 0
+            kept = "[...document.querySelectorAll('section > h2, section > .lead')].every(e => "
+            assert visit.page.evaluate(f"{kept} getComputedStyle(e).breakAfter === 'avoid')")
+            assert visit.complaints == []
 
 
 def test_the_page_of_the_ode_says_that_it_is_not_a_bound(kinds, pages):
