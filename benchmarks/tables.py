@@ -44,6 +44,8 @@ GAUSSIAN = ("digits", "digits-ddpm", "digits-edm", "digits-flow")
 LONG = {
     "coverage": Table("coverage.py", ("--jobs", "2")),
     "coverage-toy": Table("coverage_toy.py"),
+    "coverage-limit": Table("coverage_limit.py"),
+    "check": Table("check.py", ("--networks", "{runs}/kinds")),
     "float32": Table("float32.py"),
     "ode-coverage": Table("ode.py", ("--coverage", "1000")),
     "text": Table("text.py"),

@@ -11,7 +11,10 @@ CHECK = [
         "tasks/check/search.py",
         "for tensor in (x_t, time):",
         "for tensor in (x_t,):",
-        (f"{TESTS}equal_inputs_are_evaluated_once", f"{IDENTIFIED}[eps, index]"),
+        (
+            f"{TESTS}equal_inputs_are_evaluated_once",
+            f"{IDENTIFIED}[diffusers' example: eps, index]",
+        ),
     ),
     (
         "check: a reading of any worth is a denoiser",
@@ -37,8 +40,36 @@ CHECK = [
     (
         "check: a full memory is a wrong reading",
         "tasks/check/search.py",
-        "if out_of_memory(error):",
+        "if isinstance(error, MemoryError) or out_of_memory(error):",
         "if False:",
         (f"{TESTS}a_network_that_fails_in_every_reading_is_refused_with_its_own_words",),
+    ),
+    (
+        "check: a variance beside the prediction is not seen",
+        "tasks/check/examination.py",
+        "return network.channels == 2 * reading.model.shape[0]",
+        "return False",
+        (f"{IDENTIFIED}[iDDPM: eps, a learned range]",),
+    ),
+    (
+        "check: a network alone is not seen in company",
+        "tasks/check/examination.py",
+        "seen = examine([model], data, Processes(), True)",
+        "seen = examine([model], data, Processes(), False)",
+        (f"{TESTS}a_network_of_one_time_for_a_whole_batch_is_refused",),
+    ),
+    (
+        "check: the ends of a chain are not tried",
+        "tasks/check/search.py",
+        "one for one in ranked if one.at_ends(draws)",
+        "one for one in ranked",
+        (f"{TESTS}a_reading_that_fails_at_an_end_of_its_chain_is_none",),
+    ),
+    (
+        "check: each image has the time of another log SNR",
+        "tasks/check/search.py",
+        "times[rows // len(self.levels)]",
+        "times[rows % len(times)]",
+        (f"{IDENTIFIED}[flow, data at 1]",),
     ),
 ]

@@ -95,8 +95,8 @@ COMPANY = [
     (
         "points of a quadrature in the default dtype",
         "gaussian/controls.py",
-        "((point * step).float() / points + shift)",
-        "(point * step / points + shift)",
+        "(some[:, None] * step).float()[:, None] / points",
+        "(some[:, None] * step)[:, None] / points",
         (f"{EVALUATED}[digits-default float64]",),
     ),
     (

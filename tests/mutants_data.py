@@ -47,7 +47,7 @@ DATA = [
     (
         "the bytes of the first tensor for those of the one that is named",
         "data/tensors.py",
-        'LENGTH.size + length + entry["data_offsets"][0]',
+        'LENGTH.size + length + int(number_of(list_at(entry, "data_offsets")[0]))',
         "LENGTH.size + length",
         ("tests/test_large_arrays.py::test_a_tensor_of_a_file_is_the_one_that_was_saved",),
     ),

@@ -227,7 +227,7 @@ FOLDERS = [
     (
         "options of an improved folder lost",
         "formats/improved.py",
-        'Options.of(about["options"])',
+        'Options.of(object_at(about, "options"))',
         "Options()",
         (f"{OTHERS}an_improved_folder_is_loaded_as_it_was_made",),
     ),
@@ -248,8 +248,8 @@ FOLDERS = [
     (
         "a learned variance in the way of the table",
         "model/gaussian.py",
-        'Tabulated(plan["variance"], table, p.variance.outputs)',
-        'Tabulated(plan["variance"], table)',
+        'Tabulated(text_at(plan, "variance"), table, p.variance.outputs)',
+        'Tabulated(text_at(plan, "variance"), table)',
         (f"{OTHERS}a_variance_of_the_networks_own_gives_way_to_the_table",),
     ),
     (

@@ -40,7 +40,7 @@ LASTING = [
     (
         "an interval round another figure",
         "results/result.py",
-        "not _same(value, sum(tree[name]) / 2, *tree[name])",
+        "not _same(value, sum(ends) / 2, *ends)",
         "False",
         (f"{TABLES}a_result_that_contradicts_itself_makes_no_page",),
     ),

@@ -297,8 +297,8 @@ MEASURING = [
     (
         "the rule's chances forgotten",
         "gaussian/controls.py",
-        "self.along.weight(moment) / (points * chance[t - 2]) * error",
-        "self.along.weight(moment) * len(chance) / points * error",
+        "weight = self.along.weight(moment) / (points * chance[t - 2])",
+        "weight = self.along.weight(moment) * len(chance) / points",
         (f"{CONTROLS}the_lattice_totals_are_unbiased_for_the_integrals[coarse]",),
     ),
     (
@@ -311,8 +311,8 @@ MEASURING = [
     (
         "a rule without its shifts",
         "gaussian/controls.py",
-        "u = ((point * step).float() / points + shift) % 1",
-        "u = ((point * step).float() / points + 0 * shift) % 1",
+        "/ points + shift).flatten(0, 1) % 1",
+        "/ points + 0 * shift).flatten(0, 1) % 1",
         (f"{CONTROLS}the_lattice_totals_are_unbiased_for_the_integrals[one step]",),
     ),
     (

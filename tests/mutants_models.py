@@ -138,8 +138,8 @@ MODELS = [
     (
         "index and t mixed up (H15)",
         "formats/diffusers/scheduler_classes.py",
-        "offset, steps, spacing, index, T))\n    return [int(i) + 1 for i in index]",
-        "offset, steps, spacing, index, T))\n    return [max(int(i), 1) for i in index]",
+        "offset, steps, spacing, int(index[-1]), T))\n    return [int(i) + 1 for i in index]",
+        "offset, steps, spacing, int(index[-1]), T))\n    return [max(int(i), 1) for i in index]",
         (f"{GRID}kept_steps_are_the_timesteps_of_diffusers",),
     ),
     (

@@ -39,7 +39,7 @@ PAPER = [
     (
         "a warned result beside others without a word",
         "report/tables.py",
-        'for text in result.tree.get("warnings", ())]',
+        'for text in list_at(result.tree.get("warnings", ()))]',
         "for text in ()]",
         (f"{LAW}what_a_reader_has_to_know_stands_under_the_table",),
     ),

@@ -115,7 +115,7 @@ PATHS = [
     (
         "an improved chain that does not say its curve",
         "model/gaussian.py",
-        'schedule=model.facts["schedule"],',
+        'schedule=part_at(model.facts, "schedule") or None,',
         "schedule=before.schedule,",
         (f"{WRAP}every_verb_takes_a_model_on_a_path",),
     ),

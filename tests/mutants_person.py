@@ -46,8 +46,8 @@ PERSON = [
     (
         "shown: a tracker counts steps from 0",
         "training/log.py",
-        'step=entry["step"])',
-        'step=entry["step"] - 1)',
+        'step=whole_at(entry, "step"))',
+        'step=whole_at(entry, "step") - 1)',
         (
             SHOWN + "a_tracker_receives_what_the_log_holds_and_changes_nothing",
             SHOWN + "tensorboard_shows_what_the_log_holds_after_a_kill_too",

@@ -24,8 +24,8 @@ PLAN = [
     (
         "the plan's budget for the row's own",
         "recipe/plan.py",
-        "for row in (model, self)",
-        "for row in (self, model)",
+        "return _amount(model) or _amount(self)",
+        "return _amount(self) or _amount(model)",
         (f"{LAW}a_row_says_its_own_chain_and_how_much_is_evaluated",),
     ),
     (
@@ -69,8 +69,8 @@ PLAN = [
     (
         "rows and columns of a confusion exchanged",
         "results/read_images.py",
-        'counts[row["label"]][row["class"]] += 1',
-        'counts[row["class"]][row["label"]] += 1',
+        'counts[whole_at(row, "label")][whole_at(row, "class")] += 1',
+        'counts[whole_at(row, "class")][whole_at(row, "label")] += 1',
         (f"{SAVED}the_pages_of_images_have_their_counts",),
     ),
     (
@@ -83,7 +83,7 @@ PLAN = [
     (
         "a folder read by defaults beside a result of other options",
         "tasks/report/model_page.py",
-        'formats.options_of(result.model.get("options") or {})',
+        'formats.options_of(part_at(result.model, "options"))',
         "formats.options_of({})",
         (f"{PAGE}the_command_reads_a_folder_as_its_result_says",),
     ),

@@ -34,14 +34,14 @@ TEXT = [
     (
         "text: a token is a byte",
         "results/unit.py",
-        'bits, counts = nats / math.log(2), (text.get("bytes"), text.get("characters"))',
-        'bits, counts = nats / math.log(2), (text.get("tokens"), text.get("characters"))',
+        'counts = (known_of(text.get("bytes")), known_of(text.get("characters")))',
+        'counts = (known_of(text.get("tokens")), known_of(text.get("characters")))',
         (f"{DATA}units_divide_the_same_nats_by_what_the_original_text_has",),
     ),
     (
         "text: bits/byte by the bytes of a window that is full",
         "results/unit.py",
-        'math.log(2) * text["bytes"] / positions',
+        'math.log(2) * number_at(text, "bytes") / positions',
         "math.log(2)",
         (f"{DATA}the_unit_of_windows_is_the_ratio_of_the_sums",),
     ),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import psutil
 from safetensors import SafetensorError
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nelbo import files
 from nelbo.errors import BadInput
+from nelbo.typed_json import Json
 
 __all__ = ["FORMAT", "NAME", "Checkpoint", "described", "load", "save"]
 
@@ -36,7 +37,7 @@ class Checkpoint:
     """Named tensors and the JSON object that says what they are."""
 
     tensors: Mapping[str, Tensor]
-    description: Mapping[str, Any]
+    description: Mapping[str, Json]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors named `prefix.*`, by the rest of their names."""
@@ -87,7 +88,7 @@ def load(path: str | Path) -> Checkpoint:
         raise BadInput(f"{path} is damaged or no nelbo checkpoint: {error}") from None
 
 
-def described(path: str | Path) -> Mapping[str, Any]:
+def described(path: str | Path) -> Mapping[str, Json]:
     """What a checkpoint says that it is, from its head alone; its digest is not looked at.
 
     Raises:
@@ -132,7 +133,7 @@ def _require_room(path: Path) -> None:
         raise BadInput(f"{path} takes {2 * size:,} bytes to read, more than is free of the memory")
 
 
-def _description(path: Path, header: bytes) -> Mapping[str, Any]:
+def _description(path: Path, header: bytes) -> Mapping[str, Json]:
     """The JSON object in a header.
 
     Raises:

@@ -1,11 +1,13 @@
-"""JSON that others wrote, read whole and by type: file, key and value in one line where it is not.
+"""JSON and its parts by type: file, key and value in one line where they are of another.
 
 A wrong type in a config changes a number in silence: `"clip_sample": "false"` is true in Python.
 """
 
 import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 from pydantic import ValidationError as Invalid
@@ -16,14 +18,30 @@ from nelbo.files import require_plain
 __all__ = [
     "Count",
     "Finite",
+    "Json",
     "Typed",
     "Whole",
     "as_typed",
+    "at",
     "first_problem",
+    "known_at",
+    "known_of",
+    "list_at",
+    "number_at",
+    "number_of",
+    "object_at",
     "once",
     "parse_object",
+    "part_at",
     "read_object",
+    "rows_at",
+    "text_at",
+    "texts_at",
+    "whole_at",
 ]
+
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+"""What JSON can hold; a tuple is written as a list."""
 
 MOST = 2**26  # bytes of a file
 LONGEST = 60  # characters of a wrong value that a message shows
@@ -47,7 +65,7 @@ Count = Annotated[StrictInt, BeforeValidator(_integral), Field(ge=1, le=2**31 - 
 Finite = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 
 
-def read_object(path: str | Path) -> dict[str, Any]:
+def read_object(path: str | Path) -> dict[str, Json]:
     """The JSON object in a file.
 
     Raises:
@@ -62,7 +80,7 @@ def read_object(path: str | Path) -> dict[str, Any]:
     return parse_object(content, str(path))
 
 
-def parse_object(content: bytes | str, name: str) -> dict[str, Any]:
+def parse_object(content: bytes | str, name: str) -> dict[str, Json]:
     """The JSON object in bytes or text, which messages call `name`.
 
     Raises:
@@ -80,7 +98,7 @@ def parse_object(content: bytes | str, name: str) -> dict[str, Any]:
     return tree
 
 
-def as_typed(kind: type[Kind], tree: dict[str, Any] | Any, name: str = "") -> Kind:  # noqa: ANN401
+def as_typed(kind: type[Kind], tree: Mapping[str, object], name: str = "") -> Kind:
     """The object's keys by their types; name: what messages call the file, where it is one.
 
     Raises:
@@ -103,7 +121,7 @@ def first_problem(error: Invalid) -> str:
     return f"{key}: {message[:1].lower()}{message[1:]}; got {shown}"
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     """The object of these pairs.
 
     Raises:
@@ -115,3 +133,93 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} is there twice")
     return result
+
+
+def at(tree: Json, *path: str) -> Json:
+    """What stands under these keys, each inside the one before it.
+
+    Raises:
+        KeyError: a key that is not there.
+        ValueError: a part on the way that is no object.
+    """
+    for depth, key in enumerate(path):
+        if not isinstance(tree, Mapping):
+            raise ValueError(f"{_named(path[:depth])} is no object")
+        tree = tree[key]
+    return tree
+
+
+def object_at(tree: Json, *path: str) -> Mapping[str, Json]:
+    """The object under these keys; raises as `at`, as every reader here, and where it is none."""
+    value = at(tree, *path)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{_named(path)} is no object")
+    return value
+
+
+def part_at(tree: Json, *path: str) -> Mapping[str, Json]:
+    """The object under these keys; an empty one where they, or the object, are not there."""
+    for depth, key in enumerate(path):
+        tree = object_at(tree).get(key)
+        if tree is None:
+            return {}
+        if not isinstance(tree, Mapping):
+            raise ValueError(f"{_named(path[: depth + 1])} is no object")
+    return object_at(tree)
+
+
+def list_at(tree: Json, *path: str) -> Sequence[Json]:
+    """The list under these keys."""
+    value = at(tree, *path)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"{_named(path)} is no list")
+    return value
+
+
+def rows_at(tree: Json, *path: str) -> list[Mapping[str, Json]]:
+    """The list of objects under these keys."""
+    return [object_at(row) for row in list_at(tree, *path)]
+
+
+def texts_at(tree: Json, *path: str) -> list[str]:
+    """The list of texts under these keys."""
+    return [text_at(text) for text in list_at(tree, *path)]
+
+
+def text_at(tree: Json, *path: str) -> str:
+    """The text under these keys."""
+    value = at(tree, *path)
+    if not isinstance(value, str):
+        raise ValueError(f"{_named(path)} is no text")
+    return value
+
+
+def number_at(tree: Json, *path: str) -> float:
+    """The finite number under these keys, a whole one as it is."""
+    return number_of(at(tree, *path))
+
+
+def known_at(tree: Json, *path: str) -> float | None:
+    """The finite number under these keys; None where it is null."""
+    return known_of(at(tree, *path))
+
+
+def whole_at(tree: Json, *path: str) -> int:
+    """The number under these keys, to the whole one below."""
+    return int(number_at(tree, *path))
+
+
+def number_of(value: object) -> float:
+    """The finite number; ValueError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return value
+
+
+def known_of(value: object) -> float | None:
+    """The finite number, or None; ValueError where it is neither."""
+    return None if value is None else number_of(value)
+
+
+def _named(path: Iterable[str]) -> str:
+    return ".".join(path) or "an entry"

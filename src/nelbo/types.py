@@ -1,7 +1,7 @@
 """What a tensor means: its shape and its unit as a type, and the numbers that data may be."""
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, final
+from typing import TypeAlias, final
 
 import torch
 from jaxtyping import Float, Int, Integer, Shaped
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nelbo import arguments
 from nelbo.errors import BadInput
+from nelbo.typed_json import Json
 
 __all__ = ["Batch", "Grid", "Nats", "Reals", "Support", "Time"]
 
@@ -55,7 +56,7 @@ class Grid:
         return (self.hi - self.lo) / (self.n - 1)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """What a report says of the data."""
         return {"levels": self.n, "grid": [self.lo, self.hi]}
 
@@ -82,7 +83,7 @@ class Reals:
     name: str = field(default="data", compare=False)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """What a report says of the data."""
         return {"levels": None, "grid": None}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from nelbo.bound.chain import Chain
 from nelbo.bound.distribution import Distribution
 from nelbo.bound.noise import Noise
+from nelbo.typed_json import Json
 from nelbo.types import Batch, Nats, Time
 
 __all__ = ["Arithmetic", "Plain"]
@@ -44,7 +45,7 @@ class Arithmetic(ABC):
         """(|x_0 - x0-hat(x_1)|^2, the same in units of the decoder's variance); NaN without one."""
 
     @abstractmethod
-    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Any]:
+    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Json]:
         """Where a network of this dtype gets an x_t rounded by a part of its noise; {} if nowhere.
 
         reach: the largest of the data's numbers.
@@ -74,5 +75,5 @@ class Plain(Arithmetic):
         unknown = torch.full((len(x_0),), torch.nan, dtype=torch.float64, device=x_0.device)
         return unknown, unknown
 
-    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Any]:
+    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Json]:
         return {}

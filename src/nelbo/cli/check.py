@@ -33,7 +33,7 @@ def check(
     split: SplitOption = None,
     steps: Steps = None,
     search: Annotated[
-        bool, typer.Option(help="Also try other readings of the network, some 150.")
+        bool, typer.Option(help="Also try other readings of the network, some 200.")
     ] = True,
     seed: Seed = 0,
     device: Device = "auto",

@@ -8,6 +8,7 @@ import typer
 from nelbo.cli.app import Command, app
 from nelbo.cli.options import find_model
 from nelbo.cli.reading import Reading
+from nelbo.typed_json import Json
 
 __all__ = ["cite"]
 
@@ -32,7 +33,7 @@ def cite(
         print(bibtex(read_result(path)), end="")
         return
     model = find_model(result, Reading(), "cpu")
-    about: dict[str, object] = {"model": model.described()}
+    about: dict[str, Json] = {"model": model.described()}
     if not model.settings.foreign:
         recipe = recipe_of(result)
         about |= {"data": {"name": recipe.data.train}, "training": recipe.training.model_dump()}

@@ -16,7 +16,8 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from functools import partial
+from typing import final
 
 from nelbo.errors import BadInput, printable
 
@@ -107,14 +108,14 @@ def read(content: bytes, where: str) -> Archive:
     order, calls = content[7] >> 6, content[7] & 63
     if order >= len(ORDERS) or kind not in (ONE, MANY):
         raise _damaged(where)
-    about: dict[str, Any] = {"digest": content[3:7], "order": ORDERS[order], "calls": calls}
+    archive = partial(Archive, digest=content[3:7], order=ORDERS[order], calls=calls)
     if kind == ONE:
         _check(content, len(content), where)
-        return Archive(**about, codes=[content[HEAD:]], single=True)
-    return _archive(content, where, about)
+        return archive(codes=[content[HEAD:]], single=True)
+    return _archive(content, where, archive)
 
 
-def _archive(content: bytes, where: str, about: dict[str, Any]) -> Archive:
+def _archive(content: bytes, where: str, archive: partial[Archive]) -> Archive:
     reader = _Reader(content, where)
     count, length = reader.varint(), reader.varint()
     if count < 1 or 5 * count > len(content):  # of each image at least a length and a CRC32
@@ -126,7 +127,7 @@ def _archive(content: bytes, where: str, about: dict[str, Any]) -> Archive:
         raise _damaged(where)
     codes = [reader.take(size) for size, _ in entries]
     names = _names(table, count, where)
-    return Archive(**about, codes=codes, names=names, checks=tuple(check for _, check in entries))
+    return archive(codes=codes, names=names, checks=tuple(check for _, check in entries))
 
 
 def _names(table: bytes, count: int, where: str) -> tuple[str, ...]:

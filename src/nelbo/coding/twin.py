@@ -33,6 +33,7 @@ from nelbo.networks.integers import (
 from nelbo.networks.integers.arithmetic import LARGEST, UNIT, WIDE
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.networks.resnet import Block, ResNet
+from nelbo.typed_json import Json
 
 __all__ = ["absorbing_chain", "require_codable", "twin_of"]
 
@@ -84,7 +85,11 @@ def twin_of(
         ranges = _observed(model, times, images, seed)
         _fill(twin, network, times, ranges, weight_bits)
     twin.check()
-    about = {"weight_bits": weight_bits, "images": min(IMAGES, len(images)), "data": images.name}
+    about: dict[str, Json] = {
+        "weight_bits": weight_bits,
+        "images": min(IMAGES, len(images)),
+        "data": images.name,
+    }
     return with_network(model, twin.eval().to(model.device), integers=about)
 
 

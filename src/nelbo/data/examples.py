@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Self, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -14,11 +14,19 @@ from torch import Tensor
 
 from nelbo import arguments
 from nelbo.errors import BadInput, printable
+from nelbo.typed_json import Json
 
 __all__ = ["Examples", "for_each_class", "tensor_of", "with_conditions"]
 
 
 Kind = TypeVar("Kind", bound="Examples")
+
+
+class Conditions(TypedDict):
+    """What examples may have beside their values."""
+
+    labels: Tensor | None
+    conditions: Mapping[str, Tensor]
 
 
 def tensor_of(name: str, what: str, values: object) -> Tensor:
@@ -58,7 +66,7 @@ class Examples(ABC):
     kept: Int[Tensor, " N"] | None
     labels: Int64[Tensor, " N"] | None = None
     conditions: Mapping[str, Tensor] = MappingProxyType({})
-    origin: Mapping[str, Any] = MappingProxyType({})
+    origin: Mapping[str, Json] = MappingProxyType({})
 
     @property
     @abstractmethod
@@ -116,7 +124,7 @@ class Examples(ABC):
             )
         return rows
 
-    def _conditions_at(self, where: Tensor) -> dict[str, Any]:
+    def _conditions_at(self, where: Tensor) -> Conditions:
         """Labels and conditions of the examples at these positions."""
         labels = None if self.labels is None else self.labels[where]
         rows = {name: condition[where] for name, condition in self.conditions.items()}

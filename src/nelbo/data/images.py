@@ -16,6 +16,7 @@ from torch import Tensor
 from nelbo import arguments
 from nelbo.data.examples import Examples, tensor_of
 from nelbo.errors import BadInput
+from nelbo.typed_json import Json
 
 __all__ = ["Images", "reason", "shown"]
 
@@ -68,7 +69,7 @@ class Images(Examples):
     sources: tuple[str, ...] = field(default=(), repr=False)
     kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
     labels: Int64[Tensor, " N"] | None = field(default=None, repr=False)
-    origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    origin: Mapping[str, Json] = field(default_factory=dict, repr=False)
     conditions: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     mapped: bool = field(default=False, repr=False)
 

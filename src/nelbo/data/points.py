@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nelbo.data.examples import Examples, tensor_of, with_conditions
 from nelbo.errors import BadInput
+from nelbo.typed_json import Json
 
 __all__ = ["Points", "as_points"]
 
@@ -39,10 +40,10 @@ class Points(Examples):
     name: str
     split: str | None
     numbers: Float[Tensor, "N *dims"] = field(repr=False)
-    made_of: Mapping[str, Any] | None = None
+    made_of: Mapping[str, Json] | None = None
     sources: tuple[str, ...] = field(default=(), repr=False)
     kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
-    origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    origin: Mapping[str, Json] = field(default_factory=dict, repr=False)
     labels: Int64[Tensor, " N"] | None = field(default=None, repr=False)
     conditions: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 

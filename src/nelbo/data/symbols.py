@@ -20,6 +20,7 @@ from nelbo import arguments
 from nelbo.data.images import reason, shown
 from nelbo.errors import BadInput, printable
 from nelbo.files import MiB, read
+from nelbo.typed_json import Json
 
 __all__ = ["FORMS", "Alphabet", "Bytes", "Characters", "Encoded", "Tokenizer", "alphabet_of"]
 
@@ -70,7 +71,7 @@ class Alphabet(ABC):
         return 0 if self.end is None else self.end
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> Mapping[str, Json]:
         """What a result says of the symbols, as JSON."""
         return {"symbols": self.name, "vocabulary": self.n}
 
@@ -139,7 +140,7 @@ class Characters(Alphabet):
         return {c: i for i, c in enumerate(self.characters)}
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> Mapping[str, Json]:
         digest = hashlib.sha256(self.characters.encode()).hexdigest()
         return {**super().facts, "alphabet_sha256": digest}
 
@@ -236,7 +237,7 @@ class Tokenizer(Alphabet):
         return super().fill if self.padding is None else self.padding
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> Mapping[str, Json]:
         return {**super().facts, "tokenizer_sha256": self.sha256}
 
     def encode(self, document: bytes, where: str) -> Encoded:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from nelbo.typed_json import parse_object
+from nelbo.typed_json import list_at, number_of, object_at, parse_object, text_at
 
 __all__ = ["tensor"]
 
@@ -45,11 +45,11 @@ def tensor(
         return None
     with path.open("rb") as stream:
         (length,) = LENGTH.unpack(stream.read(LENGTH.size))
-        entry = parse_object(stream.read(length), str(path))[name]
-    kind = TYPES.get(entry["dtype"])
-    if kind is None:
-        raise ValueError(f"{name} is {entry['dtype']}, which numpy has not: store it as F32")
-    shape, start = tuple(entry["shape"]), LENGTH.size + length + entry["data_offsets"][0]
+        entry = object_at(parse_object(stream.read(length), str(path)), name)
+    word, shape = text_at(entry, "dtype"), [int(number_of(n)) for n in list_at(entry, "shape")]
+    if word not in TYPES:
+        raise ValueError(f"{name} is {word}, which numpy has not: store it as F32")
     if 0 in shape:
-        return np.empty(shape, kind)  # of which nothing can be mapped
-    return np.memmap(path, kind, "r", start, shape)
+        return np.empty(shape, TYPES[word])  # of which nothing can be mapped
+    start = LENGTH.size + length + int(number_of(list_at(entry, "data_offsets")[0]))
+    return np.memmap(path, TYPES[word], "r", start, tuple(shape))

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from nelbo.data.examples import Examples, tensor_of, with_conditions
 from nelbo.data.symbols import Alphabet, Encoded, alphabet_of
 from nelbo.data.texts import Document
 from nelbo.errors import BadInput
+from nelbo.typed_json import Json
 
 __all__ = ["CONTEXT", "Tokens", "as_tokens", "sizes_of", "windows"]
 
@@ -57,11 +58,11 @@ class Tokens(Examples):
     bytes: Int64[Tensor, " N"] | None = field(default=None, repr=False)
     characters: Int64[Tensor, " N"] | None = field(default=None, repr=False)
     tokens: Int64[Tensor, " N"] | None = field(default=None, repr=False)
-    statement: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    statement: Mapping[str, Json] = field(default_factory=dict, repr=False)
     sources: tuple[str, ...] = field(default=(), repr=False)
     kept: Int[Tensor, " N"] | None = field(default=None, repr=False)
     labels: Int64[Tensor, " N"] | None = field(default=None, repr=False)
-    origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    origin: Mapping[str, Json] = field(default_factory=dict, repr=False)
     conditions: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -99,7 +100,7 @@ class Tokens(Examples):
         return self.levels
 
     @property
-    def text(self) -> dict[str, Any]:
+    def text(self) -> dict[str, Json]:
         """What a result says of the text: how it was cut, and how much of it is counted."""
         known = {"bytes": self.bytes, "characters": self.characters, "tokens": self.tokens}
         counts = {key: None if x is None else int(x.sum()) for key, x in known.items()}

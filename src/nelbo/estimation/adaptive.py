@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
@@ -26,6 +26,7 @@ from nelbo.estimation.prior import prior_terms
 from nelbo.estimation.spread import FEWEST
 from nelbo.estimation.strata import Combined, ControlTest, Layout
 from nelbo.results import Curve, Look, Step
+from nelbo.typed_json import Json
 
 __all__ = ["DRAWS", "Sampling", "Sum", "require_budget"]
 
@@ -311,7 +312,7 @@ class Sampling:
         """L of each image."""
         return self.L_T(column) + self.later(column) + self.first(column)
 
-    def seen(self) -> dict[str, Any]:
+    def seen(self) -> dict[str, Json]:
         """What the evaluations could see, for a result.
 
         Some draw of L_0 met an event of the smallest chance with 95 % certainty; a t that no

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from nelbo.estimation.evaluator import out_of_memory
 from nelbo.estimation.processes import Processes
 from nelbo.model import Model
 from nelbo.model.condition import NOTHING
+from nelbo.typed_json import Json
 
 __all__ = ["Examination", "examine"]
 
@@ -43,7 +44,7 @@ class Examination:
     limit: float
     network_evaluations: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As JSON."""
         return dict(vars(self))
 
@@ -54,7 +55,7 @@ def examine(
     processes: Processes,
     check: bool,
     conditions: Mapping[str, Tensor] = NOTHING,
-) -> dict[str, Any] | None:
+) -> dict[str, Json] | None:
     """Evaluates a few rows together, again, and alone; what a result says of it, None without.
 
     Within `measuring`. images: of which the first are taken; None for noise of the prior, with

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
@@ -28,6 +28,7 @@ from nelbo.model.model import Context
 from nelbo.networks.batches import in_batches
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.results import Unit
+from nelbo.typed_json import Json
 from nelbo.types import Batch
 
 __all__ = ["Evaluator", "Progress", "measuring"]
@@ -74,7 +75,7 @@ class Evaluator:
     expected: int | None = None
     text: str = ""
     share: Share | None = None
-    plan: dict[str, Any] = field(default_factory=dict, init=False)
+    plan: dict[str, Json] = field(default_factory=dict, init=False)
     cost: int = field(default=1, init=False)
     record: Record | Replay | None = field(default=None, init=False)
     misfits: list[Tensor] = field(default_factory=list, init=False)
@@ -102,7 +103,7 @@ class Evaluator:
 
     @contextmanager
     def agreed(
-        self, settings: Mapping[str, Any], record: str | Path | Replay | None
+        self, settings: Mapping[str, Json], record: str | Path | Replay | None
     ) -> Iterator[None]:
         """Begins only where all processes do the same; keeps a record in the folder, if any.
 
@@ -313,8 +314,8 @@ class Evaluator:
             shown = self.done if expected is None else min(self.done, expected)
             self.progress(shown, expected, self.text)
 
-    def _of_conditions(self) -> dict[str, Any]:
-        hashes: dict[str, Any] = {}
+    def _of_conditions(self) -> dict[str, Json]:
+        hashes: dict[str, Json] = {}
         if any(model.classes is not None for model in self.models):
             hashes["labels"] = self.images.labels_sha256
         names = {name for model in self.models for name in model.conditions}
@@ -347,7 +348,7 @@ def _widths(model: Model) -> int:
     return max(1, model.grid.n // SYMBOLS) if of_states else 1
 
 
-def _of_model(model: Model) -> dict[str, Any]:
+def _of_model(model: Model) -> dict[str, Json]:
     """All that changes its bound."""
     description = {key: value for key, value in model.described().items() if key != "name"}
     if model.log_snr is not None:  # of the steps that are kept
@@ -355,7 +356,7 @@ def _of_model(model: Model) -> dict[str, Any]:
     return description
 
 
-def _of_data(images: Examples) -> dict[str, Any]:
+def _of_data(images: Examples) -> dict[str, Json]:
     ids = zlib.crc32(images.ids.to(torch.int64).numpy().tobytes())
     return {"data": f"{len(images)} images, sha256 {images.sha256}", "data ids": ids}
 

@@ -1,7 +1,7 @@
 """The bound of images from every one of their terms."""
 
 import math
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
@@ -15,6 +15,7 @@ from nelbo.estimation.evaluator import Evaluator
 from nelbo.estimation.prior import prior_terms
 from nelbo.estimation.spread import FEWEST
 from nelbo.results import Curve, Look, Step
+from nelbo.typed_json import Json
 
 __all__ = ["Exhaustive"]
 
@@ -98,7 +99,7 @@ class Exhaustive:
         variance = self.draws.var(1) / count
         return Sum(self.draws.mean(1), variance, satterthwaite(variance, count - 1, self.tails))
 
-    def seen(self) -> dict[str, Any]:
+    def seen(self) -> dict[str, Json]:
         """What the evaluations could see, for a result: all t, and of L_0 what is not too rare."""
         if self.exact:
             return {"evaluated_t": self.T}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from nelbo import arguments
 from nelbo.errors import BadInput
 from nelbo.results.part import Entry, Part
+from nelbo.typed_json import Json, number_at
 
 __all__ = ["Replay", "Share", "missing", "one_of_each"]
 
@@ -79,29 +80,28 @@ class Replay:
         self._entries = {key: entry for part in self.parts for key, entry in part.entries.items()}
 
     @property
-    def plan(self) -> Mapping[str, Any]:
+    def plan(self) -> Mapping[str, Json]:
         """What was evaluated, and how."""
         return self.parts[0].plan
 
     @property
-    def check(self) -> dict[str, Any] | None:
+    def check(self) -> dict[str, Json] | None:
         """The worst that a part saw of the network; None where one did not look."""
         seen = [part.check for part in self.parts if part.check is not None]
         if len(seen) < len(self.parts):
             return None
-        return {key: max(one[key] for one in seen) for key in seen[0]}
+        return {key: max(number_at(one, key) for one in seen) for key in seen[0]}
 
     @property
-    def machines(self) -> list[dict[str, Any]]:
+    def machines(self) -> list[dict[str, Json]]:
         """Where the parts were computed: each environment once, with the numbers of its parts."""
-        each: dict[str, dict[str, Any]] = {}
+        each: dict[str, tuple[Mapping[str, Json], list[int]]] = {}
         for part in self.parts:
             key = json.dumps(part.environment, sort_keys=True)
-            one = each.setdefault(key, {**part.environment, "numbers": []})
-            one["numbers"].append(part.number)
-        return list(each.values())
+            each.setdefault(key, (part.environment, []))[1].append(part.number)
+        return [{**about, "numbers": numbers} for about, numbers in each.values()]
 
-    def agree(self, plan: Mapping[str, Any]) -> None:
+    def agree(self, plan: Mapping[str, Json]) -> None:
         """Goes on only where model, data and settings are those of the parts.
 
         Raises:
@@ -183,7 +183,7 @@ def _require_same(first: Part, other: Part) -> None:
         )
 
 
-def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+def _difference(a: Mapping[str, Json], b: Mapping[str, Json]) -> str | None:
     """The first key in which two plans differ."""
     return next((key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)), None)
 

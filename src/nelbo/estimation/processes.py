@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar, final
+from typing import TypeVar, final
 
 import psutil
 import torch
 from torch import Tensor
 
 from nelbo.errors import BadInput
+from nelbo.typed_json import Json
 
 __all__ = ["Processes"]
 
@@ -76,7 +77,7 @@ class Processes:
         """
         if self.size == 1:
             return [value]
-        gathered: list[Any] = [None] * self.size
+        gathered = [value] * self.size
         with self._together():
             torch.distributed.all_gather_object(gathered, value)
         return gathered
@@ -101,7 +102,7 @@ class Processes:
             why = self._hung() if hung else f"{self._ended()} ended before the work was done"
             raise ConnectionError(f"rank {self.rank} stops because {why}") from error
 
-    def require_same(self, plan: Mapping[str, Any]) -> None:
+    def require_same(self, plan: Mapping[str, Json]) -> None:
         """Refuses to begin where processes have different models, data or settings.
 
         Raises:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, final
 
 import psutil
 import safetensors.torch
@@ -24,7 +24,7 @@ from torch import Tensor
 from nelbo import files
 from nelbo.errors import BadInput
 from nelbo.estimation.processes import Processes
-from nelbo.typed_json import once
+from nelbo.typed_json import Json, once
 
 __all__ = ["Record"]
 
@@ -50,7 +50,7 @@ class Record:
         self._opened = opened  # the file and, in the first process, the lock
 
     @classmethod
-    def open(cls, folder: str | Path, plan: Mapping[str, Any], processes: Processes) -> "Record":
+    def open(cls, folder: str | Path, plan: Mapping[str, Json], processes: Processes) -> "Record":
         """Begins a record, or goes on with one of the same plan.
 
         Raises:
@@ -94,7 +94,7 @@ class Record:
                 rest = rest[self._file.write(rest) :]
 
 
-def _locked(folder: Path, plan: Mapping[str, Any]) -> IO[bytes]:
+def _locked(folder: Path, plan: Mapping[str, Json]) -> IO[bytes]:
     """The plan, which one evaluation at a time may hold open; made by whoever is the first.
 
     It is written under its own lock, so that nobody replaces what another holds.
@@ -120,7 +120,7 @@ def _locked(folder: Path, plan: Mapping[str, Any]) -> IO[bytes]:
     return lock
 
 
-def _agree(folder: Path, plan: Mapping[str, Any], lock: IO[bytes]) -> None:
+def _agree(folder: Path, plan: Mapping[str, Json], lock: IO[bytes]) -> None:
     """Writes the plan, where a kill left none or a part of it, or holds it against ours."""
     text = json.dumps(plan, indent=1).encode()
     held = lock.read(MOST)

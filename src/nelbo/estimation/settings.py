@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from nelbo import arguments
 from nelbo.errors import BadInput
 from nelbo.estimation.evaluator import Progress
 from nelbo.estimation.processes import Processes
+from nelbo.typed_json import Json
 
 __all__ = ["Settings"]
 
@@ -35,7 +36,7 @@ class Settings:
     progress: Progress = lambda done, expected, text: None
 
     def __post_init__(self) -> None:
-        kinds: dict[str, Callable[[str, Any], Any]] = {
+        kinds: dict[str, Callable[[str, object], object]] = {
             "precision": arguments.number,
             "budget": arguments.whole,
             "seed": arguments.whole,
@@ -53,6 +54,6 @@ class Settings:
             raise BadInput(f"precision must be positive; got {self.precision}")
 
     @property
-    def mode(self) -> dict[str, Any]:
+    def mode(self) -> dict[str, Json]:
         """How long it goes on, for a record."""
         return {"budget": self.budget, "precision": self.precision}

@@ -19,6 +19,7 @@ from nelbo.formats.masked_lm import is_transformers, load_masked_lm, read_masked
 from nelbo.formats.python_file import is_function, load_function
 from nelbo.formats.run import described_by, file_of, load_ours, recipe_of, trained_on
 from nelbo.model import Model
+from nelbo.typed_json import Json
 
 __all__ = [
     "Pipeline",
@@ -179,7 +180,7 @@ def _name(path: str | Path, place: Path) -> str:
     return Path(path).resolve().name if snapshot is None else snapshot.name
 
 
-def options_of(stated: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(stated: Mapping[str, Json]) -> dict[str, Any]:
     """The options of `load` that a result says a folder was read by."""
     return {name: x for name, x in vars(Options.of(stated)).items() if x is not None}
 

@@ -21,6 +21,7 @@ from nelbo.gaussian.variance import Variance
 from nelbo.model import Model, gaussian_model, try_network
 from nelbo.model.settings import Setting, Settings, Source, about_betas, chosen
 from nelbo.networks.adapter import Adapter
+from nelbo.typed_json import Json
 from nelbo.types import Grid, Reals, Support
 
 __all__ = ["Options", "Parts", "decoder_of", "foreign_model", "grid_of", "reals_of"]
@@ -66,7 +67,7 @@ class Options:
         Raises:
             BadInput: a value of another type.
         """
-        kinds: dict[str, Callable[[str, Any], Any]] = {
+        kinds: dict[str, Callable[[str, object], Any]] = {
             **dict.fromkeys(("levels", "label"), arguments.whole),
             "range": arguments.interval,
             "clip": arguments.flag,
@@ -83,17 +84,15 @@ class Options:
         return replace(self, **{name: kinds[name](name, x) for name, x in given.items()})
 
     @classmethod
-    def of(cls, stated: Mapping[str, Any]) -> "Options":
+    def of(cls, stated: Mapping[str, Json]) -> "Options":
         """From what `stated` gives."""
-        pairs = {
-            name: stated[name]
-            for name in ("range", "size", "log_snr")
-            if isinstance(stated.get(name), list)
+        given: dict[str, Any] = {
+            name: tuple(x) if isinstance(x, list) else x for name, x in stated.items()
         }
-        return cls(**{**stated, **{name: tuple(pair) for name, pair in pairs.items()}})
+        return cls(**given)
 
     @property
-    def stated(self) -> dict[str, Any]:
+    def stated(self) -> dict[str, Json]:
         """The options that were given, as JSON."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         return {name: str(x) if isinstance(x, Path) else x for name, x in given.items()}
@@ -128,7 +127,7 @@ class Parts:
     name: str
     options: Options
     weights: Literal["ema", "raw"] | None = None
-    given: Mapping[str, Any] | None = None
+    given: Mapping[str, Json] | None = None
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -137,24 +136,24 @@ class Parts:
         return {"weights": Setting(self.folder.weights, source), **self.network.settings}
 
     @property
-    def of_hub(self) -> dict[str, Any]:
+    def of_hub(self) -> dict[str, Json]:
         """The commit that the folder is, where it is in the hub's cache."""
         snapshot = snapshot_of(self.folder.network)
         return {} if snapshot is None else {"hub": snapshot._asdict()}
 
     @property
-    def of_weights(self) -> dict[str, Any]:
+    def of_weights(self) -> dict[str, Json]:
         """That there is no average of the weights, where there is none."""
         return {"lacks_ema": True} if self.folder.lacks_ema else {}
 
-    def of_distillation(self, scheduler: str) -> dict[str, Any]:
+    def of_distillation(self, scheduler: str) -> dict[str, Json]:
         """That a network was distilled for few steps, where its scheduler or its input shows it."""
         if scheduler not in DISTILLED and self.options.guidance is None:
             return {}
         return {"distilled": "bound of the distilled network, not of its sampler"}
 
     @property
-    def of_network(self) -> dict[str, Any]:
+    def of_network(self) -> dict[str, Json]:
         """What a report says of the network."""
         settings = self.network.settings
         named = ["label", "condition"] + ["guidance"] * (self.options.guidance is not None)
@@ -327,7 +326,7 @@ def _settings(
     schedule, dropped = scheduler.schedule, _kept_channels(parts.network, kind) is not None
     foreign = scheduler.name != "DDPMScheduler"
     reverse = ", its q with the reverse steps of DDPMScheduler" if foreign else ""
-    notes: dict[str, Any] = {
+    notes: dict[str, Json] = {
         **parts.of_hub,
         "scheduler": scheduler.name + reverse,
         "spacing": _spacing(scheduler),

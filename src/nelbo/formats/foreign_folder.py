@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import find, read_json
@@ -12,6 +12,7 @@ from nelbo.formats.diffusers.scheduler import Scheduler, read_scheduler
 from nelbo.formats.foreign import Options, Parts, foreign_model
 from nelbo.formats.foreign_path import foreign_path_model
 from nelbo.model import Model
+from nelbo.typed_json import Json
 
 __all__ = ["any_scheduler", "load_foreign", "model_of"]
 
@@ -41,7 +42,7 @@ def load_foreign(
     return model_of(Parts(folder, network, name, options, weights, options.stated), scheduler)
 
 
-def any_scheduler(raw: Mapping[str, Any], options: Options) -> Scheduler | PathScheduler:
+def any_scheduler(raw: Mapping[str, Json], options: Options) -> Scheduler | PathScheduler:
     """The scheduler of a config: of a path of its own, or of DDPM's chain.
 
     Raises:

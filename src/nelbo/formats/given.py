@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from nelbo.formats.diffusers.scheduler import Scheduler
 from nelbo.formats.foreign import Options, Parts
 from nelbo.formats.foreign_folder import any_scheduler, model_of
 from nelbo.model import Model
+from nelbo.typed_json import Json
 
 __all__ = ["Pipeline", "config_of", "load_given"]
 
@@ -24,7 +25,7 @@ class Pipeline(Protocol):
     """What a diffusers.DiffusionPipeline offers."""
 
     @property
-    def components(self) -> Mapping[str, Any]: ...
+    def components(self) -> Mapping[str, Json]: ...
 
 
 def load_given(
@@ -76,7 +77,7 @@ def _of_pipeline(given: object, options: Options, weights: Literal["ema", "raw"]
     return model_of(Parts(folder, read, name, options), scheduler)
 
 
-def config_of(given: object) -> dict[str, Any]:
+def config_of(given: object) -> dict[str, Json]:
     """The config of a scheduler or network of diffusers, without what is its class's default."""
     config = dict(getattr(given, "config", {}))
     defaults = config.pop("_use_default_values", ())

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from nelbo.formats.hub import place_of
 from nelbo.formats.python_file import is_function
 from nelbo.formats.run import file_of
 from nelbo.model import Model, improved
+from nelbo.typed_json import Json, object_at, text_at
 
 __all__ = ["is_improved", "keep_improved", "load_improved"]
 
@@ -35,7 +36,7 @@ def is_improved(place: Path) -> bool:
 
 
 def keep_improved(
-    path: str | Path, model: Model, plan: Mapping[str, Any], table: Tensor, folder: str | Path
+    path: str | Path, model: Model, plan: Mapping[str, Json], table: Tensor, folder: str | Path
 ) -> Path:
     """Makes the folder: the improvement of the model that was read from the path; the folder.
 
@@ -45,7 +46,11 @@ def keep_improved(
         BadInput: the folder exists, or the path holds another model.
     """
     if is_function(path):
-        about = {"function": str(path), "sha256": model.sha256(), "improved": dict(plan)}
+        about: dict[str, Json] = {
+            "function": str(path),
+            "sha256": model.sha256(),
+            "improved": dict(plan),
+        }
         with files.whole_folder(folder) as part:
             checkpoint.save(part / NAME, Checkpoint({"improved.variance": table}, about))
         return Path(folder)
@@ -59,13 +64,18 @@ def keep_improved(
     if model.settings.options is None:
         raise BadInput(f"{model.name} is of no folder: keep its network and this plan yourself")
     options = dict(model.settings.options)
+    scheduler, variant = (
+        None if options.get(name) is None else text_at(options, name)
+        for name in ("scheduler", "variant")
+    )
+    options.pop("scheduler", None)
     sets: dict[str, Literal["ema", "raw"]] = {"ema": "ema", "raw": "raw"}
     weights = None if is_improved(place) else sets.get(model.weights)  # there, it has one set
-    source = find(place, weights, options.pop("scheduler", None))
+    source = find(place, weights, scheduler)
     about = {"options": options, "sha256": model.sha256(), "improved": dict(plan)}
     with files.whole_folder(folder) as part:
         checkpoint.save(part / NAME, Checkpoint(kept, about))
-        own = files_of(source.network, options.get("variant"))
+        own = files_of(source.network, variant)
         copied = {file.name: file for file in own}
         for name, file in {**copied, CONFIG: source.scheduler}.items():
             with files.naming(part / name, file.stat().st_size):
@@ -85,7 +95,7 @@ def load_improved(
             for an improvement of a function's.
     """
     stored = checkpoint.load(place / NAME)
-    about, plan = stored.description, stored.description["improved"]
+    about, plan = stored.description, object_at(stored.description, "improved")
     if "function" in about:
         if of is None:
             raise BadInput(
@@ -104,11 +114,11 @@ def load_improved(
             f"{place} was improved for its weights {plan['weights']}: its variances are not for "
             f"{weights}; improve the original with those"
         )
-    model = load_foreign(place, name, Options.of(about["options"]), None)
+    model = load_foreign(place, name, Options.of(object_at(about, "options")), None)
     if model.sha256() != about["sha256"]:
         raise BadInput(
             f"the weights in {place} are not those that it was improved for: restore a copy, or "
             "improve them again"
         )
-    model = replace(model, weights=plan["weights"])
+    model = replace(model, weights=text_at(plan, "weights"))
     return improved(model, plan, stored.part("improved")["variance"])

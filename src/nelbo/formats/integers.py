@@ -8,6 +8,7 @@ from nelbo.errors import BadInput
 from nelbo.formats.hub import place_of
 from nelbo.formats.run import file_of
 from nelbo.model import Model
+from nelbo.typed_json import object_at
 
 __all__ = ["keep_integers"]
 
@@ -22,7 +23,7 @@ def keep_integers(path: str | Path, twin: Model, folder: str | Path) -> Path:
         raise BadInput(f"{path} is no run of this library, and only such a run has a twin")
     stored = checkpoint.load(file_of(place_of(path)))
     tensors = {f"integers.{name}": x for name, x in twin.network.state_dict().items()}
-    about = {**twin.settings.notes["integers"], "weights": twin.weights}
+    about = {**object_at(twin.settings.notes, "integers"), "weights": twin.weights}
     made = Checkpoint(tensors, {**stored.description, "integers": about})
     with files.whole_folder(folder) as part:
         checkpoint.save(part / checkpoint.NAME, made)

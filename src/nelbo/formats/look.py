@@ -8,13 +8,14 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 from nelbo import files
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.folder import POINTER, is_diffusers
 from nelbo.formats.pickles import Contents, contents_of
 from nelbo.formats.state_dicts import described_keys
+from nelbo.typed_json import Json, list_at, number_of, part_at
 
 __all__ = ["refuse_foreign"]
 
@@ -131,9 +132,11 @@ def _safetensors(path: Path, size: int) -> Kind | None:
         length = _length(file.read(8))
         header = file.read(length)
     try:
-        tree: dict[str, Any] = json.loads(header)
-        is_ours = "nelbo" in (tree.pop("__metadata__", None) or {})
-        end = 8 + length + max((entry["data_offsets"][1] for entry in tree.values()), default=0)
+        tree: dict[str, Json] = json.loads(header)
+        is_ours = "nelbo" in part_at(tree, "__metadata__")
+        tensors = [entry for name, entry in tree.items() if name != "__metadata__"]
+        ends = [number_of(list_at(entry, "data_offsets")[1]) for entry in tensors]
+        end = 8 + length + max(ends, default=0)
     except (RecursionError, ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
     if is_ours:

@@ -8,8 +8,9 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
+from pydantic import JsonValue
 from torch import nn
 
 from nelbo.data.images import reason
@@ -23,7 +24,7 @@ from nelbo.model import Model, masked_model, try_network
 from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
 from nelbo.networks.tokens import Framed, TokenCall
-from nelbo.typed_json import Count, Typed, as_typed
+from nelbo.typed_json import Count, Json, Typed, as_typed
 
 __all__ = ["MaskedLM", "is_transformers", "load_masked_lm", "read_masked_lm"]
 
@@ -37,7 +38,7 @@ class _Config(Typed):
     """What is read of the network's config."""
 
     architectures: list[str] | None = None
-    auto_map: dict[str, Any] | None = None
+    auto_map: dict[str, JsonValue] | None = None
     vocab_size: Count
     max_position_embeddings: int | None = None
 
@@ -164,7 +165,7 @@ class _Names:
 
     @classmethod
     def of(cls, path: Path) -> "_Names":
-        known: dict[str, Any] = {}
+        known: dict[str, Json] = {}
         for place in (path / "special_tokens_map.json", path / ABOUT):
             known |= read_json(place) if place.is_file() else {}
         most = known.get("model_max_length")

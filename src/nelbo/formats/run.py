@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 from torch import Tensor
 
 from nelbo import checkpoint, recipe
@@ -19,6 +19,7 @@ from nelbo.formats.python_file import is_function
 from nelbo.model import Model, improved, with_network
 from nelbo.networks.integers import Twin, sizes_of
 from nelbo.recipe import Recipe
+from nelbo.typed_json import Json
 
 __all__ = ["described_by", "file_of", "load_ours", "recipe_of", "trained_on"]
 
@@ -76,11 +77,11 @@ class Described(BaseModel):
     recipe: Recipe
     shape: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] = Field(min_length=1, max_length=4)
     levels: int = Field(ge=2, le=2**16)
-    improved: dict[str, Any] | None = None
-    integers: dict[str, Any] | None = None
+    improved: dict[str, JsonValue] | None = None
+    integers: dict[str, JsonValue] | None = None
 
 
-def described_by(description: Mapping[str, Any], path: str | Path) -> Described:
+def described_by(description: Mapping[str, Json], path: str | Path) -> Described:
     """The description of a checkpoint, checked.
 
     Raises:

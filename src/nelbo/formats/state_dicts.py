@@ -1,9 +1,10 @@
 """Whose weights these are, by the keys of a state dict or of a training checkpoint."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
+
+from nelbo.typed_json import Json
 
 __all__ = ["described_keys", "described_tree"]
 
@@ -33,7 +34,7 @@ WRAPPERS = {"_orig_mod.": "torch.compile", "module.": "DataParallel"}
 SHOWN = 3
 
 
-def described_tree(tree: Mapping[str, Any]) -> str:
+def described_tree(tree: Mapping[str, Json]) -> str:
     """What a dict that torch.save wrote is, in words."""
     keys = [str(key) for key in tree]
     for needed, what in TRAININGS:
@@ -66,7 +67,7 @@ def _wrapped(keys: Sequence[str]) -> str:
     return ""
 
 
-def _with_weights(what: str, tree: Mapping[str, Any]) -> str:
+def _with_weights(what: str, tree: Mapping[str, Json]) -> str:
     """With the keys that hold weights."""
     holds = [
         str(key)

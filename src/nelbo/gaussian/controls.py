@@ -29,6 +29,7 @@ PILOT = 256  # images whose errors show where over t the points of a lattice rul
 REGIONS = 64  # of t that such errors are kept for
 PRIMES = (61, 191)  # points of the rule that finds this out, and of the two that count
 CELLS = 2**17  # numbers in a batch of posteriors over levels that stay in the cache
+NUMBERS = 2**21  # in the points of a rule that are made together
 
 
 def controls(
@@ -111,7 +112,7 @@ class LatticeControl(Control):
         x, z = x_0.flatten(1).to(x_t.dtype), scaled(self.along, x_t, t)
         root = beside(self.along.log_snr(t), x).mul(0.5).exp()
         share = beside(self.along.weight(t), x)[:, 0]
-        return share * torch.cat([self._error(*part) for part in self._parts(x, z, root, image)])
+        return share * self._error(x, z, root, image)
 
     def totals(
         self, x_0: Batch, group: Int64[Tensor, " transitions"], groups: int
@@ -147,21 +148,21 @@ class LatticeControl(Control):
         points: int,
         generator: torch.Generator,
     ) -> Float64[Tensor, "N groups"]:
-        x, place = x_0.flatten(1), torch.arange(len(x_0))
+        x = x_0.flatten(1)
         size = (x.shape[1] + 1,)
         step = torch.randint(1, points, size, generator=generator)
         shift = torch.rand(len(x), *size, generator=generator, dtype=torch.float64)
         total = torch.zeros(len(x), groups, dtype=torch.float64)
-        for point in range(points):
-            u = ((point * step).float() / points + shift) % 1
+        for some in torch.arange(points).split(max(1, NUMBERS // shift.numel())):
+            u = ((some[:, None] * step).float()[:, None] / points + shift).flatten(0, 1) % 1
+            row = torch.arange(len(x)).repeat(len(some))
+            data = x[row]
             t, moment = self._times(u[:, 0].contiguous(), chance)
             eps = torch.special.ndtri(u[:, 1:].where(u[:, 1:] > 0, 0.5)).to(x)
             root = beside(self.along.log_snr(moment), x).mul(0.5).exp()
-            parts = self._parts(x, root * x + eps, root, image)
-            error = torch.cat([self._error(*part) for part in parts]).double().cpu()
-            total[place, group[t - 2]] += (
-                self.along.weight(moment) / (points * chance[t - 2]) * error
-            )
+            error = self._error(data, root * data + eps, root, image[row]).double().cpu()
+            weight = self.along.weight(moment) / (points * chance[t - 2])
+            total.view(-1).index_add_(0, row * groups + group[t - 2], weight * error)
         return total
 
     def _times(
@@ -173,14 +174,17 @@ class LatticeControl(Control):
         place = 1 - ((until[t - 2] - u) / chance[t - 2]).clamp(0, 1)
         return t, self.along.moment(t, place)
 
-    def _parts(self, x: Tensor, z: Tensor, root: Tensor, image: Tensor) -> list[tuple[Tensor, ...]]:
-        """Batches whose posteriors over levels stay in the cache."""
-        rows = max(1, CELLS // (x.shape[1] * self.grid.n))
-        return list(zip(*(part.split(rows) for part in (x, z, root, image)), strict=True))
-
     def _error(self, x: Tensor, z: Tensor, root: Tensor, image: Tensor) -> Float[Tensor, " B"]:
         """|x_0 - E[x_0 | z]|^2, z = x_t / sqrt(1 - alpha_bar_t), root = sqrt(SNR_t)."""
         v = self.grid.values(torch.arange(self.grid.n, device=x.device), x.dtype)
+        rows = max(1, CELLS // (x.shape[1] * self.grid.n))
+        parts = zip(*(part.split(rows) for part in (x, z, root, image)), strict=True)
+        return torch.cat([self._of_rows(v, *part) for part in parts])
+
+    def _of_rows(
+        self, v: Tensor, x: Tensor, z: Tensor, root: Tensor, image: Tensor
+    ) -> Float[Tensor, " B"]:
+        """The same of a batch whose posteriors over the levels v stay in the cache."""
         prior = self.log_prior if len(self.log_prior) == 1 else self.log_prior[image]
         distance = z[:, None, :] - (root * v)[:, :, None]
         logits = torch.addcmul(prior.to(x), distance, distance, value=-0.5)

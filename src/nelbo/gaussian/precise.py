@@ -26,6 +26,7 @@ from nelbo.gaussian.decoder import DiscretizedGaussian
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.reverse import GaussianReverse
 from nelbo.gaussian.schedule import at
+from nelbo.typed_json import Json
 from nelbo.types import Batch, Nats, Time
 
 __all__ = ["InFloat64", "InTheLimit", "state_dtype"]
@@ -70,7 +71,7 @@ class InFloat64(Arithmetic):
         square = (x_0 - decoder.mean).square()
         return square.flatten(1).sum(1), (square / (decoder.log_var.exp() + bin)).flatten(1).sum(1)
 
-    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Any]:
+    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Json]:
         """{dtype, steps, log_snr_above}: the t at which x_t is rounded by 1e-3 of its noise.
 
         The root mean square of the rounding of a number near `reach` to the dtype is its spacing
@@ -126,7 +127,7 @@ class InTheLimit(Arithmetic):
     def misfit(self, decoder: Distribution, x_0: Batch) -> tuple[Nats, Nats]:
         return InFloat64().misfit(decoder, x_0)
 
-    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Any]:
+    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Json]:
         return InFloat64().rounded(chain, dtype, reach)
 
 

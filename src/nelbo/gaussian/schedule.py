@@ -364,6 +364,11 @@ def from_log_snr(values: Sequence[float], name: str = "log-snr") -> Schedule:
         BadInput: values that do not fall, or leave -300..300, beyond which an SNR is no float64;
             none at all.
     """
+    return _of_log_snr(tuple(values), name)
+
+
+@functools.lru_cache(maxsize=32)  # of one path are many models, whose tables take milliseconds
+def _of_log_snr(values: tuple[float, ...], name: str) -> Schedule:
     for t, (before, value) in enumerate(itertools.pairwise([math.inf, *values]), start=1):
         if not (before > value and abs(value) <= 300):
             raise BadInput(

@@ -1,7 +1,7 @@
 """A model of sequences that reads from left to right: its bound is -log p itself, by one call."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from torch import nn
 
@@ -12,6 +12,7 @@ from nelbo.categorical.orders import read_order
 from nelbo.errors import BadInput
 from nelbo.model.masked import OfStates
 from nelbo.model.settings import Settings
+from nelbo.typed_json import Json
 from nelbo.types import Grid
 
 __all__ = ["AutoregressiveModel", "autoregressive_model"]
@@ -24,7 +25,7 @@ class AutoregressiveModel(OfStates):
 
     exact = True
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         return {
             "parametrization": "x_0-logits",
             "transition": "absorbing",

@@ -14,6 +14,7 @@ from nelbo.categorical.transition import Transition
 from nelbo.model.masked import AnyOrderModel, OfStates, has_positions, in_any_order
 from nelbo.model.model import Denoiser, Model
 from nelbo.model.settings import Settings
+from nelbo.typed_json import Json
 from nelbo.types import Batch, Grid, Time
 
 __all__ = ["CategoricalModel", "categorical_model", "with_network"]
@@ -94,7 +95,7 @@ def categorical_model(
     )
 
 
-def with_network(model: Model, network: nn.Module, **notes: object) -> CategoricalModel:
+def with_network(model: Model, network: nn.Module, **notes: Json) -> CategoricalModel:
     """The model of another network in the place of an absorbing chain's, with more notes of it."""
     p: Any = model.chain.p
     return replace(

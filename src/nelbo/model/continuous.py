@@ -5,7 +5,7 @@ import math
 from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, final
+from typing import TypeVar, final
 
 from torch import nn
 
@@ -20,6 +20,7 @@ from nelbo.gaussian.precise import InTheLimit
 from nelbo.model.model import Model
 from nelbo.model.scheduled import Scheduled, described_clip
 from nelbo.model.settings import Settings
+from nelbo.typed_json import Json
 from nelbo.types import Support
 
 __all__ = ["ContinuousModel", "LimitModel", "continuous_model"]
@@ -53,7 +54,7 @@ class _AlongCurve(Scheduled, ABC):
             return ()
         return (curve.above, curve.below), (curve.a, curve.b, curve.c)
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         fixed = self.fixed
         first, last = fixed.log_snr.ends().tolist()
         return {
@@ -99,7 +100,7 @@ class LimitModel(_AlongCurve):
     infinite = True
     chains: bool = False
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         return super().choices() | {"time": "continuous"}
 
     @property

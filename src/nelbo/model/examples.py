@@ -18,6 +18,7 @@ from nelbo.data import (
 )
 from nelbo.errors import BadInput
 from nelbo.model.model import Model
+from nelbo.typed_json import known_of
 from nelbo.types import Grid
 
 __all__ = ["examples_of"]
@@ -85,7 +86,7 @@ def _tokens(model: Model, data: object) -> Tokens:
             f"{tokens.name} shows symbols between those that are counted, and {model.name} reads "
             "from left to right: it does not see what follows"
         )
-    mask = model.settings.notes.get("mask")
+    mask = known_of(model.settings.notes.get("mask"))
     if mask is not None and bool((seen(tokens.levels) == mask).any()):
         row = int((seen(tokens.levels) == mask).any(1).nonzero()[0])
         raise BadInput(

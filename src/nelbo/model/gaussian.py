@@ -24,6 +24,7 @@ from nelbo.model.model import Model, Step
 from nelbo.model.scheduled import Scheduled, described_clip
 from nelbo.model.settings import Setting, Settings
 from nelbo.model.spacing import Spacing, evenly
+from nelbo.typed_json import Json, list_at, number_of, part_at, text_at
 from nelbo.types import Batch, Nats, Reals, Support, Time
 
 __all__ = ["GaussianModel", "gaussian_model", "improved"]
@@ -50,7 +51,7 @@ class GaussianModel(Scheduled):
         assert isinstance(p, GaussianReverse)
         return p
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         p = self.p
         return {
             "parametrization": p.parametrization.name,
@@ -147,7 +148,7 @@ def _check(support: Support, decoder: Decoder) -> None:
         )
 
 
-def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> GaussianModel:
+def improved(model: Model, plan: Mapping[str, Json], table: Tensor) -> GaussianModel:
     """The chain that keeps the t of plan["steps"], with these variances, row i for the i-th.
 
     plan: "steps", counted as the network receives them, also where the model is a sub-chain itself;
@@ -162,10 +163,11 @@ def improved(model: Model, plan: Mapping[str, Any], table: Tensor) -> GaussianMo
     if not isinstance(p, GaussianReverse):
         raise BadInput(f"{model.name} is no Gaussian chain: it has no variance to improve")
     kept = {t: place for place, t in enumerate(p.q.schedule.kept.tolist(), start=1)}
-    if not set(plan["steps"]) <= set(kept):
-        raise BadInput(f"the chain of {model.name} has not the steps {plan['steps'][:8]}")
-    schedule = p.q.schedule.subchain([kept[t] for t in plan["steps"]])
-    variance = Tabulated(plan["variance"], table, p.variance.outputs)
+    steps = [int(number_of(t)) for t in list_at(plan, "steps")]
+    if not set(steps) <= set(kept):
+        raise BadInput(f"the chain of {model.name} has not the steps {steps[:8]}")
+    schedule = p.q.schedule.subchain([kept[t] for t in steps])
+    variance = Tabulated(text_at(plan, "variance"), table, p.variance.outputs)
     only = _Only(variance, model.name)
     return GaussianModel(
         name=f"{model.name.removesuffix(IMPROVED)}{IMPROVED}",
@@ -204,7 +206,7 @@ REPLACED = ("variance", "variance_type", "V_1", "steps", "time", "timestep_spaci
 
 
 def _improved_settings(
-    model: Model, plan: Mapping[str, Any], schedule: Schedule, variance: Variance
+    model: Model, plan: Mapping[str, Json], schedule: Schedule, variance: Variance
 ) -> Settings:
     """The settings of the model, where some were improved."""
     before = model.settings
@@ -222,7 +224,7 @@ def _improved_settings(
         }
     return replace(
         before,
-        schedule=model.facts["schedule"],
+        schedule=part_at(model.facts, "schedule") or None,
         sources=sources,
         notes={**notes, "improved": dict(plan)},
     )

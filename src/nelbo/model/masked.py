@@ -28,6 +28,7 @@ from nelbo.categorical.orders import Order, read_order
 from nelbo.categorical.reverse import CategoricalReverse
 from nelbo.errors import BadInput
 from nelbo.model.model import Model
+from nelbo.typed_json import Json
 from nelbo.types import Batch
 
 __all__ = [
@@ -53,7 +54,7 @@ class OfStates(Model, ABC):
     def levels(self, x_0: Batch) -> Tensor:
         return x_0
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         by_logits = _reverse_of_states(self).by_logits
         return {
             "parametrization": "x_0-logits",
@@ -86,7 +87,7 @@ class AnyOrderModel(_Masked):
 
     plan: AnyOrder
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         calls = len(self.plan.counts)
         return super().choices() | {"masks": "exactly m_t positions, evenly chosen", "calls": calls}
 
@@ -108,10 +109,10 @@ class InOrderModel(_Masked):
     exact = True
     plan: InOrder
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         order, calls = self.plan.order, self.plan.calls
         positions = hashlib.sha256(order.positions.numpy().astype("<i8").tobytes()).hexdigest()
-        about = {"name": order.name, "calls": calls, "sha256": positions}
+        about: dict[str, Json] = {"name": order.name, "calls": calls, "sha256": positions}
         return super().choices() | {"order": about}
 
     def subchain(self, steps: Sequence[int]) -> Model:

@@ -24,6 +24,7 @@ from nelbo.model.condition import NOTHING, labels_in, missing_condition
 from nelbo.model.digest import digest
 from nelbo.model.settings import Settings
 from nelbo.model.spacing import SPACINGS, evenly, evenly_in
+from nelbo.typed_json import Json, object_at, whole_at
 from nelbo.types import Batch, Grid, Nats, Support, Time
 
 __all__ = ["Context", "Denoiser", "Encoder", "Model", "Step"]
@@ -98,7 +99,7 @@ class Model(ABC):
     def levels(self, x_0: Batch) -> Tensor:
         """The levels, or points, of what the chain calls data."""
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Json]:
         """What the parts of the chain say of themselves, as JSON."""
         return {}
 
@@ -188,7 +189,7 @@ class Model(ABC):
         return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """The choices of the chain and the settings, as JSON."""
         schedule = self.settings.schedule
         own = {"family": self.family, "schedule": schedule, **self.choices()}
@@ -197,9 +198,10 @@ class Model(ABC):
     @property
     def whole_T(self) -> int:
         """The number of steps that the schedule says, of which a sub-chain keeps some."""
-        return int(self.facts["schedule"].get("T", self.T))
+        schedule = object_at(self.facts, "schedule")
+        return whole_at(schedule, "T") if "T" in schedule else self.T
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Json]:
         """What a report says of it: every choice that changes the bound, as JSON."""
         grid = self.support
         reach = max(abs(grid.lo), abs(grid.hi)) if isinstance(grid, Grid) else 1.0

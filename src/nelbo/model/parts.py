@@ -115,7 +115,7 @@ WRAPPED_TIMES = ChainMap(_FRACTION, TIME_INPUTS)
 """What a network of a person's own receives, in a Gaussian chain."""
 
 
-def schedule_of(name: str, arguments: Mapping[str, Any], where: str) -> Schedule:
+def schedule_of(name: str, arguments: Mapping[str, object], where: str) -> Schedule:
     """The schedule of that name with these arguments; where: what a message begins with.
 
     Raises:
@@ -124,7 +124,7 @@ def schedule_of(name: str, arguments: Mapping[str, Any], where: str) -> Schedule
     return _made(SCHEDULES[name], arguments, where)
 
 
-def path_of(name: str, arguments: Mapping[str, Any], where: str) -> FunctionPath:
+def path_of(name: str, arguments: Mapping[str, object], where: str) -> FunctionPath:
     """The path of that name with these arguments; where: what a message begins with.
 
     Raises:
@@ -133,7 +133,7 @@ def path_of(name: str, arguments: Mapping[str, Any], where: str) -> FunctionPath
     return _made(PATHS[name], arguments, where)
 
 
-def _made(function: Callable[..., Made], arguments: Mapping[str, Any], where: str) -> Made:
+def _made(function: Callable[..., Made], arguments: Mapping[str, object], where: str) -> Made:
     """What the function makes of arguments of the right names and types."""
     hints = get_type_hints(function)
     known = {name: hints.get(name, Any) for name in inspect.signature(function).parameters}

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar, final
 
 from nelbo.gaussian.schedule import Schedule
+from nelbo.typed_json import Json
 
 __all__ = ["Setting", "Settings", "Source", "about_betas", "as_json", "chosen"]
 
@@ -37,11 +38,11 @@ class Settings:
     else a report says, by name, in place of what the chain says by that name.
     """
 
-    schedule: Mapping[str, Any] | None = None
-    network: Mapping[str, Any] | None = None
+    schedule: Mapping[str, Json] | None = None
+    network: Mapping[str, Json] | None = None
     sources: Mapping[str, Setting] | None = None
-    options: Mapping[str, Any] | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Json] | None = None
+    notes: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def foreign(self) -> bool:
@@ -49,7 +50,7 @@ class Settings:
         return self.sources is not None
 
     @property
-    def assumed(self) -> dict[str, Any]:
+    def assumed(self) -> dict[str, Json]:
         """The values that no file and no user gave, where others would change the bound."""
         sources = {} if self.sources is None else self.sources
         return {
@@ -58,11 +59,11 @@ class Settings:
             if setting.source == "default" and setting.changes_bound
         }
 
-    def noting(self, **notes: object) -> "Settings":
+    def noting(self, **notes: Json) -> "Settings":
         """The same with more notes."""
         return replace(self, notes={**self.notes, **notes})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As JSON."""
         parts = {"schedule": self.schedule, "network": self.network, "options": self.options}
         sources = {} if self.sources is None else {"sources": as_json(self.sources)}
@@ -70,7 +71,7 @@ class Settings:
         return {**self.notes, **given, **sources}
 
 
-def about_betas(schedule: Schedule) -> dict[str, Any]:
+def about_betas(schedule: Schedule) -> dict[str, Json]:
     """What a report says of a schedule of betas: its name, T and ends."""
     ends = {"beta_1": float(schedule.beta[1]), "beta_T": float(schedule.beta[-1])}
     return {"name": schedule.name, "T": schedule.T, **ends}
@@ -81,6 +82,6 @@ def chosen(option: Value | None, default: Value) -> tuple[Value, Source]:
     return (default, "default") if option is None else (option, "option")
 
 
-def as_json(settings: Mapping[str, Setting]) -> dict[str, dict[str, Any]]:
+def as_json(settings: Mapping[str, Setting]) -> dict[str, dict[str, Json]]:
     """{name: {value, source, changes_bound}}."""
     return {name: asdict(setting) for name, setting in settings.items()}

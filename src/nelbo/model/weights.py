@@ -1,7 +1,6 @@
 """The weights of a model as an optimiser sees them."""
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +10,7 @@ from nelbo.model.model import Model
 __all__ = ["clip_gradients", "parameter_groups"]
 
 
-def parameter_groups(model: Model, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: Model, weight_decay: float) -> list[dict[str, object]]:
     """The network's weights, then each group of `model.apart`, which is not decayed.
 
     A learned schedule's weights have no reason to be small.

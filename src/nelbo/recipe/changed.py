@@ -1,14 +1,13 @@
 """A recipe for other data, and one that only shows that everything runs."""
 
-from typing import Any
-
 from nelbo.data import Images, has_splits, load
 from nelbo.errors import BadInput
 from nelbo.recipe.choices import Recipe
+from nelbo.typed_json import Json
 
 __all__ = ["on_data", "own_data", "smoke"]
 
-SMOKE: dict[str, Any] = {
+SMOKE: dict[str, Json] = {
     "steps": 4,
     "batch_size": 8,
     "warmup": 0,

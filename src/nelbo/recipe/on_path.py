@@ -1,7 +1,6 @@
 """A recipe's network on a path as a model, and the noise at which it learns."""
 
 from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -11,6 +10,7 @@ from nelbo.gaussian.regression import NoiseLevels, even_in_time, lognormal
 from nelbo.model import Model, Settings, parts
 from nelbo.model.on_path import PathModel, ends_of
 from nelbo.recipe.choices import PathChoice, Training
+from nelbo.typed_json import Json
 from nelbo.types import Grid
 
 __all__ = ["noise_levels", "path_model"]
@@ -33,7 +33,7 @@ def path_model(
     sigma_data = _sigma_data(choice)
     ends = ends_of(path, grid, choice.log_snr, "recipe")
     about = choice.path.model_dump()
-    notes: dict[str, Any] = {
+    notes: dict[str, Json] = {
         "path": about if len(about) > 1 else choice.path.name,
         "time_input": "log-snr",
         "scale": choice.scale,

@@ -1,7 +1,7 @@
 """What all tables of a recipe have in common: strict keys and types, and words of registries."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import (
     BaseModel,
@@ -52,7 +52,7 @@ class Growing(Part):
     later: ClassVar[Sequence[str]] = ()
 
     @model_serializer(mode="wrap")
-    def _without_unused(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_unused(self, dumped: SerializerFunctionWrapHandler) -> dict[str, object]:
         fields = type(self).model_fields
         return {
             key: value

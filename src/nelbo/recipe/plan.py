@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field, ValidationError
 
@@ -11,7 +11,7 @@ from nelbo.errors import BadInput
 from nelbo.recipe.part import LIST, Part
 from nelbo.recipe.read import as_toml, content_of, problem
 
-__all__ = ["Plan", "PlannedData", "PlannedModel", "parse_plan", "read_plan"]
+__all__ = ["Amount", "Plan", "PlannedData", "PlannedModel", "parse_plan", "read_plan"]
 
 Whole = Annotated[int, Field(ge=1)]
 Precision = Annotated[float, Field(gt=0)]
@@ -20,6 +20,14 @@ AMOUNTS = ("exhaustive", "budget", "precision")
 OF_THE_CHAIN = ("steps", "spacing", "continuous", "order", "calls")
 OWN = ("path", "name", "dtype", *OF_THE_CHAIN, *AMOUNTS)
 """What a model of a plan has that `nelbo.load` does not take."""
+
+
+class Amount(TypedDict, total=False):
+    """How much is evaluated, as `evaluate` takes it: one of the three."""
+
+    precision: float
+    budget: int | None
+    exhaustive: bool
 
 
 class PlannedModel(Part):
@@ -97,15 +105,9 @@ class Plan(Part):
     check: bool = True
     baselines: bool = False
 
-    def amount_of(self, model: PlannedModel) -> dict[str, Any]:
-        """How much is evaluated of the model, as `evaluate` takes it: its own row goes first."""
-        stated = (
-            {name: value}
-            for row in (model, self)
-            for name in AMOUNTS
-            if (value := getattr(row, name))
-        )
-        return next(stated)
+    def amount_of(self, model: PlannedModel) -> Amount:
+        """How much is evaluated of the model: what its own row says goes before the plan."""
+        return _amount(model) or _amount(self)
 
     def file_of(self, model: PlannedModel, data: PlannedData) -> Path:
         """Where the result of the pair is; its table of images is beside it, as .csv."""
@@ -141,6 +143,15 @@ def parse_plan(content: str, source: str = "the plan") -> Plan:
     if wrong is not None:
         raise BadInput(f"{source}: {wrong}")
     return plan
+
+
+def _amount(row: PlannedModel | Plan) -> Amount:
+    """What the row says of it, which may be nothing."""
+    if row.exhaustive:
+        return {"exhaustive": True}
+    if row.budget is not None:
+        return {"budget": row.budget}
+    return {} if row.precision is None else {"precision": row.precision}
 
 
 def _contradiction(plan: Plan) -> str | None:

@@ -17,6 +17,7 @@ from nelbo.errors import BadInput, closest
 from nelbo.files import near
 from nelbo.files import read as read_file
 from nelbo.recipe.choices import KINDS, ContinuousChoice, MaskedChoice, PathChoice, Recipe
+from nelbo.typed_json import Json
 
 __all__ = ["as_toml", "content_of", "names", "parse", "problem", "read", "subject", "text"]
 
@@ -135,7 +136,7 @@ def content_of(source: str | Path, what: str = "recipe") -> str:
         raise BadInput(f"{source} is no TOML: it is {what}; save it as UTF-8") from None
 
 
-def _change(tree: dict[str, Any], changes: Sequence[str]) -> None:
+def _change(tree: dict[str, Json], changes: Sequence[str]) -> None:
     """Puts each value in its place in the tree.
 
     Raises:

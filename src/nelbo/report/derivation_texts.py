@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from nelbo.derivation import Line, Row
 from nelbo.report.derivation import begun, section
 from nelbo.report.rows import escaped
 from nelbo.results.derivation import Derivation, shown_value
+from nelbo.typed_json import Json
 
 __all__ = ["latex", "notebook"]
 
@@ -91,11 +91,11 @@ def notebook(derivation: Derivation) -> str:
     return json.dumps(tree, indent=1, ensure_ascii=False) + "\n"
 
 
-def _cell(text: str) -> dict[str, Any]:
+def _cell(text: str) -> dict[str, Json]:
     return {"cell_type": "markdown", "metadata": {}, "source": text}
 
 
-def _code(text: str) -> dict[str, Any]:
+def _code(text: str) -> dict[str, Json]:
     return {
         "cell_type": "code",
         "execution_count": None,

@@ -6,20 +6,21 @@ No title is drawn, since a paper has captions; letters are 8 points high and are
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from nelbo.errors import BadInput
 from nelbo.report import ranking_plots
 from nelbo.report.kind_curves import bounds
-from nelbo.report.plots import INK, ORANGE, STYLE, WHOLE, file_of, histogram_edges
+from nelbo.report.plots import INK, ORANGE, STYLE, file_of, histogram_edges, whole_ticks
 from nelbo.report.ranking_plots import MARKS, Curve, Curves, plain
 from nelbo.results.ranking import Entry, Ranking, difference
+from nelbo.typed_json import Json, known_at, number_at
 
 __all__ = ["COLUMN", "FIGURES", "Log", "draw", "figure", "file", "inches", "of_curves", "training"]
 
@@ -27,15 +28,14 @@ OF_RESULTS = ("steps", "rate", "distortion", "histogram", "difference", "bounds"
 FIGURES = (*OF_RESULTS, "training", "solver", "calibration", "ranks", "bill")
 """What `nelbo report --figure` takes; the last are of other results, `training` is of logs."""
 
-Log: TypeAlias = Sequence[Mapping[str, Any]]
+Log: TypeAlias = Sequence[Mapping[str, Json]]
 COLUMN = 3.35  # inches: a column of most two-column papers
 HEIGHT = 0.68  # of the width
 LINE, AROUND = 0.3, 0.75  # inches: of each place that is listed, and of the axis and its legend
-ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderpad": 0}
 DPI = 300  # of a png
 NARROWEST, WIDEST = 1.0, 40.0  # inches
 INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4}
-PAPER: dict[str, Any] = {
+PAPER: dict[str, object] = {
     "axes.labelsize": 8,
     "axes.linewidth": 0.6,
     "font.size": 8,
@@ -165,8 +165,10 @@ def _lay(axes: Axes, curves: Curves, names: Sequence[str]) -> str:
     axes.set(**across)
     several = len(names) > 1
     ranking_plots.lay(axes, curves, [plain(name) for name in names] if several else ())
-    if several:
-        axes.legend(**(ABOVE if curves.places else {}))
+    if several and curves.places:  # above, since intervals may lie anywhere
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
+    elif several:
+        axes.legend()
     return ranking_plots.read_out(curves, names)
 
 
@@ -184,13 +186,13 @@ def _histogram(axes: Axes, entries: Sequence[Entry]) -> str:
         axes.axvline(entry.result.value, color=mark.colour, ls=mark.dash, lw=0.8, label=label)
         ranges.append(f"{entry.name} {own.min():.3g} to {own.max():.3g}, mean {own.mean():.4f}")
     axes.set(xlabel=f"{unit.name} of an image", ylabel="images")
-    axes.yaxis.set_major_locator(MaxNLocator(**WHOLE))
+    axes.yaxis.set_major_locator(whole_ticks())
     if len(entries) > 1:
         axes.legend()
     return f"Histogram of {unit.name} of single images: {'; '.join(ranges)}."
 
 
-def _of_images(entry: Entry) -> Mapping[str, Any]:
+def _of_images(entry: Entry) -> Mapping[str, Tensor]:
     if entry.images is None:
         raise BadInput(
             f"{entry.name} has no table of single images beside its result: "
@@ -216,7 +218,7 @@ def _difference(axes: Axes, entries: Sequence[Entry]) -> str:
     axes.axvline(change.mean.mean, color=ORANGE, lw=1.1, ls="--")
     names = f"{plain(a.name)} − {plain(b.name)}"
     axes.set(xlabel=f"{names}, {unit} of an image", ylabel="images")
-    axes.yaxis.set_major_locator(MaxNLocator(**WHOLE))
+    axes.yaxis.set_major_locator(whole_ticks())
     return (
         f"Histogram of {a.name} minus {b.name} of {len(values)} images: the mean is "
         f"{change.mean.mean:+.4f} {unit}, {a.name} is lower for {int((values < 0).sum())} of them."
@@ -232,8 +234,10 @@ def _trained(logs: Mapping[str, Log]) -> Curves:
         if not entries:
             raise BadInput(f"{name} has no log of a training: this figure is of run folders")
         units[str(entries[0]["unit"])] = name
-        x, y = (np.array([entry[of] for entry in entries], np.float64) for of in ("step", key))
-        half = np.array([entry["ci95_half"] for entry in entries], np.float64) if held_out else None
+        x, y = (np.array([number_at(e, of) for e in entries], np.float64) for of in ("step", key))
+        half = (
+            np.array([known_at(e, "ci95_half") for e in entries], np.float64) if held_out else None
+        )
         curves.append(Curve(number, x, y, half, [str(entry["step"]) for entry in entries]))
     if len(units) > 1:
         raise BadInput(f"logs in {' and in '.join(units)} fit on no one axis: draw two figures")

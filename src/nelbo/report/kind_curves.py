@@ -10,6 +10,7 @@ from nelbo.results.compression import Compression
 from nelbo.results.ranking import Entry
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
+from nelbo.typed_json import number_at
 
 __all__ = ["bill", "bounds", "calibration", "differences", "ranks", "solver_steps"]
 
@@ -149,8 +150,11 @@ def calibration(result: Classified) -> tuple[Curves, list[str]] | None:
 def ranks(result: RankedImages) -> tuple[Curves, list[str]]:
     """(the bound of each image by its rank, with its interval; the name)."""
     key = result.unit.key
-    values = np.array([row[key] for row in result.rows], np.float64)
-    half = np.array([(row["high"] - row["low"]) / 2 for row in result.rows], np.float64)
+    values = np.array([number_at(row, key) for row in result.rows], np.float64)
+    low, high = (
+        np.array([number_at(row, end) for row in result.rows], np.float64)
+        for end in ("low", "high")
+    )
     rank = np.arange(1, len(values) + 1, dtype=np.float64)
     laid = Curves(
         title="The images in their order",
@@ -158,7 +162,7 @@ def ranks(result: RankedImages) -> tuple[Curves, list[str]]:
         "Carlo interval. Where the bands of neighbours overlap, their order is not known.",
         x="rank",
         y=f"{result.unit.name} of an image",
-        curves=[Curve(0, rank, values, half, [str(row["id"]) for row in result.rows])],
+        curves=[Curve(0, rank, values, (high - low) / 2, [str(row["id"]) for row in result.rows])],
         absent=(),
     )
     return laid, ["bound"]

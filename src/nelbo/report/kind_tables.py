@@ -13,6 +13,7 @@ from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved
+from nelbo.typed_json import Json, number_at, object_at, whole_at
 
 __all__ = ["kind_rows"]
 
@@ -71,7 +72,7 @@ def _comparisons(pairs: Sequence[tuple[str, Compared]], first: str) -> Rows:
         Heading(f"minus {escaped(first)}", f"minus {marked(first)}"),
         Heading(r"Monte Carlo $\pm$", "Monte Carlo ±"),
     ]
-    images = f"{int(pairs[0][1].tree['images']):,}"
+    images = f"{whole_at(pairs[0][1].tree, 'images'):,}"
     notes = [f"Paired on {images} images of {_data(pairs[0][1].tree)}.", PLUS_MINUS, MONTE_CARLO]
     return Rows(headings, rows, notes, [_version(pairs[0][1].tree)] * len(rows))
 
@@ -101,7 +102,7 @@ def _odes(results: Sequence[OdeRead]) -> Rows:
         Heading("ODE minus bound", "ODE minus bound"),
     ]
     data = dict.fromkeys(
-        f"{int(result.tree['images']):,} images of {_data(result.tree)}" for result in results
+        f"{whole_at(result.tree, 'images'):,} images of {_data(result.tree)}" for result in results
     )
     notes = [
         f"ODE: the likelihood of the probability-flow ODE, not a bound: {' and '.join(data)}.",
@@ -118,7 +119,7 @@ def _classes(results: Sequence[Classified]) -> Rows:
             raise BadInput(f"{_name(result.tree)}: the data have no labels, so no accuracy")
         low, high = (100 * end for end in result.interval)
         share = 100 * result.accuracy
-        each = float(result.tree["evaluations_per_image"])
+        each = float(number_at(result.tree, "evaluations_per_image"))
         ends = {"accuracy": result.accuracy, "low": result.interval[0], "high": result.interval[1]}
         span = f"{low:.2f} to {high:.2f}"
         rows.append(
@@ -152,10 +153,10 @@ def _ranks(result: RankedImages) -> Rows:
         [
             _image(result, row),
             Cell(f"{row['rank']:,}", f"{row['rank']:,}", {"rank": row["rank"]}),
-            _value(row[key], (row["high"] - row["low"]) / 2, key),
+            _value(number_at(row, key), (number_at(row, "high") - number_at(row, "low")) / 2, key),
             _ends(row),
         ]
-        for row in sorted(unique.values(), key=lambda row: int(row["rank"]))
+        for row in sorted(unique.values(), key=lambda row: whole_at(row, "rank"))
     ]
     headings = [
         Heading("Image", "Image", numeric=False),
@@ -170,16 +171,16 @@ def _ranks(result: RankedImages) -> Rows:
     return Rows(headings, rows, notes, [_version(result.tree)] * len(rows))
 
 
-def _image(result: RankedImages, row: Mapping[str, Any]) -> Cell:
+def _image(result: RankedImages, row: Mapping[str, Json]) -> Cell:
     name = str(row.get("file", row["id"]))
     return Cell(escaped(name), marked(name), {"model": _name(result.tree), "image": name})
 
 
-def _version(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {"nelbo": tree["environment"].get("nelbo")}
+def _version(tree: Mapping[str, Json]) -> dict[str, Json]:
+    return {"nelbo": object_at(tree, "environment").get("nelbo")}
 
 
-def _ends(row: Mapping[str, Any]) -> Cell:
+def _ends(row: Mapping[str, Json]) -> Cell:
     text = f"{row['rank_low']:,} to {row['rank_high']:,}"
     return Cell(text, text, {name: row[name] for name in ("rank_low", "rank_high")})
 
@@ -204,13 +205,14 @@ def _number(value: float, key: str) -> Cell:
     return Cell(*number(value), {key: value})
 
 
-def _name(tree: Mapping[str, Any]) -> str:
-    return f"{tree['model']['name']}{likelihood_of(tree['model'])}"
+def _name(tree: Mapping[str, Json]) -> str:
+    model = object_at(tree, "model")
+    return f"{model['name']}{likelihood_of(model)}"
 
 
-def _data(tree: Mapping[str, Any]) -> str:
-    split = tree["data"].get("split")
-    return f"{tree['data']['name']}:{split}" if split else str(tree["data"]["name"])
+def _data(tree: Mapping[str, Json]) -> str:
+    data = object_at(tree, "data")
+    return f"{data['name']}:{data['split']}" if data.get("split") else str(data["name"])
 
 
 OF_MANY: Mapping[type, Callable[[Sequence[Any]], Rows]] = {

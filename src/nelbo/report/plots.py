@@ -4,11 +4,10 @@ A figure's label is its alternative text, which `write_plots` puts into the file
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import style
@@ -62,8 +61,7 @@ SIZE, DPI = (6.4, 4.0), 150  # inches
 MOST_BARS, FEWEST_BARS = 60, 5
 DECADES = 1e7  # of bits per step that are shown: what is less adds up to nothing
 NORMAL = float(ndtri(0.975))
-WHOLE: dict[str, Any] = {"nbins": 8, "integer": True, "steps": [1, 2, 5, 10]}
-STYLE: dict[str, Any] = {
+STYLE: dict[str, object] = {
     "axes.edgecolor": PALE,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -178,7 +176,7 @@ def _axis_of_steps(axes: Axes, over: Axis) -> None:
         axes.set_xscale("log")
         axes.xaxis.set(major_formatter="{x:,.0f}", minor_formatter="")
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
+        axes.xaxis.set_major_locator(whole_ticks())
     if over == "log SNR":
         axes.invert_xaxis()
 
@@ -195,7 +193,7 @@ def cumulative_rate(rate: Rate, unit: str = BITS.name) -> Figure:
     """The bits before x_t was known, over t; it falls from the bound to L_T."""
     t, bits = np.asarray(rate.t, np.float64), np.asarray(rate.rate, np.float64)
     figure, axes = plain_figure("Cumulative rate when x_t is known", "t", f"rate: {unit} so far")
-    axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
+    axes.xaxis.set_major_locator(whole_ticks())
     axes.axhline(rate.bound, color=ORANGE, lw=1, ls="--", zorder=1)
     axes.plot(t, bits, "o-", color=BLUE, markersize=3.5, lw=1.2)
     _remark(axes, f"the whole bound {rate.bound:.4f}")
@@ -242,7 +240,7 @@ def per_image_histogram(images: BitsPerImage, unit: str = BITS.name) -> Figure:
         axes.axvspan(images.mean - half, images.mean + half, color=ORANGE, alpha=0.3, lw=0)
     label = f"mean {_plus_minus(images.mean, half)} (95 %, sampling of images)"
     axes.axvline(images.mean, color=ORANGE, lw=2)
-    axes.yaxis.set_major_locator(MaxNLocator(**WHOLE))
+    axes.yaxis.set_major_locator(whole_ticks())
     _remark(axes, label)
     notes = [f"Images: {len(bits):,}."]
     if len(se):
@@ -305,6 +303,11 @@ def band(
     axes.plot(x, y, "D-" if colour == ORANGE else "o-", color=colour, markersize=3.5, lw=1.2)
 
 
+def whole_ticks() -> MaxNLocator:
+    """At most eight, at whole numbers."""
+    return MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10])
+
+
 def plain_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     """A figure with room for a remark under its title."""
     figure = Figure(figsize=SIZE)
@@ -318,8 +321,15 @@ def plain_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 def _remark(axes: Axes, text: str) -> None:
     """A line under the title in the colour of what it speaks of."""
-    place: Any = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate(text, (0, 1), (0, 6), color=ORANGE, fontsize=9, **place)
+    axes.annotate(
+        text,
+        (0, 1),
+        (0, 6),
+        color=ORANGE,
+        fontsize=9,
+        xycoords="axes fraction",
+        textcoords="offset points",
+    )
 
 
 def _plus_minus(mean: float, half: float) -> str:
@@ -336,7 +346,7 @@ def file_of(figure: Figure, kind: str, dpi: float) -> bytes:
     In it are the alternative text as its title, and who made it; no date and no version, so that
     equal figures give equal bytes.
     """
-    made: dict[str, dict[str, Any]] = {
+    made: Mapping[str, Mapping[str, str | None]] = {
         "png": {"Software": "nelbo plots"},
         "svg": {"Creator": "nelbo", "Date": None},
         "pdf": {"Creator": "nelbo", "CreationDate": None, "Producer": None},

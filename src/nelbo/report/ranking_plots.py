@@ -7,7 +7,6 @@ from typing import Any, Literal, final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from nelbo.errors import printable
 from nelbo.report.evaluation_plots import plots_of
@@ -20,14 +19,15 @@ from nelbo.report.plots import (
     NORMAL,
     ORANGE,
     PURPLE,
-    WHOLE,
     histogram_edges,
     house_style,
     plain_figure,
     power,
+    whole_ticks,
 )
 from nelbo.report.plotted import Values
 from nelbo.results.ranking import Difference, Entry, Ranking
+from nelbo.typed_json import whole_at
 
 __all__ = [
     "MARKS",
@@ -222,7 +222,7 @@ def lay(axes: Axes, curves: Curves, names: Sequence[str] = ()) -> None:
         axes.set_xscale("log")
         axes.xaxis.set(major_formatter="{x:g}", minor_formatter="")
     elif curves.x == "t":
-        axes.xaxis.set_major_locator(MaxNLocator(**WHOLE))
+        axes.xaxis.set_major_locator(whole_ticks())
     floor = -np.inf
     if curves.log_y:
         floor = _log_axis(axes, curves.curves)
@@ -321,5 +321,9 @@ def _one_length(entries: Sequence[Entry]) -> bool:
 
 def _length(entry: Entry) -> int:
     """Of the chain; of one in continuous time, that of the grid that it was evaluated on."""
-    steps = entry.result.model.get("steps")
-    return int(steps) if steps else max((step.t for step in entry.result.steps), default=1)
+    model = entry.result.model
+    return (
+        whole_at(model, "steps")
+        if model.get("steps")
+        else max((step.t for step in entry.result.steps), default=1)
+    )

@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import printable
 from nelbo.results.rounding import plain_number
+from nelbo.typed_json import Json
 
 __all__ = ["MADE", "Cell", "Heading", "Rows", "escaped", "marked", "number"]
 
@@ -35,7 +36,7 @@ class Cell:
 
     tex: str
     plain: str
-    numbers: Mapping[str, Any]
+    numbers: Mapping[str, Json]
 
 
 @final
@@ -56,7 +57,7 @@ class Rows:
     headings: Sequence[Heading]
     cells: Sequence[Sequence[Cell]]
     notes: Sequence[str]
-    beside: Sequence[Mapping[str, Any]] = ()
+    beside: Sequence[Mapping[str, Json]] = ()
 
     def written(self, suffix: str) -> str:
         """As .tex, .md or .csv has it."""
@@ -93,7 +94,7 @@ class Rows:
 
     def csv(self) -> str:
         """The numbers as they are, unrounded, then what is beside each row."""
-        rows: list[dict[str, Any]] = [
+        rows: list[dict[str, Json]] = [
             {key: value for cell in row for key, value in cell.numbers.items()}
             for row in self.cells
         ]

@@ -30,6 +30,7 @@ from nelbo.results.read_ode import OdeRead
 from nelbo.results.result import Result, parse
 from nelbo.results.rounding import plain_number, with_half
 from nelbo.results.saved import Saved
+from nelbo.typed_json import number_at
 
 __all__ = ["cell", "dataframe", "plot", "save", "table"]
 
@@ -200,12 +201,13 @@ def _(result: Comparison) -> str:
 
 @cell.register
 def _(result: ImageRanking) -> str:
+    key = result.unit.key
     listed = [("easiest", row) for row in result.listed(result.easiest)[:5]]
     listed += [("hardest", row) for row in result.listed(result.hardest)[:-6:-1]]
     lines = [
         (
             f"{end}: {row.get('file', row['id'])}",
-            with_half(row[result.unit.key], (row["high"] - row["low"]) / 2),
+            with_half(number_at(row, key), (number_at(row, "high") - number_at(row, "low")) / 2),
         )
         for end, row in listed
     ]

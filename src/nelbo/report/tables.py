@@ -11,6 +11,7 @@ from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import names_of
 from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
+from nelbo.typed_json import Json, at, list_at, number_at, whole_at
 
 __all__ = ["COLUMNS", "DEFAULT", "csv", "latex", "markdown", "plans", "table"]
 
@@ -124,7 +125,7 @@ def _data(name: str, result: Result) -> Cell:
     return Cell(escaped(spec), marked(spec), {"data": spec, "data_sha256": _digest(result)})
 
 
-def _digest(result: Result) -> object:
+def _digest(result: Result) -> Json:
     return result.data.get("sha256")
 
 
@@ -162,17 +163,17 @@ def _is_continuous(result: Result) -> bool:
     return result.model.get("time") == "continuous"
 
 
-def _count(value: object, key: str) -> Cell:
+def _count(value: Json, key: str) -> Cell:
     text = f"{value:,}" if isinstance(value, int) else "unknown"
     return Cell(text, text, {key: value})
 
 
 def _of_tree(key: str) -> Callable[[str, Result], Cell]:
-    return lambda name, result: _count(int(result.tree[key]), key)
+    return lambda name, result: _count(whole_at(result.tree, key), key)
 
 
 def _seconds(name: str, result: Result) -> Cell:
-    seconds = float(result.tree["seconds"])
+    seconds = float(number_at(result.tree, "seconds"))
     return Cell(f"{seconds:.1f}", f"{seconds:.1f}", {"seconds": seconds})
 
 
@@ -266,7 +267,7 @@ def _notes(results: Sequence[Result], chosen: Sequence[Column], names: Sequence[
     if COLUMNS["evaluations"] in chosen:
         lines.append("One evaluation is one call of the network for one image at one step.")
     for name, result in zip(names, results, strict=True):
-        lines += [f"Warning, {name}: {text}" for text in result.tree.get("warnings", ())]
+        lines += [f"Warning, {name}: {text}" for text in list_at(result.tree.get("warnings", ()))]
     return [printable(line) for line in lines]
 
 
@@ -276,5 +277,5 @@ def _subject(result: Result) -> str:
     density = result.unit.density_of
     of = f"−log₂ {likelihood}" if density is None else f"−log {likelihood}, a density of {density}"
     if "order" in result.model:
-        return f"exact {of} in the order {result.model['order']['name']}"
+        return f"exact {of} in the order {at(result.model, 'order', 'name')}"
     return f"upper bounds on {of}"

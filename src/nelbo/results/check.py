@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import printable
 from nelbo.results.saved import Saved
 from nelbo.results.unit import Unit
+from nelbo.typed_json import Json
 
 __all__ = ["ModelCheck", "Ranked", "differing"]
 
@@ -23,7 +24,7 @@ class Ranked:
     and half: the paired difference to the best with half of its 95 % interval.
     """
 
-    words: Mapping[str, Any]
+    words: Mapping[str, Json]
     part: float
     above: float
     half: float | None
@@ -53,11 +54,11 @@ class ModelCheck(Saved):
     searched: int
     network_evaluations: int
     images: int
-    data: Mapping[str, Any]
+    data: Mapping[str, Json]
     unit: Unit
     seed: int
     seconds: float
-    environment: Mapping[str, Any]
+    environment: Mapping[str, Json]
 
     @property
     def is_denoiser(self) -> bool:
@@ -122,7 +123,7 @@ class ModelCheck(Saved):
             lines.append(f"  {self.call}")
         return "\n".join(map(printable, lines))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.check/1."""
         return {
             "schema": SCHEMA,
@@ -145,11 +146,11 @@ class ModelCheck(Saved):
         }
 
 
-def _row(row: Ranked) -> dict[str, Any]:
+def _row(row: Ranked) -> dict[str, Json]:
     return {**vars(row), "words": dict(row.words)}
 
 
-def differing(words: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+def differing(words: Mapping[str, Json], others: Mapping[str, Json]) -> list[str]:
     """Of the first words those that the others have otherwise, or not at all."""
     return [key for key in words if word(others.get(key)) != word(words[key])]
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from nelbo.data.images import shown
 from nelbo.errors import printable
 from nelbo.results.saved import Provenance
+from nelbo.typed_json import Json
 
 __all__ = ["Bin", "Classification", "wilson"]
 
@@ -124,7 +125,7 @@ class Classification(Provenance):
         own = self.posterior.gather(1, self.labels[:, None])
         return float(-own.clamp(min=SURE).log().mean())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.classification/1."""
         hits, count = self.hits, len(self.ids)
         return {
@@ -143,7 +144,7 @@ class Classification(Provenance):
             **self._provenance(),
         }
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _rows(self) -> Iterator[dict[str, Json]]:
         behind, se = self.behind.tolist(), self.se.tolist()
         for i, id in enumerate(self.ids.tolist()):
             yield {

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import BadInput
 from nelbo.results.comparison import SCHEMA
 from nelbo.results.comparisons import SCHEMA as SEVERAL
 from nelbo.results.ranking import names_of
-from nelbo.results.result import half_of, number_of, unit_of
-from nelbo.results.stored import SAME, Stored, keeping_to
+from nelbo.results.result import ends_of, half_of, unit_of
+from nelbo.results.stored import SAME, Stored, apart_at, keeping_to
 from nelbo.results.unit import Unit
 from nelbo.results.verdict import Verdict, verdict
+from nelbo.typed_json import Json, number_at, object_at, rows_at, text_at
 
 __all__ = [
     "Bound",
@@ -34,7 +35,7 @@ class Bound:
     value: float
     half: float | None
     half_monte_carlo: float | None
-    model: Mapping[str, Any]
+    model: Mapping[str, Json]
 
 
 @final
@@ -45,7 +46,7 @@ class Compared(Stored):
     half is for new images of this kind, half_monte_carlo for Monte Carlo.
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     unit: Unit
     value: float
     half: float | None
@@ -69,7 +70,7 @@ class ComparedAll(Stored):
     with 95 %; None where it is not known.
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     names: Sequence[str]
     pairs: Sequence[Compared]
     apart: Sequence[bool | None]
@@ -94,7 +95,7 @@ class ComparedAll(Stored):
         ]
 
 
-def parse_comparison(tree: Mapping[str, Any], source: str = "the comparison") -> Compared:
+def parse_comparison(tree: Mapping[str, Json], source: str = "the comparison") -> Compared:
     """The comparison that a JSON object tells, which messages call `source`.
 
     Raises:
@@ -110,35 +111,33 @@ def parse_comparison(tree: Mapping[str, Any], source: str = "the comparison") ->
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(f"{source} does not keep to {SCHEMA}: {error}; {WRITTEN_BY}") from None
     for name in ("ci95", "ci95_monte_carlo"):
-        ends = tree[name] or (comparison.value, comparison.value)
+        ends = ends_of(tree[name]) or (comparison.value, comparison.value)
         if abs(sum(ends) / 2 - comparison.value) > SAME * max(1e-3, *map(abs, ends)):
             raise BadInput(f"{source} is damaged or was edited: {name} is not round the difference")
     return comparison
 
 
-def _parsed(tree: Mapping[str, Any]) -> Compared:
-    unit, sides = unit_of(tree), (tree["a"], tree["b"])
-    for part in (*(side["model"] for side in sides), tree["data"], tree["estimator"]):
-        if not isinstance(part, dict):
-            raise ValueError("a part of it is no object")
-    if not isinstance(tree["data"]["name"], str):
-        raise ValueError("data.name is no text")
+def _parsed(tree: Mapping[str, Json]) -> Compared:
+    unit, sides = unit_of(tree), (object_at(tree, "a"), object_at(tree, "b"))
+    models = [object_at(side, "model") for side in sides]
+    object_at(tree, "estimator")
+    text_at(tree, "data", "name")
     for name in ("images", "network_evaluations", "seconds"):
-        number_of(tree[name])
+        number_at(tree, name)
     bounds = [
         Bound(
             name,
-            number_of(side[unit.key]),
+            number_at(side, unit.key),
             half_of(side["ci95"]),
             half_of(side["ci95_monte_carlo"]),
-            side["model"],
+            model,
         )
-        for name, side in zip(names_of([side["model"] for side in sides]), sides, strict=True)
+        for name, side, model in zip(names_of(models), sides, models, strict=True)
     ]
     return Compared(
         tree=tree,
         unit=unit,
-        value=number_of(tree[unit.key]),
+        value=number_at(tree, unit.key),
         half=half_of(tree["ci95"]),
         half_monte_carlo=half_of(tree["ci95_monte_carlo"]),
         a=bounds[0],
@@ -146,18 +145,18 @@ def _parsed(tree: Mapping[str, Any]) -> Compared:
     )
 
 
-def parse_comparisons(tree: Mapping[str, Any], source: str = "the comparison") -> ComparedAll:
+def parse_comparisons(tree: Mapping[str, Json], source: str = "the comparison") -> ComparedAll:
     """The comparisons that a JSON object tells, which messages call `source`.
 
     Raises:
         BadInput: as `parse_comparison` of each pair; pairs of different data, or none.
     """
     with keeping_to(SEVERAL, source, WRITTEN_BY_SEVERAL):
-        rows = tree["against_the_first"]
-        pairs = [parse_comparison(row["comparison"], source) for row in rows]
-        if len({(str(pair.unit), pair.tree["data"].get("sha256")) for pair in pairs}) != 1:
+        rows = rows_at(tree, "against_the_first")
+        pairs = [parse_comparison(object_at(row, "comparison"), source) for row in rows]
+        if len({(str(p.unit), object_at(p.tree, "data").get("sha256")) for p in pairs}) != 1:
             raise ValueError("its pairs are not of one data set")
-        names = [tree["first"], *(row["name"] for row in rows)]
-        if not all(isinstance(name, str) for name in names):
-            raise ValueError("a name is no text")
-        return ComparedAll(tree, names, pairs, [row["told_apart_together"] for row in rows])
+        names = [text_at(tree, "first"), *(text_at(row, "name") for row in rows)]
+        return ComparedAll(
+            tree, names, pairs, [apart_at(row, "told_apart_together") for row in rows]
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
@@ -11,6 +11,7 @@ from nelbo.results.ranking import names_of
 from nelbo.results.shown import Shown
 from nelbo.results.unit import BITS, Unit
 from nelbo.results.verdict import Verdict, verdict
+from nelbo.typed_json import Json
 
 __all__ = ["Comparison", "Side"]
 
@@ -24,7 +25,7 @@ class Side:
 
     total: Mean
     monte_carlo: Mean
-    model: Mapping[str, Any]
+    model: Mapping[str, Json]
 
 
 @final
@@ -44,9 +45,9 @@ class Comparison(Shown):
     dims: int
     network_evaluations: int
     seconds: float
-    estimator: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    estimator: Mapping[str, Json]
+    data: Mapping[str, Json]
+    environment: Mapping[str, Json]
     command: str
     unit: Unit = BITS
     warnings: Sequence[str] = ()
@@ -72,7 +73,7 @@ class Comparison(Shown):
         half, half_monte_carlo = map(self.half_width, (self.total, self.monte_carlo))
         return verdict(self.per_dim, half, half_monte_carlo, self.unit.name)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.comparison/1."""
         return {
             "schema": SCHEMA,
@@ -120,7 +121,7 @@ class Comparison(Shown):
             return ""
         return f"; interval {(1 - saved) ** -0.5:.1f}x narrower by pairing"
 
-    def _side(self, side: Side) -> dict[str, Any]:
+    def _side(self, side: Side) -> dict[str, Json]:
         return {
             **self.unit.headline(side.total.mean, self.dims),
             "ci95": self._interval(side.total),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import printable
 from nelbo.results.comparison import Comparison, Side
@@ -12,6 +12,7 @@ from nelbo.results.ranking import names_of
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved
 from nelbo.results.verdict import Verdict, verdict
+from nelbo.typed_json import Json
 
 __all__ = ["Comparisons"]
 
@@ -75,7 +76,7 @@ class Comparisons(Saved):
             warnings += [own.get(text[:3], text[:3]) + text[3:] for text in c.warnings]
         return list(dict.fromkeys(warnings))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.comparisons/1; each pair is a nelbo.comparison/1."""
         rows = zip(self.names[1:], self.verdicts, self.told_apart, self.comparisons, strict=True)
         return {

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import printable
 from nelbo.results.saved import Saved
+from nelbo.typed_json import Json
 
 __all__ = ["Compression"]
 
@@ -23,8 +24,8 @@ class Compression(Saved):
     formats.
     """
 
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
+    model: Mapping[str, Json]
+    data: Mapping[str, Json]
     images: int
     dims: int
     order: str
@@ -45,7 +46,7 @@ class Compression(Saved):
         """Of the codes, without headers."""
         return self.coded / (self.images * self.dims)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.compression/1."""
         return {
             "schema": SCHEMA,

@@ -4,12 +4,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.derivation import Line, Relation, Row, Status, Valuation
 from nelbo.errors import printable
 from nelbo.results.saved import Saved
 from nelbo.results.unit import bits_per_dim
+from nelbo.typed_json import Json
 
 __all__ = ["ChainDerivation", "Derivation", "shown", "shown_value"]
 
@@ -72,7 +73,7 @@ class ChainDerivation:
         bits, half = bits_per_dim(row.value, self.dims), bits_per_dim(2 * row.se, self.dims)
         return [("L of these images", f"{bits:.4f} ± {half:.2g} bits/dim (two standard errors)")]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As JSON; infinite values are null, and their verdicts say so."""
         v = self.valuation
         return {
@@ -104,9 +105,9 @@ class Derivation(Saved):
     chains: Sequence[ChainDerivation]
     seed: int
     seconds: float
-    environment: Mapping[str, Any]
-    model: Mapping[str, Any] | None = None
-    data: Mapping[str, Any] | None = None
+    environment: Mapping[str, Json]
+    model: Mapping[str, Json] | None = None
+    data: Mapping[str, Json] | None = None
     command: str = ""
 
     @property
@@ -123,7 +124,7 @@ class Derivation(Saved):
             if row.status is Status.FAILS
         ]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.derivation/1."""
         return {
             "schema": SCHEMA,
@@ -171,7 +172,7 @@ def _conditional(line: Line) -> bool:
     return line.true and bool(line.condition) and line.relation is Relation.SUPPORTED
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Row) -> dict[str, Json]:
     line = row.line
     return {
         "label": line.label,

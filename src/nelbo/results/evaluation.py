@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
@@ -18,6 +18,16 @@ from nelbo.errors import printable
 from nelbo.results.per_image import PerImage, digest
 from nelbo.results.shown import Tabulated
 from nelbo.results.unit import TEXT_KEYS, in_text_units
+from nelbo.typed_json import (
+    Json,
+    list_at,
+    number_of,
+    object_at,
+    part_at,
+    rows_at,
+    text_at,
+    whole_at,
+)
 
 __all__ = [
     "Curve",
@@ -41,7 +51,7 @@ FIGURES = (
 )
 
 
-def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -> dict[str, Any]:
+def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -> dict[str, Json]:
     """What else decides the digits: versions, device, dtype, TF32, number of processes.
 
     TF32 is on where products of matrices or convolutions may use it; torch's default is the latter.
@@ -61,32 +71,32 @@ def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -
     }
 
 
-def unchecked(estimator: Mapping[str, Any]) -> list[str]:
+def unchecked(estimator: Mapping[str, Json]) -> list[str]:
     """A line where the network was not checked before it was measured."""
     if "check" not in estimator or estimator["check"] is not None:
         return []
     return ["  not checked: whether an image's output depends on other images or on chance"]
 
 
-def likelihood_of(model: Mapping[str, Any]) -> str:
+def likelihood_of(model: Mapping[str, Json]) -> str:
     """What a figure of the model is of, where that is not p(x), as the end of a line."""
     return f" of {model['likelihood']}" if "likelihood" in model else ""
 
 
-def kind_of(model: Mapping[str, Any]) -> str:
+def kind_of(model: Mapping[str, Json]) -> str:
     """likelihood, of a model of one order, whose -log p is exact; bound, of any other."""
     return "likelihood" if "order" in model else "bound"
 
 
-def order_of(model: Mapping[str, Any]) -> str:
+def order_of(model: Mapping[str, Json]) -> str:
     """The order that the likelihood is exact in, as the end of a line; nothing of a bound."""
     if "order" not in model:
         return ""
-    order = model["order"]
+    order = object_at(model, "order")
     return f", exact -log p in the order {order['name']}, {order['calls']} calls"
 
 
-def figures_digest(tree: Mapping[str, Any]) -> str:
+def figures_digest(tree: Mapping[str, Json]) -> str:
     """The SHA-256 of the figures of a result's JSON object, whatever its command and machine."""
     figures = {name: tree[name] for name in FIGURES if name in tree}
     return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()
@@ -149,14 +159,14 @@ class Evaluation(Tabulated):
     def headline(self) -> str:
         """The bound, what it is of, and on what, in one line."""
         split = self.data.get("split")
-        data = f"{self.data['name']}:{split}" if split else self.data["name"]
-        model = self.model["name"] + likelihood_of(self.model)
+        data = f"{self.data['name']}:{split}" if split else f"{self.data['name']}"
+        model = f"{self.model['name']}{likelihood_of(self.model)}"
         bound = f"{self.per_dim:.4f} {self._plus_minus(self.total)} {self.unit}"
         return printable(f"{bound}, {model} on {self.images:,} of {data}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.evaluation/1."""
-        tree = {
+        tree: dict[str, Json] = {
             "schema": SCHEMA,
             "kind": kind_of(self.model),
             **self.unit.headline(self.total.mean, self.dims),
@@ -216,7 +226,10 @@ class Evaluation(Tabulated):
         if self.unit.density_of is not None:  # nothing else decides as much of a density
             lines.append(f"  decoder {self.model['decoder']}, V_1 {self.model['V_1']:.6g}")
         if "encoded" in self.data:
-            encoded, keys = self.data["encoded"], ("latent", "scaling_factor", "shift_factor")
+            encoded, keys = (
+                object_at(self.data, "encoded"),
+                ("latent", "scaling_factor", "shift_factor"),
+            )
             made = ", ".join(f"{key} {encoded[key]}" for key in keys)
             lines.append(f"  of images: {made}")
         lines.append(
@@ -228,7 +241,7 @@ class Evaluation(Tabulated):
         lines += unchecked(self.estimator)
         for name, bits in sorted((self.baselines or {}).items(), key=lambda one: -one[1]):
             lines.append(f"  by no model: {bits:.4f}  {name}")
-        for control in self.estimator.get("controls", ()):
+        for control in rows_at(self.estimator.get("controls", ())):
             if not control["passed"]:
                 lines.append(
                     f"  without the control {control['name']}, whose sum is {control['z']:+.1f} "
@@ -239,9 +252,10 @@ class Evaluation(Tabulated):
 
     def _why(self) -> str:
         """Why there were no more evaluations, for a person."""
-        why, wanted = self.estimator["stopped_by"], f"± {self.estimator['precision']:g} {self.unit}"
+        why, precision = text_at(self.estimator, "stopped_by"), self.estimator["precision"]
+        wanted = f"± {precision:g} {self.unit}"
         half = self.half_width(self.monte_carlo)
-        if why == "precision" and half is not None and half <= self.estimator["precision"]:
+        if why == "precision" and half is not None and half <= number_of(precision):
             return f"reached --precision: {wanted}, Monte Carlo"
         if why == "precision":
             return f"a pilot planned this for {wanted}; the interval says what came of it"
@@ -254,12 +268,12 @@ class Evaluation(Tabulated):
         """The figure in every unit of text; None of what is no text."""
         if "text" not in self.data:
             return None
-        return in_text_units(self.total.mean * self.images, self.data["text"])
+        return in_text_units(self.total.mean * self.images, object_at(self.data, "text"))
 
     def _of_text(self) -> list[str]:
         """How the text was cut, and the figure in the other units."""
-        values, text = self._text, self.data.get("text")
-        if values is None or text is None:
+        values, text = self._text, part_at(self.data, "text")
+        if values is None:
             return []
         named = {key.replace("_per_", "/"): value for key, value in values.items()}
         others = [f"{v:.4f} {k}" for k, v in named.items() if v is not None and k != self.unit.name]
@@ -286,15 +300,15 @@ class Evaluation(Tabulated):
         value = float(self.log_snr[t])
         return {"log_snr": value if math.isfinite(value) else None}
 
-    def _curve(self, curve: Curve) -> list[dict[str, Any]]:
+    def _curve(self, curve: Curve) -> list[dict[str, Json]]:
         """Reconstruction errors in levels, the grid's width over n - 1; in their own unit without.
 
         None where they are not known.
         """
         level = 1.0
         if self.data["levels"] is not None:
-            lo, hi = self.data["grid"]
-            level = (hi - lo) / (self.data["levels"] - 1)
+            lo, hi = map(number_of, list_at(self.data, "grid"))
+            level = (hi - lo) / (whole_at(self.data, "levels") - 1)
         errors = [None] * len(curve.t) if curve.squared_error is None else curve.squared_error
         return [
             {

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Bool, Float64, Int64
@@ -16,6 +16,7 @@ from nelbo.errors import BadInput, printable
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.rounding import with_half
 from nelbo.results.shown import Measured
+from nelbo.typed_json import Json, number_at
 
 __all__ = ["Fence", "ImageBounds", "ImageRanking"]
 
@@ -141,7 +142,7 @@ class ImageRanking(Measured):
         """The range of the bounds, of which model and data, in one line."""
         values = self.bounds.values / (self.dims * self.unit.nats)
         low, high = float(values.min()), float(values.max())
-        name, data = self.model["name"] + likelihood_of(self.model), self.data["name"]
+        name, data = f"{self.model['name']}{likelihood_of(self.model)}", self.data["name"]
         count = f"{len(self.bounds.ids):,}"
         return printable(
             f"{low:.4f} to {high:.4f} {self.unit}, {name} on each of {count} of {data}"
@@ -152,7 +153,7 @@ class ImageRanking(Measured):
         """Half of the intervals that hold at once: one for each image and look."""
         return self.bounds.half(len(self.bounds.ids) + int(self.bounds.again.sum()))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Json]]:
         """A dict for each image in the order of its bound, as the JSON and the table have it."""
         scale = self.dims * self.unit.nats
         bounds, half = self.bounds, self.bounds.half() / scale
@@ -174,12 +175,12 @@ class ImageRanking(Measured):
             for number, i in enumerate(self.order.tolist(), 1)
         ]
 
-    def listed(self, places: Int64[Tensor, " count"]) -> list[dict[str, Any]]:
+    def listed(self, places: Int64[Tensor, " count"]) -> list[dict[str, Json]]:
         """The rows of the images at these places, in the order of their bounds."""
         ids = set(self.bounds.ids[places].tolist())
         return [row for row in self.rows() if row["id"] in ids]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.image_ranking/1."""
         ids, fence = self.bounds.ids, self.fence
         unlike = self.order[self.unlike[self.order]]
@@ -228,7 +229,7 @@ class ImageRanking(Measured):
         )
         yield from (f"  warning: {warning}" for warning in self.warnings)
 
-    def _unlike(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    def _unlike(self, rows: Sequence[Mapping[str, Json]]) -> Iterator[str]:
         fence = self.fence
         if fence is None:
             return
@@ -238,7 +239,7 @@ class ImageRanking(Measured):
             f"{len(unlike) or 'none'}"
         )
         most = len(self.easiest)
-        far = sorted(unlike, key=lambda row: -abs(row[self.unit.key] - fence.median))
+        far = sorted(unlike, key=lambda row: -abs(number_at(row, self.unit.key) - fence.median))
         yield from map(self._line, far[:most])
         if len(unlike) > most:
             yield f"  {'':>9}  and {len(unlike) - most} more, in the JSON and the table"
@@ -250,8 +251,9 @@ class ImageRanking(Measured):
         first, second = self.estimator["first"], self.estimator["again"]
         return f"{first} an image, then {second} fresh ones of each of {again}"
 
-    def _line(self, row: Mapping[str, Any]) -> str:
+    def _line(self, row: Mapping[str, Json]) -> str:
         name = row.get("file", f"image {row['id']}")
         ranks = f"{row['rank']:,} ({row['rank_low']:,} to {row['rank_high']:,})"
-        value = with_half(row[self.unit.key], (row["high"] - row["low"]) / 2)
+        low, high = number_at(row, "low"), number_at(row, "high")
+        value = with_half(number_at(row, self.unit.key), (high - low) / 2)
         return f"  {'':>9}  {ranks:<24}  {value}  {name}"

@@ -1,12 +1,13 @@
 """What better variances, decoder and steps were worth, as people and programs read it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import printable
 from nelbo.results.comparison import Comparison
 from nelbo.results.saved import Saved
+from nelbo.typed_json import Json, list_at
 
 __all__ = ["BeforeAfter"]
 
@@ -22,12 +23,12 @@ class BeforeAfter(Saved):
     `network_evaluations` what it took.
     """
 
-    plan: Mapping[str, Any]
+    plan: Mapping[str, Json]
     predicted: float
     network_evaluations: int
     comparison: Comparison
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.improvement/1."""
         return {
             "schema": SCHEMA,
@@ -39,7 +40,7 @@ class BeforeAfter(Saved):
 
     def __str__(self) -> str:
         """Before and after with their intervals, and that of the paired difference."""
-        kept, after = self.plan["steps"], self.comparison.a.model
+        kept, after = list_at(self.plan, "steps"), self.comparison.a.model
         V_1 = "none" if after["V_1"] is None else f"{after['V_1']:.3g}"
         lines = [
             f"  A is B with {len(kept)} of its steps, t = {_short(kept)}, variance "
@@ -50,7 +51,7 @@ class BeforeAfter(Saved):
         return "\n".join([str(self.comparison), *map(printable, lines)])
 
 
-def _short(steps: list[int]) -> str:
+def _short(steps: Sequence[Json]) -> str:
     """All of a few steps, the ends of many."""
     shown = [str(t) for t in steps]
     return ", ".join(shown if len(shown) <= 6 else [*shown[:3], "...", *shown[-2:]])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from nelbo.errors import BadInput
 from nelbo.results import comparison, comparisons, compression, evaluation, plan
@@ -10,7 +10,7 @@ from nelbo.results import result as single
 from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
 from nelbo.results.compression import Compression
 from nelbo.results.neighbours import parse_neighbours
-from nelbo.results.plan import PlanEntry, PlanResults
+from nelbo.results.plan import PlanEntry, PlanResults, status_of
 from nelbo.results.read_compression import parse_compression
 from nelbo.results.read_images import (
     CLASSIFICATION,
@@ -23,6 +23,7 @@ from nelbo.results.read_images import (
 from nelbo.results.read_ode import ODE, OdeRead, parse_ode
 from nelbo.results.result import Result
 from nelbo.results.stored import Other, keeping_to
+from nelbo.typed_json import Json, object_at, rows_at, text_at
 
 __all__ = ["AnyResult", "as_read", "load"]
 
@@ -56,13 +57,12 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
             kind or contradicts another.
     """
     tree = single.load(path)
-    schema = tree.get("schema") if isinstance(tree, dict) else None
-    if schema in (None, evaluation.SCHEMA):
+    if not isinstance(tree, Mapping) or tree.get("schema") in (None, evaluation.SCHEMA):
         return single.checked(tree, path, say)
     return as_read(tree, str(path))
 
 
-def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
+def as_read(tree: Mapping[str, Json], source: str) -> AnyResult:
     """The result that a JSON object of another schema than an evaluation's tells.
 
     Raises:
@@ -75,32 +75,33 @@ def as_read(tree: Mapping[str, Any], source: str) -> AnyResult:
     return reader(tree, source)
 
 
-def _plan(tree: Mapping[str, Any], source: str) -> PlanResults:
+def _plan(tree: Mapping[str, Json], source: str) -> PlanResults:
     with keeping_to(plan.SCHEMA, source, WRITTEN_BY):
         entries = [
             PlanEntry(
-                entry["model"],
-                entry["data"],
-                entry["status"],
-                Path(entry["file"]),
+                text_at(entry, "model"),
+                text_at(entry, "data"),
+                status_of(entry["status"]),
+                Path(text_at(entry, "file")),
                 None if entry["result"] is None else single.parse(entry["result"], source),
-                entry["error"],
+                None if entry["error"] is None else text_at(entry, "error"),
             )
-            for entry in tree["entries"]
+            for entry in rows_at(tree, "entries")
         ]
         units = {(e.model, e.data): e.result.unit for e in entries if e.result is not None}
         links = [
-            parse_neighbours(link, units[link["a"], link["data"]])
-            for link in tree.get("neighbours", ())
+            parse_neighbours(link, units[text_at(link, "a"), text_at(link, "data")])
+            for link in rows_at(tree.get("neighbours", ()))
         ]
-        return PlanResults(entries, tree["settings"], tree["command"], links)
+        settings, command = object_at(tree, "settings"), text_at(tree, "command")
+        return PlanResults(entries, settings, command, links)
 
 
-def _other(tree: Mapping[str, Any], source: str) -> Other:
+def _other(tree: Mapping[str, Json], source: str) -> Other:
     return Other(tree)
 
 
-READERS: Mapping[str, Callable[[Mapping[str, Any], str], AnyResult]] = {
+READERS: Mapping[str, Callable[[Mapping[str, Json], str], AnyResult]] = {
     comparison.SCHEMA: parse_comparison,
     comparisons.SCHEMA: parse_comparisons,
     ODE: parse_ode,

@@ -4,13 +4,14 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.results.ranking import Entry, difference
 from nelbo.results.result import Result
-from nelbo.results.stored import Interval, interval_of
+from nelbo.results.stored import Interval, apart_at, interval_of
 from nelbo.results.unit import Unit
 from nelbo.results.verdict import Verdict, verdict
+from nelbo.typed_json import Json, text_at
 
 __all__ = ["WORDS", "Neighbours", "neighbours", "parse_neighbours"]
 
@@ -27,7 +28,7 @@ class Neighbours:
     once with 95 % (Bonferroni); None where that is not known.
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     data: str
     a: str
     b: str
@@ -70,19 +71,17 @@ def neighbours(data: str, entries: Sequence[Entry]) -> list[Neighbours]:
     return made
 
 
-def parse_neighbours(tree: Mapping[str, Any], unit: Unit) -> Neighbours:
+def parse_neighbours(tree: Mapping[str, Json], unit: Unit) -> Neighbours:
     """Two neighbours as their JSON object has them, in that unit.
 
     Raises:
         KeyError: a part is missing.
-        TypeError: a part is of another kind.
-        ValueError: an interval that is not round its difference.
+        ValueError: a part is of another kind, or an interval is not round its difference.
     """
-    data, a, b = (tree[name] for name in ("data", "a", "b"))
-    if not all(isinstance(name, str) for name in (data, a, b)):
-        raise ValueError("a name of neighbours is no text")
-    figure = interval_of(tree, unit.key)
-    return Neighbours(tree, data, a, b, unit, figure, tree["why_not_paired"], tree["told_apart"])
+    data, a, b = (text_at(tree, name) for name in ("data", "a", "b"))
+    why_not = None if tree["why_not_paired"] is None else text_at(tree, "why_not_paired")
+    figure, apart = interval_of(tree, unit.key), apart_at(tree, "told_apart")
+    return Neighbours(tree, data, a, b, unit, figure, why_not, apart)
 
 
 def _comparable(result: Result) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.evaluation import Evaluation, likelihood_of, unchecked
 from nelbo.results.shown import Measured
+from nelbo.typed_json import Json, known_of, list_at, text_at, whole_at
 
 __all__ = ["OdeLikelihood"]
 
@@ -43,7 +44,7 @@ class OdeLikelihood(Measured):
         of = f"{self.model['name']}{likelihood_of(self.model)} on {self.images:,} of "
         return printable(f"{figure}, {KIND}, {of}{self.data['name']}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.ode/1."""
         sampling, monte_carlo = self.difference
         return {
@@ -77,23 +78,23 @@ class OdeLikelihood(Measured):
     def __str__(self) -> str:
         """The figure with both intervals and the parts of the second, then the bound beside it."""
         how, parts = self.estimator, [f"{n} {self._digits(x)}" for n, x in self.shares.items()]
-        points = how["importance"]
+        points = whole_at(how, "importance")
         of_points = f", {points} points an image weighed together" if points > 1 else ""
         probes = "the exact trace" if how["probes"] == "exact" else f"{how['probes']} fresh a step"
+        steps, (low, high) = whole_at(how, "steps"), list_at(how, "log_snr")
         lines = [
             f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}, {KIND}",
             f"  sampling of images {self._plus_minus(self.total)} (95 %, {self.images:,} images)",
             f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, this test set): "
             + ", ".join(parts),
-            f"  solver             {how['steps']} steps in log SNR {how['log_snr'][0]:.4g}.."
-            f"{how['log_snr'][1]:.4g}, held against {2 * how['steps']} on "
-            f"{how['compared_on']} images",
-            f"  dequantisation     {DEQUANTISED[how['dequantise']]}{of_points}, "
+            f"  solver             {steps} steps in log SNR {low:.4g}..{high:.4g}, held against "
+            f"{2 * steps} on {how['compared_on']} images",
+            f"  dequantisation     {DEQUANTISED[text_at(how, 'dequantise')]}{of_points}, "
             f"{how['draws']} draws an image",
             f"  trace              {probes}",
             *(
-                f"  {steps:>4} steps         {self._per_dim(nats):.4f} on those images"
-                for steps, nats in self.looks.items()
+                f"  {of:>4} steps         {self._per_dim(nats):.4f} on those images"
+                for of, nats in self.looks.items()
             ),
             f"  the bound          {self.bound.per_dim:.4f} {self._plus_minus(self.bound.total)} "
             f"({self._plus_minus(self.bound.monte_carlo)} Monte Carlo)",
@@ -116,7 +117,8 @@ class OdeLikelihood(Measured):
 
     def _why(self) -> str:
         """Why there were no more evaluations, for a person."""
-        why, wanted = self.estimator["stopped_by"], self.estimator.get("precision")
+        why = text_at(self.estimator, "stopped_by")
+        wanted = known_of(self.estimator.get("precision"))
         if why == "draws":
             return "so many draws were wanted"
         half = self.half_width(self.monte_carlo)

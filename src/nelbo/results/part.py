@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import TypeAlias, final
 
 import safetensors
 import safetensors.torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nelbo import arguments, files
 from nelbo.errors import BadInput, printable
-from nelbo.typed_json import once
+from nelbo.typed_json import Json, list_at, number_at, object_at, once, rows_at, text_at, whole_at
 
 __all__ = ["Entry", "Part", "processor"]
 
@@ -50,12 +50,12 @@ class Part:
 
     number: int
     of: int
-    plan: Mapping[str, Any]
+    plan: Mapping[str, Json]
     entries: Mapping[tuple[int, int], Entry]
     evaluations: int
     seconds: float
-    check: Mapping[str, Any] | None
-    environment: Mapping[str, Any]
+    check: Mapping[str, Json] | None
+    environment: Mapping[str, Json]
     arguments: Sequence[str] = ()
     source: str = "the part"
 
@@ -74,7 +74,7 @@ class Part:
 
     def to_json(self) -> str:
         """The JSON object, schema nelbo.part/1, with a digest of all that it holds."""
-        tree = {
+        tree: dict[str, Json] = {
             "schema": SCHEMA,
             "part": self.number,
             "of": self.of,
@@ -116,25 +116,28 @@ class Part:
             raise BadInput(f"{path} does not keep to {SCHEMA}: {error}; compute it again") from None
 
     @classmethod
-    def _of(cls, tree: Mapping[str, Any], source: str) -> "Part":
+    def _of(cls, tree: Mapping[str, Json], source: str) -> "Part":
         number, of = (arguments.whole(name, tree[name]) for name in ("part", "of"))
-        if not 1 <= number <= of or not math.isfinite(tree["seconds"]):
+        if not 1 <= number <= of or not math.isfinite(seconds := number_at(tree, "seconds")):
             raise ValueError(f"part {number} of {of}")
         return cls(
             number=number,
             of=of,
-            plan=dict(tree["plan"]),
-            entries={(e["stage"], e["batch"]): _unpacked(e["values"]) for e in tree["entries"]},
+            plan=object_at(tree, "plan"),
+            entries={
+                (whole_at(e, "stage"), whole_at(e, "batch")): _unpacked(text_at(e, "values"))
+                for e in rows_at(tree, "entries")
+            },
             evaluations=arguments.whole("evaluations", tree["network_evaluations"]),
-            seconds=float(tree["seconds"]),
-            check=None if tree["check"] is None else dict(tree["check"]),
-            environment=dict(tree["environment"]),
-            arguments=tuple(map(str, tree["arguments"])),
+            seconds=float(seconds),
+            check=None if tree["check"] is None else object_at(tree, "check"),
+            environment=object_at(tree, "environment"),
+            arguments=tuple(map(str, list_at(tree, "arguments"))),
             source=source,
         )
 
 
-def _tree(path: str | Path) -> Mapping[str, Any]:
+def _tree(path: str | Path) -> Mapping[str, Json]:
     """The JSON object in the file, whose digest is that of its content."""
     content = files.read(path, MOST, "part")
     try:
@@ -152,7 +155,7 @@ def _tree(path: str | Path) -> Mapping[str, Any]:
     return tree
 
 
-def _digest(tree: Mapping[str, Any]) -> str:
+def _digest(tree: Mapping[str, Json]) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, final
+from typing import TypeAlias, final
 
 import torch
 from jaxtyping import Float64, Int64
@@ -42,6 +42,8 @@ UNKNOWN = "se"  # the one column that may have holes
 TERMS = ("L_T", "L_mid", "L_0")
 SAME = 1e-9  # of one sum in another order, both rounded by the unit's division
 MOST = 2**31  # bytes of a table: some 20 million images
+
+Columns: TypeAlias = dict[str, list[float | str | None]]
 
 
 @final
@@ -152,10 +154,10 @@ def content(table: PerImage, path: str | Path) -> bytes:
         bad = columns[name].isinf() if name == UNKNOWN else ~columns[name].isfinite()
         if bool(bad.any()):
             raise NonFinite(f"{name} is not finite for images {_some(columns['id'][bad].tolist())}")
-    values: dict[str, list[Any]] = {
+    values: Columns = {
         name: [None if x != x else x for x in column.tolist()] for name, column in columns.items()
     }
-    values |= table.files()
+    values |= {name: list(files) for name, files in table.files().items()}
     return _csv(values) if _suffix(Path(path)) == ".csv" else _parquet(values)
 
 
@@ -234,7 +236,7 @@ def _some(ids: list[int]) -> str:
     return shown if len(ids) <= 5 else f"{shown} and {len(ids) - 5} more"
 
 
-def _csv(values: dict[str, list[Any]]) -> bytes:
+def _csv(values: Columns) -> bytes:
     text = StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(values)
@@ -242,12 +244,12 @@ def _csv(values: dict[str, list[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _from_csv(path: Path, content: bytes) -> dict[str, list[Any]]:
+def _from_csv(path: Path, content: bytes) -> Columns:
     rows = csv.reader(StringIO(content.decode(errors="replace"), newline=""))
     names = tuple(next(rows, ()))
     if not _known(names):
         raise BadInput(f"{path}: the first line of a per-image table is {','.join(COLUMNS)}")
-    values: dict[str, list[Any]] = {name: [] for name in names}
+    values: Columns = {name: [] for name in names}
     for row in rows:
         try:
             for name, field in zip(names, row, strict=True):
@@ -287,7 +289,7 @@ def _schema(arrow: ModuleType, names: Iterable[str]) -> object:
     )
 
 
-def _parquet(values: dict[str, list[Any]]) -> bytes:
+def _parquet(values: Columns) -> bytes:
     arrow, parquet = _pyarrow()
     buffer = BytesIO()
     table = arrow.table(values, schema=_schema(arrow, values))
@@ -295,7 +297,7 @@ def _parquet(values: dict[str, list[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def _from_parquet(path: Path, content: bytes) -> dict[str, list[Any]]:
+def _from_parquet(path: Path, content: bytes) -> Columns:
     arrow, parquet = _pyarrow()
     try:
         table = parquet.read_table(BytesIO(content), page_checksum_verification=True)
@@ -306,7 +308,7 @@ def _from_parquet(path: Path, content: bytes) -> dict[str, list[Any]]:
         raise BadInput(f"{path}: the columns of a per-image table are {', '.join(COLUMNS)}")
     try:
         table.validate(full=True)
-        values: dict[str, list[Any]] = table.to_pydict()
+        values: Columns = table.to_pydict()
     except (arrow.ArrowException, ValueError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"{path} is not a Parquet file, or a damaged one: {reason}") from None

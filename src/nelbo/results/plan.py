@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, TypeAlias, final, get_args
 
 from nelbo.errors import printable
 from nelbo.results.evaluation import likelihood_of
@@ -11,12 +11,25 @@ from nelbo.results.neighbours import Neighbours
 from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved
+from nelbo.typed_json import Json, list_at, whole_at
 
-__all__ = ["HEADING", "NOTE", "PlanEntry", "PlanResults"]
+__all__ = ["HEADING", "NOTE", "PlanEntry", "PlanResults", "Status", "status_of"]
 
 SCHEMA = "nelbo.plan/1"
 HEADING = ("model", "data", "bound", "Monte Carlo", "unit", "images", "evaluations", "")
 NOTE = "± is sampling of images, 95 %; Monte Carlo, 95 %, is of this test set"
+
+
+Status: TypeAlias = Literal["measured", "kept", "failed"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+def status_of(value: Json) -> Status:
+    """The word; ValueError where it is none."""
+    for status in STATUSES:
+        if value == status:
+            return status
+    raise ValueError(f"{value!r} is no status of an entry")
 
 
 @final
@@ -30,7 +43,7 @@ class PlanEntry:
 
     model: str
     data: str
-    status: Literal["measured", "kept", "failed"]
+    status: Status
     file: Path
     result: Result | None = None
     error: str | None = None
@@ -54,11 +67,11 @@ class PlanEntry:
             noise,
             f"{result.unit.name}{likelihood_of(result.model)}",
             f"{result.images:,}",
-            f"{int(result.tree['network_evaluations']):,}",
+            f"{whole_at(result.tree, 'network_evaluations'):,}",
             self.status if self.status == "kept" else "",
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As the JSON object of the plan has it."""
         return {
             "model": self.model,
@@ -79,7 +92,7 @@ class PlanResults(Saved):
     """
 
     entries: Sequence[PlanEntry]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Json]
     command: str = ""
     neighbours: Sequence[Neighbours] = ()
 
@@ -98,7 +111,7 @@ class PlanResults(Saved):
         """The pairs that have no result."""
         return [entry for entry in self.entries if entry.result is None]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.plan/1; each result is a nelbo.evaluation/1."""
         return {
             "schema": SCHEMA,
@@ -131,5 +144,5 @@ class PlanResults(Saved):
         return [
             f"{entry.name}: {warning}"
             for entry, result in self.measured
-            for warning in result.tree.get("warnings", ())
+            for warning in list_at(result.tree.get("warnings", ()))
         ]

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
@@ -16,6 +16,7 @@ from nelbo.errors import BadInput, printable
 from nelbo.results.result import Result
 from nelbo.results.saved import Saved
 from nelbo.results.unit import Unit
+from nelbo.typed_json import Json
 
 __all__ = ["Difference", "Entry", "Ranking", "difference", "names_of", "rank"]
 
@@ -78,7 +79,7 @@ class Difference:
         interval = self.mean.interval(1 - (1 - LEVEL) / self.together)
         return None if interval is None else not interval[0] <= 0 <= interval[1]
 
-    def to_dict(self, unit: Unit) -> dict[str, Any]:
+    def to_dict(self, unit: Unit) -> dict[str, Json]:
         """As the ranking's JSON has it."""
         half = self.half_monte_carlo
         exactly = None if half is None else [self.mean.mean - half, self.mean.mean + half]
@@ -123,7 +124,7 @@ class Ranking(Saved):
         """a - b, in the order of the ranking."""
         return next(d for d in self.differences if (d.a, d.b) == (a.name, b.name))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.ranking/1: the results as they are, and the differences."""
         return {
             "schema": SCHEMA,
@@ -185,7 +186,7 @@ def _check_comparable(a: Result, b: Result) -> None:
         )
 
 
-def names_of(models: Sequence[Mapping[str, Any]]) -> list[str]:
+def names_of(models: Sequence[Mapping[str, Json]]) -> list[str]:
     """Each model's own name; where two share one, what tells them apart."""
     names = [str(model["name"]) for model in models]
     for detail in (_steps, _weights, _sha256):
@@ -204,15 +205,15 @@ def names_of(models: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _steps(model: Mapping[str, Any]) -> str:
+def _steps(model: Mapping[str, Json]) -> str:
     return f"{model.get('steps')} steps"
 
 
-def _weights(model: Mapping[str, Any]) -> str:
+def _weights(model: Mapping[str, Json]) -> str:
     return f"{model.get('weights')} weights"
 
 
-def _sha256(model: Mapping[str, Any]) -> str:
+def _sha256(model: Mapping[str, Json]) -> str:
     return _text(model.get("sha256"))[:8]
 
 

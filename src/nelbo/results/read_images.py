@@ -2,14 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.results.classification import SCHEMA as CLASSIFICATION
 from nelbo.results.classification import Bin
 from nelbo.results.image_ranking import SCHEMA as IMAGE_RANKING
-from nelbo.results.result import number_of, unit_of
+from nelbo.results.result import ends_of, unit_of
 from nelbo.results.stored import Interval, Stored, interval_of, keeping_to
 from nelbo.results.unit import Unit
+from nelbo.typed_json import (
+    Json,
+    known_at,
+    list_at,
+    number_at,
+    number_of,
+    object_at,
+    part_at,
+    rows_at,
+    whole_at,
+)
 
 __all__ = [
     "CLASSIFICATION",
@@ -22,7 +33,7 @@ __all__ = [
 
 CLASSIFIED_BY = "nelbo classify MODEL --json FILE writes one"
 RANKED_BY = "nelbo rank MODEL --json FILE writes one"
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Json]]
 
 
 @final
@@ -33,7 +44,7 @@ class Classified(Stored):
     rows: a mapping for each image: id, class, label where it has one, posterior, decided.
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     accuracy: float | None
     interval: tuple[float, float] | None
     calibration_error: float | None
@@ -49,7 +60,7 @@ class Classified(Stored):
             return None
         counts = [[0] * len(self.prior) for _ in self.prior]
         for row in self.rows:
-            counts[row["label"]][row["class"]] += 1
+            counts[whole_at(row, "label")][whole_at(row, "class")] += 1
         return counts
 
 
@@ -62,7 +73,7 @@ class RankedImages(Stored):
     hardest and unlike are ids.
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     unit: Unit
     total: Interval
     easiest: Sequence[int]
@@ -71,13 +82,13 @@ class RankedImages(Stored):
     fence: Mapping[str, float] | None
     rows: Rows
 
-    def listed(self, ids: Sequence[int]) -> list[Mapping[str, Any]]:
+    def listed(self, ids: Sequence[int]) -> list[Mapping[str, Json]]:
         """The rows of these images, in the order of the ids."""
-        by_id = {row["id"]: row for row in self.rows}
+        by_id = {whole_at(row, "id"): row for row in self.rows}
         return [by_id[id] for id in ids]
 
 
-def parse_classification(tree: Mapping[str, Any], source: str = "the result") -> Classified:
+def parse_classification(tree: Mapping[str, Json], source: str = "the result") -> Classified:
     """The classification that a JSON object tells, which messages call `source`.
 
     Raises:
@@ -85,11 +96,12 @@ def parse_classification(tree: Mapping[str, Any], source: str = "the result") ->
             images.
     """
     with keeping_to(CLASSIFICATION, source, CLASSIFIED_BY):
-        rows, accuracy = tree["per_image"], _known(tree["accuracy"])
+        rows, accuracy = rows_at(tree, "per_image"), known_at(tree, "accuracy")
         _check_parts(tree, rows)
-        classes = range(len(tree["prior"]))
+        prior = [number_of(p) for p in list_at(tree, "prior")]
+        classes = range(len(prior))
         for row in rows:
-            if row["class"] not in classes or len(row["posterior"]) != len(classes):
+            if row["class"] not in classes or len(list_at(row, "posterior")) != len(classes):
                 raise ValueError(f"image {row['id']} has no class of {len(classes)}")
         if accuracy is not None:
             hits = sum(row["class"] == row["label"] for row in rows)
@@ -98,50 +110,49 @@ def parse_classification(tree: Mapping[str, Any], source: str = "the result") ->
         return Classified(
             tree=tree,
             accuracy=accuracy,
-            interval=None if accuracy is None else _pair(tree["accuracy_ci95"]),
-            calibration_error=_known(tree["calibration_error"]),
-            log_loss=_known(tree["log_loss"]),
-            reliability=[Bin(**row) for row in tree["reliability"]],
-            prior=[number_of(p) for p in tree["prior"]],
+            interval=None if accuracy is None else ends_of(tree["accuracy_ci95"]),
+            calibration_error=known_at(tree, "calibration_error"),
+            log_loss=known_at(tree, "log_loss"),
+            reliability=[_bin(row) for row in rows_at(tree, "reliability")],
+            prior=prior,
             rows=rows,
         )
 
 
-def parse_image_ranking(tree: Mapping[str, Any], source: str = "the result") -> RankedImages:
+def parse_image_ranking(tree: Mapping[str, Json], source: str = "the result") -> RankedImages:
     """The ranking that a JSON object tells, which messages call `source`.
 
     Raises:
         BadInput: a part that is missing or of another kind, or ids that no image has.
     """
     with keeping_to(IMAGE_RANKING, source, RANKED_BY):
-        unit, rows = unit_of(tree), tree["per_image"]
+        unit, rows = unit_of(tree), rows_at(tree, "per_image")
         _check_parts(tree, rows)
-        values = [number_of(row[unit.key]) for row in rows]
+        values = [number_at(row, unit.key) for row in rows]
         if values != sorted(values):
             raise ValueError("per_image is not in the order of the bounds")
-        ids = {row["id"] for row in rows}
-        lists = [list(tree[name]) for name in ("easiest", "hardest", "unlike")]
+        ids = {whole_at(row, "id") for row in rows}
+        names = ("easiest", "hardest", "unlike")
+        lists = [[int(number_of(id)) for id in list_at(tree, name)] for name in names]
         if not set().union(*lists) <= ids:
             raise ValueError("a list has an image that per_image lacks")
         easiest, hardest, unlike = lists
         total = interval_of(tree, unit.key)
-        return RankedImages(tree, unit, total, easiest, hardest, unlike, tree["fence"], rows)
+        fence = {name: number_of(end) for name, end in part_at(tree, "fence").items()} or None
+        return RankedImages(tree, unit, total, easiest, hardest, unlike, fence, rows)
 
 
-def _check_parts(tree: Mapping[str, Any], rows: Rows) -> None:
+def _check_parts(tree: Mapping[str, Json], rows: Rows) -> None:
     for part in ("model", "data", "estimator", "environment"):
-        if not isinstance(tree[part], dict):
-            raise ValueError(f"{part} is no object")
+        object_at(tree, part)
     if len(rows) != tree["images"] or not rows:
         raise ValueError("images and per_image contradict each other")
     for name in ("network_evaluations", "seconds"):
-        number_of(tree[name])
+        number_at(tree, name)
 
 
-def _known(value: object) -> float | None:
-    return None if value is None else number_of(value)
-
-
-def _pair(ends: Sequence[Any]) -> tuple[float, float]:
-    low, high = map(number_of, ends)
-    return low, high
+def _bin(row: Mapping[str, Json]) -> Bin:
+    low, high, confidence, accuracy = (
+        number_at(row, name) for name in ("low", "high", "confidence", "accuracy")
+    )
+    return Bin(low, high, whole_at(row, "images"), confidence, accuracy)

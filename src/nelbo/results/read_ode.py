@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.results.ode import SCHEMA as ODE
-from nelbo.results.result import number_of, unit_of
+from nelbo.results.result import unit_of
 from nelbo.results.stored import Interval, Stored, interval_of, keeping_to
 from nelbo.results.unit import Unit
+from nelbo.typed_json import Json, number_at, number_of, object_at, rows_at, text_at, whole_at
 
 __all__ = ["ODE", "OdeRead", "parse_ode"]
 
@@ -24,7 +25,7 @@ class OdeRead(Stored):
     (steps of the solver, the figure on the images where these were compared).
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     unit: Unit
     figure: Interval
     bound: Interval
@@ -33,7 +34,7 @@ class OdeRead(Stored):
     by_steps: Sequence[tuple[int, float]]
 
 
-def parse_ode(tree: Mapping[str, Any], source: str = "the result") -> OdeRead:
+def parse_ode(tree: Mapping[str, Json], source: str = "the result") -> OdeRead:
     """The likelihood that a JSON object tells, which messages call `source`.
 
     Raises:
@@ -42,24 +43,25 @@ def parse_ode(tree: Mapping[str, Any], source: str = "the result") -> OdeRead:
     with keeping_to(ODE, source, WRITTEN_BY):
         unit = unit_of(tree)
         for part in ("model", "data", "estimator", "environment"):
-            if not isinstance(tree[part], dict):
-                raise ValueError(f"{part} is no object")
+            object_at(tree, part)
         for name in ("images", "dims", "network_evaluations", "seconds"):
-            number_of(tree[name])
-        shares = {str(name): number_of(half) for name, half in tree["half_widths"].items()}
+            number_at(tree, name)
+        shares = {
+            str(name): number_of(half) for name, half in object_at(tree, "half_widths").items()
+        }
         if set(shares) != set(PARTS):
             raise ValueError(f"half_widths are of {', '.join(PARTS)}")
-        for text in (tree["kind"], tree["model"]["name"], tree["data"]["name"]):
-            if not isinstance(text, str):
-                raise ValueError(f"{text!r} is no text")
+        for path in (("kind",), ("model", "name"), ("data", "name")):
+            text_at(tree, *path)
         return OdeRead(
             tree=tree,
             unit=unit,
             figure=interval_of(tree, unit.key),
-            bound=interval_of(tree["bound"], unit.key),
-            difference=interval_of(tree["ode_minus_bound"], unit.key),
+            bound=interval_of(object_at(tree, "bound"), unit.key),
+            difference=interval_of(object_at(tree, "ode_minus_bound"), unit.key),
             shares=shares,
             by_steps=[
-                (int(number_of(row["steps"])), number_of(row[unit.key])) for row in tree["by_steps"]
+                (whole_at(row, "steps"), number_at(row, unit.key))
+                for row in rows_at(tree, "by_steps")
             ],
         )

@@ -1,27 +1,38 @@
 """An evaluation as its JSON object tells it, read back and checked."""
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, final
+from typing import NoReturn, final
 
 from nelbo.errors import BadInput, printable
 from nelbo.files import read as read_file
 from nelbo.results.evaluation import SCHEMA, figures_digest
 from nelbo.results.saved import Saved
 from nelbo.results.unit import BITS, NATS, Unit, unit_of_text
-from nelbo.typed_json import once
+from nelbo.typed_json import (
+    Json,
+    known_at,
+    known_of,
+    list_at,
+    number_at,
+    number_of,
+    object_at,
+    once,
+    rows_at,
+    text_at,
+    whole_at,
+)
 
 __all__ = [
     "Point",
     "Result",
     "Term",
     "checked",
+    "ends_of",
     "half_of",
     "load",
-    "number_of",
     "parse",
     "read",
     "unit_of",
@@ -84,7 +95,7 @@ class Result(Saved):
     half is of the sampling of images, half_monte_carlo of Monte Carlo.
     """
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
     unit: Unit
     value: float
     half: float | None
@@ -99,43 +110,39 @@ class Result(Saved):
         figure = f"{self.value:.4f} {self.unit}"
         return printable(f"<Result: {figure}, {self.model['name']} on {self.data['name']}>")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, as it was read."""
         return dict(self.tree)
 
     @property
-    def model(self) -> Mapping[str, Any]:
+    def model(self) -> Mapping[str, Json]:
         """What changes the bound."""
-        return self._part("model")
+        return object_at(self.tree, "model")
 
     @property
-    def data(self) -> Mapping[str, Any]:
+    def data(self) -> Mapping[str, Json]:
         """What was measured on."""
-        return self._part("data")
+        return object_at(self.tree, "data")
 
     @property
-    def estimator(self) -> Mapping[str, Any]:
+    def estimator(self) -> Mapping[str, Json]:
         """How it was estimated."""
-        return self._part("estimator")
+        return object_at(self.tree, "estimator")
 
     @property
-    def environment(self) -> Mapping[str, Any]:
+    def environment(self) -> Mapping[str, Json]:
         """Where."""
-        return self._part("environment")
+        return object_at(self.tree, "environment")
 
     @property
     def images(self) -> int:
         """How many."""
-        return int(self.tree["images"])
+        return whole_at(self.tree, "images")
 
     @property
     def levels(self) -> int | None:
         """Of the data; None for real numbers."""
-        return self.data.get("levels")
-
-    def _part(self, name: str) -> Mapping[str, Any]:
-        part: Mapping[str, Any] = self.tree[name]
-        return part
+        return None if self.data.get("levels") is None else whole_at(self.data, "levels")
 
 
 def read(path: str | Path, say: Say = lambda text: None) -> Result:
@@ -163,7 +170,7 @@ def checked(tree: object, path: str | Path, say: Say) -> Result:
     return result
 
 
-def load(path: str | Path) -> Any:  # noqa: ANN401
+def load(path: str | Path) -> Json:
     """What a JSON file of at most 256 MiB holds, without NaN, infinities and broken characters.
 
     Raises:
@@ -171,7 +178,7 @@ def load(path: str | Path) -> Any:  # noqa: ANN401
     """
     content = read_file(path, MOST, "result")
     try:
-        tree = json.loads(
+        tree: Json = json.loads(
             content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=once
         )
         json.dumps(tree, ensure_ascii=False).encode()  # half of a surrogate pair is no character
@@ -204,15 +211,16 @@ def parse(tree: object, source: str = "the result") -> Result:
 def _contradictions(result: Result) -> Iterator[str]:
     """What the result says against itself."""
     tree, value, key = result.tree, result.value, result.unit.key
-    if result.images < 1 or result.images != tree["images"] or tree["dims"] < 1:
+    if result.images < 1 or result.images != tree["images"] or number_at(tree, "dims") < 1:
         yield "images and dims are whole numbers from 1"
     if not _same(value, sum(term.value for term in result.terms), *result.terms):
         yield f"its terms do not add up to {key}"
-    nats = value * tree["dims"] * result.unit.nats
+    nats = value * number_at(tree, "dims") * result.unit.nats
     if not _same(tree.get("nats_per_image", nats), nats):
         yield f"nats_per_image and {key} contradict each other"
     for name in ("ci95", "ci95_monte_carlo"):
-        if tree[name] is not None and not _same(value, sum(tree[name]) / 2, *tree[name]):
+        ends = ends_of(tree[name])
+        if ends is not None and not _same(value, sum(ends) / 2, *ends):
             yield f"{name} is not round {key}"
     if any(half is not None and half < 0 for half in _halves(result)):
         yield "an error is negative"
@@ -235,24 +243,22 @@ def _same(a: object, b: float, *sizes: "float | Term") -> bool:
     return abs(a - b) <= SAME * max(1e-3, abs(a), abs(b), *others)
 
 
-def _parsed(tree: Mapping[str, Any]) -> Result:
+def _parsed(tree: Mapping[str, Json]) -> Result:
     unit = unit_of(tree)
-    key, value = unit.key, number_of(tree[unit.key])
+    key, value = unit.key, number_at(tree, unit.key)
     for part in ("model", "data", "estimator", "environment"):
-        if not isinstance(tree[part], dict):
-            raise ValueError(f"{part} is no object")
-    for part, name in (("model", "name"), ("data", "name"), ("estimator", "name")):
-        if not isinstance(tree[part][name], str):
-            raise ValueError(f"{part}.{name} is no text")
+        object_at(tree, part)
+    for part in ("model", "data", "estimator"):
+        text_at(tree, part, "name")
     warnings = tree.get("warnings", [])
     if not isinstance(warnings, list) or not all(isinstance(x, str) and x for x in warnings):
         raise ValueError("warnings are no list of texts")
-    images = int(number_of(tree["images"]))
+    images = whole_at(tree, "images")
     for name in ("dims", "network_evaluations", "seconds"):
-        number_of(tree[name])
+        number_at(tree, name)
     steps = [
-        Step(int(number_of(s["t"])), number_of(s[key]), _known(s["se"]), _known(s.get("log_snr")))
-        for s in tree["per_step"]
+        Step(whole_at(s, "t"), number_at(s, key), known_at(s, "se"), known_of(s.get("log_snr")))
+        for s in rows_at(tree, "per_step")
     ]
     return Result(
         tree=tree,
@@ -260,33 +266,37 @@ def _parsed(tree: Mapping[str, Any]) -> Result:
         value=value,
         half=half_of(tree["ci95"]),
         half_monte_carlo=half_of(tree["ci95_monte_carlo"]),
-        terms=[_term(name, tree["terms"][name], key, images) for name in ("L_T", "L_mid", "L_0")],
+        terms=[
+            _term(name, object_at(tree, "terms", name), key, images)
+            for name in ("L_T", "L_mid", "L_0")
+        ],
         steps=steps,
         has_log_snr=sum(step.log_snr is not None for step in steps) > 1,
         rate=[
-            Point(int(number_of(p["t"])), number_of(p[key]), _known(p["rmse"]))
-            for p in tree.get("rate_distortion") or ()
+            Point(whole_at(p, "t"), number_at(p, key), known_at(p, "rmse"))
+            for p in rows_at(tree.get("rate_distortion") or ())
         ],
         looks=[
             Look(
-                int(number_of(look["network_evaluations"])),
-                number_of(look[key]),
+                whole_at(look, "network_evaluations"),
+                number_at(look, key),
                 half_of(look["ci95_monte_carlo"]),
             )
-            for look in tree.get("looks", ())
+            for look in rows_at(tree.get("looks", ()))
         ],
     )
 
 
-def unit_of(tree: Mapping[str, Any]) -> Unit:
+def unit_of(tree: Mapping[str, Json]) -> Unit:
     """Bits, or the nats of the density that the tree names; ValueError where it names none.
 
     Of text, bits per byte or nats per token.
     """
     if tree[BITS.key] is not None:
         return BITS
-    if "text" in tree["data"]:
-        unit = unit_of_text(tree["data"]["text"], tree["images"] * tree["dims"])
+    if "text" in object_at(tree, "data"):
+        positions = whole_at(tree, "images") * whole_at(tree, "dims")
+        unit = unit_of_text(object_at(tree, "data", "text"), positions)
         if unit.name != tree["unit"]:
             raise ValueError(f"unit {tree['unit']!r} is not that of its text, {unit.name}")
         return unit
@@ -296,32 +306,27 @@ def unit_of(tree: Mapping[str, Any]) -> Unit:
     return replace(NATS, density_of=subject)
 
 
-def _term(name: str, stated: Mapping[str, Any], key: str, images: int) -> Term:
+def _term(name: str, stated: Mapping[str, Json], key: str, images: int) -> Term:
     """Half of Student's interval over the images, as the command line has it."""
-    se = _known(stated["se"])
+    se = known_at(stated, "se")
     from scipy.special import stdtrit
 
     half = None if se is None else float(stdtrit(images - 1, 0.975)) * se
-    return Term(name, number_of(stated[key]), half)
+    return Term(name, number_at(stated, key), half)
 
 
-def half_of(interval: Sequence[Any] | None) -> float | None:
-    """Half of the width; ValueError or TypeError where it is none."""
+def ends_of(interval: Json) -> tuple[float, float] | None:
+    """Its two numbers, None of null; ValueError where it is none."""
     if interval is None:
         return None
-    low, high = interval
-    return (number_of(high) - number_of(low)) / 2
+    low, high = map(number_of, list_at(interval))
+    return low, high
 
 
-def _known(value: object) -> float | None:
-    return None if value is None else number_of(value)
-
-
-def number_of(value: object) -> float:
-    """The finite number; ValueError where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
-    return value
+def half_of(interval: Json) -> float | None:
+    """Half of the width; ValueError where it is none."""
+    ends = ends_of(interval)
+    return None if ends is None else (ends[1] - ends[0]) / 2
 
 
 def _refuse_constant(name: str) -> NoReturn:

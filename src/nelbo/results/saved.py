@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+
+from nelbo.typed_json import Json
 
 __all__ = ["Provenance", "Saved", "showing"]
 
@@ -21,7 +22,7 @@ class Saved(ABC):
     """A result that is written to a file and read back by `nelbo.results.load`."""
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object."""
 
     def to_json(self) -> str:
@@ -59,14 +60,14 @@ class Provenance(Saved, ABC):
 
     network_evaluations: int
     seconds: float
-    estimator: Mapping[str, Any]
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    estimator: Mapping[str, Json]
+    model: Mapping[str, Json]
+    data: Mapping[str, Json]
+    environment: Mapping[str, Json]
     command: str
     warnings: Sequence[str] = ()
 
-    def _provenance(self) -> dict[str, Any]:
+    def _provenance(self) -> dict[str, Json]:
         """The last keys of the JSON object."""
         return {
             "network_evaluations": self.network_evaluations,

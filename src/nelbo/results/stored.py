@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.errors import BadInput, printable
-from nelbo.results.result import half_of, number_of
+from nelbo.results.result import ends_of, half_of
 from nelbo.results.saved import Saved
+from nelbo.typed_json import Json, list_at, number_at
 
-__all__ = ["Interval", "Other", "Stored", "interval_of", "keeping_to"]
+__all__ = ["Interval", "Other", "Stored", "apart_at", "interval_of", "keeping_to"]
 
 SAME = 1e-9  # relative, of the middle of an interval and of what it is the interval of
 
@@ -17,9 +18,9 @@ SAME = 1e-9  # relative, of the middle of an interval and of what it is the inte
 class Stored(Saved):
     """`tree` is all that the file says; the other attributes are read from it and checked."""
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The JSON object, as it was read."""
         return dict(self.tree)
 
@@ -29,7 +30,7 @@ class Stored(Saved):
     @property
     def warnings(self) -> list[str]:
         """What the result warns of."""
-        return [str(warning) for warning in self.tree.get("warnings", ())]
+        return [str(warning) for warning in list_at(self.tree.get("warnings", ()))]
 
 
 @final
@@ -37,7 +38,7 @@ class Stored(Saved):
 class Other(Stored):
     """A result of a kind whose file is kept as it is, such as a derivation or an inspection."""
 
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Json]
 
 
 @final
@@ -50,15 +51,15 @@ class Interval:
     half_monte_carlo: float | None
 
 
-def interval_of(part: Mapping[str, Any], key: str) -> Interval:
+def interval_of(part: Mapping[str, Json], key: str) -> Interval:
     """The figure of that key with its two intervals.
 
     Raises:
         ValueError: a value that is no number, or an interval that is not round it.
     """
-    value = number_of(part[key])
+    value = number_at(part, key)
     for name in ("ci95", "ci95_monte_carlo"):
-        ends = part[name] or (value, value)
+        ends = ends_of(part[name]) or (value, value)
         if abs(sum(ends) / 2 - value) > SAME * max(1e-3, *map(abs, ends)):
             raise ValueError(f"{name} is not round {key}")
     return Interval(value, half_of(part["ci95"]), half_of(part["ci95_monte_carlo"]))
@@ -79,3 +80,15 @@ def keeping_to(schema: str, source: str, written_by: str) -> Iterator[None]:
         raise BadInput(f"{source} lacks {error} of {schema}; {written_by}") from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(f"{source} does not keep to {schema}: {error}; {written_by}") from None
+
+
+def apart_at(tree: Mapping[str, Json], key: str) -> bool | None:
+    """Whether two figures differ; None where it is not known.
+
+    Raises:
+        ValueError: another value.
+    """
+    value = tree[key]
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{key} is neither true, false nor null: {value!r}")
+    return value

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
 from nelbo.data import Examples, Tokens
 from nelbo.errors import BadInput
+from nelbo.typed_json import Json, known_of, number_at, whole_at
 from nelbo.types import Grid, Support
 
 __all__ = [
@@ -68,7 +69,7 @@ class Unit:
         """Nats per image in this unit."""
         return nats / (dims * self.nats)
 
-    def headline(self, nats: float, dims: int) -> dict[str, Any]:
+    def headline(self, nats: float, dims: int) -> dict[str, Json]:
         """A result's first keys: bits_per_dim, or null there, a density's own key and its unit."""
         value = self.per_dim(nats, dims)
         if self.key == BITS.key:
@@ -90,24 +91,24 @@ NATS = Unit("nats/dim", "nats_per_dim", 1.0, density_of="data")
 TEXT_KEYS = ("bits_per_byte", "nats_per_token")
 
 
-def unit_of_text(text: Mapping[str, Any], positions: int) -> Unit:
+def unit_of_text(text: Mapping[str, Json], positions: int) -> Unit:
     """bits/byte of the original text, or nats/token where its bytes are not known or not kept.
 
     text: as `Tokens.text` has it; positions: in all windows together.
     """
     if text.get("bytes") and text.get("lossless"):
-        return Unit("bits/byte", TEXT_KEYS[0], math.log(2) * text["bytes"] / positions)
+        return Unit("bits/byte", TEXT_KEYS[0], math.log(2) * number_at(text, "bytes") / positions)
     return Unit("nats/token", TEXT_KEYS[1], _tokens(text) / positions)
 
 
-def in_text_units(nats: float, text: Mapping[str, Any]) -> dict[str, float | None]:
+def in_text_units(nats: float, text: Mapping[str, Json]) -> dict[str, float | None]:
     """Nats of a whole text in every unit that it has; None in one that it has not.
 
     Of a bound each is an upper bound, the perplexity too: exp of nats/token.
     """
     per_token = nats / _tokens(text)
-    known = text.get("lossless")
-    bits, counts = nats / math.log(2), (text.get("bytes"), text.get("characters"))
+    known, bits = text.get("lossless"), nats / math.log(2)
+    counts = (known_of(text.get("bytes")), known_of(text.get("characters")))
     per_byte, per_character = (bits / n if known and n else None for n in counts)
     return {
         "bits_per_byte": per_byte,
@@ -118,7 +119,7 @@ def in_text_units(nats: float, text: Mapping[str, Any]) -> dict[str, float | Non
     }
 
 
-def bits_per_byte(nats: float, text: Mapping[str, Any]) -> float:
+def bits_per_byte(nats: float, text: Mapping[str, Json]) -> float:
     """nats / (ln 2 times the bytes of the original text).
 
     Raises:
@@ -135,8 +136,8 @@ def bits_per_byte(nats: float, text: Mapping[str, Any]) -> float:
     return value
 
 
-def _tokens(text: Mapping[str, Any]) -> int:
-    return int(text.get("tokens") or text["counted"])
+def _tokens(text: Mapping[str, Json]) -> int:
+    return whole_at(text, "tokens" if text.get("tokens") else "counted")
 
 
 LARGEST_EXPONENT = 700.0  # whose exp is a float

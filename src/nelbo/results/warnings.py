@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from nelbo.results.unit import Unit
+from nelbo.typed_json import Json, part_at
 
 __all__ = ["LARGE_L_T", "TOO_FAR", "of_figure", "of_levels", "of_rounding", "of_schedule"]
 
@@ -19,7 +19,7 @@ def of_figure(
     L_T: float,
     unit: Unit,
     levels: int | None,
-    model: Mapping[str, Any],
+    model: Mapping[str, Json],
     worst: Mapping[str, float] | None = None,
     at_1: Mapping[str, float] | None = None,
 ) -> list[str]:
@@ -68,10 +68,9 @@ def _of_L_T(per_dim: float, L_T: float, unit: Unit) -> Iterator[str]:
         )
 
 
-def of_schedule(model: Mapping[str, Any]) -> Iterator[str]:
+def of_schedule(model: Mapping[str, Json]) -> Iterator[str]:
     """Where betas made for 1000 steps are those of another number by default."""
-    sources, schedule = model.get("sources", {}), model.get("schedule", {})
-    ends = sources.get("beta_1, beta_T", {})
+    ends, schedule = part_at(model, "sources", "beta_1, beta_T"), part_at(model, "schedule")
     if ends.get("source") == "default" and schedule.get("T") != LINEAR_T:
         yield (
             f"the default ends of the {schedule['name']} schedule are made for T = {LINEAR_T}, and "
@@ -80,9 +79,9 @@ def of_schedule(model: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def of_rounding(model: Mapping[str, Any]) -> Iterator[str]:
+def of_rounding(model: Mapping[str, Json]) -> Iterator[str]:
     """Where the network gets an x_t that is rounded by a part of its noise."""
-    if (rounded := model.get("x_t_rounded")) is not None:
+    if rounded := part_at(model, "x_t_rounded"):
         where = f"at {rounded['steps']:,} t (log SNR above {rounded['log_snr_above']:g})"
         if rounded["steps"] == model["steps"]:
             where = "at every t"

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results.classification import Classification
 from nelbo.results.evaluation import environment
+from nelbo.typed_json import Json
 
 __all__ = ["classify"]
 
@@ -148,7 +148,7 @@ def _prior(prior: object, classes: int) -> Float64[Tensor, " K"]:
     return torch.from_numpy(weights / weights.sum())
 
 
-def _described(examples: Examples) -> dict[str, Any]:
+def _described(examples: Examples) -> dict[str, Json]:
     return {
         "name": examples.name,
         "sha256": examples.sha256,

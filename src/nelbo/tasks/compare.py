@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from nelbo.data import Examples, load_for, sizes_of
 from nelbo.errors import BadInput
@@ -26,6 +25,7 @@ from nelbo.model import Model, examples_of
 from nelbo.results import Comparison, Side
 from nelbo.results.evaluation import environment
 from nelbo.tasks.warnings import warnings_of
+from nelbo.typed_json import Json
 
 __all__ = ["compare"]
 
@@ -130,7 +130,7 @@ def _examples_of(a: Model, b: Model, data: object, seed: int) -> Examples:
 
 def _estimates(
     evaluators: list[Evaluator], given: Settings
-) -> tuple[list[Sampling], dict[str, Any]]:
+) -> tuple[list[Sampling], dict[str, Json]]:
     """One for each group of models, run to its end; what a result says of how."""
     samplings, stopped, seen = [], [], []
     with ExitStack() as agreed:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Int64
@@ -29,6 +29,7 @@ from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results.compression import Compression
 from nelbo.tasks.evaluate import evaluate
+from nelbo.typed_json import Json
 
 __all__ = ["Decompressed", "Files", "compress", "decompress", "described", "png"]
 
@@ -135,7 +136,7 @@ def decompress(
     return Decompressed(levels, [_name(archive, i) for i in chosen])
 
 
-def described(content: bytes, where: str) -> dict[str, Any]:
+def described(content: bytes, where: str) -> dict[str, Json]:
     """What a .nlb file says of itself, without its model."""
     archive = read(content, where)
     sizes = [len(code) for code in archive.codes]

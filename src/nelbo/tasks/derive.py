@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from nelbo.model import Model, examples_of
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.results.derivation import ChainDerivation, Derivation
 from nelbo.results.evaluation import environment
+from nelbo.typed_json import Json
 
 __all__ = ["Progress", "derive"]
 
@@ -78,7 +79,7 @@ def derive(
         if data is not None:
             raise BadInput("data without a model: give the model that they are data of")
         chains, device = _exact_chains(seed), torch.device("cpu")
-        about: dict[str, Any] = {}
+        about: Mapping[str, Mapping[str, Json]] = {}
     else:
         model = as_model(model)
         chosen = _images(model, data, images)
@@ -90,7 +91,8 @@ def derive(
         seconds=time.perf_counter() - started,
         environment=environment(device, DTYPES[dtype]),
         command=command,
-        **about,
+        model=about.get("model"),
+        data=about.get("data"),
     )
 
 
@@ -104,7 +106,7 @@ def _images(model: Model, data: object, count: int) -> Discrete:
     return images.first(min(count, len(images)))
 
 
-def _about(model: Model, images: Discrete) -> dict[str, Any]:
+def _about(model: Model, images: Discrete) -> dict[str, dict[str, Json]]:
     return {
         "model": {
             "name": model.name,

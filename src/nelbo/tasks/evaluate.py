@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, final, overload
+from typing import TypedDict, Unpack, final, overload
 
 from nelbo.arguments import flag
 from nelbo.data import Examples, Images, Points, packed, sizes_of
@@ -30,6 +30,7 @@ from nelbo.results.evaluation import environment
 from nelbo.results.part import Part, processor
 from nelbo.results.per_image import PerImage
 from nelbo.tasks.warnings import warnings_of
+from nelbo.typed_json import Json
 
 __all__ = ["Measured", "described_data", "evaluate", "of_levels"]
 
@@ -213,7 +214,7 @@ class Measured:
         return time.perf_counter() - self.started
 
     @property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> dict[str, Json]:
         """Where it is, and where the parts were."""
         here = environment(self.model.device, self.model.dtype, self.evaluator.processes.size)
         return here if self.replay is None else {**here, "parts": self.replay.machines}
@@ -270,7 +271,7 @@ def of_levels(images: Examples) -> Images:
     return images
 
 
-def _settings_of(evaluator: Evaluator) -> dict[str, Any]:
+def _settings_of(evaluator: Evaluator) -> dict[str, Json]:
     """Of the evaluations: rows in a batch, and how far x0-hat is off at t = 1, where known."""
     at_1 = evaluator.at_1()
     return {"batch_size": evaluator.batch, **({} if at_1 is None else {"x_0_hat_at_1": at_1})}
@@ -289,7 +290,7 @@ def _per_image(evaluator: Evaluator, total: Sum, parts: Mapping[str, Sum]) -> Pe
     )
 
 
-def described_data(model: Model, data: Examples) -> dict[str, Any]:
+def described_data(model: Model, data: Examples) -> dict[str, Json]:
     """What a report says of the data."""
     made_of = data.made_of if isinstance(data, Points) else None
     return {
@@ -305,11 +306,11 @@ def described_data(model: Model, data: Examples) -> dict[str, Any]:
     }
 
 
-def _run(estimate: Exhaustive | Sampling, budget: int | None, precision: float) -> dict[str, Any]:
+def _run(estimate: Exhaustive | Sampling, budget: int | None, precision: float) -> dict[str, Json]:
     """Runs an estimate to its end; what a report says of the estimator."""
     if isinstance(estimate, Exhaustive):
         return {"name": "exact" if estimate.exact else "exhaustive", **estimate.seen()}
-    estimator: dict[str, Any] = {"name": "adaptive stratified"}
+    estimator: dict[str, Json] = {"name": "adaptive stratified"}
     evaluator = estimate.evaluator
     if budget is not None:
         estimate.spend(budget)

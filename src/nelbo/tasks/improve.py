@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
@@ -19,6 +19,7 @@ from nelbo.gaussian.optimal_subchain import expected_prior_kl, optimal_jumps, op
 from nelbo.gaussian.optimal_variance import optimal, shrunk
 from nelbo.model import Model, evenly_in, examples_of, improved
 from nelbo.results import Unit
+from nelbo.typed_json import Json
 
 __all__ = ["Improvement", "held_out", "improve", "optimal_steps", "save"]
 
@@ -36,7 +37,7 @@ class Improvement:
     """
 
     model: Model
-    plan: Mapping[str, Any]
+    plan: Mapping[str, Json]
     table: Float64[Tensor, "steps *dims"]
     predicted: float
     network_evaluations: int
@@ -82,7 +83,7 @@ def improve(
         own = shrunk(schedule, [fold.subchain(kept) for fold in errors.folds])
     V_1 = float(errors.V_1[errors.folds[0].t == kept[0]])
     variance = optimal(schedule, own, "beta_1" if V_1 != V_1 else V_1)
-    plan = {
+    plan: dict[str, Json] = {
         "steps": gaussian_reverse(model).q.schedule.kept[torch.tensor(kept) - 1].tolist(),
         "variance": variance.name,
         "weights": model.weights,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 from rich.table import Table
@@ -20,6 +20,7 @@ from nelbo.networks.mode import without_gradients
 from nelbo.results import bits_per_dim
 from nelbo.results.saved import Saved
 from nelbo.results.warnings import of_schedule
+from nelbo.typed_json import Json, list_at, part_at, text_at, texts_at
 from nelbo.types import Grid
 
 __all__ = ["Inspection", "inspect"]
@@ -50,7 +51,7 @@ class Inspection(Saved):
     real numbers, which may be any.
     """
 
-    about: Mapping[str, Any]
+    about: Mapping[str, Json]
     settings: Mapping[str, Setting]
     L_T: float | None
     warnings: tuple[str, ...]
@@ -58,14 +59,15 @@ class Inspection(Saved):
     @property
     def heading(self) -> str:
         """The model in a line."""
-        shape = "x".join(map(str, self.about["shape"]))
+        shape = "x".join(map(str, list_at(self.about, "shape")))
+        digest = text_at(self.about, "sha256")[:8]
         most = "of any size" if self.L_T is None else f"at most {self.L_T:.2g} bits/dim"
         return (
-            f"{self.about['name']} ({self.about['sha256'][:8]}): {self.about['T']} steps over "
-            f"images of {shape}, {self.about['parameters']:,} parameters, L_T {most}"
+            f"{self.about['name']} ({digest}): {self.about['T']} steps over images of {shape}, "
+            f"{self.about['parameters']:,} parameters, L_T {most}"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """One object: what the model is, its facts, its settings by name, and the warnings."""
         return {
             "schema": SCHEMA,
@@ -127,8 +129,8 @@ def _of_recipe(model: Model) -> dict[str, Setting]:
     stated |= {"levels": grid.n, "weights": model.weights}
     if not states:
         stated["range"] = [grid.lo, grid.hi]
-    network = {f"network.{name}": value for name, value in facts.get("network", {}).items()}
-    improved: dict[str, Any] = {}
+    network = {f"network.{name}": value for name, value in part_at(facts, "network").items()}
+    improved: dict[str, Json] = {}
     if "improved" in facts:
         improved = {name: facts[name] for name in ("variance", "V_1")}
         improved["steps"] = f"{model.T} of the recipe's"
@@ -166,13 +168,13 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
     if getattr(getattr(model.chain.q, "schedule", None), "alpha_bar", torch.ones(1))[-1] == 0:
         yield "zero terminal SNR: alpha_bar_T = 0, so L_T is 0 exactly"
     yield from _of_clipping(facts)
-    if facts.get("network", {}).get("variance_channels") == "dropped":
+    if part_at(facts, "network").get("variance_channels") == "dropped":
         yield "half of the network's channels, for a learned variance, are dropped"
     if facts.get("distilled"):
         yield str(facts["distilled"])
     if facts.get("lacks_ema"):
         yield "there is no moving average (EMA): these are the raw weights of training"
-    if facts.get("network", {}).get("weights_digest", "").startswith("none"):
+    if str(part_at(facts, "network").get("weights_digest")).startswith("none"):
         yield "the network is a plain callable: its weights are in no digest"
     yield from of_schedule(facts)
     guessed = [name for name in ("levels", "range", "V_1") if _is_default(settings.get(name))]
@@ -180,13 +182,13 @@ def _warnings(model: Model, settings: Mapping[str, Setting], L_T: float | None) 
         yield f"no file says {', '.join(guessed)}: the usual values are taken; give them to be sure"
 
 
-def _of_clipping(facts: Mapping[str, Any]) -> Iterator[str]:
+def _of_clipping(facts: Mapping[str, Json]) -> Iterator[str]:
     if facts.get("clip"):
         yield "x0-hat is clipped: this is the bound of the clipped model, and not of the bare one"
     elif facts.get("ignored"):
         yield (
-            f"the config says {' and '.join(facts['ignored'])}, which its scheduler's class does "
-            "not read: x0-hat is not clipped"
+            f"the config says {' and '.join(texts_at(facts, 'ignored'))}, which its scheduler's "
+            "class does not read: x0-hat is not clipped"
         )
 
 

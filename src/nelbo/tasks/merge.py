@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nelbo.arguments import flag
+from nelbo.arguments import flag, whole
 from nelbo.errors import BadInput
 from nelbo.estimation import Replay, Settings
 from nelbo.formats import Pipeline, as_model
@@ -11,6 +11,7 @@ from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
 from nelbo.results.part import Part
 from nelbo.tasks.evaluate import Measured, of_levels
+from nelbo.typed_json import whole_at
 
 __all__ = ["merge"]
 
@@ -42,12 +43,12 @@ def merge(
     given = Settings(
         precision=1.0,
         budget=None,
-        seed=plan["seed"],
-        batch_size=plan["batch_size"],
+        seed=whole("seed", plan["seed"]),
+        batch_size=None if plan["batch_size"] is None else whole_at(plan, "batch_size"),
         check=False,
     )
     images = examples_of(model, data, given.seed)
     levels = of_levels(images) if flag("baselines", baselines) else None
-    distortion = plan["distortion"]
+    distortion = flag("distortion", plan["distortion"])
     measured = Measured(model, images, given, True, distortion, replay=replay)
     return measured.evaluation(levels, command)

@@ -3,7 +3,6 @@
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 from nelbo import arguments
 from nelbo.bound.statistics import Mean
@@ -17,6 +16,7 @@ from nelbo.results import Evaluation
 from nelbo.results.evaluation import environment
 from nelbo.results.ode import OdeLikelihood
 from nelbo.tasks.evaluate import evaluate
+from nelbo.typed_json import Json
 
 __all__ = ["ode_likelihood"]
 
@@ -110,7 +110,7 @@ def _measured(
     convention: Convention,
     steps: int | None,
     draws: int | None,
-) -> tuple[OdeSampling, dict[str, Any]]:
+) -> tuple[OdeSampling, dict[str, Json]]:
     """The estimate, run to its end, and what a report says of how."""
     with measuring([model]):
         evaluator = Evaluator(
@@ -125,7 +125,10 @@ def _measured(
         precision = given.precision * model.dims * evaluator.unit.nats
         sampling.look(precision, steps)
         if draws is None:
-            stopped = {"stopped_by": sampling.until(precision), "precision": given.precision}
+            stopped: dict[str, Json] = {
+                "stopped_by": sampling.until(precision),
+                "precision": given.precision,
+            }
         else:
             sampling.spend(draws)
             stopped = {"stopped_by": "draws"}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -14,7 +14,7 @@ from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation import Progress
 from nelbo.formats import load, trained_on
 from nelbo.model import Model, revealing
-from nelbo.recipe.plan import Plan, PlannedData, PlannedModel, read_plan
+from nelbo.recipe.plan import Amount, Plan, PlannedData, PlannedModel, read_plan
 from nelbo.results import per_image
 from nelbo.results.evaluation import environment
 from nelbo.results.neighbours import Neighbours, neighbours
@@ -22,6 +22,7 @@ from nelbo.results.plan import PlanEntry, PlanResults
 from nelbo.results.ranking import Entry
 from nelbo.results.result import Result, parse, read
 from nelbo.tasks.evaluate import described_data, evaluate
+from nelbo.typed_json import Json
 from nelbo.types import Grid
 
 __all__ = ["evaluate_plan"]
@@ -157,7 +158,7 @@ def _images(path: str, model: Model, data: PlannedData) -> Examples:
 
 def _kept_or_measured(
     plan: Plan,
-    amount: dict[str, Any],
+    amount: Amount,
     file: Path,
     model: Model,
     images: Examples,
@@ -193,7 +194,7 @@ def _beside(table: Path, result: Result) -> bool:
     return bool(per_image.digest(columns) == result.tree.get("per_image_sha256"))
 
 
-def _settings(result: Result) -> dict[str, Any]:
+def _settings(result: Result) -> dict[str, Json]:
     """What decides a result's figures, as its file has it."""
     how = result.estimator
     return {
@@ -209,7 +210,7 @@ def _settings(result: Result) -> dict[str, Any]:
     }
 
 
-def _wanted(plan: Plan, amount: dict[str, Any], model: Model, images: Examples) -> dict[str, Any]:
+def _wanted(plan: Plan, amount: Amount, model: Model, images: Examples) -> dict[str, Json]:
     """The same as the plan would have it now, through JSON as a file is."""
     exhaustive = "exhaustive" in amount or model.exact
     here = environment(model.device, model.dtype)
@@ -224,5 +225,5 @@ def _wanted(plan: Plan, amount: dict[str, Any], model: Model, images: Examples) 
         "baselines": plan.baselines,
         **{name: here[name] for name in ("nelbo", "dtype")},
     }
-    read_back: dict[str, Any] = json.loads(json.dumps(settings))
+    read_back: dict[str, Json] = json.loads(json.dumps(settings))
     return read_back

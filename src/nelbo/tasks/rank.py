@@ -15,6 +15,7 @@ from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
 from nelbo.results.image_ranking import ImageBounds, ImageRanking
 from nelbo.tasks.evaluate import evaluate
+from nelbo.typed_json import list_at, number_at, number_of
 
 __all__ = ["rank"]
 
@@ -116,7 +117,8 @@ def _dof(evaluation: Evaluation) -> float:
     """
     if "phases" not in evaluation.estimator:
         return float("inf")
-    draws, rows = evaluation.estimator["L_0_draws"], sum(evaluation.estimator["phases"])
+    draws = number_at(evaluation.estimator, "L_0_draws")
+    rows = sum(number_of(phase) for phase in list_at(evaluation.estimator, "phases"))
     of_first = (draws / (draws + rows)) ** 2 / (draws - 1)
     of_later = (rows / (draws + rows)) ** 2 * 2 / max(rows, 1)
     return float(1 / (of_first + of_later))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,6 +31,7 @@ from nelbo.training.state import Position, State, require_same
 from nelbo.training.test_data import looked_at
 from nelbo.training.times import TIMES
 from nelbo.training.tracking import Tracker, check_trackers, tracking
+from nelbo.typed_json import Json
 
 __all__ = ["begun", "train"]
 
@@ -148,7 +148,7 @@ def _restore(state: State, start: Path, place: RunFolder) -> None:
         raise BadInput(f"cannot go on from {start}: its state is none: {reason:.200}") from error
 
 
-def _about(recipe: Recipe, images: Discrete) -> dict[str, Any]:
+def _about(recipe: Recipe, images: Discrete) -> dict[str, Json]:
     """What a run is of, as JSON."""
     data = {"name": images.name, "split": images.split, "sha256": images.sha256}
     if recipe.network.classes is not None:
@@ -162,7 +162,7 @@ def _about(recipe: Recipe, images: Discrete) -> dict[str, Any]:
 
 
 def _agree(
-    about: Mapping[str, Any], choice: Training, device: torch.device, processes: Processes
+    about: Mapping[str, Json], choice: Training, device: torch.device, processes: Processes
 ) -> None:
     """Refuses what the processes cannot do together."""
     processes.require_same(
@@ -182,7 +182,7 @@ def _agree(
 
 
 def _state(
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     recipe: Recipe,
     model: Model,
     count: int,

@@ -1,16 +1,17 @@
 """The warnings of one model in a measurement, the same wherever it is measured."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from nelbo.estimation import Evaluator, Sum
 from nelbo.results.warnings import of_figure
+from nelbo.typed_json import Json
+from nelbo.types import Grid
 
 __all__ = ["warnings_of"]
 
 
 def warnings_of(
-    evaluator: Evaluator, number: int, parts: Mapping[str, Sum], described: Mapping[str, Any]
+    evaluator: Evaluator, number: int, parts: Mapping[str, Sum], described: Mapping[str, Json]
 ) -> list[str]:
     """Why the figure may not be that of `evaluator.models[number]`, each in a line.
 
@@ -24,7 +25,7 @@ def warnings_of(
         unit.per_dim(total, model.dims),
         unit.per_dim(terms["L_T"], model.dims),
         unit,
-        model.support.facts["levels"] if unit.each == "dimension" else None,
+        model.support.n if isinstance(model.support, Grid) and unit.each == "dimension" else None,
         described,
         None if excess is None else excess.worst(terms["L_mid"] / max(total, terms["L_mid"])),
         evaluator.at_1(number),

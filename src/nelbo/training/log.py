@@ -5,11 +5,12 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from nelbo import files
 from nelbo.errors import BadInput
 from nelbo.training.tracking import Tracker
+from nelbo.typed_json import Json, whole_at
 
 __all__ = ["EVERY", "LOG", "SPEED", "Log"]
 
@@ -30,7 +31,7 @@ class Log:
         self._started = time.perf_counter()
         self._first = 0
 
-    def begin(self, step: int, mark: Mapping[str, Any] | None) -> None:
+    def begin(self, step: int, mark: Mapping[str, Json] | None) -> None:
         """Starts an empty log at step 0, or cuts one to what it was at the mark.
 
         Raises:
@@ -39,7 +40,7 @@ class Log:
         """
         content = b""
         if mark is not None:
-            content = self._content()[: mark["bytes"]]
+            content = self._content()[: whole_at(mark, "bytes")]
             if _digest(content) != mark:
                 raise BadInput(
                     f"{self.path} is not the log that the checkpoint of step {step} continues: "
@@ -48,7 +49,7 @@ class Log:
         files.write(self.path, content)
         self._started, self._first = time.perf_counter(), step
 
-    def mark(self) -> dict[str, Any]:
+    def mark(self) -> dict[str, Json]:
         """What the log holds now, on the disk before this returns.
 
         Raises:
@@ -57,7 +58,7 @@ class Log:
         files.sync(self.path)
         return _digest(self._content())
 
-    def write(self, entry: Mapping[str, Any]) -> None:
+    def write(self, entry: Mapping[str, Json]) -> None:
         """Adds a line.
 
         Raises:
@@ -87,11 +88,13 @@ class Log:
         """Steps per second since this start of the run."""
         return (step - self._first) / max(time.perf_counter() - self._started, 1e-9)
 
-    def _track(self, entry: Mapping[str, Any]) -> None:
-        figures = {k: v for k, v in entry.items() if k not in PLACES and isinstance(v, int | float)}
+    def _track(self, entry: Mapping[str, Json]) -> None:
+        figures: dict[str, Json] = {
+            k: v for k, v in entry.items() if k not in PLACES and isinstance(v, int | float)
+        }
         if figures:
             for tracker in self.trackers:
-                tracker.log(figures, step=entry["step"])
+                tracker.log(figures, step=whole_at(entry, "step"))
 
     def _content(self) -> bytes:
         if not self.path.exists():
@@ -99,5 +102,5 @@ class Log:
         return files.read(self.path, 2**30, "log")
 
 
-def _digest(content: bytes) -> dict[str, Any]:
+def _digest(content: bytes) -> dict[str, Json]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -24,6 +24,7 @@ from nelbo.training.held_out import HeldOut
 from nelbo.training.pictures import Pictures
 from nelbo.training.signals import Signals
 from nelbo.training.state import State
+from nelbo.typed_json import Json
 from nelbo.types import Nats, Time
 
 __all__ = ["Loop", "Progress"]
@@ -221,7 +222,12 @@ class Loop:
         if better:
             made = Checkpoint(self.folder.weights(self.state), self.state.described())
             checkpoint.save(self.folder.best(), made)
-        entry = {"step": position.step, "held_out": value, "ci95_half": half, "unit": "bits/dim"}
+        entry: dict[str, Json] = {
+            "step": position.step,
+            "held_out": value,
+            "ci95_half": half,
+            "unit": "bits/dim",
+        }
         self.state.log.write(entry | {"best_step": position.best[0] if position.best else None})
 
     def _draw(self) -> None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from nelbo.training.batches import Batches
 from nelbo.training.learner import Learner
 from nelbo.training.log import Log
 from nelbo.training.times import Times
+from nelbo.typed_json import Json, object_at, part_at
 
 __all__ = ["Position", "State", "require_same"]
 
@@ -44,7 +45,7 @@ class Position:
 class State:
     """The parts of a run that change. `about` says what it is a run of, as JSON."""
 
-    about: Mapping[str, Any]
+    about: Mapping[str, Json]
     learner: Learner
     times: Times
     batches: Batches
@@ -76,7 +77,7 @@ class State:
         }
         checkpoint.save(path, Checkpoint(tensors, {**self.described(), "state": state}))
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Json]:
         """What a checkpoint says of the run and its step."""
         return {**self.about, "step": self.position.step}
 
@@ -89,23 +90,24 @@ class State:
         """
         stored = checkpoint.load(path)
         refusal = f"cannot go on from {path}: "
-        state = stored.description.get("state")
-        if state is None:
+        state = part_at(stored.description, "state")
+        if not state:
             raise BadInput(f"{refusal}it holds weights alone, no state of a run")
         require_same(refusal, self.about, stored.description)
         parts = self._tensors()
         rank = self.processes.rank
         own = {f"generator.{kind}.{rank}": x for kind, x in self._generators().items()}
-        self._require_tensors(refusal, stored.tensors, state["tensors"], {**parts, **own})
+        digests = {name: str(digest) for name, digest in object_at(state, "tensors").items()}
+        self._require_tensors(refusal, stored.tensors, digests, {**parts, **own})
         with torch.no_grad():
             for name, x in parts.items():
                 x.copy_(stored.tensors[name])
         self._set_generators(stored.part("generator"))
-        for key, value in state["position"].items():
+        for key, value in object_at(state, "position").items():
             setattr(self.position, key, tuple(value) if isinstance(value, list) else value)
         require_same(refusal, self._derived(), state)
         if self.processes.first:
-            self.log.begin(self.position.step, state["log"])
+            self.log.begin(self.position.step, part_at(state, "log") or None)
 
     def _require_tensors(
         self,
@@ -133,7 +135,7 @@ class State:
         times = {f"times.{name}": x for name, x in self.times.tensors().items()}
         return {**self.learner.tensors(), **times}
 
-    def _derived(self) -> dict[str, Any]:
+    def _derived(self) -> dict[str, Json]:
         """What follows from the step and the settings, and so is checked and not set."""
         step = self.position.step
         return {
@@ -158,7 +160,7 @@ class State:
             torch.cuda.set_rng_state(saved[f"cuda.{rank}"], device)
 
 
-def require_same(refusal: str, wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+def require_same(refusal: str, wanted: Mapping[str, Json], stored: Mapping[str, Json]) -> None:
     """Names the first of the wanted values, however deep, that differs from what was found.
 
     Raises:

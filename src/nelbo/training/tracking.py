@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nelbo.errors import BadInput, closest
+from nelbo.typed_json import Json
 
 __all__ = ["TRACKERS", "Tracker", "check_trackers", "tracking"]
 
@@ -17,14 +18,14 @@ __all__ = ["TRACKERS", "Tracker", "check_trackers", "tracking"]
 class Tracker(Protocol):
     """What is used of one of accelerate's `GeneralTracker`s."""
 
-    def log(self, values: dict[str, Any], step: int | None) -> None:
+    def log(self, values: dict[str, Json], step: int | None) -> None:
         """Shows the values of a step."""
 
     def finish(self) -> None:
         """Nothing comes after this."""
 
 
-def _tensorboard(folder: Path, step: int, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _tensorboard(folder: Path, step: int, config: Mapping[str, Json]) -> Any:  # noqa: ANN401
     from accelerate.tracking import TensorBoardTracker
 
     # what a killed start has shown of later steps is no more
@@ -32,14 +33,14 @@ def _tensorboard(folder: Path, step: int, config: Mapping[str, Any]) -> Any:  # 
     return TensorBoardTracker("tensorboard", folder, **purged)
 
 
-def _wandb(folder: Path, step: int, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _wandb(folder: Path, step: int, config: Mapping[str, Json]) -> Any:  # noqa: ANN401
     from accelerate.tracking import WandBTracker
 
     name = folder.resolve().name
     return WandBTracker("nelbo", name=name, group=name, dir=str(folder), config=dict(config))
 
 
-TRACKERS: Mapping[str, Callable[[Path, int, Mapping[str, Any]], Any]] = {
+TRACKERS: Mapping[str, Callable[[Path, int, Mapping[str, Json]], Any]] = {
     "tensorboard": _tensorboard,
     "wandb": _wandb,
 }
@@ -65,7 +66,7 @@ def check_trackers(requested: Sequence[str | Tracker]) -> None:
 
 @contextmanager
 def tracking(
-    requested: Sequence[str | Tracker], folder: Path, step: int, config: Mapping[str, Any]
+    requested: Sequence[str | Tracker], folder: Path, step: int, config: Mapping[str, Json]
 ) -> Iterator[list[Tracker]]:
     """The requested ones, ready for what comes after the step; ends those that it has started."""
     with ExitStack() as started:

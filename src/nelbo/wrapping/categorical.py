@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from nelbo.model import Model, categorical_model
 from nelbo.model.parts import PRIORS, STATE_TIMES, TRANSITIONS
 from nelbo.model.settings import Setting, Settings, about_betas, chosen
 from nelbo.networks.adapter import Adapter, tensor_in
+from nelbo.typed_json import Json
 from nelbo.types import Grid, Time
 from nelbo.wrapping.schedules import Betas, ends, schedule_and_scheduler
 from nelbo.wrapping.stated import (
@@ -110,9 +111,17 @@ def wrap_categorical(
         raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
     if vocabulary is not None or mask is not None:
         _only_tokens(transition, schedule, levels, decoder, prior, steps, classes)
-        own: dict[str, Any] = {"time_input": time_input, "shape": shape, "data": data}
-        own |= {"arguments": arguments, "conditions": conditions, "name": name}
-        return wrap_tokens(network, vocabulary=vocabulary, mask=mask, **own)
+        return wrap_tokens(
+            network,
+            vocabulary=vocabulary,
+            mask=mask,
+            time_input=time_input,
+            shape=shape,
+            data=data,
+            arguments=arguments,
+            conditions=conditions,
+            name=name,
+        )
     name = label_of(name, network)
     given = None if shape is None else tuple(whole_numbers("shape", shape))
     shape, n = shape_and_levels(data, given, None if levels is None else whole("levels", levels))
@@ -213,7 +222,7 @@ def _prior(prior: object, kernel: Transition) -> Callable[[Transition], Prior]:
 
 def _kernel(
     given: object, schedule: object, n: int
-) -> tuple[Transition, dict[str, Any], dict[str, Setting]]:
+) -> tuple[Transition, dict[str, Json], dict[str, Setting]]:
     """The transition over the levels, and its settings.
 
     Raises:

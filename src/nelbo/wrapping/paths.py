@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, final
+from typing import final
 
 from nelbo.arguments import falling, shown
 from nelbo.errors import BadInput, closest
@@ -16,6 +16,7 @@ from nelbo.model.on_path import PathModel, ends_of
 from nelbo.model.parts import LIKELIHOODS, SCALES, TIMES
 from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
+from nelbo.typed_json import Json
 from nelbo.types import Grid, Support
 from nelbo.wrapping.kinds import (
     Common,
@@ -32,7 +33,7 @@ from nelbo.wrapping.words import prediction, read_as, sigma_data_of
 
 __all__ = ["FAMILIES", "on_a_path"]
 
-FAMILIES: dict[str, dict[str, Any]] = {
+FAMILIES: dict[str, dict[str, Json]] = {
     "edm": {
         "path": "edm",
         "predicts": "edm-F",
@@ -136,7 +137,7 @@ def on_a_path(
         "clip": Setting(clip or False, "default" if clip is None else "option"),
     }
     about_network = network_facts(network, common.arguments or {}, adapter.beside)
-    notes = {"path": about, "time_input": name_of(chosen("time_input"))}
+    notes: dict[str, Json] = {"path": about, "time_input": name_of(chosen("time_input"))}
     made = PathModel(
         OnPath(adapter, along, time=time, scale=scaling),
         read_as(chosen("predicts"), support, sigma_data, along),

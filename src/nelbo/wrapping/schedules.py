@@ -16,12 +16,13 @@ from nelbo.formats.given import config_of
 from nelbo.gaussian.schedule import Schedule, from_betas
 from nelbo.model.parts import SCHEDULES, schedule_of
 from nelbo.model.settings import Setting
+from nelbo.typed_json import Json
 
 __all__ = ["Betas", "agreeing", "ends", "schedule_and_scheduler"]
 
 ENDS = ("linear", "scaled-linear", "sigmoid")  # whose betas go from one end to the other
 
-Betas: TypeAlias = Schedule | str | Mapping[str, Any] | Sequence[float] | NDArray[Any] | Tensor
+Betas: TypeAlias = Schedule | str | Mapping[str, Json] | Sequence[float] | NDArray[Any] | Tensor
 """What wrap takes as a schedule, beside a scheduler of diffusers."""
 
 

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, final
+from typing import Generic, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from nelbo.data import as_images, as_points, load, load_for
 from nelbo.errors import BadInput
 from nelbo.gaussian.schedule import Schedule
 from nelbo.model.settings import Setting, chosen
+from nelbo.typed_json import Json
 from nelbo.types import Grid, Reals, Time
 
 __all__ = [
@@ -65,9 +66,9 @@ def keywords(values: object) -> Mapping[str, object]:
 
 def network_facts(
     network: Callable[..., object], arguments: Mapping[str, object], beside: Sequence[nn.Module]
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """What is known of the network, arguments in full where they are numbers or words."""
-    facts: dict[str, Any] = {"name": name_of(network)}
+    facts: dict[str, Json] = {"name": name_of(network)}
     if arguments:
         facts["arguments"] = {name: _shown(value) for name, value in arguments.items()}
     if not isinstance(network, nn.Module):
@@ -77,12 +78,14 @@ def network_facts(
     return facts
 
 
-def _shown(value: object) -> object:
+def _shown(value: object) -> Json:
     if isinstance(value, Tensor):
         return value.item() if value.numel() == 1 else f"tensor {tuple(value.shape)}"
-    plain = value is None or isinstance(value, bool | int | str)
-    finite = isinstance(value, float) and math.isfinite(value)
-    return value if plain or finite else type(value).__name__
+    if isinstance(value, float) and not math.isfinite(value):
+        return type(value).__name__
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return type(value).__name__
 
 
 def shape_and_levels(

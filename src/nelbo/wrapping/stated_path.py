@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -12,13 +11,14 @@ from nelbo.arguments import function, number, shown
 from nelbo.errors import BadInput, closest
 from nelbo.gaussian.path import FunctionPath, Path, TablePath
 from nelbo.model.parts import PATHS
+from nelbo.typed_json import Json
 
 __all__ = ["path_of"]
 
 TABLES = ("alpha", "sigma", "time", "alpha_slope", "sigma_slope")
 
 
-def path_of(given: object) -> tuple[Path, object]:
+def path_of(given: object) -> tuple[Path, Json]:
     """The path, and what a report says of it.
 
     Raises:
@@ -48,7 +48,7 @@ def path_of(given: object) -> tuple[Path, object]:
     return PATHS[name](**arguments), {"name": name, **arguments} if arguments else name
 
 
-def _own(table: Mapping[str, Any]) -> tuple[Path, object]:
+def _own(table: Mapping[str, object]) -> tuple[Path, Json]:
     """A path by its own alpha and sigma, functions of time or tables of steps."""
     for key in table:
         if key not in (*TABLES, "name"):
@@ -66,7 +66,7 @@ def _own(table: Mapping[str, Any]) -> tuple[Path, object]:
     return TablePath(name, alpha, sigma, made["time"], **given), f"{name}, {len(alpha)} steps"
 
 
-def _of_functions(name: str, table: Mapping[str, Any]) -> FunctionPath:
+def _of_functions(name: str, table: Mapping[str, object]) -> FunctionPath:
     for key in ("alpha_slope", "sigma_slope"):
         if key in table:
             raise BadInput(f"path: {key} is for tables; of functions it is torch's own derivative")

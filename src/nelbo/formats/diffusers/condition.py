@@ -6,7 +6,6 @@ Both are stated and never guessed.
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -18,6 +17,7 @@ from nelbo.data import as_points
 from nelbo.data.arrays import opened
 from nelbo.errors import BadInput
 from nelbo.model.settings import Setting
+from nelbo.typed_json import Json, whole_at
 
 __all__ = ["ZERO", "guidance_embedding", "read_condition"]
 
@@ -26,7 +26,7 @@ MOST = 2**28  # bytes of a file
 
 
 def read_condition(
-    config: Mapping[str, Any], condition: str | Path | None, folder: Path
+    config: Mapping[str, Json], condition: str | Path | None, folder: Path
 ) -> tuple[Float[Tensor, "tokens width"], Setting]:
     """The embedding of one image, `encoder_hidden_states`, with its setting.
 
@@ -80,7 +80,7 @@ def _tensor(path: Path) -> Tensor:
 
 
 def guidance_embedding(
-    config: Mapping[str, Any], guidance: float | None, folder: Path
+    config: Mapping[str, Json], guidance: float | None, folder: Path
 ) -> tuple[Float[Tensor, " width"], Setting] | None:
     """The sines and cosines of 1000 (guidance - 1), `timestep_cond`; None where there are none.
 
@@ -90,8 +90,7 @@ def guidance_embedding(
     Raises:
         BadInput: a network of such an input without a scale, or a scale without such a network.
     """
-    width = config.get("time_cond_proj_dim")
-    if width is None:
+    if config.get("time_cond_proj_dim") is None:
         if guidance is not None:
             raise BadInput(
                 f"{folder} takes no guidance scale: leave guidance out. Guidance by two calls of "
@@ -103,6 +102,7 @@ def guidance_embedding(
             f"{folder} is distilled and receives a guidance scale, on which its bound depends: "
             "give guidance= (--guidance), 1 for none"
         )
+    width = whole_at(config, "time_cond_proj_dim")
     half = width // 2
     rates = torch.exp(-math.log(10_000) / max(half - 1, 1) * torch.arange(half))
     angles = 1000 * (guidance - 1) * rates

@@ -7,11 +7,11 @@ config may be in the folder, in its scheduler/, or in that of the folder above.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 from nelbo.errors import BadInput
 from nelbo.files import require_plain
-from nelbo.typed_json import read_object
+from nelbo.typed_json import Json, read_object
 
 __all__ = [
     "AUTOENCODERS",
@@ -80,7 +80,7 @@ def find(
     return Folder(folder, scheduler_path, kind, not ema.is_dir(), autoencoder)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Json]:
     """The JSON object in a config file.
 
     Raises:

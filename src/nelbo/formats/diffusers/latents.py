@@ -19,7 +19,7 @@ from nelbo.model import Encoder as AnyEncoder
 from nelbo.model import digest
 from nelbo.model.settings import Setting, Source
 from nelbo.networks.mode import without_gradients
-from nelbo.typed_json import Finite, Typed, as_typed
+from nelbo.typed_json import Finite, Json, Typed, as_typed
 from nelbo.types import Grid
 
 __all__ = ["Encoder", "Latent", "read_encoder"]
@@ -88,7 +88,7 @@ class Encoder(AnyEncoder):
                 noise = key.rows(rows).at(torch.zeros_like(rows))
                 e = q.mean if self.kind == "mean" else Gaussian(q.mean, q.logvar).sample(noise)
             latents.append(((e - self.shift) * self.scale).cpu())
-        made_of = {
+        made_of: dict[str, Json] = {
             "images": images.sha256,
             "autoencoder": digest(self.module),
             "latent": self.kind,

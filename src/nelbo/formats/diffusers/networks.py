@@ -19,9 +19,9 @@ from nelbo.errors import BadInput
 from nelbo.formats.diffusers.condition import guidance_embedding, read_condition
 from nelbo.formats.diffusers.folder import read_json
 from nelbo.formats.weights import quiet, refuse_wrapped_keys, weights_files
-from nelbo.model.settings import Setting
+from nelbo.model.settings import Setting, Source
 from nelbo.networks.mode import single_precision
-from nelbo.typed_json import Count, Typed, as_typed
+from nelbo.typed_json import Count, Json, Typed, as_typed, list_at, number_of, whole_at
 
 __all__ = ["Network", "files_of", "load_module", "network_of", "read_network"]
 
@@ -100,7 +100,7 @@ def read_network(
 
 def network_of(
     module: Any,  # noqa: ANN401
-    config: Mapping[str, Any],
+    config: Mapping[str, Json],
     folder: Path,
     label: int | None,
     size: int | tuple[int, int] | None,
@@ -160,7 +160,7 @@ def files_of(folder: Path, variant: str | None = None) -> list[Path]:
     return [folder / "config.json", weights.file, *weights.shards]
 
 
-def _class_of(config: Mapping[str, Any], folder: Path) -> str:
+def _class_of(config: Mapping[str, Json], folder: Path) -> str:
     kind = str(config.get("_class_name"))
     if kind == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero":
         return "DiTTransformer2DModel"  # its name before diffusers 0.30
@@ -216,7 +216,8 @@ def _check_flags(network: type, file: Path) -> None:
     config = read_json(file)
     for name, parameter in inspect.signature(network).parameters.items():
         if isinstance(parameter.default, bool) and name in config:
-            values = config[name] if isinstance(config[name], list) else [config[name]]
+            value = config[name]
+            values = value if isinstance(value, list) else [value]
             if not all(value is None or isinstance(value, bool) for value in values):
                 raise BadInput(f"{file}: {name}: is true or false; got {config[name]!r}")
 
@@ -273,40 +274,44 @@ def _require_stored(file: Path) -> None:
         )
 
 
-def _doubled(config: Mapping[str, Any], folder: Path) -> bool:
+def _doubled(config: Mapping[str, Json], folder: Path) -> bool:
     """Whether there are twice as many channels as the data have.
 
     Raises:
         BadInput: any other number than as many or twice as many.
     """
-    channels, outputs = config["in_channels"], config["out_channels"]
-    outputs = channels if outputs is None else outputs
+    channels = whole_at(config, "in_channels")
+    stated = config["out_channels"] is not None
+    outputs = whole_at(config, "out_channels") if stated else channels
     if outputs not in (channels, 2 * channels):
         raise BadInput(
             f"{folder} takes {channels} channels and gives {outputs}: a network of x_t alone "
             f"gives {channels}, or {2 * channels} with a learned variance; this one sees more than "
             "x_t"
         )
-    return bool(outputs == 2 * channels)
+    return outputs == 2 * channels
 
 
 def _shape(
-    config: Mapping[str, Any],
-    raw: Mapping[str, Any],
+    config: Mapping[str, Json],
+    raw: Mapping[str, Json],
     size: int | tuple[int, int] | None,
     folder: Path,
-) -> tuple[tuple[int, int, int], Any]:
+) -> tuple[tuple[int, int, int], Source]:
     """(C, H, W) and where it is from."""
-    sides = config["sample_size"] if size is None else size
+    sides: Json = config["sample_size"] if size is None else size
     if sides is None:
         raise BadInput(f"{folder} does not say how large its images are: give size= (--size)")
-    source = "option" if size is not None else "config" if "sample_size" in raw else "default"
-    height, width = (sides, sides) if isinstance(sides, int) else sides
-    return (int(config["in_channels"]), int(height), int(width)), source
+    source: Source = (
+        "option" if size is not None else "config" if "sample_size" in raw else "default"
+    )
+    pair = [sides, sides] if isinstance(sides, int) else list_at(sides)
+    height, width = (int(number_of(side)) for side in pair)
+    return (whole_at(config, "in_channels"), height, width), source
 
 
 def _label(
-    kind: str, config: Mapping[str, Any], label: int | None, folder: Path
+    kind: str, config: Mapping[str, Json], label: int | None, folder: Path
 ) -> tuple[dict[str, torch.Tensor], dict[str, Setting]]:
     """The class label to call the network with, as an argument and as a setting.
 
@@ -314,14 +319,14 @@ def _label(
         BadInput: a label where there are none, none where one is needed, or one out of range.
     """
     if kind == "DiTTransformer2DModel":
-        count, null = int(config["num_embeds_ada_norm"]), True
+        count, null = whole_at(config, "num_embeds_ada_norm"), True
     elif config.get("class_embed_type") in ("timestep", "identity"):
         raise BadInput(
             f"{folder} has class_embed_type {config['class_embed_type']}, whose argument is no "
             "label: load it yourself and give it to nelbo.wrap with arguments="
         )
     else:
-        count, null = int(config.get("num_class_embeds") or 0), False
+        count, null = int(number_of(config.get("num_class_embeds") or 0)), False
     if count == 0:
         if label is not None:
             raise BadInput(f"{folder} has no classes: leave label out; got {label}")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import final
 
 import torch
 
@@ -20,7 +20,7 @@ from nelbo.gaussian.on_path import SCALES, TIMES, Reading, c_in
 from nelbo.gaussian.parametrization import SCORE, Linear, edm_F, edm_v, velocity
 from nelbo.gaussian.path import FunctionPath, edm, flow, ve
 from nelbo.model.settings import Setting, Source
-from nelbo.typed_json import Finite, as_typed
+from nelbo.typed_json import Finite, Json, as_typed, number_at, whole_at
 
 __all__ = ["PathScheduler", "read_path_scheduler"]
 
@@ -54,7 +54,7 @@ class PathScheduler:
     range: tuple[float, float] | None = None
 
 
-def read_path_scheduler(raw: Mapping[str, Any]) -> PathScheduler | None:
+def read_path_scheduler(raw: Mapping[str, Json]) -> PathScheduler | None:
     """The scheduler of a config file's JSON; None where its chain is that of DDPM, or none.
 
     Raises:
@@ -68,7 +68,7 @@ def read_path_scheduler(raw: Mapping[str, Any]) -> PathScheduler | None:
     return _euler(config) if continuous else READ[name](config)
 
 
-def _is_continuous(raw: Mapping[str, Any]) -> bool:
+def _is_continuous(raw: Mapping[str, Json]) -> bool:
     """Whether diffusers' class reads timestep_type, which it does for v_prediction alone."""
     keys = (raw.get("timestep_type"), raw.get("prediction_type"))
     return keys == ("continuous", "v_prediction")
@@ -80,11 +80,11 @@ class _Config:
     """The keys of a class, completed by its own defaults."""
 
     name: str
-    values: Mapping[str, Any]
+    values: Mapping[str, Json]
     given: frozenset[str]
 
     @classmethod
-    def of(cls, name: str, raw: Mapping[str, Any]) -> "_Config":
+    def of(cls, name: str, raw: Mapping[str, Json]) -> "_Config":
         own = defaults_of(name)
         there = {key: raw[key] for key in _Keys.model_fields if raw.get(key) is not None}
         typed = as_typed(_Keys, there).model_dump(include=set(there))
@@ -97,7 +97,7 @@ class _Config:
     def settings(self, *keys: str) -> dict[str, Setting]:
         return {key: self.setting(key) for key in keys}
 
-    def of_class(self, **values: Any) -> dict[str, Setting]:  # noqa: ANN401
+    def of_class(self, **values: Json) -> dict[str, Setting]:
         source: Source = "class"
         return {key: Setting(value, source) for key, value in values.items()}
 
@@ -109,7 +109,7 @@ def _flow(config: _Config) -> PathScheduler:
             f"{config.name} with invert_sigmas runs from noise at sigma 0 and is not known here: "
             "wrap its network with path={'name': 'flow', 'data_at': 1}"
         )
-    path, steps = flow(), int(config.values["num_train_timesteps"])
+    path, steps = flow(), whole_at(config.values, "num_train_timesteps")
     return PathScheduler(
         config.name,
         path,
@@ -143,7 +143,10 @@ def _angle(level: Level) -> Number:
 
 def _of_sigma(config: _Config, time: Reading, time_input: str) -> PathScheduler:
     """Karras' preconditioning; v_prediction is its F with the other sign."""
-    kind, sigma_data = config.values["prediction_type"], float(config.values["sigma_data"])
+    kind, sigma_data = (
+        config.values["prediction_type"],
+        float(number_at(config.values, "sigma_data")),
+    )
     if config.values.get("thresholding"):
         raise BadInput(f"{config.name} with thresholding is not read here: wrap its network")
     readings: dict[str, Callable[[float], Linear]] = {"epsilon": edm_F, "v_prediction": edm_v}
@@ -152,7 +155,7 @@ def _of_sigma(config: _Config, time: Reading, time_input: str) -> PathScheduler:
             f"{config.name}: prediction_type {kind!r} is not one of {', '.join(readings)}, which "
             "are those its class reads"
         )
-    path = edm(float(config.values["sigma_min"]), float(config.values["sigma_max"]))
+    path = edm(*_ends(config))
     return PathScheduler(
         config.name,
         path,
@@ -166,9 +169,14 @@ def _of_sigma(config: _Config, time: Reading, time_input: str) -> PathScheduler:
     )
 
 
+def _ends(config: _Config) -> tuple[float, float]:
+    low, high = (float(number_at(config.values, name)) for name in ("sigma_min", "sigma_max"))
+    return low, high
+
+
 def _ve(config: _Config) -> PathScheduler:
     """The network receives sigma, and says the score; its samples are clamped to [0, 1]."""
-    path = ve(float(config.values["sigma_min"]), float(config.values["sigma_max"]))
+    path = ve(*_ends(config))
     return PathScheduler(
         config.name,
         path,

@@ -8,7 +8,7 @@ at 1e-20 at t = 1, and `step` is NaN for fixed_large_log (diffusers 0.42).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from nelbo.gaussian.parametrization import EPS, X_0, Output, Parametrization, V
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Variance, large, learned_range, small
 from nelbo.model.settings import Setting
+from nelbo.typed_json import Json, number_at
 from nelbo.types import Batch
 
 __all__ = ["VARIANCES", "Scheduler", "Thresholded", "read_scheduler"]
@@ -152,7 +153,7 @@ class Thresholded(Parametrization):
         return (flat.clamp(-s, s) / s).reshape(x_0.shape)
 
 
-def read_scheduler(raw: Mapping[str, Any], clip: bool | None = None) -> Scheduler:
+def read_scheduler(raw: Mapping[str, Json], clip: bool | None = None) -> Scheduler:
     """The scheduler of a config file's JSON; absent keys are the defaults of its own class.
 
     A key that the class does not have is the class's behaviour, whatever the file says: it does
@@ -176,7 +177,7 @@ def read_scheduler(raw: Mapping[str, Any], clip: bool | None = None) -> Schedule
             f"variance_type {config['variance_type']!r} is not one of {', '.join(VARIANCES)}"
         )
     clips = config["clip_sample"] and not config["thresholding"]
-    reach = float(config["clip_sample_range"])
+    reach = float(number_at(config, "clip_sample_range"))
     keys = [key for key in (*BOUND_KEYS, *SPACING_KEYS) if _matters(key, config)]
     return Scheduler(
         name=str(name),
@@ -203,7 +204,7 @@ def _refuse_class(name: object) -> None:
     )
 
 
-def _refuse_other_paths(name: str, config: Mapping[str, Any]) -> None:
+def _refuse_other_paths(name: str, config: Mapping[str, Json]) -> None:
     """Raises BadInput where a sampler of DDPM's q is set to run along another path."""
     if config.get("use_flow_sigmas") or config["prediction_type"] == "flow_prediction":
         raise BadInput(
@@ -212,7 +213,7 @@ def _refuse_other_paths(name: str, config: Mapping[str, Any]) -> None:
         )
 
 
-def _parametrization(config: Mapping[str, Any], schedule: Schedule) -> Parametrization:
+def _parametrization(config: Mapping[str, Json], schedule: Schedule) -> Parametrization:
     kind = config["prediction_type"]
     if kind not in PREDICTIONS:
         raise BadInput(f"prediction_type {kind!r} is not one of {', '.join(PREDICTIONS)}")
@@ -224,11 +225,13 @@ def _parametrization(config: Mapping[str, Any], schedule: Schedule) -> Parametri
     plain = PREDICTIONS[kind]
     if not config["thresholding"]:
         return plain
-    ratio, most = config["dynamic_thresholding_ratio"], config["sample_max_value"]
-    return Thresholded(plain, float(ratio), float(most))
+    ratio, most = (
+        float(number_at(config, key)) for key in ("dynamic_thresholding_ratio", "sample_max_value")
+    )
+    return Thresholded(plain, ratio, most)
 
 
-def _matters(key: str, config: Mapping[str, Any]) -> bool:
+def _matters(key: str, config: Mapping[str, Json]) -> bool:
     """Whether this config's other settings leave the key a meaning."""
     if key in ("dynamic_thresholding_ratio", "sample_max_value"):
         return bool(config["thresholding"])
@@ -241,7 +244,7 @@ def _matters(key: str, config: Mapping[str, Any]) -> bool:
     return key != "trained_betas" or config["trained_betas"] is not None
 
 
-def _has_ends(key: str, beta_schedule: str) -> bool:
+def _has_ends(key: str, beta_schedule: object) -> bool:
     return key == "beta_schedule" or beta_schedule in ("linear", "scaled_linear", "sigmoid")
 
 

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from nelbo.errors import BadInput
 from nelbo.model.settings import Source
-from nelbo.typed_json import Count, Finite, Typed, Whole, first_problem
+from nelbo.typed_json import Count, Finite, Json, Typed, Whole, first_problem, whole_at
 
 __all__ = ["Keys", "class_steps", "completed", "defaults_of", "ignored_keys", "kept_steps"]
 
-ABSENT: dict[str, Any] = {
+ABSENT: dict[str, Json] = {
     "trained_betas": None,
     "rescale_betas_zero_snr": False,
     "clip_sample": False,
@@ -31,7 +31,7 @@ ABSENT: dict[str, Any] = {
 REVERSE = {"variance_type": "fixed_small"}
 """What the reverse steps are of where no file says it: a sampler of another kind has none."""
 
-WITHOUT_TORCHSDE: dict[str, Any] = {
+WITHOUT_TORCHSDE: dict[str, Json] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -45,7 +45,7 @@ WITHOUT_TORCHSDE: dict[str, Any] = {
     "timestep_spacing": "linspace",
     "steps_offset": 0,
 }
-COSINE: dict[str, Any] = {
+COSINE: dict[str, Json] = {
     "sigma_min": 0.3,
     "sigma_max": 500.0,
     "sigma_data": 1.0,
@@ -92,7 +92,7 @@ class Keys(Typed):
     timestep_type: str = "discrete"
 
 
-def completed(name: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Source]]:
+def completed(name: str, raw: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Source]]:
     """Every key that matters, and where each is from: the file, the class's default, or the class.
 
     Raises:
@@ -122,7 +122,7 @@ def completed(name: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return config, sources
 
 
-def defaults_of(name: str) -> dict[str, Any]:
+def defaults_of(name: str) -> dict[str, Json]:
     """The defaults of the class, by its own signature.
 
     Raises:
@@ -142,13 +142,13 @@ def defaults_of(name: str) -> dict[str, Any]:
     return defaults
 
 
-def ignored_keys(raw: Mapping[str, Any], sources: Mapping[str, Source]) -> tuple[str, ...]:
+def ignored_keys(raw: Mapping[str, Json], sources: Mapping[str, Source]) -> tuple[str, ...]:
     """The keys by which the file would clip x0-hat, and which its class does not read."""
     keys = ("clip_sample", "thresholding")
     return tuple(key for key in keys if raw.get(key) and sources[key] == "class")
 
 
-def class_steps(name: str, config: Mapping[str, Any], T: int, steps: int) -> list[int]:
+def class_steps(name: str, config: Mapping[str, Json], T: int, steps: int) -> list[int]:
     """The t, 1..T, of the class's set_timesteps(steps): its whole times + 1, each once.
 
     Times between are rounded. A solver of second order visits points within its steps too, which
@@ -163,15 +163,16 @@ def class_steps(name: str, config: Mapping[str, Any], T: int, steps: int) -> lis
                 f"the steps of {name} with sigmas of its own need torchsde: give --spacing even, "
                 "quadratic or log-snr"
             )
-        return kept_steps(config["timestep_spacing"], config["steps_offset"], T, steps)
+        return kept_steps(config["timestep_spacing"], whole_at(config, "steps_offset"), T, steps)
     index = np.unique(np.round(_times(name, config, T, steps))).astype(int)
     index = index[index >= 0]  # of rounding in diffusers' trailing steps
     if index[-1] >= T:
-        raise BadInput(_beyond(config["steps_offset"], steps, config["timestep_spacing"], index, T))
+        offset = whole_at(config, "steps_offset")
+        raise BadInput(_beyond(offset, steps, config["timestep_spacing"], int(index[-1]), T))
     return [int(i) + 1 for i in index]
 
 
-def kept_steps(spacing: str, offset: int, T: int, steps: int) -> list[int]:
+def kept_steps(spacing: object, offset: int, T: int, steps: int) -> list[int]:
     """The t, 1..T, that DDPMScheduler's set_timesteps(steps) visits, which are its timesteps + 1.
 
     Raises:
@@ -186,18 +187,18 @@ def kept_steps(spacing: str, offset: int, T: int, steps: int) -> list[int]:
     else:
         raise BadInput(f"timestep_spacing {spacing!r} is not leading, linspace or trailing")
     if index[-1] >= T:
-        raise BadInput(_beyond(offset, steps, spacing, index, T))
+        raise BadInput(_beyond(offset, steps, spacing, int(index[-1]), T))
     return [int(i) + 1 for i in index]
 
 
-def _beyond(offset: int, steps: int, spacing: str, index: Any, T: int) -> str:  # noqa: ANN401
+def _beyond(offset: int, steps: int, spacing: object, last: int, T: int) -> str:
     return (
-        f"steps_offset {offset} with {steps} {spacing} steps leads to t = {int(index[-1]) + 1} "
+        f"steps_offset {offset} with {steps} {spacing} steps leads to t = {last + 1} "
         f"beyond T = {T}: ask for fewer steps"
     )
 
 
-def _times(name: str, config: Mapping[str, Any], T: int, steps: int) -> Any:  # noqa: ANN401
+def _times(name: str, config: Mapping[str, Json], T: int, steps: int) -> Any:  # noqa: ANN401
     """What the class itself visits in a chain of T steps."""
     import diffusers
 
@@ -231,7 +232,7 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(raw: Mapping[str, Json]) -> dict[str, Json]:
     """The file's keys that are read, in their types; null is as good as absent.
 
     Raises:

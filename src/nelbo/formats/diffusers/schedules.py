@@ -6,7 +6,6 @@ the bound, and not what the formulas say.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from nelbo.gaussian.schedule import (
     scaled_linear,
     sigmoid,
 )
+from nelbo.typed_json import Json, list_at, number_at, number_of, whole_at
 
 __all__ = ["laplace", "schedule_of", "zero_terminal_snr"]
 
@@ -55,13 +55,15 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
     return Schedule(f"{schedule.name}-zero-snr", log_alpha)
 
 
-def schedule_of(config: Mapping[str, Any]) -> Schedule:
+def schedule_of(config: Mapping[str, Json]) -> Schedule:
     """The schedule of a scheduler's config, every key given.
 
     Raises:
         BadInput: a beta_schedule that diffusers' DDPM does not have, or betas outside (0, 1).
     """
-    T, ends = config["num_train_timesteps"], (config["beta_start"], config["beta_end"])
+    T = whole_at(config, "num_train_timesteps")
+    ends = number_at(config, "beta_start"), number_at(config, "beta_end")
+    name = str(config["beta_schedule"])
     makers: dict[str, Callable[[], Schedule]] = {
         "linear": lambda: linear(T, *ends),
         "scaled_linear": lambda: scaled_linear(T, *ends),
@@ -70,11 +72,12 @@ def schedule_of(config: Mapping[str, Any]) -> Schedule:
         "laplace": lambda: laplace(T),
     }
     if config["trained_betas"] is not None:
-        schedule = from_betas([float(beta) for beta in config["trained_betas"]], "trained_betas")
+        betas = [float(number_of(beta)) for beta in list_at(config, "trained_betas")]
+        schedule = from_betas(betas, "trained_betas")
         if schedule.T != T:
             raise BadInput(f"{schedule.T} trained_betas do not fit num_train_timesteps = {T}")
-    elif config["beta_schedule"] in makers:
-        schedule = makers[config["beta_schedule"]]()
+    elif name in makers:
+        schedule = makers[name]()
     else:
         raise BadInput(
             f"beta_schedule {config['beta_schedule']!r} is not one of {', '.join(makers)}"

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any, final
+from typing import final
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,7 +22,8 @@ from nelbo.report.page.headline import data_name, parts, plus_minus, sentence
 from nelbo.report.page.pictures import Pictures
 from nelbo.report.page.provenance import settings
 from nelbo.report.page.training import training
-from nelbo.results.result import Result, number_of
+from nelbo.results.result import Result
+from nelbo.typed_json import Json, number_of
 
 __all__ = ["Reported", "environment", "page"]
 
@@ -40,9 +41,9 @@ class Reported:
 
     result: Result
     images: Mapping[str, Tensor] | None = None
-    log: Sequence[Mapping[str, Any]] = ()
+    log: Sequence[Mapping[str, Json]] = ()
     pictures: Pictures = field(default_factory=Pictures)
-    recipe: Mapping[str, Any] | None = None
+    recipe: Mapping[str, Json] | None = None
     table: Sequence[Sequence[str]] = ()
     why_not: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,7 +61,7 @@ def environment() -> Environment:
     return result
 
 
-def attached(tree: Mapping[str, Any]) -> dict[str, str]:
+def attached(tree: Mapping[str, Json]) -> dict[str, str]:
     """The whole result as a page carries it: for its scripts, and packed for a reader to save."""
     whole = json.dumps(tree, allow_nan=False, separators=(",", ":"))
     packed = base64.b64encode(gzip.compress(whole.encode(), mtime=0)).decode()

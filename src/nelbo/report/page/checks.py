@@ -8,6 +8,7 @@ from typing import final
 
 from nelbo.results.result import Result
 from nelbo.results.warnings import TOO_FAR
+from nelbo.typed_json import at, known_of, number_at, part_at, rows_at, texts_at, whole_at
 
 __all__ = ["SMALL_L_T", "Check", "State", "checks"]
 
@@ -75,15 +76,15 @@ def _images(result: Result) -> list[Check]:
 
 
 def _settings(result: Result) -> Check:
-    sources = result.model.get("sources")
-    if sources is None:
+    sources = part_at(result.model, "sources")
+    if "sources" not in result.model:
         return Check(
             "Settings", State.passed, "all stated", "The model's own recipe says each one."
         )
     assumed = [
         name
-        for name, entry in sources.items()
-        if entry["source"] == "default" and entry["changes_bound"]
+        for name in sources
+        if at(sources, name, "source") == "default" and at(sources, name, "changes_bound")
     ]
     if not assumed:
         why = "Each is from the model's files or was given."
@@ -94,10 +95,10 @@ def _settings(result: Result) -> Check:
 
 def _warnings(result: Result) -> Check:
     """What the result itself warns of, all of it; another check says at most that it is there."""
-    warnings = result.tree.get("warnings")
-    if warnings is None:
+    if result.tree.get("warnings") is None:
         why = "The result does not say: it was measured by an older version."
         return Check("Warnings", State.unknown, "not tested", why)
+    warnings = texts_at(result.tree, "warnings")
     if not warnings:
         why = "Nothing looks like conventions that are not the network's own. That is no proof."
         return Check("Warnings", State.passed, "none", why)
@@ -151,17 +152,17 @@ def _arithmetic(result: Result) -> Check:
 
 
 def _decoder(result: Result) -> list[Check]:
-    error = result.estimator.get("x_0_hat_at_1")
-    if error is None:  # no V_1
+    if result.estimator.get("x_0_hat_at_1") is None:  # no V_1
         return []
-    figure = f"{float(error['in_deviations']):.2g} × sqrt(V_1)"
-    if error["in_deviations"] > TOO_FAR:
+    error = number_at(result.estimator, "x_0_hat_at_1", "in_deviations")
+    figure = f"{error:.2g} × sqrt(V_1)"
+    if error > TOO_FAR:
         return [Check("V_1", State.warning, figure, "It is too small, as the warnings say.")]
     return [Check("V_1", State.passed, figure, "The error of x0-hat at t = 1 is not above it.")]
 
 
 def _controls(result: Result) -> Check:
-    controls = result.estimator.get("controls") or []
+    controls = rows_at(result.estimator.get("controls") or [])
     failed = [control for control in controls if not control["passed"]]
     if not controls:
         why = "None was used: every t was evaluated, or the chain has none."
@@ -170,19 +171,20 @@ def _controls(result: Result) -> Check:
         names = ", ".join(str(control["name"]) for control in failed)
         why = f"Without {names}: its sum is not what is stated of it. The figure stands."
         return Check("Control variates", State.warning, f"{len(failed)} left out", why)
-    largest = max(abs(float(control["z"])) for control in controls)
+    largest = max(abs(number_at(control, "z")) for control in controls)
     why = "Their sums are what is stated of them, to the noise."
     return Check("Control variates", State.passed, f"|z| ≤ {largest:.1f}", why)
 
 
 def _coverage(result: Result) -> Check:
-    steps, evaluated = int(result.model.get("steps", 0)), len(result.steps)
+    steps = whole_at(result.model, "steps") if "steps" in result.model else 0
+    evaluated = len(result.steps)
     figure = f"{evaluated:,} of {steps:,} t"
     if result.estimator["name"] == "exhaustive":
         return Check("Evaluated t", State.passed, figure, "Every t of every image.")
-    pairs = int(result.tree["network_evaluations"]) / max(result.images * steps, 1)
+    pairs = whole_at(result.tree, "network_evaluations") / max(result.images * steps, 1)
     share = f"{100 * pairs:.2g} % of all (image, t) pairs"
-    missed = result.estimator.get("chance_of_missing_a_t")
+    missed = known_of(result.estimator.get("chance_of_missing_a_t"))
     why = f"{share}. What sits in one t that was not evaluated is not seen"
     if missed is not None:
         why += f"; a given t was missed with a chance of up to {100 * missed:.2g} %"
@@ -195,14 +197,17 @@ def _coverage(result: Result) -> Check:
 def _precision(result: Result) -> Check:
     half = result.half_monte_carlo
     figure = "± unknown" if half is None else f"± {half:.2g}"
-    wanted, stopped = result.estimator.get("precision"), result.estimator.get("stopped_by")
+    wanted, stopped = (
+        known_of(result.estimator.get("precision")),
+        result.estimator.get("stopped_by"),
+    )
     if wanted is None:
         why = "No precision was requested: this is what the evaluations gave."
         return Check("Precision", State.unknown, figure, why)
     if half is not None and half <= wanted:
         why = f"± {wanted:g} was requested (95 %, Monte Carlo)."
         return Check("Precision", State.passed, figure, why)
-    if stopped is not None and stopped.startswith("a tenth"):
+    if isinstance(stopped, str) and stopped.startswith("a tenth"):
         why = f"± {wanted:g} was requested; {stopped} was enough."
         return Check("Precision", State.passed, figure, why)
     if half is not None and stopped == "precision" and half <= NEARLY * wanted:

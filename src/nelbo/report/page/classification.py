@@ -5,6 +5,7 @@ from nelbo.report.page.charted import charted
 from nelbo.report.page.charts import shown
 from nelbo.report.page.sheet import Section, Sheet, Table, data_named, groups
 from nelbo.results.read_images import Classified
+from nelbo.typed_json import at, number_at, object_at
 
 __all__ = ["classification_sheet"]
 
@@ -12,7 +13,7 @@ __all__ = ["classification_sheet"]
 def classification_sheet(result: Classified) -> Sheet:
     """Its headline is the accuracy; without labels, how many images there are."""
     tree, count = result.tree, len(result.rows)
-    name, data = tree["model"]["name"], data_named(tree["data"])
+    name, data = at(tree, "model", "name"), data_named(object_at(tree, "data"))
     labelled = result.accuracy is not None and result.interval is not None
     return Sheet(
         title=f"{name} as a classifier of {data}",
@@ -29,13 +30,13 @@ def classification_sheet(result: Classified) -> Sheet:
 
 
 def _lead(result: Classified) -> str:
-    tree, prior = result.tree, "uniform"
+    tree, prior, wrong = result.tree, "uniform", number_at(result.tree, "error")
     if len(set(result.prior)) > 1:
         prior = ", ".join(f"{p:.4g}" for p in result.prior)
     return (
         f"p(class | x) from the bounds of log p(x | class); the prior over the {len(result.prior)} "
-        f"classes: {prior}. {int(tree['decided']):,} images are decided; in each image the class "
-        f"of the lowest bound was kept with {100 * (1 - tree['error']):g} %. "
+        f"classes: {prior}. {tree['decided']:,} images are decided; in each image the class "
+        f"of the lowest bound was kept with {100 * (1 - wrong):g} %. "
         f"{tree['evaluations_per_image']:.1f} network evaluations an image."
     )
 

@@ -6,6 +6,7 @@ from nelbo.report.page.sheet import Section, Sheet, Table, data_named, lines
 from nelbo.results.compared import Compared, ComparedAll
 from nelbo.results.neighbours import WORDS
 from nelbo.results.rounding import plain_number, with_half
+from nelbo.typed_json import object_at, whole_at
 
 __all__ = ["comparisons_sheet"]
 
@@ -14,7 +15,8 @@ def comparisons_sheet(result: ComparedAll) -> Sheet:
     """Its headline is the lowest difference from the first."""
     unit, first = result.unit.name, result.names[0]
     pair, name = min(_named(result), key=lambda each: each[0].value)
-    data, images = result.pairs[0].tree["data"], f"{int(result.pairs[0].tree['images']):,}"
+    tree = result.pairs[0].tree
+    data, images = object_at(tree, "data"), f"{whole_at(tree, 'images'):,}"
     names = f"{', '.join(result.names[1:])} against {first}"
     sign = "+" if pair.value >= 0 else "\N{MINUS SIGN}"
     return Sheet(
@@ -30,7 +32,7 @@ def comparisons_sheet(result: ComparedAll) -> Sheet:
         warnings=result.warnings,
         sections=[_differences(result), _bounds(result)],
         settings=[
-            (f"Estimator of {name}", rows(pair.tree["estimator"], "the evaluation"))
+            (f"Estimator of {name}", rows(object_at(pair.tree, "estimator"), "the evaluation"))
             for pair, name in _named(result)
         ],
         download="comparisons",

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.provenance import rows
 from nelbo.results.compared import Bound, Compared
 from nelbo.results.rounding import plain_number, with_half
+from nelbo.typed_json import Json, list_at, object_at, whole_at
 
 __all__ = ["difference_page"]
 
@@ -40,12 +41,12 @@ def difference_page(compared: Compared) -> str:
             headline=plain_number(abs(compared.value), compared.half or 0.0),
             a=compared.a,
             b=compared.b,
-            data_name=_data_name(tree["data"]),
-            images=f"{int(tree['images']):,}",
-            evaluations=f"{int(tree['network_evaluations']):,}",
-            paired=[str(what) for what in tree["estimator"].get("paired", ())],
+            data_name=_data_name(object_at(tree, "data")),
+            images=f"{whole_at(tree, 'images'):,}",
+            evaluations=f"{whole_at(tree, 'network_evaluations'):,}",
+            paired=[str(what) for what in list_at(object_at(tree, "estimator").get("paired", ()))],
             saved=_saved(tree.get("variance_saved")),
-            warnings=[str(warning) for warning in tree.get("warnings", ())],
+            warnings=compared.warnings,
             intervals=of_difference,
             zero=zero,
             bounds=_bounds((compared.a, compared.b)),
@@ -57,7 +58,7 @@ def difference_page(compared: Compared) -> str:
     )
 
 
-def _data_name(data: Mapping[str, Any]) -> str:
+def _data_name(data: Mapping[str, Json]) -> str:
     split = data.get("split")
     return f"{data['name']}:{split}" if split else str(data["name"])
 
@@ -109,7 +110,9 @@ def _strip(value: float, half: float | None, low: float, high: float) -> tuple[f
     return percent * (value - wide - low), percent * 2 * wide, percent * (value - low)
 
 
-def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], int]:
+def _settings(
+    a: Mapping[str, Json], b: Mapping[str, Json]
+) -> tuple[list[tuple[str, str, str]], int]:
     """((setting, of A, of B) of what differs, how many do not)."""
     settings = [
         {

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 from nelbo.results.result import Result
+from nelbo.typed_json import at
 
 __all__ = ["Part", "data_name", "parts", "plus_minus", "sentence"]
 
@@ -82,7 +83,7 @@ def sentence(result: Result) -> str:
     if model.get("family") == "categorical":
         clip = ""
     if "order" in model:
-        name, calls = model["order"]["name"], model["order"]["calls"]
+        name, calls = at(model, "order", "name"), at(model, "order", "calls")
         of_any = " The bound of the model of any order may lie on either side."
         either = "" if model.get("decoder") == "in sequence" else of_any
         return (

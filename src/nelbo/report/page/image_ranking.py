@@ -8,6 +8,7 @@ from nelbo.report.page.sheet import Section, Sheet, Table, data_named, groups, o
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.read_images import RankedImages
 from nelbo.results.rounding import with_half
+from nelbo.typed_json import number_at, object_at
 
 __all__ = ["image_ranking_sheet"]
 
@@ -16,9 +17,10 @@ MOST_UNLIKE = 20  # images of the table; all are in the JSON
 
 def image_ranking_sheet(result: RankedImages) -> Sheet:
     """Its headline is the range of the bounds."""
-    tree, data = result.tree, data_named(result.tree["data"])
-    name = f"{tree['model']['name']}{likelihood_of(tree['model'])}"
-    low, high = (result.rows[place][result.unit.key] for place in (0, -1))
+    tree, model = result.tree, object_at(result.tree, "model")
+    data = data_named(object_at(tree, "data"))
+    name = f"{model['name']}{likelihood_of(model)}"
+    low, high = (number_at(result.rows[place], result.unit.key) for place in (0, -1))
     order = Section(
         "order", "The order", "Every image by its bound.", charts=charted(ranks(result), "ranks")
     )
@@ -66,7 +68,7 @@ def _table(result: RankedImages, ids: Sequence[int], name: str) -> Table:
             str(row.get("file", row["id"])),
             f"{row['rank']:,}",
             f"{row['rank_low']:,} to {row['rank_high']:,}",
-            with_half(row[key], (row["high"] - row["low"]) / 2),
+            with_half(number_at(row, key), (number_at(row, "high") - number_at(row, "low")) / 2),
         )
         for row in result.listed(ids)
     ]

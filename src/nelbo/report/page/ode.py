@@ -15,6 +15,7 @@ from nelbo.report.page.sheet import (
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.ode import DEQUANTISED
 from nelbo.results.read_ode import OdeRead
+from nelbo.typed_json import object_at, text_at, whole_at
 
 __all__ = ["NOT_A_BOUND", "ode_sheet"]
 
@@ -26,12 +27,13 @@ NOT_A_BOUND = (
 
 def ode_sheet(result: OdeRead) -> Sheet:
     """Its headline is the figure, and the sentence that it is not a bound."""
-    tree = result.tree
-    name = f"{tree['model']['name']}{likelihood_of(tree['model'])}"
+    tree, model = result.tree, object_at(result.tree, "model")
+    name = f"{model['name']}{likelihood_of(model)}"
+    data = f"{data_named(object_at(tree, 'data'))}, {whole_at(tree, 'images'):,} images"
     value = f"{result.figure.value:.4f}"
     return Sheet(
         title=f"{value} {result.unit.name}, {name}, by the ODE",
-        heading=f"{name} on {data_named(tree['data'])}, {int(tree['images']):,} images",
+        heading=f"{name} on {data}",
         figure=value,
         unit=f"{result.unit}, by the probability-flow ODE",
         lead=[NOT_A_BOUND],
@@ -67,15 +69,15 @@ def _difference(result: OdeRead) -> Section:
 
 
 def _errors(result: OdeRead) -> Section:
-    how = result.tree["estimator"]
-    steps, draws = how["steps"], how["draws"]
+    how = object_at(result.tree, "estimator")
+    steps, draws = whole_at(how, "steps"), how["draws"]
     rows = [
         ("solver", plus_minus(result.shares["solver"]), f"{steps} steps, held against {2 * steps}"),
         ("trace", plus_minus(result.shares["trace"]), f"probes: {how['probes']}"),
         (
             "dequantisation",
             plus_minus(result.shares["dequantisation"]),
-            f"{DEQUANTISED[how['dequantise']]}, {draws} draws an image",
+            f"{DEQUANTISED[text_at(how, 'dequantise')]}, {draws} draws an image",
         ),
         ("all three", plus_minus(result.figure.half_monte_carlo), "the Monte Carlo interval"),
     ]

@@ -1,9 +1,9 @@
 """Where every figure of a page is from: settings with their source, digests, versions."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from nelbo.results.result import Result
+from nelbo.typed_json import Json, at, part_at, text_at
 
 __all__ = ["Row", "rows", "settings"]
 
@@ -16,34 +16,35 @@ OWN = ("sources", "options")  # shown by the rows themselves
 
 
 def settings(
-    result: Result, recipe: Mapping[str, Any] | None = None
+    result: Result, recipe: Mapping[str, Json] | None = None
 ) -> list[tuple[str, list[Row]]]:
     """Groups of rows; recipe: what the run was trained by, where it is known."""
-    sources = result.model.get("sources")
+    sources = part_at(result.model, "sources")
     model = {key: value for key, value in result.model.items() if key not in OWN}
-    usual = "its recipe" if sources is None else "its files"
+    usual = "its files" if "sources" in result.model else "its recipe"
     groups = [
         ("Model", [(name, value, FROM.get(name, of)) for name, value, of in rows(model, usual)])
     ]
-    if sources is not None:
+    if "sources" in result.model:
         entries = [
             (
                 name,
-                _text(entry["value"]),
-                entry["source"] + ("" if entry["changes_bound"] else ", not in the bound"),
+                _text(at(sources, name, "value")),
+                text_at(sources, name, "source")
+                + ("" if at(sources, name, "changes_bound") else ", not in the bound"),
             )
-            for name, entry in sources.items()
+            for name in sources
         ]
         groups.append(("Settings of the model, by source", entries))
     groups.append(("Data", rows(result.data, "the data")))
     groups.append(("Estimator", rows(result.estimator, "the evaluation")))
     groups.append(("Environment", rows(result.environment, "the machine")))
     if recipe is not None:
-        groups.append(("Training", rows(recipe.get("training", {}), "the recipe")))
+        groups.append(("Training", rows(part_at(recipe, "training"), "the recipe")))
     return groups
 
 
-def rows(part: Mapping[str, Any], source: str) -> list[Row]:
+def rows(part: Mapping[str, Json], source: str) -> list[Row]:
     """Nested choices with dotted names."""
     result = []
     for name, value in part.items():

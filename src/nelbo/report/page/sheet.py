@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.charts import Chart
@@ -10,6 +10,7 @@ from nelbo.report.page.headline import plus_minus
 from nelbo.report.page.provenance import Row, rows
 from nelbo.results.rounding import with_half
 from nelbo.results.stored import Interval
+from nelbo.typed_json import Json, object_at
 
 __all__ = [
     "Line",
@@ -78,7 +79,7 @@ class Sheet:
     download: str
 
 
-def laid(sheet: Sheet, tree: Mapping[str, Any]) -> str:
+def laid(sheet: Sheet, tree: Mapping[str, Json]) -> str:
     """The page of a result; equal inputs give equal bytes. It refers to nothing outside itself."""
     return (
         environment()
@@ -122,19 +123,19 @@ def lines(
     return made, -percent * low if signed else None
 
 
-def groups(tree: Mapping[str, Any]) -> list[tuple[str, list[Row]]]:
+def groups(tree: Mapping[str, Json]) -> list[tuple[str, list[Row]]]:
     """What decided the figures of a result of one model: settings by where they are from."""
-    model = {k: v for k, v in tree["model"].items() if k not in ("sources", "options")}
+    model = {k: v for k, v in object_at(tree, "model").items() if k not in ("sources", "options")}
     parts = (
         ("Model", model, "the model"),
-        ("Data", tree["data"], "the data"),
-        ("Estimator", tree["estimator"], "the evaluation"),
-        ("Environment", tree["environment"], "the machine"),
+        ("Data", object_at(tree, "data"), "the data"),
+        ("Estimator", object_at(tree, "estimator"), "the evaluation"),
+        ("Environment", object_at(tree, "environment"), "the machine"),
     )
     return [(title, rows(part, source)) for title, part, source in parts]
 
 
-def data_named(data: Mapping[str, Any]) -> str:
+def data_named(data: Mapping[str, Json]) -> str:
     """As a data spec names it."""
     split = data.get("split")
     return f"{data['name']}:{split}" if split else str(data["name"])

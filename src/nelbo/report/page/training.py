@@ -1,14 +1,14 @@
 """The charts of a training log."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from nelbo.report import training_plots
 from nelbo.report.page.charts import Chart, chart, shown
+from nelbo.typed_json import Json, known_at, known_of, list_at, number_at, text_at
 
 __all__ = ["training"]
 
-Log = Sequence[Mapping[str, Any]]
+Log = Sequence[Mapping[str, Json]]
 MOST_ROWS = 60
 
 
@@ -16,7 +16,7 @@ def training(log: Log) -> list[Chart]:
     """The loss, the held-out bound and the learning rate, each where the log has it."""
     charts = []
     if any("loss" in entry for entry in log):
-        unit = next(entry["unit"] for entry in log if "loss" in entry)
+        unit = next(text_at(entry, "unit") for entry in log if "loss" in entry)
         charts.append(
             chart(
                 training_plots.losses(log),
@@ -34,8 +34,8 @@ def training(log: Log) -> list[Chart]:
                 "loss-by-quarter",
                 "Where along the chain the training still finds something to do.",
                 ["step", *training_plots.QUARTERS],
-                [[f"{e['step']:,}", *map(shown, e["loss_by_quarter"])] for e in parts],
-                [(e["step"], _first(e["loss_by_quarter"])) for e in parts],
+                [[f"{e['step']:,}", *map(shown, _quarters(e))] for e in parts],
+                [(number_at(e, "step"), _first(_quarters(e))) for e in parts],
             )
         )
     if any("held_out" in entry for entry in log):
@@ -65,8 +65,9 @@ def _table(
 ) -> tuple[list[str], list[list[str]], list[tuple[float, float]]]:
     """Columns, rows and points, evenly thinned."""
     entries = _thinned([entry for entry in log if key in entry])
-    rows = [[f"{entry['step']:,}", shown(entry[key])] for entry in entries]
-    return ["step", name], rows, [(entry["step"], entry[key]) for entry in entries]
+    rows = [[f"{entry['step']:,}", shown(known_at(entry, key))] for entry in entries]
+    points = [(number_at(entry, "step"), number_at(entry, key)) for entry in entries]
+    return ["step", name], rows, points
 
 
 def _thinned(entries: Log) -> Log:
@@ -75,6 +76,10 @@ def _thinned(entries: Log) -> Log:
         return entries
     places = (round(i * (len(entries) - 1) / (MOST_ROWS - 1)) for i in range(MOST_ROWS))
     return [entries[place] for place in places]
+
+
+def _quarters(entry: Mapping[str, Json]) -> list[float | None]:
+    return [known_of(value) for value in list_at(entry, "loss_by_quarter")]
 
 
 def _first(values: Sequence[float | None]) -> float:

@@ -13,17 +13,19 @@ from nelbo.arguments import flag, shown, whole
 from nelbo.bound.statistics import mean_over_images
 from nelbo.data import Examples
 from nelbo.errors import BadInput
-from nelbo.estimation import Progress
+from nelbo.estimation import Processes, Progress, examine, measuring
 from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.yardstick import FEWEST, AffineFit
 from nelbo.model import Denoiser, Model, examples_of
+from nelbo.model.parts import schedule_of
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.results.check import ModelCheck, Ranked, differing
 from nelbo.results.evaluation import environment
 from nelbo.results.unit import Unit
 from nelbo.tasks.check.search import ROUNDS, Candidate, Draws, Remembered, halved
-from nelbo.tasks.check.words import call_of, conventions, stated_by
+from nelbo.tasks.check.words import SCHEDULES, call_of, conventions, stated_by
 from nelbo.tasks.evaluate import evaluate
+from nelbo.typed_json import Json
 from nelbo.types import Grid
 from nelbo.wrapping import wrap
 from nelbo.wrapping.stated import label_of
@@ -48,7 +50,7 @@ def check(
     """Whether a network is read as it was trained: its errors by what is stated, and by others.
 
     model: a model, whose stated conventions are held against those searched, or a network alone, of
-    images of that shape and number of levels, for which the best are searched. Some 150 readings of
+    images of that shape and number of levels, for which the best are searched. Some 200 readings of
     predictions, schedules, paths, times, scales and ranges are compared at the same images and
     noise by half of the integral of SNR |x_0 - x0-hat|^2 over log SNR, in rounds of fewer readings
     and more images. images: as for `evaluate`; 64 are used, others fit the affine function that a
@@ -60,7 +62,8 @@ def check(
     Raises:
         BadInput: a network without shape or levels, no Gaussian model, a model of logits, whose
             output has one reading, fewer than 16 images, or a network that fails in every
-            reading; evaluating the stated model raises as `evaluate` does.
+            reading, or whose output depends on the other images of its batch or on chance;
+            evaluating the stated model raises as `evaluate` does.
     """
     started = time.perf_counter()
     seed, search = whole("seed", seed), flag("search", search)
@@ -68,7 +71,8 @@ def check(
     about = _about(stated, shape, levels)
     network: Any = model if stated is None else stated.called
     remembered = Remembered(network)
-    readings = _readings(remembered, stated, about, arguments) if search else []
+    variance = "small" if stated is None else str(stated.facts.get("variance"))
+    readings = _readings(remembered, stated, about, arguments, variance) if search else []
     if stated is None and not readings:
         raise BadInput("a network alone states nothing: search must be True")
     as_stated = None if stated is None else Candidate(stated_by(stated), stated)
@@ -84,13 +88,17 @@ def check(
     warnings, evaluations = _evaluated(stated, data.subset(measured), seed)
     last = draws(*ROUNDS[-1][:2])
     with evaluating(remembered), without_gradients(of_data.device):
+        if stated is None and _gives_variances(readings[0], draws(1, 2), remembered):
+            readings = _readings(remembered, stated, about, arguments, "learned-range")
         best = halved(readings, draws, remembered, as_stated, progress)
         if as_stated is not None and not readings:
             as_stated.measure(last)
     if as_stated is not None:
         as_stated.require_finite()
         evaluations += as_stated.evaluations
-    elif not best:
+    elif best:
+        evaluations = _in_company(wrap(model, **best[0].words, **about, arguments=arguments), data)
+    else:
         readings[0].require_finite()
     unit = Unit.of(of_data.support)
     per_dim = partial(unit.per_dim, dims=of_data.dims)
@@ -122,6 +130,13 @@ def _evaluated(stated: Model | None, few: Examples, seed: int) -> tuple[Sequence
     return result.warnings, result.network_evaluations
 
 
+def _in_company(model: Model, data: Examples) -> int:
+    """Refuses a network whose output for an image is not its own, as `evaluate` does; its calls."""
+    with measuring([model]):
+        seen = examine([model], data, Processes(), True)
+    return 0 if seen is None else int(seen["network_evaluations"])
+
+
 def _stated(model: object) -> Model | None:
     """The model, or None of a network alone."""
     if isinstance(model, Model | str | Path) or hasattr(model, "scheduler"):
@@ -134,7 +149,7 @@ def _stated(model: object) -> Model | None:
 
 def _about(
     stated: Model | None, shape: tuple[int, ...] | None, levels: int | None
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """What every reading says of the data."""
     if stated is None:
         if shape is None or levels is None:
@@ -154,6 +169,7 @@ def _readings(
     stated: Model | None,
     about: Mapping[str, Any],
     arguments: Mapping[str, object] | None,
+    variance: str,
 ) -> list[Candidate]:
     """What could be meant, each as a model; none where the output is of logits."""
     if stated is not None:
@@ -165,14 +181,23 @@ def _readings(
         if stated.facts["parametrization"] == "levels":
             return []
     T = 1000 if stated is None else stated.whole_T
-    variance = "small" if stated is None else str(stated.facts["variance"])
     words = conventions(T, "levels" in about, variance if "learned" in variance else "small")
     name = label_of(None, network.network) if stated is None else stated.name
     clip: dict[str, Any] = {"clip": True} if stated is not None and stated.facts["clip"] else {}
-    return [
-        Candidate(each, wrap(network, **each, **about, **clip, arguments=arguments, name=name))
-        for each in words
-    ]
+    schedules = {each: schedule_of(each, {"T": T}, f"schedule {each}") for each in SCHEDULES}
+
+    def model(words: Mapping[str, Any]) -> Model:
+        table = {"schedule": schedules[words["schedule"]["name"]]} if "schedule" in words else {}
+        given = {**words, **table, **about, **clip}  # a schedule once, for all that share it
+        return wrap(network, **given, arguments=arguments, name=name)
+
+    return [Candidate(each, model(each)) for each in words]
+
+
+def _gives_variances(reading: Candidate, few: Draws, network: Remembered) -> bool:
+    """Whether the output has two numbers for each of x_t: the second is of V_t."""
+    reading.measure(few)
+    return network.channels == 2 * reading.model.shape[0]
 
 
 def _order(data: Examples, seed: int) -> Tensor:
@@ -207,7 +232,14 @@ def _simplest_first(
 ) -> list[Candidate]:
     """Of readings that are equal but for chance, the nearest to what is stated, or a chain's."""
     words = {} if stated is None else stated.words
-    tied = [one for one in best if _ranked(one, best[0], per_dim).tied]
+
+    def equal(one: Candidate) -> bool:
+        ranked = _ranked(one, best[0], per_dim)
+        if any(one.words.get(key) != best[0].words.get(key) for key in ("schedule", "path")):
+            return ranked.tied
+        return ranked.above <= (ranked.half or 0.0)  # both at the same t: nothing is rounded
+
+    tied = [one for one in best if equal(one)]
     if not tied:
         return best
     first = min(tied, key=lambda one: (len(differing(words, one.words)), readings.index(one)))

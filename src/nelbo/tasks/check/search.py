@@ -1,27 +1,29 @@
 """Which conventions fit a network: errors at the same images and noise, by successive halving."""
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from nelbo.bound.chain import constant_time
 from nelbo.errors import BadInput
 from nelbo.estimation.evaluator import out_of_memory
 from nelbo.gaussian.yardstick import AffineFit
 from nelbo.model import Denoiser, Model
 from nelbo.networks.adapter import tensor_in
+from nelbo.typed_json import Json
 from nelbo.types import Grid
 
 __all__ = ["Candidate", "Draws", "Remembered", "halved"]
 
 WINDOW = (6.0, -6.0)  # log SNR of data on [-1, 1]: outside it no network differs from another
 ROUNDS = ((6, 6, 12), (16, 8, 4), (64, 12, 4))  # images, log SNRs, candidates that are left
+ROWS = 64  # that the network is called with at once
 
 
 @final
@@ -32,6 +34,7 @@ class Remembered(nn.Module):
         super().__init__()
         self.network = network
         self.evaluations = 0
+        self.channels = 0  # of the last output
         self._outputs: dict[bytes, Tensor] = {}
 
     def forward(self, x_t: Tensor, time: Tensor, *given: Tensor, **arguments: Tensor) -> Tensor:
@@ -41,7 +44,8 @@ class Remembered(nn.Module):
         key = digest.digest()
         if key not in self._outputs:
             self.evaluations += len(x_t)
-            self._outputs[key] = tensor_in(self.network(x_t, time, *given, **arguments)).detach()
+            output = tensor_in(self.network(x_t, time, *given, **arguments)).detach()
+            self._outputs[key], self.channels = output, output.shape[1] if output.ndim > 1 else 0
         return self._outputs[key]
 
     def forget(self) -> None:
@@ -91,18 +95,27 @@ class Draws:
         assert table is not None
         assert isinstance(model, Denoiser)  # of a Gaussian family
         times = 1 + (table[1:, None] - wanted).abs().argmin(0)
-        total = torch.zeros(len(self.levels), dtype=torch.float64)
-        x_0 = model.x_0(self.levels, torch.float32)
         p = model.chain.p.given(*self.condition)
-        for k, t in enumerate(times.tolist()):
-            log_snr = table[t]
+        squares = torch.empty(self.eps.shape[:2].numel(), dtype=torch.float64)
+        for rows in torch.arange(len(squares)).split(ROWS):
+            image, t = rows % len(self.levels), times[rows // len(self.levels)]
+            x_0 = model.x_0(self.levels[image], torch.float32)
+            log_snr = table[t].reshape(-1, *(1,) * (x_0.ndim - 1))
             signal, noise = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
-            eps = self.eps[k].reshape(x_0.shape)
+            eps = self.eps.flatten(0, 1)[rows].reshape(x_0.shape)
             x_t = (signal * x_0.double().cpu() + noise * eps).to(x_0)
-            x_0_hat = model.x_0_hat(p, x_t, constant_time(t, x_t))
-            error = (x_0 - x_0_hat).double().flatten(1).square().sum(1).cpu()
-            total += 0.5 * self.share[k] * log_snr.exp() * error
+            x_0_hat = model.x_0_hat(p.rows(image), x_t, t)
+            squares[rows] = (x_0 - x_0_hat).double().flatten(1).square().sum(1).cpu()
+        weight = 0.5 * self.share * table[times].exp()
+        total = weight @ squares.reshape(len(weight), -1)
         return total.where(total.isfinite(), math.inf)  # no number: the worst reading there is
+
+    def ends(self, model: Model) -> None:
+        """Evaluates the network for the first image at t = 1 and at t = T."""
+        assert isinstance(model, Denoiser)
+        first = torch.tensor([0, 0])
+        p = model.chain.p.given(*self.condition).rows(first)
+        model.x_0_hat(p, model.x_0(self.levels[first]), torch.tensor([1, model.T]))
 
     def affine(self, fit: AffineFit, x_0: Tensor) -> Float64[Tensor, " N"]:
         """The same of an affine function of x_t that was fitted to other images on [-1, 1]."""
@@ -123,7 +136,7 @@ class Candidate:
     evaluations: of the model, remembered or not; failure: of the last measurement.
     """
 
-    words: Mapping[str, Any]
+    words: Mapping[str, Json]
     model: Model
     part: Float64[Tensor, " N"] = field(default_factory=lambda: torch.tensor([math.inf]))
     evaluations: int = 0
@@ -139,13 +152,29 @@ class Candidate:
         self.failure = None
         try:
             self.part = draws.part(self.model)
-        except MemoryError:
-            raise
         except Exception as error:  # whatever a network does with inputs that are not its own
-            if out_of_memory(error):
-                raise
-            self.part = torch.full((len(draws.levels),), math.inf, dtype=torch.float64)
-            self.failure = error
+            self._fail(error, len(draws.levels))
+
+    def at_ends(self, draws: Draws) -> bool:
+        """Whether the network takes the times of t = 1 and of t = T, at which nothing is measured.
+
+        A table of the times 0..T-1 has no entry T.
+
+        Raises:
+            MemoryError, RuntimeError: as `measure`.
+        """
+        self.evaluations += 2
+        try:
+            draws.ends(self.model)
+        except Exception as error:
+            self._fail(error, len(draws.levels))
+        return self.failure is None
+
+    def _fail(self, error: Exception, images: int) -> None:
+        if isinstance(error, MemoryError) or out_of_memory(error):
+            raise error
+        self.part = torch.full((images,), math.inf, dtype=torch.float64)
+        self.failure = error
 
     def require_finite(self) -> None:
         """Refuses what could not be measured.
@@ -184,7 +213,7 @@ def halved(
             progress(done + 1, len(left), f"round {number + 1} of {len(ROUNDS)}")
         if stated is not None:
             stated.measure(draws)
-        left = sorted((one for one in left if math.isfinite(one.mean)), key=lambda one: one.mean)
-        left = left[:keep]
+        ranked = sorted((one for one in left if math.isfinite(one.mean)), key=lambda one: one.mean)
+        left = list(itertools.islice((one for one in ranked if one.at_ends(draws)), keep))
         remembered.forget()
     return left

@@ -5,15 +5,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nelbo.model import Model
+from nelbo.typed_json import Json, at
 from nelbo.types import Grid
 
-__all__ = ["call_of", "conventions", "stated_by"]
+__all__ = ["SCHEDULES", "call_of", "conventions", "stated_by"]
 
-SCHEDULES = ("linear", "scaled-linear", "cosine", "sigmoid")
+SCHEDULES = ("linear", "scaled-linear", "cosine", "sigmoid", "sigmoid-lucidrains")
 OF_BETAS = ("eps", "x_0", "v")
 TIMES = ("index", "t", "fraction")  # by log SNR a network knows no schedule: once is enough
 RANGES = ((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5))
-FLOWS: tuple[dict[str, Any], ...] = ({"name": "flow", "data_at": 0}, {"name": "flow", "data_at": 1})
+FLOWS: tuple[dict[str, Json], ...] = (
+    {"name": "flow", "data_at": 0},
+    {"name": "flow", "data_at": 1},
+)
 ON_PATHS: tuple[tuple[Any, str, str, tuple[str, ...]], ...] = (
     # path, time_input, scale, what networks predict there
     *((flow, time, "none", ("flow-velocity", "x_0", "eps")) for flow in FLOWS for time in
@@ -44,6 +48,8 @@ def conventions(T: int, grid: bool, variance: str) -> Iterator[dict[str, Any]]:
                     "time_input": time,
                     **range_,
                 }
+        if "learned" in variance:
+            continue  # what gives variances is of a chain of betas
         for path, time, scale, predictions in ON_PATHS:
             for predicts in predictions:
                 yield {
@@ -55,10 +61,10 @@ def conventions(T: int, grid: bool, variance: str) -> Iterator[dict[str, Any]]:
                 }
 
 
-def stated_by(model: Model) -> dict[str, Any]:
+def stated_by(model: Model) -> dict[str, Json]:
     """What a model says of how its network is read, by the same words."""
     facts = model.facts
-    about = facts.get("path", facts["schedule"]["name"])
+    about = facts["path"] if "path" in facts else at(facts, "schedule", "name")
     stated = {
         "path" if "path" in facts else "schedule": about,
         "predicts": facts["parametrization"],
@@ -72,7 +78,7 @@ def stated_by(model: Model) -> dict[str, Any]:
 
 
 def call_of(
-    words: Mapping[str, Any], data: Mapping[str, Any], arguments: Mapping[str, object] | None
+    words: Mapping[str, Json], data: Mapping[str, Json], arguments: Mapping[str, object] | None
 ) -> str:
     """The `wrap` call with these words; the arguments, which may be tensors, by their name."""
     given = [f"{name}={value!r}" for name, value in {**words, **data}.items()]

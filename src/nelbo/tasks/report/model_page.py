@@ -17,6 +17,7 @@ from nelbo.results import Evaluation
 from nelbo.results.result import Result, parse, read
 from nelbo.tasks.report.drawing import Drawing, Progress
 from nelbo.tasks.report.report import Say, always, columns_of, pictures_of
+from nelbo.typed_json import part_at, whole_at
 
 __all__ = ["model_of", "model_page", "page"]
 
@@ -86,7 +87,7 @@ def model_of(source: str | Path, result: Result, device: str | None) -> Model:
     Raises:
         BadInput: as `nelbo.load`; other weights than those of the result.
     """
-    options = formats.options_of(result.model.get("options") or {})
+    options = formats.options_of(part_at(result.model, "options"))
     weights = result.model.get("weights")
     options["weights"] = weights if weights in ("ema", "raw") else None
     if formats.is_function(source):
@@ -94,7 +95,7 @@ def model_of(source: str | Path, result: Result, device: str | None) -> Model:
     model = formats.load(source, device=device, **options)
     if result.model.get("time") == "continuous":
         return model if model.infinite else model.in_the_limit()
-    steps = int(result.model.get("steps", model.T))
+    steps = whole_at(result.model, "steps") if "steps" in result.model else model.T
     return model.every(steps) if model.infinite or steps != model.T else model
 
 

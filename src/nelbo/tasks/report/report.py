@@ -26,6 +26,7 @@ from nelbo.tasks.report.drawing import (
     reconstructions,
 )
 from nelbo.tasks.report.drawing import samples as draw_samples
+from nelbo.typed_json import Json, whole_at
 from nelbo.types import Grid
 
 __all__ = [
@@ -156,14 +157,14 @@ def _of_run(folder: Path, say: Say) -> Result:
 
 def _model(folder: Path, result: Result, device: str | None) -> Model:
     """The model that was measured, its chain as short as it was then."""
-    weights = result.model.get("weights")
-    model = formats.load(folder, weights=weights, device=device)
+    read_as: dict[str, Any] = {"weights": result.model.get("weights")}
+    model = formats.load(folder, device=device, **read_as)
     if model.sha256() != result.model.get("sha256"):
         raise BadInput(
             f"{folder / RESULT} is of other weights than the run has: nelbo evaluate {folder} "
             f"--json {folder / RESULT} --per-image {folder / IMAGES}"
         )
-    steps = int(result.model.get("steps", model.T))
+    steps = whole_at(result.model, "steps") if "steps" in result.model else model.T
     return model if steps == model.T else model.every(steps)
 
 
@@ -331,7 +332,7 @@ def _no_distortion(result: Result) -> str:
     return "The reconstruction error was not requested: nelbo evaluate --json FILE writes it."
 
 
-def log_of(path: Path) -> list[dict[str, Any]]:
+def log_of(path: Path) -> list[dict[str, Json]]:
     """The entries of a training log; none where there is none.
 
     Raises:
