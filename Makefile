@@ -12,9 +12,8 @@ CIFAR10 ?= data/cifar10
 demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
 	$(BIN)/nelbo demo
 
-test: $(READY) $(AXE) ## the whole test suite, and the examples of the docstrings
+test: $(READY) $(AXE) ## the whole test suite, with the examples of the docstrings
 	$(BIN)/python -m pytest -n 2
-	$(BIN)/python -m pytest -q --doctest-modules src/nelbo
 
 laws: $(READY) ## the laws as another processor rounds, without vector instructions; shapes are checked too
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=$(SHAPED) \

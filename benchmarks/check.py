@@ -1,6 +1,6 @@
 """What `nelbo.check` says of 16 small trained networks, each of another kind of conventions.
 
-    python benchmarks/check.py [--networks DIR] [--steps 1000] [--only NAME ...] [-o NAME.json]
+    python benchmarks/check.py [--networks DIR] [--steps 4000] [--only NAME ...] [-o NAME.json]
 
 The kinds are in tests/kinds_of_network.py: their formulas are not the package's. Each network
 learns the training digits with its own loss and is kept in DIR. It is then examined alone; with its
@@ -58,21 +58,22 @@ INSTEAD = {
 
 
 class Small(nn.Module):
-    """Two gates of time, of x and of how far it is from the levels, and a perceptron of both.
+    """A gate of time for each principal axis of x, one for its place between levels; a perceptron.
 
-    The second is what makes a network of few weights see levels through little noise (Kingma et al.
-    2021, section 5.1, have its sines among their inputs).
+    The gates make a network of few weights as good as an affine function where there is much noise,
+    and let it see levels where there is little (Kingma et al. 2021 have such sines as inputs).
     """
 
-    def __init__(self, kind):
+    def __init__(self, kind, axes=None):
         super().__init__()
         self.kind = kind
+        self.register_buffer("axes", torch.eye(64) if axes is None else axes)
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, -math.log(2000), 32)))
         self.time = nn.Sequential(nn.Linear(64, 64), nn.SiLU())
         self.first = nn.Linear(64, WIDTH)
         self.blocks = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(2))
         self.moved = nn.ModuleList(nn.Linear(64, 2 * WIDTH) for _ in self.blocks)
-        self.gates = nn.Linear(64, 2)
+        self.gates = nn.Linear(64, 65)
         self.last = nn.Linear(WIDTH, kind.channels * 64)
 
     def forward(self, x, time):
@@ -88,8 +89,8 @@ class Small(nn.Module):
             scale, shift = moved(c).chunk(2, 1)
             h = h + block(nn.functional.silu((1 + scale) * h + shift))
         y = self.last(nn.functional.silu(h)).unflatten(1, (-1, 64))
-        gates = self.gates(c)[:, :, None]
-        y = y + gates[:, :1] * x[:, None] + gates[:, 1:] * off[:, None]
+        gates = self.gates(c)
+        y = y + (gates[:, 1:] * (x @ self.axes) @ self.axes.T + gates[:, :1] * off)[:, None]
         if self.kind.words["predicts"] == "score":
             y = y / s[:, :, None]
         return y.reshape(len(x), -1, 8, 8)
@@ -107,9 +108,9 @@ def inputs(kind, x_0, u, eps):
 def trained(kind, images, steps, seed=0):
     """A small network of this kind, learned by its own loss."""
     torch.manual_seed(seed)
-    network = Small(kind)
     low, high = kind.range
     data = low + (high - low) * images.levels.flatten(1).double() / (LEVELS - 1)
+    network = Small(kind, torch.linalg.eigh(data.T.cov())[1].float())
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps, pct_start=0.1)
     for _ in range(steps):
@@ -252,7 +253,7 @@ def counts(rows):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", type=Path, default=Path("runs/kinds"))
-    parser.add_argument("--steps", type=int, default=1000, help="of training")
+    parser.add_argument("--steps", type=int, default=4000, help="of training")
     parser.add_argument("--only", nargs="+", choices=KINDS, metavar="NAME", default=list(KINDS))
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()

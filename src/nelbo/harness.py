@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from nelbo.arguments import whole
+from nelbo.categorical.masked import MaskedReverse
 from nelbo.data.symbols import Alphabet, alphabet_of
 from nelbo.errors import BadInput
 from nelbo.estimation import measuring
@@ -76,7 +77,7 @@ class Scorer:
         read.network.eval()
         return cls(read.network, **{**own, **options})
 
-    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Sequence[object]) -> list[tuple[float, bool]]:
         """(log p of the continuation in nats, whether each token is the likeliest) of each.
 
         requests: objects with `args` = (context, continuation), or such pairs.
@@ -86,7 +87,7 @@ class Scorer:
         """
         return [self._score(*map(self._ids, _args(one))) for one in requests]
 
-    def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+    def loglikelihood_rolling(self, requests: Sequence[object]) -> list[float]:
         """log p of each text in nats, `stride` tokens at a time given those before them.
 
         requests: objects with `args` = (text,), or such tuples.
@@ -138,8 +139,9 @@ def _log_probs(
     place = len(known) - n + rows
     hidden = torch.arange(len(known)) >= place[:, None]
     x_t = torch.where(hidden, model.grid.n, known).to(model.device)
-    p: Any = model.chain.p
-    log_probs: Tensor = p.log_probs(x_t, hidden.sum(1))
+    p = model.chain.p
+    assert isinstance(p, MaskedReverse)
+    log_probs = p.log_probs(x_t, hidden.sum(1))
     return log_probs[torch.arange(len(rows)), place].cpu()
 
 

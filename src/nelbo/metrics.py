@@ -5,7 +5,7 @@ It counts, means and merges; what it is given was measured elsewhere, by `nelbo.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self, final
+from typing import Self, final
 
 import numpy as np
 import torch
@@ -73,11 +73,11 @@ class BitsPerDim(Metric):
 
     def update(
         self,
-        nats: Evaluation | PerImage | Tensor | NDArray[Any] | Sequence[float],
+        nats: Evaluation | PerImage | Tensor | NDArray[np.generic] | Sequence[float],
         *,
-        L_T: Tensor | NDArray[Any] | Sequence[float] | None = None,
-        L_mid: Tensor | NDArray[Any] | Sequence[float] | None = None,
-        L_0: Tensor | NDArray[Any] | Sequence[float] | None = None,
+        L_T: Tensor | NDArray[np.generic] | Sequence[float] | None = None,
+        L_mid: Tensor | NDArray[np.generic] | Sequence[float] | None = None,
+        L_0: Tensor | NDArray[np.generic] | Sequence[float] | None = None,
     ) -> None:
         """Adds images: an Evaluation, its per_image, or nats per image with or without the terms.
 
@@ -122,7 +122,7 @@ class BitsPerDim(Metric):
         self,
         val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
         ax: Axes | None = None,
-    ) -> tuple[Figure | None, Axes | NDArray[Any]]:
+    ) -> tuple[Figure | None, Axes | NDArray[np.generic]]:
         """Figure and axes with what `compute` gave, or with a sequence of it as curves."""
         return self._plot(val, ax)
 

@@ -20,7 +20,7 @@ from nelbo.types import Batch, Nats, Time
 
 __all__ = ["Chain", "Conditional", "ForwardProcess", "ReverseProcess", "constant_time"]
 
-D = TypeVar("D", bound=StepDistribution)
+D = TypeVar("D", bound=StepDistribution, covariant=True)
 C = TypeVar("C", bound="Conditional")
 
 

@@ -2,14 +2,15 @@
 
 import json
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from nelbo import files
 from nelbo.errors import printable
+from nelbo.typed_json import Json
 
 __all__ = ["Run", "next_steps", "runs"]
 
@@ -40,7 +41,7 @@ class Run:
     def figure(self) -> str | None:
         """What was measured of it, if result.json says so."""
         try:
-            result: Any = json.loads(files.read(self.path / RESULT, MOST))
+            result: Mapping[str, Json] = json.loads(files.read(self.path / RESULT, MOST))
             key = next(key for key in ("bits_per_dim", "nats_per_dim") if key in result)
             return f"{result[key]:.4f} {key.replace('_per_', '/')}"
         except (RecursionError, OverflowError, ValueError, TypeError, StopIteration):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -118,10 +118,12 @@ class Images(Examples):
                 "as wider integers"
             )
 
-    def _refuse_outside(self, array: NDArray[Any]) -> None:
+    def _refuse_outside(self, array: NDArray[np.generic]) -> None:
         if int(array.min()) >= 0 and int(array.max()) < self.n:
             return
-        first = np.unravel_index(int(np.argmax((array < 0) | (array >= self.n))), array.shape)
+        first = np.unravel_index(
+            int(np.argmax(np.less(array, 0) | np.greater_equal(array, self.n))), array.shape
+        )
         image, *pixel = (int(i) for i in first)
         raise BadInput(
             f"{self.source(image)}: value {int(array[first])} at (channel, row, column) "

@@ -6,7 +6,7 @@ import struct
 import zlib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import psutil
@@ -18,7 +18,7 @@ from nelbo.errors import BadInput
 
 __all__ = ["cifar10", "digits", "mnist"]
 
-Array: TypeAlias = NDArray[Any]
+Array: TypeAlias = NDArray[np.generic]
 
 TRAIN_DIGITS = 1297  # of 1797; the other 500 are the test set
 MNIST_FILES = {"train": "train", "test": "t10k"}

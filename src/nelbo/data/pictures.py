@@ -6,7 +6,7 @@ black also where a format counts from white (PBM, TIFF).
 
 import warnings
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from nelbo.errors import BadInput
 
 __all__ = ["folder", "pixels"]
 
-Array: TypeAlias = NDArray[Any]
+Array: TypeAlias = NDArray[np.generic]
 
 # Not every format Pillow knows: some run other programs, some drop bits without a word.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")

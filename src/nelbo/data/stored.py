@@ -18,7 +18,7 @@ from nelbo.errors import BadInput
 
 __all__ = ["lossy", "narrow", "refuse_changed", "whole"]
 
-Array: TypeAlias = NDArray[Any]
+Array: TypeAlias = NDArray[np.generic]
 
 BITS = re.compile(r";(\d+)")  # of a raw mode such as L;4, BGR;15 or I;16B
 NARROW = re.compile(r"(?:L;([24])|(1)(?=$|;))[IR]*$")  # greys that are stretched to 0..255
@@ -68,9 +68,9 @@ def refuse_changed(image: Image.Image, where: str) -> None:
         _refuse_tiff(image, where)
 
 
-def _raw_modes(image: Image.Image) -> list[tuple[str, tuple[Any, ...]]]:
+def _raw_modes(image: Image.Image) -> list[tuple[str, tuple[object, ...]]]:
     """(the raw mode, what else its decoder needs) of each part; bmp_rle for run lengths."""
-    modes = []
+    modes: list[tuple[str, tuple[object, ...]]] = []
     for codec, _, _, args in getattr(image, "tile", ()):
         parts = args if isinstance(args, tuple) else (args,)
         if codec == "bmp_rle":

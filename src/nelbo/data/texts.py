@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from nelbo.data.images import reason, shown
 from nelbo.errors import BadInput, printable
@@ -101,7 +101,7 @@ def _rows(content: bytes, name: str) -> Iterator[Document]:
             f"{name}: a .parquet file needs pyarrow: pip install 'nelbo[parquet]'"
         ) from None
     try:
-        rows: list[Any] = parquet.read_table(BytesIO(content)).to_pylist()
+        rows: list[object] = parquet.read_table(BytesIO(content)).to_pylist()
     except Exception as error:  # pyarrow's have no common base
         raise BadInput(f"{name}: is no Parquet file ({reason(error):.200})") from error
     for number, row in enumerate(rows):

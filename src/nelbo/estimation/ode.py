@@ -10,13 +10,14 @@ both; that of the steps is measured on some images, with twice as many steps.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.chain import Chain, constant_time
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.statistics import Mean, satterthwaite
 from nelbo.errors import BadInput
@@ -170,7 +171,9 @@ class OdeSampling:
         together = log_weight.reshape(len(image), count)
         return math.log(count) - torch.logsumexp(together, 1)
 
-    def _start(self, chain: Chain[Any], x_0: Batch, noise: KeyedNoise) -> tuple[Batch, Nats]:
+    def _start(
+        self, chain: Chain[StepDistribution], x_0: Batch, noise: KeyedNoise
+    ) -> tuple[Batch, Nats]:
         """(z_1, what log p_theta(x_0) has beside log p(z_1) of the ODE)."""
         t = constant_time(1, x_0)
         noise = noise.at(t)

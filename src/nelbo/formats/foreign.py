@@ -248,7 +248,7 @@ def reals_of(
 
 def _variance_type(
     network: Network, scheduler: Scheduler, options: Options, folder: Path
-) -> tuple[str, Any]:
+) -> tuple[str, Source]:
     """One of diffusers' names, and its source.
 
     Raises:

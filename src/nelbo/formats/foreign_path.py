@@ -21,6 +21,7 @@ from nelbo.model import Model, try_network
 from nelbo.model.on_path import PathModel, ends_of
 from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
+from nelbo.typed_json import number_of
 from nelbo.types import Grid, Support
 
 __all__ = ["foreign_path_model"]
@@ -65,7 +66,7 @@ def foreign_path_model(parts: Parts, scheduler: PathScheduler) -> Model:
         parts.name,
         _settings(parts, scheduler, settings),
     )
-    first, last = (ends[f"log SNR {which}"].value for which in ("first", "last"))
+    first, last = (number_of(ends[f"log SNR {which}"].value) for which in ("first", "last"))
     model = replace(made.limit(first, last), weights=folder.weights)
     try_network(model, OTHERWISE)
     return replace(model, encoder=encoder)

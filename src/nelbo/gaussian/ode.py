@@ -12,7 +12,7 @@ SDEs", section 4.3 and appendix D). x0-hat is what the model's chain has, clippi
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float, Int64, Shaped
@@ -113,7 +113,7 @@ class ProbabilityFlow:
     last: float
 
     @classmethod
-    def of(cls, p: Any, name: str) -> "ProbabilityFlow":  # noqa: ANN401
+    def of(cls, p: object, name: str) -> "ProbabilityFlow":
         """That of a reverse process, from its log SNR at t = 1 to that at t = T.
 
         Raises:

@@ -11,14 +11,14 @@ at this x_t, but x_t is not from q any more, which `rounded` says.
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast, final
+from typing import TypeAlias, cast, final
 
 import torch
 from torch import Tensor
 
 from nelbo.bound.arithmetic import Arithmetic, Plain
 from nelbo.bound.chain import Chain, ReverseProcess, constant_time
-from nelbo.bound.distribution import Distribution
+from nelbo.bound.distribution import Distribution, StepDistribution
 from nelbo.bound.noise import Noise
 from nelbo.gaussian.along import Between
 from nelbo.gaussian.continuous import ContinuousGaussian, LikelihoodDecoded
@@ -44,18 +44,18 @@ class InFloat64(Arithmetic):
     def moment(self, t: Time, noise: Noise) -> Tensor:
         return t
 
-    def state(self, chain: Chain[Any], x_0: Batch, t: Tensor, noise: Noise) -> Batch:
+    def state(self, chain: Chain[StepDistribution], x_0: Batch, t: Tensor, noise: Noise) -> Batch:
         """x_t in the dtype of the network, float32 at least, rounded once."""
         schedule, dtype = _reverse(chain.p).q.schedule, state_dtype(chain.p)
         eps = noise.normal(x_0.to(dtype))
         deviation = at(schedule.one_minus_alpha_bar, t, x_0).sqrt()
         return (at(schedule.alpha_bar, t, x_0).sqrt() * x_0 + deviation * eps).to(dtype)
 
-    def decoder(self, chain: Chain[Any], x_1: Batch) -> Distribution:
+    def decoder(self, chain: Chain[StepDistribution], x_1: Batch) -> Distribution:
         return cast(Decoding, chain.p).precise_decoder(x_1)
 
     def transition(
-        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Tensor
+        self, chain: Chain[StepDistribution], x_0: Batch, x_t: Batch, t: Tensor
     ) -> tuple[Nats, Nats | None]:
         p = _reverse(chain.p)
         prediction = p.predict_precisely(x_t, t)
@@ -71,7 +71,9 @@ class InFloat64(Arithmetic):
         square = (x_0 - decoder.mean).square()
         return square.flatten(1).sum(1), (square / (decoder.log_var.exp() + bin)).flatten(1).sum(1)
 
-    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Json]:
+    def rounded(
+        self, chain: Chain[StepDistribution], dtype: torch.dtype, reach: float
+    ) -> dict[str, Json]:
         """{dtype, steps, log_snr_above}: the t at which x_t is rounded by 1e-3 of its noise.
 
         The root mean square of the rounding of a number near `reach` to the dtype is its spacing
@@ -106,17 +108,17 @@ class InTheLimit(Arithmetic):
         place = noise.at(constant_time(0, t)).uniform(torch.empty(len(t), 1))[:, 0]
         return self.along.moment(t, place)
 
-    def state(self, chain: Chain[Any], x_0: Batch, t: Tensor, noise: Noise) -> Batch:
+    def state(self, chain: Chain[StepDistribution], x_0: Batch, t: Tensor, noise: Noise) -> Batch:
         if not t.is_floating_point():
             return InFloat64().state(chain, x_0, t, noise)
         x_u = self.model.marginal(x_0, self.along.log_snr(t)).sample(noise)
         return x_u.to(state_dtype(chain.p))
 
-    def decoder(self, chain: Chain[Any], x_1: Batch) -> Distribution:
+    def decoder(self, chain: Chain[StepDistribution], x_1: Batch) -> Distribution:
         return InFloat64().decoder(chain, x_1)
 
     def transition(
-        self, chain: Chain[Any], x_0: Batch, x_t: Batch, t: Tensor
+        self, chain: Chain[StepDistribution], x_0: Batch, x_t: Batch, t: Tensor
     ) -> tuple[Nats, Nats | None]:
         """In x_0's dtype, at this x_t."""
         given = self.model.given(*chain.p.condition)
@@ -127,17 +129,19 @@ class InTheLimit(Arithmetic):
     def misfit(self, decoder: Distribution, x_0: Batch) -> tuple[Nats, Nats]:
         return InFloat64().misfit(decoder, x_0)
 
-    def rounded(self, chain: Chain[Any], dtype: torch.dtype, reach: float) -> dict[str, Json]:
+    def rounded(
+        self, chain: Chain[StepDistribution], dtype: torch.dtype, reach: float
+    ) -> dict[str, Json]:
         return InFloat64().rounded(chain, dtype, reach)
 
 
-def _reverse(p: ReverseProcess[Any]) -> GaussianReverse:
+def _reverse(p: ReverseProcess[StepDistribution]) -> GaussianReverse:
     """The steps of p_theta, given what it is given."""
     if isinstance(p, LikelihoodDecoded):
         return p.reverse.given(*p.condition)
     return cast(GaussianReverse, p)
 
 
-def state_dtype(p: ReverseProcess[Any]) -> torch.dtype:
+def state_dtype(p: ReverseProcess[StepDistribution]) -> torch.dtype:
     """What x_t is rounded to in an evaluation: float64 where the network is, else float32."""
     return torch.float64 if _reverse(p).dtype(torch.float32) == torch.float64 else torch.float32

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ParamSpec, final
+from typing import ParamSpec, final
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -212,8 +212,8 @@ def _of_steps(schedule: Callable[Given, Schedule]) -> Callable[Given, Schedule]:
 
     @functools.wraps(schedule)
     def made(*given: Given.args, **named: Given.kwargs) -> Schedule:
-        T: Any = given[0] if given else named.get("T", 0)
-        if T > MOST:
+        T = given[0] if given else named.get("T", 0)
+        if isinstance(T, int | float) and T > MOST:
             raise BadInput(f"a schedule has at most {MOST:,} steps; got T = {T:,}")
         return schedule(*given, **named)
 

@@ -1,7 +1,6 @@
 """The bound of a batch by one network evaluation for each example, to train by."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +39,7 @@ def _batch(model: Model, levels: object) -> Tensor:
 
 def loss(
     model: Model,
-    levels: Tensor | NDArray[Any] | Examples,
+    levels: Tensor | NDArray[np.generic] | Examples,
     generator: torch.Generator | None = None,
     *,
     labels: Int64[Tensor, " B"] | None = None,

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
 from torch import nn
 
 from nelbo.bound.chain import Chain, ReverseProcess
+from nelbo.bound.distribution import StepDistribution
 from nelbo.categorical.distribution import Categorical
 from nelbo.categorical.forward import CategoricalForward
 from nelbo.categorical.reverse import PRIORS, CategoricalReverse, PriorRule, TimeInput
@@ -44,7 +45,7 @@ class CategoricalModel(OfStates, Denoiser):
     def in_the_limit(self) -> "Model | AnyOrderModel":
         return in_any_order(self) if has_positions(self) else super().in_the_limit()
 
-    def x_0_hat(self, p: ReverseProcess[Any], x_t: Batch, t: Time) -> Batch:
+    def x_0_hat(self, p: ReverseProcess[StepDistribution], x_t: Batch, t: Time) -> Batch:
         x_0: Batch = p.x_0_hat(x_t, t)  # type: ignore[attr-defined]
         return x_0
 
@@ -97,7 +98,8 @@ def categorical_model(
 
 def with_network(model: Model, network: nn.Module, **notes: Json) -> CategoricalModel:
     """The model of another network in the place of an absorbing chain's, with more notes of it."""
-    p: Any = model.chain.p
+    p = model.chain.p
+    assert isinstance(p, CategoricalReverse)
     return replace(
         categorical_model(
             network,

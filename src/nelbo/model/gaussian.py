@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 from torch import Tensor, nn
 
 from nelbo.bound.chain import Chain, ReverseProcess
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
 from nelbo.gaussian.ancestral import Ancestral
@@ -73,12 +74,12 @@ class GaussianModel(Scheduled):
         """The loss by coefficients that t alone decides, where V_t is a number for each t."""
         return OneTime(self.p) if by_t(self.p.variance) else None
 
-    def one_time(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
+    def one_time(self, chain: Chain[StepDistribution], x_0: Batch, t: Time, noise: Noise) -> Nats:
         if self._objective is None or not isinstance(chain.p, GaussianReverse):
             return super().one_time(chain, x_0, t, noise)
         return self._objective(chain.p, x_0, t, noise)
 
-    def step(self, p: ReverseProcess[Any], like: Batch) -> Step:
+    def step(self, p: ReverseProcess[StepDistribution], like: Batch) -> Step:
         linear = isinstance(self.p.parametrization, Linear)
         if not (linear and by_t(self.p.variance)) or not isinstance(p, GaussianReverse):
             return super().step(p, like)

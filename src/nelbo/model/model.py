@@ -14,6 +14,7 @@ from nelbo.arguments import shown, whole, whole_numbers
 from nelbo.bound.arithmetic import Arithmetic, Plain
 from nelbo.bound.chain import Chain, ReverseProcess, constant_time
 from nelbo.bound.control import Control
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.estimators import one_time
 from nelbo.bound.noise import Noise
 from nelbo.data import Examples, Images, Points
@@ -49,7 +50,7 @@ class Denoiser(ABC):
     """A model that expects something of x_0."""
 
     @abstractmethod
-    def x_0_hat(self, p: ReverseProcess[Any], x_t: Batch, t: Time) -> Batch:
+    def x_0_hat(self, p: ReverseProcess[StepDistribution], x_t: Batch, t: Time) -> Batch:
         """E[x_0 | x_t] by the network, as the chain sees data; the level where states are levels.
 
         p: this model's p_theta, given the condition of the batch where there is one.
@@ -74,7 +75,7 @@ class Model(ABC):
 
     name: str
     network: nn.Module
-    chain: Chain[Any]
+    chain: Chain[StepDistribution]
     shape: tuple[int, ...]
     support: Support
     settings: Settings
@@ -242,14 +243,14 @@ class Model(ABC):
             )
         return self.embed(levels.to(self.device).contiguous(), dtype)
 
-    def one_time(self, chain: Chain[Any], x_0: Batch, t: Time, noise: Noise) -> Nats:
+    def one_time(self, chain: Chain[StepDistribution], x_0: Batch, t: Time, noise: Noise) -> Nats:
         """L_T + T * (the term of t): unbiased for L when t is uniform on 1..T.
 
         chain: this model's, given the condition of the batch where there is one.
         """
         return one_time(chain, x_0, t, noise)
 
-    def step(self, p: ReverseProcess[Any], like: Batch) -> Step:
+    def step(self, p: ReverseProcess[StepDistribution], like: Batch) -> Step:
         """x_{t-1} ~ p(x_{t-1} | x_t) of (x_t, t >= 2, noise at t), for batches like this one.
 
         p: this model's p_theta, given the condition of the batch where there is one.

@@ -7,7 +7,7 @@ so what is registered here is accepted everywhere: `SCHEDULES["power"] = power`.
 import inspect
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, get_type_hints
+from typing import Protocol, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -136,7 +136,7 @@ def path_of(name: str, arguments: Mapping[str, object], where: str) -> FunctionP
 def _made(function: Callable[..., Made], arguments: Mapping[str, object], where: str) -> Made:
     """What the function makes of arguments of the right names and types."""
     hints = get_type_hints(function)
-    known = {name: hints.get(name, Any) for name in inspect.signature(function).parameters}
+    known = {name: hints.get(name, object) for name in inspect.signature(function).parameters}
     for key, value in arguments.items():
         if key not in known:
             meant = closest(str(key), known)
@@ -169,12 +169,13 @@ def parametrization_of(
     if isinstance(given, str) and given in ALONG_PATHS and path is not None:
         return ALONG_PATHS[given](path)
     if isinstance(given, str) and given in SCALED and sigma_data is not None:
-        result: Any = SCALED[given](sigma_data)
+        result: object = SCALED[given](sigma_data)
     else:
         result = PARAMETRIZATIONS[given] if isinstance(given, str) else given
     if not isinstance(result, Parametrization):
         if not isinstance(support, Grid):
             raise BadInput(f"predicts {given} is for data with levels: leave decoder density out")
+        assert callable(result)
         result = result(support)
     assert isinstance(result, Parametrization)
     return result.along(path) if isinstance(result, Linear) and path is not None else result

@@ -2,7 +2,6 @@
 
 from abc import ABC
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -11,6 +10,7 @@ from torch import Tensor
 from nelbo.bound.arithmetic import Arithmetic
 from nelbo.bound.chain import ReverseProcess
 from nelbo.bound.control import Control
+from nelbo.bound.distribution import StepDistribution
 from nelbo.gaussian.along import Along, Steps
 from nelbo.gaussian.controls import FINEST, controls, frozen_logits
 from nelbo.gaussian.decoder import LevelPosterior
@@ -47,7 +47,7 @@ class Scheduled(Model, Denoiser, ABC):
     def levels(self, x_0: Batch) -> Tensor:
         return self.support.levels(x_0)
 
-    def x_0_hat(self, p: ReverseProcess[Any], x_t: Batch, t: Time) -> Batch:
+    def x_0_hat(self, p: ReverseProcess[StepDistribution], x_t: Batch, t: Time) -> Batch:
         x_0: Batch = p.x_0_hat(x_t, t)  # type: ignore[attr-defined]
         return x_0
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar, final
+from typing import Literal, TypeVar, final
 
 from nelbo.gaussian.schedule import Schedule
 from nelbo.typed_json import Json
@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 class Setting:
     """A setting's value, its source, and whether another value would give another bound."""
 
-    value: Any
+    value: Json
     source: Source
     changes_bound: bool = True
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nelbo.bound.chain import Chain, Conditional, constant_time
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.noise import Noise
 from nelbo.categorical import objective as categorical
 from nelbo.categorical.masked import MaskedReverse
@@ -40,7 +41,7 @@ class Objective:
     """
 
     losses: Losses
-    of: Chain[Any] | Conditional
+    of: Chain[StepDistribution] | Conditional
     unit: str
     nats: bool = True
 

@@ -10,7 +10,7 @@ from nelbo.gaussian.regression import NoiseLevels, even_in_time, lognormal
 from nelbo.model import Model, Settings, parts
 from nelbo.model.on_path import PathModel, ends_of
 from nelbo.recipe.choices import PathChoice, Training
-from nelbo.typed_json import Json
+from nelbo.typed_json import Json, number_of
 from nelbo.types import Grid
 
 __all__ = ["noise_levels", "path_model"]
@@ -49,7 +49,7 @@ def path_model(
         name,
         settings.noting(**notes),
     )
-    return made.limit(*(end.value for end in ends.values()))
+    return made.limit(*(number_of(end.value) for end in ends.values()))
 
 
 def _sigma_data(choice: PathChoice) -> float | None:

@@ -17,7 +17,6 @@ from nelbo.errors import BadInput, closest
 from nelbo.files import near
 from nelbo.files import read as read_file
 from nelbo.recipe.choices import KINDS, ContinuousChoice, MaskedChoice, PathChoice, Recipe
-from nelbo.typed_json import Json
 
 __all__ = ["as_toml", "content_of", "names", "parse", "problem", "read", "subject", "text"]
 
@@ -136,7 +135,7 @@ def content_of(source: str | Path, what: str = "recipe") -> str:
         raise BadInput(f"{source} is no TOML: it is {what}; save it as UTF-8") from None
 
 
-def _change(tree: dict[str, Json], changes: Sequence[str]) -> None:
+def _change(tree: dict[str, object], changes: Sequence[str]) -> None:
     """Puts each value in its place in the tree.
 
     Raises:
@@ -151,15 +150,16 @@ def _change(tree: dict[str, Json], changes: Sequence[str]) -> None:
         if key.strip() in seen:
             raise BadInput(f"--set {key.strip()}: is given twice; leave one out")
         seen.add(key.strip())
-        table: Any = tree
+        table = tree
         for name in tables:
-            table = table.setdefault(name, {})
-            if not isinstance(table, dict):
+            inner = table.setdefault(name, {})
+            if not isinstance(inner, dict):
                 raise BadInput(f"--set {change}: {name} is a value and no table of the recipe")
+            table = inner
         table[last] = _value(text.strip())
 
 
-def _value(text: str) -> Any:  # noqa: ANN401
+def _value(text: str) -> object:
     """What TOML reads it as; a text that is no TOML is a word."""
     try:
         read = tomllib.loads(f"value = {text}")

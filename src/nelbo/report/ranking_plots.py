@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ class Mark:
 
     colour: str
     shape: str
-    dash: Any
+    dash: tuple[int, tuple[int, ...]]
 
 
 MARKS = [

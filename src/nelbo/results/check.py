@@ -12,7 +12,7 @@ from nelbo.typed_json import Json
 __all__ = ["ModelCheck", "Ranked", "differing"]
 
 SCHEMA = "nelbo.check/1"
-SAME = 2e-3  # per dimension, which the t of two chains may be apart at one log SNR
+SAME = 5e-3  # per dimension: linear and vp-sde are .004 apart, either way, on a weak network
 
 
 @final

@@ -1,12 +1,12 @@
 """Exact ancestral samples: x_T from the prior, every step drawn, x_0 drawn from the decoder."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from nelbo.bound.chain import ReverseProcess, constant_time
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.noise import Block, KeyedNoise, Noise
 from nelbo.categorical.distribution import Categorical
 from nelbo.errors import BadInput, NonFinite
@@ -58,7 +58,7 @@ def ancestral(
 
 
 def _drawn(
-    p: ReverseProcess[Any], step: Step, x: Batch, t: int, noise: Noise
+    p: ReverseProcess[StepDistribution], step: Step, x: Batch, t: int, noise: Noise
 ) -> tuple[Batch, Tensor]:
     """x_{t-1} given x_t, and what is NaN where the network gave it.
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from nelbo.arguments import instance, shown, whole
 from nelbo.bound.chain import Chain, D
+from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.estimators import trajectory
 from nelbo.bound.noise import KeyedNoise
 from nelbo.categorical.forward import TRANSITIONS, CategoricalForward
@@ -149,7 +149,7 @@ def _on_model(
     )
 
 
-def _in_dtype(chain: Chain[Any], dtype: torch.dtype) -> Chain[Any]:
+def _in_dtype(chain: Chain[StepDistribution], dtype: torch.dtype) -> Chain[StepDistribution]:
     """The chain with its arithmetic in this dtype, where that is not the dtype of its states."""
     q, p = chain.q, chain.p
     if not (isinstance(q, CategoricalForward) and isinstance(p, CategoricalReverse)):

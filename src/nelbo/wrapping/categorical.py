@@ -253,7 +253,7 @@ def _kernel(
             raise BadInput(f"a transition of {made.K} states has no place for {n} levels")
         about = {"name": "matrices", "T": made.T}
         name, settings = _digest(made), {}
-    stated = {"transition": name, "T": made.T, "states": made.K}
+    stated: dict[str, Json] = {"transition": name, "T": made.T, "states": made.K}
     return made, about, settings | {key: Setting(x, "option") for key, x in stated.items()}
 
 

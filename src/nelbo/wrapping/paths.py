@@ -16,7 +16,7 @@ from nelbo.model.on_path import PathModel, ends_of
 from nelbo.model.parts import LIKELIHOODS, SCALES, TIMES
 from nelbo.model.settings import Setting, Settings, Source
 from nelbo.networks.adapter import Adapter
-from nelbo.typed_json import Json
+from nelbo.typed_json import Json, number_of
 from nelbo.types import Grid, Support
 from nelbo.wrapping.kinds import (
     Common,
@@ -148,7 +148,7 @@ def on_a_path(
         label_of(common.name, network),
         Settings(network=about_network, sources=settings, notes=notes),
     )
-    first, last = (ends[f"log SNR {which}"].value for which in ("first", "last"))
+    first, last = (number_of(ends[f"log SNR {which}"].value) for which in ("first", "last"))
     model = made.steps() if isinstance(along, TablePath) else made.limit(first, last)
     return replace(model, classes=classes, conditions=conditions)
 
@@ -202,7 +202,7 @@ def _scaling(given: object, sigma_data: Setting | None) -> Reading:
     if callable(given):
         return given
     if given == "c_in" and sigma_data is not None:
-        return partial(c_in, sigma_data.value)
+        return partial(c_in, number_of(sigma_data.value))
     if not isinstance(given, str) or given not in SCALES:
         raise BadInput(
             f"scale is one of {', '.join(SCALES)}, c_in, or a function of a Level; "

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ __all__ = ["Betas", "agreeing", "ends", "schedule_and_scheduler"]
 
 ENDS = ("linear", "scaled-linear", "sigmoid")  # whose betas go from one end to the other
 
-Betas: TypeAlias = Schedule | str | Mapping[str, Json] | Sequence[float] | NDArray[Any] | Tensor
+Betas: TypeAlias = (
+    Schedule | str | Mapping[str, Json] | Sequence[float] | NDArray[np.generic] | Tensor
+)
 """What wrap takes as a schedule, beside a scheduler of diffusers."""
 
 

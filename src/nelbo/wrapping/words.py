@@ -6,6 +6,7 @@ from nelbo.gaussian.parametrization import Parametrization
 from nelbo.gaussian.path import Path
 from nelbo.model.parts import ALONG_PATHS, PARAMETRIZATIONS, SCALED, parametrization_of
 from nelbo.model.settings import Setting
+from nelbo.typed_json import number_of
 from nelbo.types import Support
 
 __all__ = ["prediction", "read_as", "sigma_data_of"]
@@ -66,7 +67,7 @@ def read_as(
     Raises:
         BadInput: as `prediction` and `parametrization_of`.
     """
-    deviation = None if sigma_data is None else sigma_data.value
+    deviation = None if sigma_data is None else number_of(sigma_data.value)
     if not isinstance(predicts, Parametrization):
         predicts = prediction(predicts, along=path is not None)
     return parametrization_of(predicts, support, deviation, path)

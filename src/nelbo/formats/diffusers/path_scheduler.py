@@ -20,7 +20,7 @@ from nelbo.gaussian.on_path import SCALES, TIMES, Reading, c_in
 from nelbo.gaussian.parametrization import SCORE, Linear, edm_F, edm_v, velocity
 from nelbo.gaussian.path import FunctionPath, edm, flow, ve
 from nelbo.model.settings import Setting, Source
-from nelbo.typed_json import Finite, Json, as_typed, number_at, whole_at
+from nelbo.typed_json import Finite, Json, as_typed, number_at, number_of, whole_at
 
 __all__ = ["PathScheduler", "read_path_scheduler"]
 
@@ -201,7 +201,7 @@ def _euler(config: _Config) -> PathScheduler:
         else Setting(math.exp(-0.5 * float(snr[t])), of_betas)
         for key, t in (("sigma_min", 1), ("sigma_max", -1))
     }
-    path = edm(*(float(sigma.value) for sigma in sigmas.values()))
+    path = edm(*(float(number_of(sigma.value)) for sigma in sigmas.values()))
     return PathScheduler(
         config.name,
         path,

@@ -248,7 +248,7 @@ def _has_ends(key: str, beta_schedule: object) -> bool:
     return key == "beta_schedule" or beta_schedule in ("linear", "scaled_linear", "sigmoid")
 
 
-def _shown(value: object) -> object:
+def _shown(value: Json) -> Json:
     """A setting as JSON in one line: long tables by their length."""
     if isinstance(value, list | tuple | np.ndarray | torch.Tensor):
         return f"{len(value)} numbers"

@@ -4,9 +4,9 @@ import contextlib
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from nelbo.errors import BadInput
@@ -198,7 +198,7 @@ def _beyond(offset: int, steps: int, spacing: object, last: int, T: int) -> str:
     )
 
 
-def _times(name: str, config: Mapping[str, Json], T: int, steps: int) -> Any:  # noqa: ANN401
+def _times(name: str, config: Mapping[str, Json], T: int, steps: int) -> NDArray[np.float64]:
     """What the class itself visits in a chain of T steps."""
     import diffusers
 
@@ -214,7 +214,7 @@ def _times(name: str, config: Mapping[str, Json], T: int, steps: int) -> Any:  #
     except Exception as error:  # its keys fail in every way there is
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadInput(f"{name} does not make {steps} steps: {reason}") from error
-    times = scheduler.timesteps.double().numpy()
+    times: NDArray[np.float64] = scheduler.timesteps.double().numpy()
     return times[::2] if name in SECOND_ORDER else times
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float32, Int64, Shaped
@@ -119,7 +119,7 @@ def bits_of(time: Shaped[Tensor, " B"]) -> Tensor:
     return time.to(torch.float32).contiguous().view(torch.int32)
 
 
-def _body(network: nn.Module, pixels: int, rows: int) -> Any:  # noqa: ANN401
+def _body(network: nn.Module, pixels: int, rows: int) -> IntegerResNet:
     """The empty twin of a network's layers.
 
     Raises:

@@ -18,7 +18,7 @@ FLOWS: tuple[dict[str, Json], ...] = (
     {"name": "flow", "data_at": 0},
     {"name": "flow", "data_at": 1},
 )
-ON_PATHS: tuple[tuple[Any, str, str, tuple[str, ...]], ...] = (
+ON_PATHS: tuple[tuple[object, str, str, tuple[str, ...]], ...] = (
     # path, time_input, scale, what networks predict there
     *((flow, time, "none", ("flow-velocity", "x_0", "eps")) for flow in FLOWS for time in
       ("t", "1000 t")),
