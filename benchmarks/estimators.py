@@ -40,7 +40,7 @@ def table(path, draws):
             firsts = torch.cat([first, evaluator.first(range(1, draws))[0]])[:, :, 0]
             x_0, single = model.x_0(images.levels), torch.arange(model.T - 1)
             totals = torch.stack([c.totals(x_0, single, model.T - 1) for c in controls], dim=3)
-            later = [_draw(evaluator, k, controls) for k in range(draws)]
+            later = [one_draw(evaluator, k, controls) for k in range(draws)]
         arrays = {
             "first": firsts.numpy(),
             "terms": np.stack([values for values, _ in later]),
@@ -52,7 +52,7 @@ def table(path, draws):
     return model, images, dict(np.load(kept))
 
 
-def _draw(evaluator, k, controls):
+def one_draw(evaluator, k, controls):
     """(terms (T - 1, N), controls (T - 1, N, k)) at one noise."""
     T, count = evaluator.models[0].T, len(evaluator.images)
     rows, values, predictors = every_time(T, count), [], []
@@ -106,8 +106,9 @@ class World(Evaluator):
         self.generator = torch.Generator().manual_seed(seed)
         count = self.all["terms"].shape[2]
         self.pick = torch.arange(count) if pick is None else pick
-        levels = self.whole.levels[self.pick]
-        self.images = Images("table", None, levels, self.whole.n)
+        self.images = self.whole
+        if pick is not None:
+            self.images = Images("table", None, self.whole.levels[self.pick], self.whole.n)
         self.key = KeyedNoise.of(seed, self.images.ids)
         self.seed = seed
         return self

@@ -5,6 +5,8 @@ __all__ = ["MASKED"]
 ORDERS = "tests/categorical/test_orders.py::test_"
 CHAINS = "tests/categorical/test_masked.py::test_"
 MODELS = "tests/tasks/test_masked_models.py::test_"
+POSITIONS = "tests/tasks/test_positions.py::test_"
+SIDES = "tests/tasks/test_order_bounds.py::test_"
 
 MASKED = [
     (
@@ -104,5 +106,61 @@ MASKED = [
         "exhaustive = exhaustive or model.exact",
         "pass",
         (f"{MODELS}the_likelihood_of_an_order_is_that_of_calls_by_hand",),
+    ),
+    (
+        "orders weighed together without log K",
+        "estimation/orders.py",
+        "weighted = math.log(nats.shape[1]) - torch.logsumexp(-nats, 1)",
+        "weighted = -torch.logsumexp(-nats, 1)",
+        (f"{SIDES}both_sides_enclose_the_enumerated_likelihood",),
+    ),
+    (
+        "a tangent whose point has seen the weights",
+        "estimation/orders.py",
+        "    scale = _log_mean_of_others(log_ratio)\n",
+        "    scale = log_ratio.exp().mean(0, keepdim=True).log().expand_as(log_ratio)\n",
+        (f"{SIDES}the_tangent_bound_is_its_formula",),
+    ),
+    (
+        "a tangent bound above the likelihood",
+        "estimation/orders.py",
+        "gap = scale + (log_ratio - scale).exp() - 1",
+        "gap = 1 - scale - (log_ratio - scale).exp()",
+        (f"{SIDES}both_sides_enclose_the_enumerated_likelihood",),
+    ),
+    (
+        "weights of orders by their own mean",
+        "estimation/orders.py",
+        "log_weight = (weighted.flip(0)[:, None] - nats - scale).flatten()",
+        "log_weight = (weighted[:, None] - nats - scale).flatten()",
+        (f"{SIDES}the_tangent_bound_is_its_formula",),
+    ),
+    (
+        "the same orders in both halves",
+        "estimation/orders.py",
+        "noise = evaluator.key.rows(which).draw(draw[row])",
+        "noise = evaluator.key.rows(which).draw(draw[row] % orders)",
+        (f"{SIDES}every_path_is_an_order_of_the_model",),
+    ),
+    (
+        "a heavy tail that is not refused",
+        "tasks/order_bounds.py",
+        "sides.below(sizes) if sides.effective >= FEWEST else None",
+        "sides.below(sizes) if len(images) >= 1 else None",
+        (f"{SIDES}a_tail_that_is_too_heavy_is_refused",),
+    ),
+    (
+        "a position that costs at every step that hides it",
+        "estimation/positions.py",
+        "torch.where(x_t != x_prev, log_p.double(), 0)",
+        "torch.where(x_t == chain.p.mask, log_p.double(), 0)",
+        (f"{POSITIONS}positions_add_up_to_the_order_they_are_of",),
+    ),
+    (
+        "shown symbols in the mean of a position",
+        "report/positions.py",
+        "for part in (bits * counted, counted)",
+        "for part in (bits, counted)",
+        (f"{POSITIONS}curves_and_spans_say_what_is_hard",),
     ),
 ]

@@ -52,7 +52,7 @@ PARTS = [
     (
         "a part that was edited",
         "results/part.py",
-        "    if digest != _digest(tree):",
+        "    if digest != digest_of(tree):",
         "    if digest is None:",
         MERGED,
     ),
@@ -66,15 +66,15 @@ PARTS = [
     (
         "merge runs code that a part names",
         "cli/merge.py",
-        'if stated["model"] is None and is_function(',
-        'if stated["model"] is not None and is_function(',
+        'if "model" not in own and is_function(',
+        'if "model" in own and is_function(',
         TYPED,
     ),
     (
         "merge writes what a part names",
         "cli/merge.py",
-        "    if OUTPUTS & {",
-        "    if OUTPUTS < {",
+        "any(parsed.params[name] for name in NEVER)",
+        "all(parsed.params[name] for name in NEVER)",
         TYPED,
     ),
     (

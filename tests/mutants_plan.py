@@ -8,17 +8,55 @@ SAVED = "tests/report/test_saved.py::test_"
 
 PLAN = [
     (
+        "two pairs of a plan in one file",
+        "recipe/plan.py",
+        "if len({name.casefold() for name in names}) < len(names):",
+        "if False:",
+        (f"{LAW}files_of_a_plan_are_its_own_and_whole",),
+    ),
+    (
+        "a result kept with the table of another",
+        "tasks/plan.py",
+        " and _is_of(table, result):",
+        ":",
+        (f"{LAW}files_of_a_plan_are_its_own_and_whole",),
+    ),
+    (
+        "a result that was changed, read as it is now",
+        "results/loading.py",
+        "    if tree.get(DIGEST, content := digest_of(tree)) != content:",
+        "    if False:",
+        (f"{SAVED}a_result_that_was_changed_is_refused_whatever_was_changed",),
+    ),
+    (
+        "a pair of a plan that contradicts itself",
+        "results/loading.py",
+        "single.checked(known, source, lambda text: None)",
+        "single.parse(known, source)",
+        (f"{SAVED}what_a_page_or_table_needs_is_looked_at_even_where_a_digest_was_made_for_it",),
+    ),
+    (
+        "the root of the error at t = 1 in place of its square",
+        "results/warnings.py",
+        'e_2 = at_1["rms"] ** 2',
+        'e_2 = at_1["rms"]',
+        (
+            "tests/gaussian/test_V_1.py::"
+            "test_what_too_large_a_V_1_costs_is_the_L_0_that_the_best_one_saves",
+        ),
+    ),
+    (
         "a result of other settings kept",
         "tasks/plan.py",
-        "if _settings(result) == _wanted(plan, amount, model, images) and _beside(table, result):",
-        "if True:",
+        "if _settings(result) == _wanted(plan, amount, model, images) and",
+        "if True and",
         (f"{LAW}each_pair_is_the_evaluation_of_its_settings_and_is_made_once",),
     ),
     (
         "a plan's steps passed over",
         "tasks/plan.py",
-        "return model if choice.steps is None else model.every(choice.steps, choice.spacing)",
-        "return model",
+        "model = model if choice.steps is None else model.every(choice.steps, choice.spacing)",
+        "pass",
         (f"{LAW}each_pair_is_the_evaluation_of_its_settings_and_is_made_once",),
     ),
     (

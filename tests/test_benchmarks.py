@@ -96,3 +96,23 @@ def test_every_script_that_makes_a_table_is_there_and_the_last_result_is_the_new
         (tmp_path / f"{name}.json").touch()
     assert last_before("train", "2026-01-04", tmp_path).name == "2026-01-03-train.json"
     assert last_before("train", "2026-01-02", tmp_path) is None
+
+
+def test_simulated_estimators_of_a_masked_model_have_the_mean_of_what_is_stored(monkeypatch):
+    """Each rule of drawing k, |z| < 5. Kills: k off by one, the weight 1 / t of exact counts."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from types import SimpleNamespace
+
+    import torch
+    from masked_cells import Plain, by_rows, spread
+
+    draw = torch.Generator().manual_seed(0)
+    cells = torch.rand(3, 9, 4, generator=draw, dtype=torch.float64) + torch.arange(9)[:, None]
+    world = SimpleNamespace(all={"first": cells[:, 0], "terms": cells[:, 1:]})
+    plain, truth = Plain(world, 16), float(cells.mean(0).sum(0).mean())
+    for rule in (plain.bernoulli, plain.uniform, plain.even, plain.by_spread):
+        estimates, half = by_rows(rule, 200)
+        assert abs(estimates.mean() - truth) < 5 * estimates.std() / 200**0.5
+        assert (half > 0).all()
+    torch.testing.assert_close(spread(cells).mean(0), cells.mean(0))
+    torch.testing.assert_close(spread(cells).var(0, correction=0), cells.var(0))

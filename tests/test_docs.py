@@ -131,6 +131,8 @@ def quick(arguments, folder):
         return [arguments[0], str(path), *arguments[2:], *output]
     if "--plan" in arguments:  # which says how much is evaluated
         return arguments
+    if "--orders" in arguments:
+        return [*arguments, "--max-images", 2]
     if "--order" in arguments or "--part" in arguments:  # every t, so without a budget
         return [*arguments, "--max-images", 4]
     if arguments[:2] == ["sample", "runs/text-ar"]:  # whose chain has one step

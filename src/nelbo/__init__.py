@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nelbo.tasks.inspect import inspect
     from nelbo.tasks.merge import merge
     from nelbo.tasks.ode import ode_likelihood
+    from nelbo.tasks.order_bounds import order_bounds
     from nelbo.tasks.plan import evaluate_plan
     from nelbo.tasks.rank import rank
     from nelbo.tasks.report import page
@@ -53,6 +54,7 @@ __all__ = [
     "loss",
     "merge",
     "ode_likelihood",
+    "order_bounds",
     "page",
     "rank",
     "recipe",
@@ -86,6 +88,7 @@ _HOME = {
     "loss": "nelbo.model",
     "merge": "nelbo.tasks.merge",
     "ode_likelihood": "nelbo.tasks.ode",
+    "order_bounds": "nelbo.tasks.order_bounds",
     "page": "nelbo.tasks.report",
     "rank": "nelbo.tasks.rank",
     "sample": "nelbo.tasks.sample",

@@ -12,6 +12,7 @@ from twins import float_model, random_images
 import nelbo
 from nelbo.errors import BadInput
 from nelbo.results.read_compression import parse_compression
+from nelbo.results.saved import sealed
 from nelbo.tasks.compress import compress
 from nelbo.tasks.integers import integer_twin
 from nelbo.tasks.report import paper_table, report
@@ -91,7 +92,7 @@ def test_bills_beside_other_results_and_of_other_images_are_refused(bills, tmp_p
         paper_table([sources[0], tmp_path / "other.json"], ".md")
     tree = json.loads(made.bill.to_json())
     tree["data"]["sha256"] = "0"
-    (tmp_path / "others.json").write_text(json.dumps(tree))
+    (tmp_path / "others.json").write_text(json.dumps(sealed(tree)))
     with pytest.raises(BadInput, match="bills of other images"):
         paper_table([sources[0], tmp_path / "others.json"], ".md")
 

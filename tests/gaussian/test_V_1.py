@@ -11,6 +11,8 @@ from nelbo.data import Points
 from nelbo.gaussian.schedule import from_log_snr, linear, log_snr_linear
 from nelbo.report.page.checks import State, checks
 from nelbo.results.result import parse
+from nelbo.results.unit import BITS
+from nelbo.results.warnings import lost_by_V_1, of_figure
 
 torch.set_num_threads(1)
 
@@ -84,3 +86,47 @@ def test_an_error_above_sqrt_V_1_is_reported(V_1, reported):
     assert_close(error["in_deviations"], math.sqrt(known / scale), rel=0.05)
     states = {check.name: check.state for check in checks(parse(result.to_dict()))}
     assert states["V_1"] is (State.warning if reported else State.passed)
+
+
+def test_what_too_large_a_V_1_costs_is_the_L_0_that_the_best_one_saves():
+    """Law: L_0(V_1) - L_0(e^2) = 1/2 (r - 1 - ln r), r = e^2 / V_1, on the same images and noise.
+
+    Kills: e for e^2, a sign, nats for the unit, a warning of what levels do not lose.
+    """
+    data, schedule = points(20), log_snr_linear(8)
+
+    def measured(V_1):
+        return nelbo.evaluate(density(schedule, V_1=V_1), data, exhaustive=True, check=False)
+
+    large = measured(2e-3)
+    error = large.estimator["x_0_hat_at_1"]
+    best = measured(error["rms"] ** 2)
+    saved = (large.terms["L_0"][0].mean - best.terms["L_0"][0].mean) / 2
+    lost = lost_by_V_1(error, 2e-3, 0.0, large.unit, None)
+    assert_close(lost, saved, rel=1e-6)
+    words = f"which costs {lost:.2g} nats/dim: V_1 = {error['rms'] ** 2:.2g} is better"
+    assert [words in warning for warning in large.warnings] == [True]
+    assert best.warnings == []
+    states = [check.state for check in checks(parse(large.to_dict())) if check.name == "V_1"]
+    assert states == [State.warning]
+
+    at_1 = {"rms": 0.02, "in_deviations": 0.02 / math.sqrt(0.01 + 0.002)}  # bins have 0.002
+    known = (2.4e-3 / 0.012 - 1 - math.log(2.4e-3 / 0.012)) / 2 / math.log(2)
+    assert_close(lost_by_V_1(at_1, 0.01, 9.0, BITS, math.log(200)), known, rel=1e-12)
+    assert lost_by_V_1(at_1, 0.01, 0.03, BITS, math.log(200)) == 0.03  # more than L_0 is not lost
+    assert lost_by_V_1(at_1, 0.01, 9.0, BITS, math.log(100)) == 0  # V_1 = 1/SNR
+
+
+def test_the_thresholds_of_a_V_1_that_is_too_large():
+    """At each, just below and above. Kills: one of two conditions alone, a warning on a path."""
+    at_1 = {"rms": 0.02, "in_deviations": 0.02 / math.sqrt(0.011)}
+
+    def warned(per_dim, L_0, **model):
+        facts = {"V_1": 0.01, **model}
+        lines = of_figure(per_dim, 0.0, BITS, 256, facts, None, at_1, L_0, math.log(200))
+        return [line for line in lines if line.startswith("V_1 is too large")]
+
+    assert warned(2.0, 0.021)
+    assert not warned(2.0, 0.019)
+    assert not warned(0.5, 0.009)
+    assert not warned(2.0, 0.021, path="flow")

@@ -16,6 +16,7 @@ from nelbo.results.image_ranking import ImageBounds, ImageRanking
 from nelbo.results.improvement import BeforeAfter
 from nelbo.results.neighbours import neighbours
 from nelbo.results.ode import OdeLikelihood
+from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.plan import PlanEntry, PlanResults
 from nelbo.results.ranking import Entry, rank
 from nelbo.results.result import parse
@@ -45,6 +46,7 @@ def every_kind(run):
         "comparison": comparison,
         "comparisons": Comparisons([comparison, comparison], "nelbo compare a b c"),
         "ode": _ode(evaluation),
+        "order_bounds": _orders(evaluation),
         "image_ranking": _ranking(evaluation),
         "classification": _classification(evaluation),
         "plan": PlanResults(
@@ -126,6 +128,22 @@ def _ode(evaluation):
         looks={10: 91.25, 20: 90.0, 40: 89.5},
         bound=evaluation,
         difference=(Mean(-3.0, 0.5, 7), Mean(-3.0, 0.25, 30)),
+        images=8,
+    )
+
+
+def _orders(evaluation):
+    mean, noise = Mean(90.0, 2.0, 7), Mean(90.0, 0.5, 30)
+    return OrderBounds(
+        total=mean,
+        monte_carlo=noise,
+        dims=64,
+        **_how(evaluation, orders=4),
+        bound=(Mean(92.0, 2.0, 7), noise),
+        below=(Mean(88.0, 2.0, 7), Mean(88.0, 0.5, 7)),
+        effective=55.5,
+        orders=4,
+        calls=64,
         images=8,
     )
 

@@ -19,7 +19,7 @@ from nelbo.results import load
 from nelbo.results.loading import as_read
 from nelbo.results.result import Result, parse
 from nelbo.results.rounding import with_half
-from nelbo.results.saved import Saved
+from nelbo.results.saved import DIGEST, Saved, sealed
 from nelbo.results.stored import Stored
 from nelbo.tasks.report import paper_figure, paper_table, report
 
@@ -85,6 +85,65 @@ def test_a_result_that_contradicts_itself_is_refused(kinds, case):
         as_read(tree, "r.json")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_result_that_was_changed_is_refused_whatever_was_changed(kinds, tmp_path):
+    """Law: a file of any kind is read only as it was written, but for how its JSON is laid out.
+
+    Kills: a kind without a digest, a digest of some figures alone, one that depends on the layout.
+    """
+    path = tmp_path / "r.json"
+    for name, result in kinds.items():
+        whole = json.loads(result.to_json())
+        path.write_text(json.dumps(whole, indent=3, sort_keys=True))
+        assert load(path).to_dict() == whole, name
+        assert sealed(whole) == whole or name == "evaluation"
+        keys = ("bits_per_dim", "terms", "images") if name == "evaluation" else list(whole)
+        for key in keys:
+            without = {other: value for other, value in whole.items() if other != key}
+            for changed in (
+                whole | {key: "another"},
+                without if key != DIGEST else whole | {DIGEST: 0},
+            ):
+                path.write_text(json.dumps(changed))
+                with pytest.raises(BadInput) as refused:
+                    load(path)
+                assert "\n" not in str(refused.value)
+    whole = json.loads(kinds["ode"].to_json())
+    lines = []
+    path.write_text(json.dumps({key: value for key, value in whole.items() if key != DIGEST}))
+    load(path, lines.append)
+    assert "has no digest of what it holds" in lines[0]
+
+
+WITHIN = {
+    "ode": [("estimator", "steps", 0), ("estimator", "dequantise", "x"), ("kind", "a bound")],
+    "classification": [("per_image", 0, "label", -1), ("accuracy_ci95", 0, 0.1),
+                       ("reliability", 0, "images", 9), ("calibration_error", None)],
+    "image_ranking": [("per_image", 0, "rank_low", "x"), ("fence", "low", None)],
+    "comparison": [("warnings", 3), ("estimator", "paired", 3), ("images", 0)],
+    "comparisons": [("against_the_first", 0, "told_apart_together", "x")],
+    "plan": [("entries", 0, "model", 3), ("entries", 0, "status", "failed"),
+             ("entries", 1, "error", None), ("entries", 0, "result", "bits_per_dim", 1.0)],
+}  # fmt: skip
+
+
+def test_what_a_page_or_table_needs_is_looked_at_even_where_a_digest_was_made_for_it(
+    kinds, tmp_path
+):
+    """Kills: a traceback of a page, a figure of a plan that is not that of its own evaluation."""
+    path = tmp_path / "r.json"
+    for name, changes in WITHIN.items():
+        for *place, last, value in changes:
+            tree = json.loads(kinds[name].to_json())
+            inner = tree
+            for key in place:
+                inner = inner[key]
+            inner[last] = value
+            path.write_text(json.dumps(sealed(tree)))
+            with pytest.raises(BadInput) as refused:
+                load(path)
+            assert "\n" not in str(refused.value), (name, place)
 
 
 @pytest.fixture(scope="module")

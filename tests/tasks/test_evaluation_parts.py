@@ -11,6 +11,7 @@ from nelbo import BadInput
 from nelbo.data import load
 from nelbo.estimation import evaluator
 from nelbo.results.part import Part
+from nelbo.results.saved import digest_of
 
 N = 8
 OPTIONS = {"exhaustive": True, "seed": 3, "distortion": True}
@@ -138,10 +139,24 @@ def test_parts_by_the_command_line(run, small_chunks, tmp_path, nelbo):
     code, _, err = nelbo("merge", crafted, *files[1:], "-o", merged)
     assert code == 2
     assert "names code as its model, net.py:make, and merge runs none" in err
-    crafted = Part.read(files[0]).with_arguments([str(run), f"--json={whole}", "--force"])
-    code, _, err = nelbo("merge", crafted.save(tmp_path / "net.json"), *files[1:], "-o", merged)
-    assert code == 2
-    assert "net.json names files to write, which no part does: it was edited" in err
+    for arguments in ([run, f"--json={whole}", "--force"], ["--plan", "p.toml"], [run, "-ox.json"]):
+        crafted = Part.read(files[0]).with_arguments(list(map(str, arguments)))
+        code, _, err = nelbo("merge", crafted.save(tmp_path / "net.json"), *files[1:], "-o", merged)
+        assert code == 2
+        assert "net.json names files to write, which no part does: it was edited" in err
+    crafted = replace(Part.read(files[0]), of=10**9).save(tmp_path / "net.json")
+    code, _, err = nelbo("merge", crafted, "-o", merged)
+    *_, more, refusal = err.splitlines()
+    assert (code, len(err.splitlines()), more) == (2, 102, "and 999,999,899 more")
+    assert refusal.startswith("nelbo: 999999999 of 1000000000 parts are missing: 2, 3, 4, 5, 6, 7,")
+    for key, value in (("plan", {}), ("check", {"again": "x"}), ("entries", [{"stage": "x"}])):
+        tree = json.loads(files[0].read_text()) | {key: value}
+        tree["sha256"] = digest_of({k: v for k, v in tree.items() if k != "sha256"})
+        (tmp_path / "net.json").write_text(json.dumps(tree))
+        code, _, err = nelbo("merge", tmp_path / "net.json", *files[1:], "-o", merged)
+        assert code == 2
+        assert "net.json does not keep to nelbo.part/1: " in err
+        assert len(err.splitlines()) == 1
     joint, alone = (json.loads(path.read_text()) for path in (merged, whole))
     assert [key for key in alone if joint[key] != alone[key]] == list(ELSEWHERE)
     for given, message in (

@@ -12,6 +12,7 @@ import nelbo as package
 from conftest import changed
 from nelbo import recipe as recipes
 from nelbo.categorical.orders import groups, read_order
+from nelbo.cli.outputs import kind_of
 from nelbo.data import as_images
 from nelbo.errors import BadInput
 from nelbo.model import in_any_order, in_order
@@ -173,9 +174,26 @@ def test_the_command_line_measures_an_order(absorbing_run, nelbo, tmp_path):
     assert json.loads(out)["model"]["calls"] == 4
 
 
+def test_the_command_line_measures_both_sides(absorbing_run, nelbo, tmp_path):
+    """Kills: an option that is passed over; a result that is no file of its own kind."""
+    path = tmp_path / "both.json"
+    options = ("--orders", 2, "--calls", 4, "--max-images", 5, "--json", path)
+    code, out, err = nelbo("evaluate", absorbing_run, *options)
+    assert code == 0, err
+    assert "one order" in out
+    tree = json.loads(path.read_text())
+    assert (tree["orders"], tree["calls"], tree["images"]) == (2, 4, 5)
+    assert tree["network_evaluations"] == 2 * 2 * 4 * 5
+    assert tree["from_above"]["bits_per_dim"] == tree["bits_per_dim"]
+    assert tree["from_above"]["bits_per_dim"] < tree["single_orders"]["bits_per_dim"]
+    assert kind_of(path) == "order_bounds"
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
+        (["--orders", "2", "--precision", "0.1"], "there is no --precision"),
+        (["--orders", "2", "--order", "raster", "--calls", "4"], "there is no --order"),
         (["--order", "raster"], "--order needs --calls"),
         (["--order", "raster", "--calls", "0"], "calls"),
         (["--order", "raster", "--calls", "65"], "65 calls are more than the 64 positions"),

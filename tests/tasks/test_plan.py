@@ -1,5 +1,6 @@
 """A plan: every model on every data set, once; the whole table whatever becomes of a pair."""
 
+import csv
 import json
 import shutil
 from dataclasses import fields
@@ -234,3 +235,54 @@ def test_a_model_of_a_plan_takes_what_load_takes():
     """Kills: an option of foreign folders that a plan cannot state."""
     stated = {"weights", *(field.name for field in fields(Options))}
     assert set(PlannedModel.model_fields) - set(OWN) == stated
+
+
+TWO_DASHES = """
+results = "measured"
+[[model]]
+path = "digits"
+name = "a--b"
+[[model]]
+path = "digits"
+name = "a"
+[[data]]
+spec = "digits:test"
+name = "c"
+[[data]]
+spec = "digits:test"
+name = "b--c"
+"""
+
+
+def test_files_of_a_plan_are_its_own_and_whole(nelbo, place):
+    """Kills: two pairs in one file, a name that no file has, a table of a user's own replaced, a
+    table of another evaluation kept, a plan's file that no table is made of.
+    """
+    long, both = "x" * 250, 'steps = 20\nspacing = "even"\ncontinuous = true'
+    for text, message in (
+        (TWO_DASHES, "two pairs have one file"),
+        (PLAN.replace('"raw"\nw', f'"{long}"\nw'), "no file can be called xxx"),
+        (PLAN.replace('"measured"', '"a\\u0000b"'), "a path with a NUL character"),
+        (PLAN.replace("steps = 20", both), "continuous and spacing exclude each other"),
+        (PLAN.replace('path = "digits"\n', 'path = ".."\n', 1), "give it a name"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            parse_plan(text)
+    folder = place / "measured"
+    folder.mkdir()
+    own = folder / "raw--digits-test.csv"
+    own.write_text("mine")
+    code, _, err = nelbo("evaluate", "--plan", "plan.toml")
+    assert (code, own.read_text(), len(err.splitlines())) == (2, "mine", 1)
+    own.unlink()
+    assert nelbo("evaluate", "--plan", "plan.toml", "--json", "all.json")[0] == 0
+    assert nelbo("report", "all.json", "-o", "t.csv")[0] == 0
+    files = [folder / f"{name}--digits-test.json" for name in ("digits", "raw")]
+    assert nelbo("report", *files, "-o", "u.csv")[0] == 0
+    tables = [list(csv.DictReader((place / f"{n}.csv").open())) for n in "tu"]
+    assert [row.pop("model") for row in tables[0]] == ["digits", "raw"]
+    assert [row | {"model": ""} for row in tables[0]] == [row | {"model": ""} for row in tables[1]]
+    lines = own.read_text().splitlines()
+    own.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    assert [entry.status for entry in evaluate_plan("plan.toml").entries] == ["kept", "measured"]
+    assert own.read_text().splitlines() == lines

@@ -11,7 +11,7 @@ from nelbo.cli.start import next_steps
 from nelbo.cli.terminal import TerminalOptions, set_terminal_options
 from nelbo.errors import BadInput, printable
 
-__all__ = ["EVERYWHERE", "app", "check_alone"]
+__all__ = ["EVERYWHERE", "app", "check_alone", "is_typed"]
 
 EVERYWHERE = frozenset({"--debug", "-q", "--quiet", "-v", "--verbose", "--no-color"})
 """Options of the command line that may stand behind a command too."""
@@ -114,3 +114,9 @@ def check_alone(command: str | None) -> None:
 def _commands() -> set[str]:
     named = ((command.name, command.callback) for command in app.registered_commands)
     return {name or callback.__name__ for name, callback in named if callback is not None}
+
+
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether the user gave this parameter, in place of its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -33,6 +33,7 @@ from nelbo.cli.options import (
     find_model,
     say_assumed,
 )
+from nelbo.cli.orders import Orders, check_orders, measure_orders
 from nelbo.cli.outputs import (
     Baselines,
     Force,
@@ -85,6 +86,7 @@ def evaluate(
     ] = False,
     order: OrderOption = None,
     calls: Calls = None,
+    orders: Orders = None,
     ode: Annotated[
         bool,
         typer.Option(
@@ -120,6 +122,7 @@ def evaluate(
     nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
     nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
+    nelbo evaluate runs/digits-absorbing --orders 16 --calls 16
     nelbo evaluate runs/digits --ode --precision 0.005
     nelbo evaluate runs/digits --exhaustive --part 3/64 -o part3.json
     nelbo evaluate --plan plan.toml --json all.json
@@ -135,9 +138,11 @@ def evaluate(
         return measure_plan(path, json, device, force)
     of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots, part)
     check_ode(ode, dequantise, of_the_bound)
+    check_orders(context, orders)
     _check_mode(budget is not None, exhaustive, order is not None)
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
-    _check_outputs("ode" if ode else "evaluation", json, per_image, plots, force)
+    kind = "ode" if ode else "evaluation" if orders is None else "order_bounds"
+    _check_outputs(kind, json, per_image, plots, force)
     own = written_part(part, output, record, any((json, per_image, plots, baselines)), force)
     processes = Processes.started()  # before what may fail in one of them alone
     loaded = find_model(path, reading, device, None if ode else steps, spacing, dtype)
@@ -153,6 +158,9 @@ def evaluate(
         "record": record if own is None else own.record,
         "processes": processes,
     }
+    if orders is not None:
+        del how["precision"]
+        return measure_orders(loaded, images, json, orders, **how)
     if ode:
         return measure_ode(loaded, images, json, dequantise, steps=steps, **how)
     if context.obj is not None:  # what `nelbo merge` evaluates in place of the network

@@ -1,5 +1,7 @@
 """The command that makes an evaluation of its parts: merge."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +15,7 @@ from nelbo.errors import BadInput
 
 __all__ = ["merge"]
 
-OUTPUTS = {"--json", "--per-image", "--plots", "--record", "--force"}
+NEVER = ("plan", "ode", "part", "output", "json", "per_image", "plots", "record", "baselines")
 
 
 @app.command(cls=Command)
@@ -52,34 +54,46 @@ def merge(
     first = read[0]
     if not first.arguments:
         raise BadInput(f"{first.source} was made in Python: merge its parts by nelbo.merge")
-    if OUTPUTS & {one.partition("=")[0] for one in first.arguments}:
-        raise BadInput(f"{first.source} names files to write, which no part does: it was edited")
-    for command in commands_of(read, missing(read)):
-        note(command)
-    wanted = {"--json": output, "--per-image": per_image, "--plots": plots}
-    written = [str(x) for pair in wanted.items() if pair[1] is not None for x in pair]
-    flags = ["--baselines"] * baselines + ["--force"] * force
+    count, absent = missing(read)
+    own: dict[str, object] = {
+        "json": output,
+        "per_image": per_image,
+        "plots": plots,
+        "force": force,
+    }
     stated = {"model": model, "data": data}
-    _evaluate(context, [*first.arguments, *written, *flags], stated, Merging(read))
+    given = {name: value for name, value in stated.items() if value is not None}
+    with _evaluation(context, Merging(read), {**own, "baselines": baselines, **given}) as run:
+        for command in commands_of(read, absent):
+            note(command)
+        if count > len(absent):
+            note(f"and {count - len(absent):,} more")
+        run()
 
 
-def _evaluate(
-    context: typer.Context, arguments: list[str], stated: dict[str, str | None], merging: Merging
-) -> None:
-    """`nelbo evaluate` with these arguments, and the parts in place of the network.
+@contextmanager
+def _evaluation(
+    context: typer.Context, merging: Merging, own: dict[str, object]
+) -> Iterator[Callable[[], object]]:
+    """`nelbo evaluate` as the parts were made by it, with them in place of the network.
+
+    own: parameters of `evaluate` that merge itself decides.
 
     Raises:
-        BadInput: the model is code that only the parts name, which a file of results may not run.
+        BadInput: the parts name what no part can: a file to write, or code as the model.
     """
     from nelbo.formats import is_function
 
     root: Any = context.parent
     evaluate = root.command.get_command(root, "evaluate")
-    with evaluate.make_context("evaluate", arguments, parent=root, obj=merging) as own:
-        if stated["model"] is None and is_function(own.params["model"]):
+    source, arguments = merging.parts[0].source, [*merging.parts[0].arguments]
+    with evaluate.make_context("evaluate", arguments, parent=root, obj=merging) as parsed:
+        if parsed.params["model"] is None or any(parsed.params[name] for name in NEVER):
+            raise BadInput(f"{source} names files to write, which no part does: it was edited")
+        if "model" not in own and is_function(parsed.params["model"]):
             raise BadInput(
-                f"{merging.parts[0].source} names code as its model, {own.params['model']}, and "
-                "merge runs none that only a file of results names: give it by --model"
+                f"{source} names code as its model, {parsed.params['model']}, and merge runs none "
+                "that only a file of results names: give it by --model"
             )
-        own.params |= {name: value for name, value in stated.items() if value is not None}
-        evaluate.invoke(own)
+        parsed.params |= own
+        yield lambda: evaluate.invoke(parsed)

@@ -169,9 +169,9 @@ def kind_of(path: Path) -> str:
     """What a file is that one of our commands made: nothing where it is empty, else unknown.
 
     evaluation, comparison, comparisons, improvement, derivation, inspection, compression,
-    image_ranking, classification, ode or plan for what --json writes; part, of an evaluation; page,
-    derivation page, derivation text, derivation notebook, table (of single images), table of
-    results, table of ranks, plot, picture, text (of samples), archive.
+    image_ranking, classification, ode, order_bounds or plan for what --json writes; part, of an
+    evaluation; page, derivation page, derivation text, derivation notebook, table (of single
+    images), table of results, table of ranks, plot, picture, text (of samples), archive.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)

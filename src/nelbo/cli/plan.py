@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nelbo.cli.app import check_alone
+from nelbo.cli.app import check_alone, is_typed
 from nelbo.cli.options import command, find_device
 from nelbo.cli.outputs import Output, check_outputs, deliver
 from nelbo.cli.progress import bars
@@ -36,7 +36,7 @@ def model_or_plan(context: typer.Context, model: str | None, plan: Path | None) 
         if model is None:
             raise BadInput("nelbo evaluate takes a MODEL, or --plan FILE.toml of several")
         return model
-    given = [name for name in context.params if name not in BESIDE and _is_typed(context, name)]
+    given = [name for name in context.params if name not in BESIDE and is_typed(context, name)]
     if given:
         name = "MODEL" if given[0] == "model" else f"--{given[0].replace('_', '-')}"
         raise BadInput(f"{name} is of one evaluation, and --plan of several: write it in {plan}")
@@ -53,7 +53,11 @@ def measure_plan(plan: Path, json: str | None, device: str, force: bool) -> None
     choice = read_plan(plan)
     folder = Path(choice.results)
     if folder.exists():
-        outputs = [Output("results", file, "evaluation") for file in choice.files()]
+        outputs = [
+            Output("results", file.with_suffix(suffix), kind)
+            for file in choice.files()
+            for suffix, kind in ((".json", "evaluation"), (".csv", "table"))
+        ]
         check_outputs(*outputs, force=force)
     with bars() as start:
         result = evaluate_plan(
@@ -74,8 +78,3 @@ def measure_plan(plan: Path, json: str | None, device: str, force: bool) -> None
         text = f"nelbo: {len(result.failed)} of {len(result.entries)} failed: {names}"
         print(printable(text), file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _is_typed(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -151,7 +150,7 @@ def _watched(network: nn.Module) -> Iterator[dict[str, float]]:
     """Notes the largest magnitude of every layer's output, and of what enters each silu."""
     largest: dict[str, float] = {"silu": 0.0}
 
-    def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401
+    def keep(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         largest[name] = max(largest.get(name, 0.0), float(output.abs().max()))
         if isinstance(module, nn.SiLU) and output.ndim == 4:
             largest["silu"] = max(largest["silu"], float(inputs[0].abs().max()))

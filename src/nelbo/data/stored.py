@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ def _deepest(image: Image.Image) -> int:
 
 
 def _refuse_tiff(image: Image.Image, where: str) -> None:
-    tags: Any = getattr(image, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     compression = image.info.get("compression", "raw")
     if compression not in COMPRESSIONS:
         raise BadInput(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import final
 
 import torch
@@ -13,6 +14,8 @@ from nelbo.results.part import Entry, Part
 from nelbo.typed_json import Json, number_at
 
 __all__ = ["Replay", "Share", "missing", "one_of_each"]
+
+LISTED = 100  # numbers of missing parts
 
 
 @final
@@ -154,18 +157,20 @@ def one_of_each(parts: Sequence[Part]) -> list[Part]:
                 f"{known.source} and {part.source} are both part {part.number} and hold different "
                 f"values, of {where[0]} and {where[1]}: give one of them"
             )
-    absent = missing(parts)
-    if absent:
+    count, absent = missing(parts)
+    if count:
         raise BadInput(
-            f"{len(absent)} of {parts[0].of} parts are missing: {_some(absent)}; evaluate them, "
+            f"{count} of {parts[0].of} parts are missing: {_some(absent, count)}; evaluate them, "
             "then merge all"
         )
     return [each[number] for number in sorted(each)]
 
 
-def missing(parts: Sequence[Part]) -> list[int]:
-    """The numbers of the parts that are not there."""
-    return sorted(set(range(1, parts[0].of + 1)) - {part.number for part in parts})
+def missing(parts: Sequence[Part]) -> tuple[int, list[int]]:
+    """How many parts are not there, and the first hundred of their numbers."""
+    there = {part.number for part in parts}
+    absent = (number for number in range(1, parts[0].of + 1) if number not in there)
+    return parts[0].of - len(there), list(islice(absent, LISTED))
 
 
 def _require_same(first: Part, other: Part) -> None:
@@ -203,6 +208,7 @@ def _bytes(x: Tensor) -> tuple[str, bytes]:
     ).numpy().tobytes()
 
 
-def _some(numbers: Sequence[int]) -> str:
+def _some(numbers: Sequence[int], count: int) -> str:
+    """The first ten of so many."""
     shown = ", ".join(map(str, numbers[:10]))
-    return shown if len(numbers) <= 10 else f"{shown} and {len(numbers) - 10} more"
+    return shown if count <= 10 else f"{shown} and {count - 10} more"

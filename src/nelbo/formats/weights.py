@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, final
+from types import ModuleType
+from typing import Annotated, final
 
 from pydantic import Field
 
@@ -146,7 +147,7 @@ def _without_weights(folder: Path) -> str:
 
 
 @contextmanager
-def quiet(logging: Any) -> Iterator[None]:  # noqa: ANN401
+def quiet(logging: ModuleType) -> Iterator[None]:
     """Neither what diffusers or transformers logs of a config meanwhile, nor bars of shards.
 
     logging: the module of that name of the library. What changes the weights is checked instead.

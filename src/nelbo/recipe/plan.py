@@ -1,5 +1,6 @@
 """A plan: several models on several data sets, as one TOML file that is checked like a recipe."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = ["Amount", "Plan", "PlannedData", "PlannedModel", "parse_plan", "read_
 Whole = Annotated[int, Field(ge=1)]
 Precision = Annotated[float, Field(gt=0)]
 NAME = re.compile(r"\w[\w.+-]*")
+LONGEST = 255  # bytes of a file's name
 AMOUNTS = ("exhaustive", "budget", "precision")
 OF_THE_CHAIN = ("steps", "spacing", "continuous", "order", "calls")
 OWN = ("path", "name", "dtype", *OF_THE_CHAIN, *AMOUNTS)
@@ -162,13 +164,30 @@ def _contradiction(plan: Plan) -> str | None:
         wrong = _contradiction_of(model)
         if wrong is not None:
             return f"model {model.title}: {wrong}"
+    return _wrong_names(plan)
+
+
+def _wrong_names(plan: Plan) -> str | None:
+    """What is wrong with the names of the rows and of the files that they make."""
+    paths = [plan.results, *(m.path for m in plan.model), *(data.spec for data in plan.data)]
+    if any("\0" in path for path in paths):
+        return "a path with a NUL character is no path: leave it out"
     for kind, rows in (("models", plan.model), ("data sets", plan.data)):
         titles = [row.title for row in rows]
         for title in titles:
             if NAME.fullmatch(title) is None:
-                return f"{title!r} cannot be part of a file's name: letters, digits and . + - _ can"
+                return (
+                    f"{title!r} cannot be part of a file's name: letters, digits and . + - _ can; "
+                    "give it a name"
+                )
             if titles.count(title) > 1:
                 return f"two {kind} are called {title}: give each a name of its own"
+    names = [path.name for path in plan.files()]
+    if len({name.casefold() for name in names}) < len(names):
+        return "two pairs have one file, MODEL--DATA.json: give them names without two dashes"
+    long = max(names, key=lambda name: len(os.fsencode(name)))
+    if len(os.fsencode(long)) > LONGEST:
+        return f"no file can be called {long[:40]}...: give its model and data shorter names"
     return None
 
 
@@ -180,7 +199,7 @@ def _contradiction_of(model: PlannedModel) -> str | None:
     if model.spacing is not None and model.steps is None:
         return "spacing needs steps: say how many steps to spread"
     if model.spacing is not None and model.continuous:
-        return "continuous and spacing exclude each other: there are no steps to spread"
+        return "continuous and spacing exclude each other: give one"
     if model.order is not None and model.calls is None:
         return "order needs calls: say in how many groups the positions are revealed"
     if model.calls is not None and (model.continuous or model.steps is not None):

@@ -58,7 +58,15 @@ def _steps(result: Result) -> BitsPerStep:
         se=[step.se for step in steps],
         same_images=result.estimator["name"] == "exhaustive",
         log_snr=[step.log_snr for step in steps] if result.has_log_snr else None,
+        hidden=_one_by_one(result),
     )
+
+
+def _one_by_one(result: Result) -> bool:
+    """Whether a masked chain reveals one position a step: x_t then hides t of them."""
+    order = result.model.get("order")
+    calls = order["calls"] if isinstance(order, Mapping) else result.model.get("calls")
+    return bool(calls == result.tree["dims"])
 
 
 def _images(result: Result, columns: Mapping[str, Tensor]) -> BitsPerImage:

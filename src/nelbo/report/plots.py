@@ -143,7 +143,10 @@ def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, over: Axis = "t"
     points = steps.grouped(over)
     x, bits, half = points.x, points.bits, NORMAL * points.se
     title = f"Where the {_measure(unit)} are: the term of each step"
-    figure, axes = plain_figure(title, "t" if over == "log t" else over, f"{unit} per step")
+    place: str = "t" if over == "log t" else over
+    if steps.hidden:
+        title, place = f"Where the {_measure(unit)} are: by positions hidden", "k, positions hidden"
+    figure, axes = plain_figure(title, place, f"{unit} per step")
     _axis_of_steps(axes, over)
     positive, floor = bits > 0, -np.inf
     if positive.any():

@@ -55,7 +55,8 @@ class BitsPerStep:
     t ascends; bits and se are per dimension, se None or NaN where it is not known. same_images says
     that every t was evaluated on the same images, so that errors of different t go together; else
     they are taken to be independent. log_snr is that of each t, None where it is infinite, and
-    None in all where the chain has none.
+    None in all where the chain has none. hidden: t is also how many positions x_t hides, as in a
+    masked chain of one position a step; then a term is what one hidden position costs on average.
 
     Raises:
         BadInput: no t, t that do not ascend from 1 or more, columns of different lengths.
@@ -67,6 +68,7 @@ class BitsPerStep:
     se: Sequence[float | None]
     same_images: bool
     log_snr: Sequence[float | None] | None = None
+    hidden: bool = False
 
     def __post_init__(self) -> None:
         _check("bits per step", t=self.t, bits=self.bits, se=self.se)

@@ -58,9 +58,11 @@ def plans(plans: Sequence[PlanResults], suffix: str, columns: Sequence[str] | No
     """One table of the results of plans, under their names there; what failed is a note.
 
     Raises:
-        BadInput: as `table`.
+        BadInput: as `table`; every pair failed.
     """
     measured = [pair for plan in plans for pair in plan.measured]
+    if not measured:
+        raise BadInput("every pair of the plan failed, so that there is nothing in its table")
     notes = [f"Failed, {entry.name}: {entry.error}" for plan in plans for entry in plan.failed]
     names = [entry.model for entry, _ in measured]
     return table([result for _, result in measured], suffix, columns, names, notes)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from nelbo.errors import printable
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Saved, sealed
 from nelbo.results.unit import Unit
 from nelbo.typed_json import Json
 
@@ -125,25 +125,27 @@ class ModelCheck(Saved):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.check/1."""
-        return {
-            "schema": SCHEMA,
-            "name": self.name,
-            "passes": self.passes,
-            "verdict": self.verdict(),
-            "unit": self.unit.name,
-            "stated": None if self.stated is None else _row(self.stated),
-            "best": [_row(row) for row in self.best],
-            "affine": self.affine,
-            "call": self.call,
-            "warnings": list(self.warnings),
-            "searched": self.searched,
-            "network_evaluations": self.network_evaluations,
-            "images": self.images,
-            "data": dict(self.data),
-            "seed": self.seed,
-            "seconds": self.seconds,
-            "environment": dict(self.environment),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "name": self.name,
+                "passes": self.passes,
+                "verdict": self.verdict(),
+                "unit": self.unit.name,
+                "stated": None if self.stated is None else _row(self.stated),
+                "best": [_row(row) for row in self.best],
+                "affine": self.affine,
+                "call": self.call,
+                "warnings": list(self.warnings),
+                "searched": self.searched,
+                "network_evaluations": self.network_evaluations,
+                "images": self.images,
+                "data": dict(self.data),
+                "seed": self.seed,
+                "seconds": self.seconds,
+                "environment": dict(self.environment),
+            }
+        )
 
 
 def _row(row: Ranked) -> dict[str, Json]:

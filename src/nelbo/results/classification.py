@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nelbo.data.images import shown
 from nelbo.errors import printable
-from nelbo.results.saved import Provenance
+from nelbo.results.saved import Provenance, sealed
 from nelbo.typed_json import Json
 
 __all__ = ["Bin", "Classification", "wilson"]
@@ -128,21 +128,23 @@ class Classification(Provenance):
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.classification/1."""
         hits, count = self.hits, len(self.ids)
-        return {
-            "schema": SCHEMA,
-            "accuracy": self.accuracy,
-            "accuracy_ci95": None if hits is None else list(wilson(hits, count)),
-            "calibration_error": self.calibration_error,
-            "log_loss": self.log_loss,
-            "reliability": [vars(b) for b in self.reliability],
-            "prior": list(self.prior),
-            "error": self.error,
-            "evaluations_per_image": self.each,
-            "decided": int(self.decided.sum()),
-            "per_image": list(self._rows()),
-            "images": count,
-            **self._provenance(),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "accuracy": self.accuracy,
+                "accuracy_ci95": None if hits is None else list(wilson(hits, count)),
+                "calibration_error": self.calibration_error,
+                "log_loss": self.log_loss,
+                "reliability": [vars(b) for b in self.reliability],
+                "prior": list(self.prior),
+                "error": self.error,
+                "evaluations_per_image": self.each,
+                "decided": int(self.decided.sum()),
+                "per_image": list(self._rows()),
+                "images": count,
+                **self._provenance(),
+            }
+        )
 
     def _rows(self) -> Iterator[dict[str, Json]]:
         behind, se = self.behind.tolist(), self.se.tolist()

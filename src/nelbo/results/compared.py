@@ -9,10 +9,10 @@ from nelbo.results.comparison import SCHEMA
 from nelbo.results.comparisons import SCHEMA as SEVERAL
 from nelbo.results.ranking import names_of
 from nelbo.results.result import ends_of, half_of, unit_of
-from nelbo.results.stored import SAME, Stored, apart_at, keeping_to
+from nelbo.results.stored import SAME, Stored, apart_at, check_parts, keeping_to
 from nelbo.results.unit import Unit
 from nelbo.results.verdict import Verdict, verdict
-from nelbo.typed_json import Json, number_at, object_at, rows_at, text_at
+from nelbo.typed_json import Json, list_at, number_at, object_at, rows_at, text_at
 
 __all__ = [
     "Bound",
@@ -120,10 +120,10 @@ def parse_comparison(tree: Mapping[str, Json], source: str = "the comparison") -
 def _parsed(tree: Mapping[str, Json]) -> Compared:
     unit, sides = unit_of(tree), (object_at(tree, "a"), object_at(tree, "b"))
     models = [object_at(side, "model") for side in sides]
-    object_at(tree, "estimator")
-    text_at(tree, "data", "name")
-    for name in ("images", "network_evaluations", "seconds"):
-        number_at(tree, name)
+    check_parts(tree, ("data", "estimator"))
+    for model in models:
+        text_at(model, "name")
+    list_at(object_at(tree, "estimator").get("paired", ()))
     bounds = [
         Bound(
             name,

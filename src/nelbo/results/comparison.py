@@ -8,6 +8,7 @@ from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.evaluation import likelihood_of, unchecked
 from nelbo.results.ranking import names_of
+from nelbo.results.saved import sealed
 from nelbo.results.shown import Shown
 from nelbo.results.unit import BITS, Unit
 from nelbo.results.verdict import Verdict, verdict
@@ -75,26 +76,28 @@ class Comparison(Shown):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.comparison/1."""
-        return {
-            "schema": SCHEMA,
-            **self.unit.headline(self.total.mean, self.dims),
-            "ci95": self._interval(self.total),
-            "ci95_monte_carlo": self._interval(self.monte_carlo),
-            "verdict": self.verdict.text,
-            "better": self.verdict.better,
-            "variance_saved": self.variance_saved,
-            "a": self._side(self.a),
-            "b": self._side(self.b),
-            "images": self.images,
-            "dims": self.dims,
-            "network_evaluations": self.network_evaluations,
-            "seconds": self.seconds,
-            "estimator": dict(self.estimator),
-            "data": dict(self.data),
-            "environment": dict(self.environment),
-            "command": self.command,
-            "warnings": list(self.warnings),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                **self.unit.headline(self.total.mean, self.dims),
+                "ci95": self._interval(self.total),
+                "ci95_monte_carlo": self._interval(self.monte_carlo),
+                "verdict": self.verdict.text,
+                "better": self.verdict.better,
+                "variance_saved": self.variance_saved,
+                "a": self._side(self.a),
+                "b": self._side(self.b),
+                "images": self.images,
+                "dims": self.dims,
+                "network_evaluations": self.network_evaluations,
+                "seconds": self.seconds,
+                "estimator": dict(self.estimator),
+                "data": dict(self.data),
+                "environment": dict(self.environment),
+                "command": self.command,
+                "warnings": list(self.warnings),
+            }
+        )
 
     def __str__(self) -> str:
         """The verdict, the difference with both intervals, the two bounds, what pairing gained."""

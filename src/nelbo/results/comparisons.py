@@ -10,7 +10,7 @@ from nelbo.results.comparison import Comparison, Side
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.ranking import names_of
 from nelbo.results.rounding import with_half
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Saved, sealed
 from nelbo.results.verdict import Verdict, verdict
 from nelbo.typed_json import Json
 
@@ -79,23 +79,25 @@ class Comparisons(Saved):
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.comparisons/1; each pair is a nelbo.comparison/1."""
         rows = zip(self.names[1:], self.verdicts, self.told_apart, self.comparisons, strict=True)
-        return {
-            "schema": SCHEMA,
-            "first": self.names[0],
-            "against_the_first": [
-                {
-                    "name": name,
-                    "verdict": judged.text,
-                    "better": judged.better,
-                    "told_apart_together": apart,
-                    "comparison": comparison.to_dict(),
-                }
-                for name, judged, apart, comparison in rows
-            ],
-            "network_evaluations": self.network_evaluations,
-            "command": self.command,
-            "warnings": self.warnings,
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "first": self.names[0],
+                "against_the_first": [
+                    {
+                        "name": name,
+                        "verdict": judged.text,
+                        "better": judged.better,
+                        "told_apart_together": apart,
+                        "comparison": comparison.to_dict(),
+                    }
+                    for name, judged, apart, comparison in rows
+                ],
+                "network_evaluations": self.network_evaluations,
+                "command": self.command,
+                "warnings": self.warnings,
+            }
+        )
 
     def __repr__(self) -> str:
         return printable(f"<Comparisons: {', '.join(self.names[1:])} against {self.names[0]}>")

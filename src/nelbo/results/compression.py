@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from nelbo.errors import printable
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Saved, sealed
 from nelbo.typed_json import Json
 
 __all__ = ["Compression"]
@@ -48,20 +48,22 @@ class Compression(Saved):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.compression/1."""
-        return {
-            "schema": SCHEMA,
-            "bits_per_dim": self.bits_per_dim,
-            "images": self.images,
-            "dims": self.dims,
-            "order": self.order,
-            "calls": self.calls,
-            "bits": {name: bits for name, _, bits in self.rows()},
-            "model_bytes": self.model_bytes,
-            "verified": self.verified,
-            "seconds": self.seconds,
-            "model": dict(self.model),
-            "data": dict(self.data),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "bits_per_dim": self.bits_per_dim,
+                "images": self.images,
+                "dims": self.dims,
+                "order": self.order,
+                "calls": self.calls,
+                "bits": {name: bits for name, _, bits in self.rows()},
+                "model_bytes": self.model_bytes,
+                "verified": self.verified,
+                "seconds": self.seconds,
+                "model": dict(self.model),
+                "data": dict(self.data),
+            }
+        )
 
     def __str__(self) -> str:
         """A line for each way to count, per image and per dimension."""

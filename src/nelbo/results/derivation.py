@@ -8,7 +8,7 @@ from typing import final
 
 from nelbo.derivation import Line, Relation, Row, Status, Valuation
 from nelbo.errors import printable
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Saved, sealed
 from nelbo.results.unit import bits_per_dim
 from nelbo.typed_json import Json
 
@@ -126,17 +126,19 @@ class Derivation(Saved):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.derivation/1."""
-        return {
-            "schema": SCHEMA,
-            "holds": self.holds,
-            "chains": [chain.to_dict() for chain in self.chains],
-            "seed": self.seed,
-            "seconds": self.seconds,
-            "model": None if self.model is None else dict(self.model),
-            "data": None if self.data is None else dict(self.data),
-            "environment": dict(self.environment),
-            "command": self.command,
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "holds": self.holds,
+                "chains": [chain.to_dict() for chain in self.chains],
+                "seed": self.seed,
+                "seconds": self.seconds,
+                "model": None if self.model is None else dict(self.model),
+                "data": None if self.data is None else dict(self.data),
+                "environment": dict(self.environment),
+                "command": self.command,
+            }
+        )
 
     def __repr__(self) -> str:
         names = ", ".join(chain.name for chain in self.chains)

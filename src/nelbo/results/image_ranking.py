@@ -15,6 +15,7 @@ from nelbo.data.images import shown
 from nelbo.errors import BadInput, printable
 from nelbo.results.evaluation import likelihood_of
 from nelbo.results.rounding import with_half
+from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured
 from nelbo.typed_json import Json, number_at
 
@@ -184,20 +185,22 @@ class ImageRanking(Measured):
         """The JSON object, schema nelbo.image_ranking/1."""
         ids, fence = self.bounds.ids, self.fence
         unlike = self.order[self.unlike[self.order]]
-        return {
-            "schema": SCHEMA,
-            **self.unit.headline(self.total.mean, self.dims),
-            "ci95": self._interval(self.total),
-            "ci95_monte_carlo": self._interval(self.monte_carlo),
-            "easiest": [row["id"] for row in self.listed(self.easiest)],
-            "hardest": [row["id"] for row in self.listed(self.hardest)[::-1]],
-            "unlike": ids[unlike].tolist(),
-            "fence": fence and {**vars(fence), "low": fence.low, "high": fence.high},
-            "per_image": self.rows(),
-            "images": len(ids),
-            "dims": self.dims,
-            **self._provenance(),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                **self.unit.headline(self.total.mean, self.dims),
+                "ci95": self._interval(self.total),
+                "ci95_monte_carlo": self._interval(self.monte_carlo),
+                "easiest": [row["id"] for row in self.listed(self.easiest)],
+                "hardest": [row["id"] for row in self.listed(self.hardest)[::-1]],
+                "unlike": ids[unlike].tolist(),
+                "fence": fence and {**vars(fence), "low": fence.low, "high": fence.high},
+                "per_image": self.rows(),
+                "images": len(ids),
+                "dims": self.dims,
+                **self._provenance(),
+            }
+        )
 
     def to_csv(self) -> str:
         """A line for each image in the order of its bound."""

@@ -6,7 +6,7 @@ from typing import final
 
 from nelbo.errors import printable
 from nelbo.results.comparison import Comparison
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Saved, sealed
 from nelbo.typed_json import Json, list_at
 
 __all__ = ["BeforeAfter"]
@@ -30,13 +30,15 @@ class BeforeAfter(Saved):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.improvement/1."""
-        return {
-            "schema": SCHEMA,
-            "plan": dict(self.plan),
-            "predicted_bits_per_dim": self.predicted,
-            "network_evaluations": self.network_evaluations,
-            "after_minus_before": self.comparison.to_dict(),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "plan": dict(self.plan),
+                "predicted_bits_per_dim": self.predicted,
+                "network_evaluations": self.network_evaluations,
+                "after_minus_before": self.comparison.to_dict(),
+            }
+        )
 
     def __str__(self) -> str:
         """Before and after with their intervals, and that of the paired difference."""

@@ -22,6 +22,7 @@ from nelbo.results.read_images import (
 )
 from nelbo.results.read_ode import ODE, OdeRead, parse_ode
 from nelbo.results.result import Result
+from nelbo.results.saved import DIGEST, digest_of
 from nelbo.results.stored import Other, keeping_to
 from nelbo.typed_json import Json, object_at, rows_at, text_at
 
@@ -38,7 +39,7 @@ AnyResult: TypeAlias = (
     | Compression
     | Other
 )
-OTHERS = ("ranking", "improvement", "check", "derivation", "inspection")
+OTHERS = ("order_bounds", "ranking", "improvement", "check", "derivation", "inspection")
 WRITTEN_BY = "nelbo evaluate --plan FILE.toml --json FILE writes one"
 
 
@@ -53,13 +54,20 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
     say: called with what should be known of the file.
 
     Raises:
-        BadInput: no such file, no JSON, no schema of nelbo, or a part that is missing, of another
-            kind or contradicts another.
+        BadInput: no such file, no JSON, no schema of nelbo, a part that is missing, of another
+            kind or contradicts another, or anything else than what was written.
     """
     tree = single.load(path)
     if not isinstance(tree, Mapping) or tree.get("schema") in (None, evaluation.SCHEMA):
         return single.checked(tree, path, say)
-    return as_read(tree, str(path))
+    result = as_read(tree, str(path))
+    if tree.get(DIGEST, content := digest_of(tree)) != content:
+        raise BadInput(
+            f"{path} is damaged or was edited: it is not what it was written as; make it again"
+        )
+    if DIGEST not in tree:
+        say(f"{path}: the result is of an older nelbo and has no digest of what it holds")
+    return result
 
 
 def as_read(tree: Mapping[str, Json], source: str) -> AnyResult:
@@ -77,17 +85,7 @@ def as_read(tree: Mapping[str, Json], source: str) -> AnyResult:
 
 def _plan(tree: Mapping[str, Json], source: str) -> PlanResults:
     with keeping_to(plan.SCHEMA, source, WRITTEN_BY):
-        entries = [
-            PlanEntry(
-                text_at(entry, "model"),
-                text_at(entry, "data"),
-                status_of(entry["status"]),
-                Path(text_at(entry, "file")),
-                None if entry["result"] is None else single.parse(entry["result"], source),
-                None if entry["error"] is None else text_at(entry, "error"),
-            )
-            for entry in rows_at(tree, "entries")
-        ]
+        entries = [_entry(row, source) for row in rows_at(tree, "entries")]
         units = {(e.model, e.data): e.result.unit for e in entries if e.result is not None}
         links = [
             parse_neighbours(link, units[text_at(link, "a"), text_at(link, "data")])
@@ -95,6 +93,23 @@ def _plan(tree: Mapping[str, Json], source: str) -> PlanResults:
         ]
         settings, command = object_at(tree, "settings"), text_at(tree, "command")
         return PlanResults(entries, settings, command, links)
+
+
+def _entry(row: Mapping[str, Json], source: str) -> PlanEntry:
+    """One pair of a plan; ValueError where it is neither a result nor an error."""
+    known = row["result"]
+    result = None if known is None else single.checked(known, source, lambda text: None)
+    status = status_of(row["status"])
+    if (status == "failed") != (result is None):
+        raise ValueError(f"status {status} contradicts its result")
+    return PlanEntry(
+        text_at(row, "model"),
+        text_at(row, "data"),
+        status,
+        Path(text_at(row, "file")),
+        result,
+        text_at(row, "error") if result is None else None,
+    )
 
 
 def _other(tree: Mapping[str, Json], source: str) -> Other:

@@ -7,6 +7,7 @@ from typing import final
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.evaluation import Evaluation, likelihood_of, unchecked
+from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured
 from nelbo.typed_json import Json, known_of, list_at, text_at, whole_at
 
@@ -47,33 +48,35 @@ class OdeLikelihood(Measured):
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.ode/1."""
         sampling, monte_carlo = self.difference
-        return {
-            "schema": SCHEMA,
-            "kind": KIND,
-            **self.unit.headline(self.total.mean, self.dims),
-            "ci95": self._interval(self.total),
-            "ci95_monte_carlo": self._interval(self.monte_carlo),
-            "nats_per_image": self.total.mean,
-            "half_widths": {name: self._per_dim(half) for name, half in self.shares.items()},
-            "by_steps": [
-                {"steps": steps, self.unit.key: self._per_dim(nats)}
-                for steps, nats in self.looks.items()
-            ],
-            "bound": {
-                self.unit.key: self.bound.per_dim,
-                "ci95": self._interval(self.bound.total),
-                "ci95_monte_carlo": self._interval(self.bound.monte_carlo),
-                "network_evaluations": self.bound.network_evaluations,
-            },
-            "ode_minus_bound": {
-                self.unit.key: self._per_dim(sampling.mean),
-                "ci95": self._interval(sampling),
-                "ci95_monte_carlo": self._interval(monte_carlo),
-            },
-            "images": self.images,
-            "dims": self.dims,
-            **self._provenance(),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "kind": KIND,
+                **self.unit.headline(self.total.mean, self.dims),
+                "ci95": self._interval(self.total),
+                "ci95_monte_carlo": self._interval(self.monte_carlo),
+                "nats_per_image": self.total.mean,
+                "half_widths": {name: self._per_dim(half) for name, half in self.shares.items()},
+                "by_steps": [
+                    {"steps": steps, self.unit.key: self._per_dim(nats)}
+                    for steps, nats in self.looks.items()
+                ],
+                "bound": {
+                    self.unit.key: self.bound.per_dim,
+                    "ci95": self._interval(self.bound.total),
+                    "ci95_monte_carlo": self._interval(self.bound.monte_carlo),
+                    "network_evaluations": self.bound.network_evaluations,
+                },
+                "ode_minus_bound": {
+                    self.unit.key: self._per_dim(sampling.mean),
+                    "ci95": self._interval(sampling),
+                    "ci95_monte_carlo": self._interval(monte_carlo),
+                },
+                "images": self.images,
+                "dims": self.dims,
+                **self._provenance(),
+            }
+        )
 
     def __str__(self) -> str:
         """The figure with both intervals and the parts of the second, then the bound beside it."""

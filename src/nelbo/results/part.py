@@ -1,8 +1,6 @@
 """A part of an evaluation as a file: what came back from the network for some of its batches."""
 
 import base64
-import binascii
-import hashlib
 import json
 import math
 import platform
@@ -18,12 +16,18 @@ from torch import Tensor
 
 from nelbo import arguments, files
 from nelbo.errors import BadInput, printable
+from nelbo.results.saved import digest_of
 from nelbo.typed_json import Json, list_at, number_at, object_at, once, rows_at, text_at, whole_at
 
 __all__ = ["Entry", "Part", "processor"]
 
 SCHEMA = "nelbo.part/1"
 MOST = 2**31  # bytes of a file
+MALFORMED = (
+    *(BadInput, KeyError, TypeError, ValueError, AttributeError, OverflowError),
+    safetensors.SafetensorError,
+)
+CHECKED = ("again", "alone", "limit", "network_evaluations")  # what was seen of the network
 NAMED = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 
 Entry: TypeAlias = tuple[Tensor, ...]
@@ -89,7 +93,7 @@ class Part:
                 for (stage, batch), entry in sorted(self.entries.items())
             ],
         }
-        return json.dumps({**tree, "sha256": _digest(tree)}, indent=1, allow_nan=False) + "\n"
+        return json.dumps({**tree, "sha256": digest_of(tree)}, indent=1, allow_nan=False) + "\n"
 
     def save(self, path: str | Path) -> Path:
         """Writes the part, whole or not at all; a file that is there is replaced.
@@ -110,9 +114,7 @@ class Part:
         tree = _tree(path)
         try:
             return cls._of(tree, str(path))
-        except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-            raise BadInput(f"{path} does not keep to {SCHEMA}: {error}; compute it again") from None
-        except safetensors.SafetensorError as error:
+        except MALFORMED as error:
             raise BadInput(f"{path} does not keep to {SCHEMA}: {error}; compute it again") from None
 
     @classmethod
@@ -120,17 +122,24 @@ class Part:
         number, of = (arguments.whole(name, tree[name]) for name in ("part", "of"))
         if not 1 <= number <= of or not math.isfinite(seconds := number_at(tree, "seconds")):
             raise ValueError(f"part {number} of {of}")
+        plan = object_at(tree, "plan")
+        for name, least in (("seed", None), ("batch_size", 1)):
+            arguments.whole(name, plan[name], least)
+        arguments.flag("distortion", plan["distortion"])
+        check = None if tree["check"] is None else object_at(tree, "check")
+        for name in () if check is None else CHECKED:
+            number_at(check, name)
         return cls(
             number=number,
             of=of,
-            plan=object_at(tree, "plan"),
+            plan=plan,
             entries={
                 (whole_at(e, "stage"), whole_at(e, "batch")): _unpacked(text_at(e, "values"))
                 for e in rows_at(tree, "entries")
             },
             evaluations=arguments.whole("evaluations", tree["network_evaluations"]),
             seconds=float(seconds),
-            check=None if tree["check"] is None else object_at(tree, "check"),
+            check=check,
             environment=object_at(tree, "environment"),
             arguments=tuple(map(str, list_at(tree, "arguments"))),
             source=source,
@@ -150,13 +159,9 @@ def _tree(path: str | Path) -> Mapping[str, Json]:
             "nelbo evaluate MODEL --part K/N -o FILE writes one"
         )
     digest = tree.pop("sha256", None)
-    if digest != _digest(tree):
+    if digest != digest_of(tree):
         raise BadInput(f"{path} is damaged or was edited: compute this part again")
     return tree
-
-
-def _digest(tree: Mapping[str, Json]) -> str:
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def _packed(entry: Entry) -> str:

@@ -10,7 +10,7 @@ from nelbo.results.evaluation import likelihood_of
 from nelbo.results.neighbours import Neighbours
 from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Saved, sealed
 from nelbo.typed_json import Json, list_at, whole_at
 
 __all__ = ["HEADING", "NOTE", "PlanEntry", "PlanResults", "Status", "status_of"]
@@ -113,14 +113,16 @@ class PlanResults(Saved):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.plan/1; each result is a nelbo.evaluation/1."""
-        return {
-            "schema": SCHEMA,
-            "entries": [entry.to_dict() for entry in self.entries],
-            "failed": [entry.name for entry in self.failed],
-            "neighbours": [dict(two.tree) for two in self.neighbours],
-            "settings": dict(self.settings),
-            "command": self.command,
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "entries": [entry.to_dict() for entry in self.entries],
+                "failed": [entry.name for entry in self.failed],
+                "neighbours": [dict(two.tree) for two in self.neighbours],
+                "settings": dict(self.settings),
+                "command": self.command,
+            }
+        )
 
     def __repr__(self) -> str:
         failed = f", {len(self.failed)} failed" if self.failed else ""

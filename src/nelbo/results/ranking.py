@@ -14,7 +14,7 @@ from torch import Tensor
 from nelbo.bound.statistics import Interval, Mean
 from nelbo.errors import BadInput, printable
 from nelbo.results.result import Result
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Saved, sealed
 from nelbo.results.unit import Unit
 from nelbo.typed_json import Json
 
@@ -126,13 +126,15 @@ class Ranking(Saved):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.ranking/1: the results as they are, and the differences."""
-        return {
-            "schema": SCHEMA,
-            "unit": str(self.unit),
-            "models": [{"name": e.name, "result": dict(e.result.tree)} for e in self.entries],
-            "differences": [d.to_dict(self.unit) for d in self.differences],
-            "warnings": list(self.warnings),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "unit": str(self.unit),
+                "models": [{"name": e.name, "result": dict(e.result.tree)} for e in self.entries],
+                "differences": [d.to_dict(self.unit) for d in self.differences],
+                "warnings": list(self.warnings),
+            }
+        )
 
 
 def rank(results: Sequence[tuple[Result, Mapping[str, Tensor] | None]]) -> Ranking:

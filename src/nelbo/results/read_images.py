@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import final
 
 from nelbo.results.classification import SCHEMA as CLASSIFICATION
-from nelbo.results.classification import Bin
+from nelbo.results.classification import Bin, wilson
 from nelbo.results.image_ranking import SCHEMA as IMAGE_RANKING
 from nelbo.results.result import ends_of, unit_of
-from nelbo.results.stored import Interval, Stored, interval_of, keeping_to
+from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to, whole_of
 from nelbo.results.unit import Unit
 from nelbo.typed_json import (
     Json,
@@ -16,7 +16,6 @@ from nelbo.typed_json import (
     list_at,
     number_at,
     number_of,
-    object_at,
     part_at,
     rows_at,
     whole_at,
@@ -98,15 +97,18 @@ def parse_classification(tree: Mapping[str, Json], source: str = "the result") -
     with keeping_to(CLASSIFICATION, source, CLASSIFIED_BY):
         rows, accuracy = rows_at(tree, "per_image"), known_at(tree, "accuracy")
         _check_parts(tree, rows)
+        for name in ("decided", "error", "evaluations_per_image"):
+            number_at(tree, name)
         prior = [number_of(p) for p in list_at(tree, "prior")]
         classes = range(len(prior))
         for row in rows:
-            if row["class"] not in classes or len(list_at(row, "posterior")) != len(classes):
+            given = [row["class"], *([] if accuracy is None else [row["label"]])]
+            if not all(one in classes for one in given) or len(list_at(row, "posterior")) != len(
+                classes
+            ):
                 raise ValueError(f"image {row['id']} has no class of {len(classes)}")
         if accuracy is not None:
-            hits = sum(row["class"] == row["label"] for row in rows)
-            if hits != round(accuracy * len(rows)) or abs(accuracy * len(rows) - hits) > 1e-6:
-                raise ValueError("accuracy is not that of per_image")
+            _check_accuracy(tree, accuracy, sum(row["class"] == row["label"] for row in rows))
         return Classified(
             tree=tree,
             accuracy=accuracy,
@@ -129,6 +131,13 @@ def parse_image_ranking(tree: Mapping[str, Json], source: str = "the result") ->
         unit, rows = unit_of(tree), rows_at(tree, "per_image")
         _check_parts(tree, rows)
         values = [number_at(row, unit.key) for row in rows]
+        for row in rows:
+            for name in ("low", "high"):
+                number_at(row, name)
+            for name in ("rank", "rank_low", "rank_high"):
+                whole_of(row[name])
+        for end in () if tree["fence"] is None else ("low", "high"):
+            number_at(tree, "fence", end)
         if values != sorted(values):
             raise ValueError("per_image is not in the order of the bounds")
         ids = {whole_at(row, "id") for row in rows}
@@ -142,13 +151,25 @@ def parse_image_ranking(tree: Mapping[str, Json], source: str = "the result") ->
         return RankedImages(tree, unit, total, easiest, hardest, unlike, fence, rows)
 
 
+def _check_accuracy(tree: Mapping[str, Json], accuracy: float, hits: int) -> None:
+    """ValueError where the share, its interval or its calibration is not that of the images."""
+    count = whole_at(tree, "images")
+    if abs(accuracy * count - hits) > 1e-6:
+        raise ValueError("accuracy is not that of per_image")
+    ends = zip(ends_of(tree["accuracy_ci95"]) or (0.0, 0.0), wilson(hits, count), strict=True)
+    if any(abs(stated - own) > 1e-9 for stated, own in ends):
+        raise ValueError("accuracy_ci95 is not the interval of accuracy")
+    number_at(tree, "calibration_error")
+    if sum(whole_of(row["images"]) for row in rows_at(tree, "reliability")) != count:
+        raise ValueError("reliability is not of all images")
+
+
 def _check_parts(tree: Mapping[str, Json], rows: Rows) -> None:
-    for part in ("model", "data", "estimator", "environment"):
-        object_at(tree, part)
-    if len(rows) != tree["images"] or not rows:
+    check_parts(tree)
+    if len(rows) != tree["images"]:
         raise ValueError("images and per_image contradict each other")
-    for name in ("network_evaluations", "seconds"):
-        number_at(tree, name)
+    for row in rows:
+        whole_of(row["id"])
 
 
 def _bin(row: Mapping[str, Json]) -> Bin:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from nelbo.results.ode import DEQUANTISED, KIND
 from nelbo.results.ode import SCHEMA as ODE
 from nelbo.results.result import unit_of
-from nelbo.results.stored import Interval, Stored, interval_of, keeping_to
+from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to, whole_of
 from nelbo.results.unit import Unit
-from nelbo.typed_json import Json, number_at, number_of, object_at, rows_at, text_at, whole_at
+from nelbo.typed_json import Json, number_at, number_of, object_at, rows_at
 
 __all__ = ["ODE", "OdeRead", "parse_ode"]
 
@@ -42,17 +43,16 @@ def parse_ode(tree: Mapping[str, Json], source: str = "the result") -> OdeRead:
     """
     with keeping_to(ODE, source, WRITTEN_BY):
         unit = unit_of(tree)
-        for part in ("model", "data", "estimator", "environment"):
-            object_at(tree, part)
-        for name in ("images", "dims", "network_evaluations", "seconds"):
-            number_at(tree, name)
+        check_parts(tree)
+        number_at(tree, "dims")
+        _check_solver(object_at(tree, "estimator"))
         shares = {
             str(name): number_of(half) for name, half in object_at(tree, "half_widths").items()
         }
         if set(shares) != set(PARTS):
             raise ValueError(f"half_widths are of {', '.join(PARTS)}")
-        for path in (("kind",), ("model", "name"), ("data", "name")):
-            text_at(tree, *path)
+        if tree["kind"] != KIND:
+            raise ValueError(f"kind is no {KIND}")
         return OdeRead(
             tree=tree,
             unit=unit,
@@ -61,7 +61,15 @@ def parse_ode(tree: Mapping[str, Json], source: str = "the result") -> OdeRead:
             difference=interval_of(object_at(tree, "ode_minus_bound"), unit.key),
             shares=shares,
             by_steps=[
-                (whole_at(row, "steps"), number_at(row, unit.key))
+                (whole_of(row["steps"]), number_at(row, unit.key))
                 for row in rows_at(tree, "by_steps")
             ],
         )
+
+
+def _check_solver(how: Mapping[str, Json]) -> None:
+    """ValueError or KeyError where the page could not say how the three errors came about."""
+    if min(whole_of(how["steps"]), whole_of(how["draws"])) < 1:
+        raise ValueError("estimator.steps and estimator.draws are whole numbers from 1")
+    if str(how["dequantise"]) not in DEQUANTISED or how["probes"] in (None, ""):
+        raise ValueError("estimator does not say how it dequantised, or its probes")

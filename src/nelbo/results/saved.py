@@ -1,5 +1,6 @@
 """What every result has: a JSON object, and the files that it is written to."""
 
+import hashlib
 import importlib
 import json
 from abc import ABC, abstractmethod
@@ -10,7 +11,21 @@ from types import ModuleType
 
 from nelbo.typed_json import Json
 
-__all__ = ["Provenance", "Saved", "showing"]
+__all__ = ["DIGEST", "Provenance", "Saved", "digest_of", "sealed", "showing"]
+
+DIGEST = "content_sha256"
+
+
+def digest_of(tree: Mapping[str, Json]) -> str:
+    """The SHA-256 of all that a JSON object holds, but for this digest itself."""
+    content = {key: value for key, value in tree.items() if key != DIGEST}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(tree: Mapping[str, object]) -> dict[str, Json]:
+    """The JSON object with its digest, by which a reader sees a change."""
+    plain = json.loads(json.dumps(tree))  # keys are texts and tuples lists, as in the file
+    return {**plain, DIGEST: digest_of(plain)}
 
 
 def showing() -> ModuleType:

@@ -1,6 +1,6 @@
 """A result as its file has it: what every kind of result that is read back has in common."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -8,10 +8,20 @@ from typing import final
 from nelbo.errors import BadInput, printable
 from nelbo.results.result import ends_of, half_of
 from nelbo.results.saved import Saved
-from nelbo.typed_json import Json, list_at, number_at
+from nelbo.typed_json import Json, list_at, number_at, number_of, object_at, text_at, texts_at
 
-__all__ = ["Interval", "Other", "Stored", "apart_at", "interval_of", "keeping_to"]
+__all__ = [
+    "Interval",
+    "Other",
+    "Stored",
+    "apart_at",
+    "check_parts",
+    "interval_of",
+    "keeping_to",
+    "whole_of",
+]
 
+PARTS = ("model", "data", "estimator", "environment")
 SAME = 1e-9  # relative, of the middle of an interval and of what it is the interval of
 
 
@@ -63,6 +73,33 @@ def interval_of(part: Mapping[str, Json], key: str) -> Interval:
         if abs(sum(ends) / 2 - value) > SAME * max(1e-3, *map(abs, ends)):
             raise ValueError(f"{name} is not round {key}")
     return Interval(value, half_of(part["ci95"]), half_of(part["ci95_monte_carlo"]))
+
+
+def check_parts(tree: Mapping[str, Json], parts: Sequence[str] = PARTS) -> None:
+    """That what a page and a table show of any kind is there, and of its own type.
+
+    Raises:
+        KeyError: a part is missing.
+        ValueError: a part that is no object, a name or warning that is no text, or counts that are
+            no whole numbers.
+    """
+    for part in parts:
+        object_at(tree, part)
+        if part in ("model", "data"):
+            text_at(tree, part, "name")
+    if not all(texts_at(tree.get("warnings", []))):
+        raise ValueError("a warning is empty")
+    number_at(tree, "seconds")
+    if whole_of(tree["images"]) < 1 or whole_of(tree["network_evaluations"]) < 0:
+        raise ValueError("images are at least 1 and network_evaluations 0")
+
+
+def whole_of(value: object) -> int:
+    """The whole number; ValueError where it is none."""
+    number = number_of(value)
+    if number != int(number):
+        raise ValueError(f"{value!r} is no whole number")
+    return int(number)
 
 
 @contextmanager

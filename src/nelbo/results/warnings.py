@@ -3,10 +3,18 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from nelbo.results.unit import Unit
-from nelbo.typed_json import Json, part_at
+from nelbo.results.unit import BITS, Unit
+from nelbo.typed_json import Json, known_of, part_at
 
-__all__ = ["LARGE_L_T", "TOO_FAR", "of_figure", "of_levels", "of_rounding", "of_schedule"]
+__all__ = [
+    "LARGE_L_T",
+    "TOO_FAR",
+    "lost_by_V_1",
+    "of_figure",
+    "of_levels",
+    "of_rounding",
+    "of_schedule",
+]
 
 LARGE_L_T = (0.01, 0.01)  # per dimension, and of the bound: above both it is worth a word
 SURE = 4.0  # standard errors
@@ -22,20 +30,25 @@ def of_figure(
     model: Mapping[str, Json],
     worst: Mapping[str, float] | None = None,
     at_1: Mapping[str, float] | None = None,
+    L_0: float = 0.0,
+    log_snr_1: float | None = None,
 ) -> list[str]:
     """Each in a line; none for a network that is read by its own conventions.
 
-    per_dim and L_T are in `unit`; levels: of the data, None of a density; model: its facts; worst:
-    where its x0-hat is most surely worse than an affine function of x_t, and at_1: how far x0-hat
-    is off at t = 1, if these are known.
+    per_dim, L_T and L_0 are in `unit`; levels: of the data, None of a density; model: its facts;
+    worst: where its x0-hat is most surely worse than an affine function of x_t, at_1: how far
+    x0-hat is off at t = 1, and log_snr_1: that of x_1, if these are known.
     """
+    lost, V_1 = 0.0, known_of(model.get("V_1"))
+    if at_1 is not None and V_1 is not None and "path" not in model:  # there it is no choice
+        lost = lost_by_V_1(at_1, V_1, L_0, unit, log_snr_1)
     return [
         *of_levels(per_dim, levels),
         *_of_affine(worst),
         *_of_L_T(per_dim, L_T, unit),
         *of_schedule(model),
         *of_rounding(model),
-        *_of_V_1(at_1),
+        *_of_V_1(at_1, per_dim, lost, unit),
     ]
 
 
@@ -91,10 +104,41 @@ def of_rounding(model: Mapping[str, Json]) -> Iterator[str]:
         )
 
 
-def _of_V_1(at_1: Mapping[str, float] | None) -> Iterator[str]:
-    """Where x0-hat is further off at t = 1 than the decoder's variance allows for."""
-    if at_1 is not None and at_1["in_deviations"] > TOO_FAR:
+def lost_by_V_1(
+    at_1: Mapping[str, float], V_1: float, L_0: float, unit: Unit, log_snr_1: float | None
+) -> float:
+    """1/2 (r - 1 - ln r), r = (e^2 + b) / (V_1 + b): what V_1 costs a dimension against V_1 = e^2.
+
+    e^2: the mean squared error of x0-hat at t = 1; b: 0 of a density, for which this is exact, as
+    ln N(x; m, V) is on average -1/2 (ln V + e^2 / V) and a constant; of levels a twelfth of the
+    squared bin. These lose L_0 at most, as no mass is above 1, and it is known of them only where
+    V_1 is above 1/SNR, how well x_1 alone says what x_0 is. In `unit`; 0 where V_1 <= e^2 or e = 0.
+    """
+    e_2 = at_1["rms"] ** 2
+    if not 0 < e_2 < V_1:
+        return 0.0
+    with_bins = (at_1["rms"] / at_1["in_deviations"]) ** 2  # V_1 + b
+    r = (e_2 + with_bins - V_1) / with_bins
+    lost = (r - 1 - math.log(r)) / 2 / unit.nats
+    if unit != BITS:
+        return lost
+    known = log_snr_1 is not None and TOO_FAR**2 * math.exp(-log_snr_1) < V_1
+    return min(lost, L_0) if known else 0.0
+
+
+def _of_V_1(
+    at_1: Mapping[str, float] | None, per_dim: float, lost: float, unit: Unit
+) -> Iterator[str]:
+    """Where the decoder's variance is not that of x0-hat's error at t = 1."""
+    if at_1 is None:
+        return
+    error, units = at_1["rms"], at_1["in_deviations"]
+    seen = f"x0-hat is off by {error:.2g} at t = 1 (rms), {units:.2g} times sqrt(V_1)"
+    if units > TOO_FAR:
+        yield f"V_1 is too small: {seen}"
+    least, part = LARGE_L_T
+    if lost > least and lost > part * abs(per_dim):
         yield (
-            f"V_1 is too small: x0-hat is off by {at_1['rms']:.2g} at t = 1 (rms), "
-            f"{at_1['in_deviations']:.2g} times sqrt(V_1)"
+            f"V_1 is too large: {seen}, which costs {'up to ' if unit == BITS else ''}"
+            f"{lost:.2g} {unit.name}: V_1 = {error**2:.2g} is better"
         )

@@ -18,7 +18,7 @@ from nelbo.model import Model, Setting, try_network
 from nelbo.model.settings import as_json
 from nelbo.networks.mode import without_gradients
 from nelbo.results import bits_per_dim
-from nelbo.results.saved import Saved
+from nelbo.results.saved import Saved, sealed
 from nelbo.results.warnings import of_schedule
 from nelbo.typed_json import Json, list_at, part_at, text_at, texts_at
 from nelbo.types import Grid
@@ -69,13 +69,15 @@ class Inspection(Saved):
 
     def to_dict(self) -> dict[str, Json]:
         """One object: what the model is, its facts, its settings by name, and the warnings."""
-        return {
-            "schema": SCHEMA,
-            **self.about,
-            "settings": as_json(self.settings),
-            "L_T_at_most_bits_per_dim": self.L_T,
-            "warnings": list(self.warnings),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                **self.about,
+                "settings": as_json(self.settings),
+                "L_T_at_most_bits_per_dim": self.L_T,
+                "warnings": list(self.warnings),
+            }
+        )
 
     def table(self) -> Table:
         """A row for each setting: its value, its source, and whether it changes the bound."""

@@ -1,6 +1,7 @@
 """Several models on several data sets: each pair measured once, and what is there kept."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from nelbo import files
-from nelbo.data import Examples, load_for
+from nelbo.data import Examples, Images, load_for
 from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation import Progress
 from nelbo.formats import load, trained_on
@@ -65,6 +66,8 @@ def evaluate_plan(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"cannot make the folder {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInput(f"the folder {folder} cannot be written to: name another as results")
     entries = []
     for choice in plan.model:
         model, why = _attempt(lambda choice=choice: _model(choice, device))  # type: ignore[misc]
@@ -135,10 +138,9 @@ def _model(choice: PlannedModel, device: str | None) -> Model:
     model = load(choice.path, device=device, **choice.options)
     if choice.dtype is not None:
         model.network.to(getattr(torch, choice.dtype))
-    if choice.continuous:
-        model = model.in_the_limit()
     model = revealing(model, choice.order, choice.calls)
-    return model if choice.steps is None else model.every(choice.steps, choice.spacing)
+    model = model if choice.steps is None else model.every(choice.steps, choice.spacing)
+    return model.in_the_limit() if choice.continuous else model
 
 
 def _images(path: str, model: Model, data: PlannedData) -> Examples:
@@ -151,6 +153,8 @@ def _images(path: str, model: Model, data: PlannedData) -> Examples:
         shape=model.shape,
         alphabet=model.alphabet,
     )
+    if data.max_images is not None and isinstance(images, Images) and images.mapped:
+        return images.first(data.max_images)  # so many are read, and no digest of all is known
     if not model.settings.foreign and trained_on(path) == images.sha256:
         images = replace(images, origin={**images.origin, "trained_on": True})
     return images if data.max_images is None else images.first(data.max_images)
@@ -169,7 +173,7 @@ def _kept_or_measured(
     table = _table(file)
     if file.is_file() and table.is_file():
         result = read(file)
-        if _settings(result) == _wanted(plan, amount, model, images) and _beside(table, result):
+        if _settings(result) == _wanted(plan, amount, model, images) and _is_of(table, result):
             return result, True
     made = evaluate(
         model,
@@ -188,10 +192,12 @@ def _kept_or_measured(
     return parse(made.to_dict()), False
 
 
-def _beside(table: Path, result: Result) -> bool:
-    """Whether the table is that of the result."""
-    columns = per_image.read(table)
-    return bool(per_image.digest(columns) == result.tree.get("per_image_sha256"))
+def _is_of(table: Path, result: Result) -> bool:
+    """Whether the table of images is that of the result: a kill may have come between the two."""
+    try:
+        return bool(per_image.digest(per_image.read(table)) == result.tree.get("per_image_sha256"))
+    except BadInput:  # damaged, and so measured again
+        return False
 
 
 def _settings(result: Result) -> dict[str, Json]:

@@ -29,4 +29,6 @@ def warnings_of(
         described,
         None if excess is None else excess.worst(terms["L_mid"] / max(total, terms["L_mid"])),
         evaluator.at_1(number),
+        unit.per_dim(terms["L_0"], model.dims),
+        None if model.log_snr is None else float(model.log_snr[1]),
     )

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias, final
 
 import torch
@@ -111,17 +112,10 @@ def wrap_categorical(
         raise BadInput(f"wrap takes a callable (x_t, time); got a {type(network).__name__}")
     if vocabulary is not None or mask is not None:
         _only_tokens(transition, schedule, levels, decoder, prior, steps, classes)
-        return wrap_tokens(
-            network,
-            vocabulary=vocabulary,
-            mask=mask,
-            time_input=time_input,
-            shape=shape,
-            data=data,
-            arguments=arguments,
-            conditions=conditions,
-            name=name,
+        own = partial(
+            wrap_tokens, network, vocabulary=vocabulary, mask=mask, shape=shape, data=data
         )
+        return own(time_input=time_input, arguments=arguments, conditions=conditions, name=name)
     name = label_of(name, network)
     given = None if shape is None else tuple(whole_numbers("shape", shape))
     shape, n = shape_and_levels(data, given, None if levels is None else whole("levels", levels))

@@ -1,8 +1,18 @@
 """Results as self-contained HTML pages."""
 
 from nelbo.report.page.assembly import Reported, page
+from nelbo.report.page.charted import charted
 from nelbo.report.page.comparison import comparison_page
 from nelbo.report.page.kinds import page_of
-from nelbo.report.page.pictures import Picture, Pictures
+from nelbo.report.page.pictures import Picture, Pictures, Positions
 
-__all__ = ["Picture", "Pictures", "Reported", "comparison_page", "page", "page_of"]
+__all__ = [
+    "Picture",
+    "Pictures",
+    "Positions",
+    "Reported",
+    "charted",
+    "comparison_page",
+    "page",
+    "page_of",
+]

@@ -11,6 +11,11 @@ from nelbo.report.plotted import RunningEstimate as Running
 
 __all__ = ["bits", "distortion", "histogram", "rate", "running"]
 
+STEP = "Each point is what one step of the chain adds to the bound. A better model lies lower."
+HIDDEN = (
+    "Each point is what one step adds to the bound, with k positions hidden: what one of these "
+    "costs on average, over the number of positions. A better model lies lower."
+)
 VIEWS: dict[Axis, str] = {"t": "linear t", "log t": "log t", "log SNR": "log SNR"}
 
 
@@ -32,19 +37,19 @@ def _bits(steps: BitsPerStep, unit: str, over: Axis) -> Chart:
         f"{a}" if a == b else f"{a}–{b}" for a, b in zip(points.first, points.last, strict=True)
     ]
     rows = [[t, shown(b), shown(h, 2)] for t, b, h in zip(times, points.bits, half, strict=True)]
-    columns = ["t", unit, "± 95 %"]
+    columns = ["k" if steps.hidden else "t", unit, "± 95 %"]
     if over == "log SNR":
         columns.insert(1, "log SNR")
         rows = [[row[0], shown(x), *row[1:]] for row, x in zip(rows, points.x, strict=True)]
     return chart(
         plots.bits_per_step(steps, unit, over=over),
         f"bits-{over.lower().replace(' ', '-')}",
-        "Each point is what one step of the chain adds to the bound. A better model lies lower.",
+        HIDDEN if steps.hidden else STEP,
         columns,
         rows,
         list(zip(points.x, points.bits, strict=True)),
         VIEWS[over],
-        "The term of each step",
+        "Bits by how many positions are hidden" if steps.hidden else "The term of each step",
     )
 
 

@@ -2,10 +2,13 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
-__all__ = ["Picture", "Pictures"]
+from nelbo.report.page.charts import Chart
+from nelbo.report.positions import Span
+
+__all__ = ["Picture", "Pictures", "Positions"]
 
 
 @final
@@ -25,6 +28,21 @@ class Picture:
 
 @final
 @dataclass(frozen=True)
+class Positions:
+    """Where in an example the bits are, of a masked model: how it was measured, and what is shown.
+
+    pixels: the mean of each, of images; easy and hard: spans of a text, each kind from its end on.
+    """
+
+    how: str = ""
+    charts: Sequence[Chart] = ()
+    pixels: Picture | None = None
+    easy: Sequence[Span] = ()
+    hard: Sequence[Span] = ()
+
+
+@final
+@dataclass(frozen=True)
 class Pictures:
     """What there is to see.
 
@@ -39,3 +57,4 @@ class Pictures:
     worst: Sequence[Picture] = ()
     shown: int = 0
     seed: int = 0
+    positions: Positions = field(default_factory=Positions)

@@ -25,7 +25,7 @@ from nelbo.results.unit import Unit
 from nelbo.tasks.check.search import ROUNDS, Candidate, Draws, Remembered, halved
 from nelbo.tasks.check.words import SCHEDULES, call_of, conventions, stated_by
 from nelbo.tasks.evaluate import evaluate
-from nelbo.typed_json import Json
+from nelbo.typed_json import Json, whole_at
 from nelbo.types import Grid
 from nelbo.wrapping import wrap
 from nelbo.wrapping.stated import label_of
@@ -97,7 +97,7 @@ def check(
         as_stated.require_finite()
         evaluations += as_stated.evaluations
     elif best:
-        evaluations = _in_company(wrap(model, **best[0].words, **about, arguments=arguments), data)
+        evaluations = _in_company(remembered.network, best[0].words, about, arguments, data)
     else:
         readings[0].require_finite()
     unit = Unit.of(of_data.support)
@@ -130,11 +130,18 @@ def _evaluated(stated: Model | None, few: Examples, seed: int) -> tuple[Sequence
     return result.warnings, result.network_evaluations
 
 
-def _in_company(model: Model, data: Examples) -> int:
+def _in_company(
+    network: Callable[..., object],
+    words: Mapping[str, Any],
+    about: Mapping[str, Any],
+    arguments: Mapping[str, object] | None,
+    data: Examples,
+) -> int:
     """Refuses a network whose output for an image is not its own, as `evaluate` does; its calls."""
+    model = wrap(network, **words, **about, arguments=arguments)
     with measuring([model]):
         seen = examine([model], data, Processes(), True)
-    return 0 if seen is None else int(seen["network_evaluations"])
+    return 0 if seen is None else whole_at(seen, "network_evaluations")
 
 
 def _stated(model: object) -> Model | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nelbo import files, formats
 from nelbo.arguments import whole
-from nelbo.data import Images
+from nelbo.data import Images, Tokens
 from nelbo.errors import BadInput
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
@@ -129,10 +129,10 @@ def _require_same(model: Model, result: Result) -> None:
             )
 
 
-def _images(model: Model, result: Result, data: object) -> Images | None:
-    """The images of the result; None of what are no pictures, such as text and points."""
+def _images(model: Model, result: Result, data: object) -> Images | Tokens | None:
+    """The images or windows of the result; None of points, which have no positions."""
     examples = examples_of(model, data)
-    if not isinstance(examples, Images):
+    if not isinstance(examples, Images | Tokens):
         return None
     examples = examples.first(min(result.images, len(examples)))
     if examples.sha256 != result.data.get("sha256"):

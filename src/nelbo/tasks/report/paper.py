@@ -7,6 +7,7 @@ from nelbo.errors import BadInput
 from nelbo.report import figures, tables
 from nelbo.report.kind_figures import kind_figure
 from nelbo.report.kind_tables import kind_rows
+from nelbo.results.loading import AnyResult
 from nelbo.results.loading import load as load_result
 from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry, names_of
@@ -36,14 +37,20 @@ def paper_table(
         measured(source, say)[0] if Path(source).is_dir() else load_result(source, say)
         for source in sources
     ]
-    if all(isinstance(result, Result) for result in results):
-        return tables.table([r for r in results if isinstance(r, Result)], suffix, columns)
     if all(isinstance(result, PlanResults) for result in results):
         return tables.plans([r for r in results if isinstance(r, PlanResults)], suffix, columns)
+    results = [one for read in results for one in _each(read)]
+    if all(isinstance(result, Result) for result in results):
+        return tables.table([r for r in results if isinstance(r, Result)], suffix, columns)
     rows = kind_rows(results)
     if columns is not None:
         raise BadInput("columns are of a table of evaluations: leave them out (--columns)")
     return rows.written(suffix)
+
+
+def _each(result: AnyResult) -> Sequence[AnyResult]:
+    """A plan beside results of its own kind as the results of its pairs; another as it is."""
+    return result.results if isinstance(result, PlanResults) else [result]
 
 
 def paper_figure(

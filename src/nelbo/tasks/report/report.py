@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from nelbo import checkpoint, files, formats
-from nelbo.data import Images, load
+from nelbo.data import Images, Points, Tokens, load_for
 from nelbo.errors import BadInput
 from nelbo.model import Model
 from nelbo.report.page import Picture, Pictures, Reported, page, page_of
@@ -26,6 +26,7 @@ from nelbo.tasks.report.drawing import (
     reconstructions,
 )
 from nelbo.tasks.report.drawing import samples as draw_samples
+from nelbo.tasks.report.positions import positions_of
 from nelbo.typed_json import Json, whole_at
 from nelbo.types import Grid
 
@@ -95,15 +96,15 @@ def report(
     model = _model(source, result, device)
     why_not = _in_run(source, result)
     columns = _own_columns(source, images, result, why_not, say)
-    test_images = _data(source, model, result, why_not)
+    test = _data(source, model, result, why_not)
     if (
-        test_images is not None
+        test is not None
         and columns is not None
-        and set(test_images.ids.tolist()) != set(columns["id"].tolist())
+        and set(test.ids.tolist()) != set(columns["id"].tolist())
     ):
         raise BadInput(f"{images or source / IMAGES} has other ids than the images of the result")
     drawing = Drawing(samples, seed, steps, drawn, progress)
-    pictures = pictures_of(model, test_images, columns, result, drawing, why_not)
+    pictures = pictures_of(model, test, columns, result, drawing, why_not)
     recipe = formats.recipe_of(source).model_dump(mode="json")
     log = log_of(source / LOG)
     return page(Reported(result, columns, log, pictures, recipe, table, why_not))
@@ -214,17 +215,20 @@ def _own_columns(
         return None
 
 
-def _data(folder: Path, model: Model, result: Result, why_not: dict[str, str]) -> Images | None:
-    """The images that were measured, where the run's recipe names them."""
+def _data(
+    folder: Path, model: Model, result: Result, why_not: dict[str, str]
+) -> Images | Tokens | None:
+    """The images or windows that were measured, where the run's recipe names them."""
     if not isinstance(model.support, Grid):
         return None
     spec = formats.recipe_of(folder).data.test
     stated = result.data
     try:
         labels = model.classes is not None
-        images = load(spec, levels=model.grid.n, grid=model.grid, labels=labels)
-        if not isinstance(images, Images):
-            return None  # text, of which there are no pictures
+        images = load_for(
+            model.support, spec, labels=labels, shape=model.shape, alphabet=model.alphabet
+        )
+        assert not isinstance(images, Points)  # of a model with a grid
         images = images.first(min(result.images, len(images)))
         if images.sha256 == stated.get("sha256"):
             return images
@@ -239,17 +243,19 @@ def _data(folder: Path, model: Model, result: Result, why_not: dict[str, str]) -
 
 def pictures_of(
     model: Model,
-    images: Images | None,
+    examples: Images | Tokens | None,
     columns: Mapping[str, Tensor] | None,
     result: Result,
     drawing: Drawing,
     why_not: dict[str, str],
 ) -> Pictures:
-    """What the model draws and what it makes of the images; what is not there, why_not says."""
+    """What the model draws and what it makes of the examples; what is not there, why_not says."""
+    positions = positions_of(model, examples, drawing.seed)
     if not isinstance(model.support, Grid) or model.shape[0] not in (1, 3):
         reason = "The data are no pictures of one or three channels, so there is nothing to see."
         why_not |= dict.fromkeys(("reconstructions", "extremes", "samples"), reason)
-        return Pictures()
+        return Pictures(positions=positions)
+    images = examples if isinstance(examples, Images) else None
     grid, strip = _sampled(model, drawing, why_not)
     guesses = [] if images is None else reconstructions(model, images, result, drawing.seed)
     best, worst = (
@@ -258,7 +264,7 @@ def pictures_of(
         else extremes(images, columns, result.unit.key)
     )
     shown = 0 if images is None else min(ROWS, len(images))
-    return Pictures(grid, strip, guesses, best, worst, shown, drawing.seed)
+    return Pictures(grid, strip, guesses, best, worst, shown, drawing.seed, positions)
 
 
 def _sampled(
