@@ -279,7 +279,8 @@ def test_files_of_a_plan_are_its_own_and_whole(nelbo, place):
     assert nelbo("report", "all.json", "-o", "t.csv")[0] == 0
     files = [folder / f"{name}--digits-test.json" for name in ("digits", "raw")]
     assert nelbo("report", *files, "-o", "u.csv")[0] == 0
-    tables = [list(csv.DictReader((place / f"{n}.csv").open())) for n in "tu"]
+    texts = [(place / f"{name}.csv").read_text() for name in "tu"]
+    tables = [list(csv.DictReader(text.splitlines())) for text in texts]
     assert [row.pop("model") for row in tables[0]] == ["digits", "raw"]
     assert [row | {"model": ""} for row in tables[0]] == [row | {"model": ""} for row in tables[1]]
     lines = own.read_text().splitlines()
