@@ -1,12 +1,15 @@
 """The ODE's likelihood where all is known, and on models: steps x dequantisation x probes.
 
     python benchmarks/ode.py --coverage 1000 [-o benchmarks/results/NAME.json]
-    python benchmarks/ode.py runs/digits runs/digits-ddpm [--images 500] [-o FILE]
+    python benchmarks/ode.py runs/digits runs/digits-ddpm [--images 500] [--rows 100]
+        [--log LOG.jsonl] [-o FILE]
 
 Coverage: Gaussian data, the exact network, 8 dimensions, 20 other images each time; the mean of
 -log p over z_1 is a closed form, which 95 % intervals should hold in 95 % of the evaluations.
-Models: the figure at each number of steps, dequantisation and number of probes, all with the same
-start points; and the default beside the bound, with its network evaluations.
+Models: bound, limit and ODE of each, on --images test images; and of the first model, on the first
+--rows of them, the figure by each number of steps, dequantisation and number of probes, and by the
+published convention, all from the same start points. With --log a second start goes on where the
+first ended.
 """
 
 import argparse
@@ -16,13 +19,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from paths import AS_TRAINED, limit_of
 from timing import write
 
 import nelbo
 from nelbo.bound.statistics import Mean
 from nelbo.data import as_points
 from nelbo.estimation import Evaluator, measuring
-from nelbo.estimation.ode import Convention, OdeSampling
+from nelbo.estimation.ode import OdeSampling
+from nelbo.estimation.ode_convention import Convention
 from nelbo.gaussian.decoder import Density
 from nelbo.gaussian.parametrization import EPS
 from nelbo.gaussian.reverse import TIME_INPUTS
@@ -33,6 +38,7 @@ from nelbo.types import Reals
 
 MEAN, DEVIATION, SHAPE, FIRST, LAST = 0.1, 0.5, (1, 2, 4), 3.0, -5.0
 IMAGES = 20
+STEPS, FINEST = (10, 20, 40), (80, 160)
 GAIN = torch.linspace(0.3, 1.2, 8).double().reshape(1, *SHAPE)
 MODES = {"2 draws": 0.5, "as many as it takes": 0.025}
 """The precision: one that the fewest draws reach, and one that plans more."""
@@ -157,54 +163,115 @@ def coverage(evaluations, steps=10, most=16):
     return results
 
 
-def table(path, images):
-    """Bits/dim by steps, dequantisation and probes, one draw; the half-width is over the images."""
-    model, rows = nelbo.load(path), []
-    image = torch.arange(len(images))
-    scale = 1 / (model.dims * math.log(2))
+class Log:
+    """What was computed so far, a line of JSON for each key, which is not computed again."""
+
+    def __init__(self, path):
+        self.path, self.kept = path, {}
+        if path is not None and path.exists():
+            lines = [line for line in path.read_text().split("\n")[:-1] if line]
+            self.kept = {key: value for key, value in map(json.loads, lines)}
+
+    def of(self, key, compute):
+        if key not in self.kept:
+            self.kept[key] = compute()
+            if self.path is not None:
+                with self.path.open("a") as file:
+                    file.write(json.dumps([key, self.kept[key]]) + "\n")
+        return self.kept[key]
+
+
+def settings():
+    """(dequantise, solver, probes, fresh, steps) of the table's rows."""
     for dequantise in ("model", "uniform"):
-        for probes, fresh in ((1, False), (1, True), (2, True)):
-            for steps in (10, 20, 40):
-                with measuring([model]):
-                    sampling = sampling_of(model, images, 0, Convention(dequantise, 1, probes))
-                    nats = sampling.nats(image, torch.zeros_like(image), steps, fresh=fresh)
-                kept = {"dequantise": dequantise, "probes": probes if fresh else "1, kept"}
-                mean = Mean(float(nats.mean()), float(nats.std()) / len(nats) ** 0.5, len(nats) - 1)
-                row = {
-                    **kept,
-                    "steps": steps,
-                    "bits_per_dim": round(mean.mean * scale, 4),
-                    "half, sampling": round((mean.half_width() or 0.0) * scale, 4),
-                    "network evaluations an image": sampling.calls(steps),
-                }
-                rows.append(row)
-                print(json.dumps(row), flush=True)
+        yield from ((dequantise, "rk4", 1, False, steps) for steps in (*STEPS, *FINEST))
+        for probes in (1, 2):
+            yield from ((dequantise, "rk4", probes, True, steps) for steps in STEPS)
+        yield dequantise, "rk45", 1, False, None
+
+
+def nats_of(model, images, dequantise, solver, probes, fresh, steps):
+    """-log p of each image by draw 0 of its points, and network evaluations an image."""
+    image = torch.arange(len(images))
+    with measuring([model]):
+        sampling = sampling_of(model, images, 0, Convention(dequantise, 1, probes, solver))
+        nats = sampling.nats(image, torch.zeros_like(image), steps, fresh=fresh)
+    return [nats.tolist(), sampling.evaluator.done / len(images)]
+
+
+def paired(values, scale):
+    """[mean, half of its 95 % interval for new images] in bits/dim."""
+    mean = Mean(float(values.mean()), float(values.std()) / len(values) ** 0.5, len(values) - 1)
+    return [round(mean.mean * scale, 4), round((mean.half_width() or 0.0) * scale, 4)]
+
+
+def table(model, images, log):
+    """Bits/dim by steps, dequantisation and probes: all by the same one point of each image."""
+    scale, rows = 1 / (model.dims * math.log(2)), []
+    computed = {
+        row: log.of(f"{model.name} {len(images)} {row}", partial(nats_of, model, images, *row))
+        for row in settings()
+    }
+    for (dequantise, solver, probes, fresh, steps), (nats, evaluations) in computed.items():
+        values = torch.tensor(nats, dtype=torch.float64)
+        finest = torch.tensor(computed[dequantise, "rk4", 1, False, FINEST[-1]][0]).double()
+        rows.append(
+            {
+                "dequantise": dequantise,
+                "solver": "RK45 at 1e-5" if solver == "rk45" else f"{steps} steps",
+                "probes": f"{probes} fresh" if fresh else f"{probes} kept",
+                "bits_per_dim, half": paired(values, scale),
+                f"minus {FINEST[-1]} steps, half": paired(values - finest, scale),
+                "network evaluations an image": round(evaluations, 1),
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
-def of_models(paths, data, count):
-    results = {}
+def beside(path, images):
+    """The ODE, the limit and, of a run that has steps, its own bound."""
+    model, limit = nelbo.load(path), limit_of(path, images)
+    result = nelbo.ode_likelihood(limit, images)
+    print(result, flush=True)
+    kept = ("bits_per_dim", "ci95", "ci95_monte_carlo", "half_widths", "by_steps")
+    tree = result.to_dict()
+    made = {
+        "ODE": {name: tree[name] for name in (*kept, "estimator")},
+        "the limit": tree["bound"],
+        "ODE minus the limit": tree["ode_minus_bound"],
+        "images": result.images,
+        "network evaluations an image": round(result.network_evaluations / result.images, 1),
+        "seconds": round(result.seconds, 1),
+    }
+    if path.name in AS_TRAINED:  # by steps
+        own = nelbo.evaluate(model, images, precision=0.01).to_dict()
+        made["the bound"] = {name: own[name] for name in kept[:3]} | {"T": model.T}
+    return made
+
+
+def of_models(paths, data, count, rows_of, log):
+    results, images = {}, nelbo.data.load(data)
+    images = images.first(min(count, len(images)))
+    few = images.first(min(rows_of, len(images)))
     for path in paths:
-        images = nelbo.data.load(data)
-        images = images.first(min(count, len(images)))
-        result = nelbo.ode_likelihood(path, images)
-        print(result, flush=True)
-        kept = ("bits_per_dim", "ci95", "ci95_monte_carlo", "half_widths", "by_steps", "bound")
-        tree = result.to_dict()
-        results[result.model["name"]] = {
-            **{name: tree[name] for name in (*kept, "ode_minus_bound", "estimator", "images")},
-            "network evaluations an image": round(result.network_evaluations / result.images, 1),
-            "seconds": round(result.seconds, 1),
-            "table": table(path, images),
+        results[path.name] = log.of(f"{path.name} {len(images)}", partial(beside, path, images))
+    if rows_of and paths:
+        results["table"] = {
+            "of": paths[0].name,
+            "images": f"the first {len(few)}",
+            "rows": table(limit_of(paths[0], images), few, log),
         }
     return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*")
+    parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--data", default="digits:test")
     parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=100, help="images of the table; 0 for none")
+    parser.add_argument("--log", type=Path, help="what is computed is kept here, line by line")
     parser.add_argument("--coverage", type=int, default=0, help="simulated evaluations")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
@@ -213,7 +280,8 @@ def main() -> None:
     if arguments.coverage:
         results["coverage"] = coverage(arguments.coverage)
     if arguments.models:
-        results["models"] = of_models(arguments.models, arguments.data, arguments.images)
+        given = (arguments.models, arguments.data, arguments.images, arguments.rows)
+        results["models"] = of_models(*given, Log(arguments.log))
     write(results, arguments.output)
 
 

@@ -10,14 +10,13 @@ Improvement sees training images alone.
 """
 
 import argparse
-from dataclasses import replace
+from copy import copy
 from pathlib import Path
 
 import torch
 from timing import write
 
 import nelbo
-from nelbo.model.model import no_controls
 from nelbo.tasks.improve import improve
 
 BUDGET = 8000  # evaluations behind each figure
@@ -67,7 +66,9 @@ def needs(result, dims):
 def study(model, better, test):
     """All that is said of one model and of its improved chain."""
     result = nelbo.evaluate(model, test, budget=BUDGET)
-    bare = nelbo.evaluate(replace(model, controls=no_controls), test, budget=BUDGET)
+    alone = copy(model)
+    object.__setattr__(alone, "controls", lambda levels, context: [])
+    bare = nelbo.evaluate(alone, test, budget=BUDGET)
     return {
         "the limit": figure(result),
         "evaluations for 0.01, with the controls": needs(result, model.dims),

@@ -55,7 +55,9 @@ LONG = {
     "wrong-words-digits": Table("wrong_words.py", ("{digits}", "--each", "12"), ("digits",)),
     "wrong-words-digits-ddpm": Table("wrong_words.py", ("{digits-ddpm}",), ("digits-ddpm",)),
     "paths": Table("paths.py", ("{runs}",), GAUSSIAN),
-    "ode": Table("ode.py", tuple(f"{{{name}}}" for name in GAUSSIAN), GAUSSIAN),
+    "ode": Table(
+        "ode.py", (*(f"{{{name}}}" for name in GAUSSIAN), "--log", "{runs}/ode.jsonl"), GAUSSIAN
+    ),
     "classify": Table("classify.py", ("{digits-classes}",), ("digits-classes",)),
     "masked": Table("masked.py", ("{digits-absorbing}",), ("digits-absorbing",)),
     "codec": Table("codec.py", ("{digits-absorbing}-integers",), ("digits-absorbing",)),

@@ -9,6 +9,9 @@ FRESH = f"{LAWS}probes_are_fresh_at_each_point_and_the_same_for_any_company"
 TASK = "tests/tasks/test_ode.py::test_"
 FIGURE = f"{TASK}the_figure_of_a_density_is_the_closed_form"
 WEIGHTS = f"{TASK}weights_of_many_points_average_to_the_likelihood"
+ALONE = "tests/gaussian/test_rk45.py::test_each_row_is_solved_as_scipy_solves_it_alone"
+BY_RK45 = "tests/gaussian/test_rk45.py::test_the_density_by_rk45_is_that_of_the_closed_form"
+PUBLISHED = f"{TASK}the_published_solver_has_its_figure_and_no_error_bar"
 UNIFORM = f"{TASK}uniform_dequantisation_is_the_published_convention"
 COUNTED = f"{TASK}evaluations_are_counted_with_a_backward_pass_as_two"
 
@@ -70,10 +73,45 @@ ODE = [
         (FIGURE,),
     ),
     (
+        "an error over all rows",
+        "gaussian/rk45.py",
+        ".square().mean(1).sqrt()",
+        ".square().mean().sqrt().expand(len(error))",
+        (ALONE,),
+    ),
+    (
+        "a step that grows after a refusal",
+        "gaussian/rk45.py",
+        "torch.where(refused, grown.clamp(max=1.0), grown)",
+        "grown",
+        (ALONE,),
+    ),
+    (
+        "the divergence of RK45 subtracted",
+        "gaussian/ode.py",
+        "return end[:, -1] + _at_the_end",
+        "return -end[:, -1] + _at_the_end",
+        (BY_RK45,),
+    ),
+    (
+        "an interval for RK45 without its solver's error",
+        "estimation/ode.py",
+        "monte_carlo = None if self.convention.adaptive else known.se",
+        "monte_carlo = known.se",
+        (PUBLISHED,),
+    ),
+    (
+        "evaluations of RK45 that a record forgets",
+        "estimation/ode.py",
+        "for of_points in slopes:",
+        "for of_points in slopes if self.evaluator.record is None else []:",
+        ("tests/estimation/test_ode_lasts.py::test_a_killed_evaluation_goes_on_to_the_same_json",),
+    ),
+    (
         "backward passes that cost nothing",
         "estimation/ode.py",
-        "+ 2 * directions * (steps + 1)",
-        "+ 0 * directions * (steps + 1)",
+        "+ 2 * self.directions * (steps + 1)",
+        "+ 0 * self.directions * (steps + 1)",
         (COUNTED,),
     ),
 ]

@@ -207,10 +207,14 @@ def test_evaluate_measures_the_ode_beside_the_bound(nelbo, run, tmp_path):
     assert tree["images"] == 3
     code, out, _ = nelbo(*common, "--dequantise", "uniform", "--json", "-")
     assert json.loads(out)["estimator"]["dequantise"] == "uniform"
+    few = ("evaluate", run, "--max-images", "1", "--ode", "--precision", "9", "--no-check")
+    code, out, _ = nelbo(*few, "--ode-solver", "rk45", "--json", "-")
+    assert json.loads(out)["estimator"]["solver"] == "rk45"
     for arguments, message in (
         (("--ode", "--budget", "9"), "--budget is of the bound and not of the ODE"),
         (("--ode", "--plots", tmp_path / "p"), "--plots is of the bound"),
         (("--dequantise", "uniform"), "--dequantise is of the ODE: add --ode"),
+        (("--ode-solver", "rk45"), "--ode-solver is of the ODE: add --ode"),
     ):
         check_refusal(nelbo, tmp_path, 2, message, "evaluate", run, *arguments)
 

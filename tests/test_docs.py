@@ -138,7 +138,8 @@ def quick(arguments, folder):
     if arguments[:2] == ["sample", "runs/text-ar"]:  # whose chain has one step
         return arguments
     if "--ode" in arguments:
-        return [*arguments, "--max-images", 3, "--steps", 6, "--precision", 9]
+        steps = [] if "rk45" in arguments else ["--steps", 6]  # which it chooses itself
+        return [*arguments, "--max-images", 3, "--precision", 9, *steps]
     return [*arguments, *QUICK.get(arguments[0], ())]
 
 

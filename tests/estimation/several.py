@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import ranks
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 import nelbo
 from nelbo import formats
 from nelbo.bound.noise import KeyedNoise
-from nelbo.data import load
+from nelbo.data import as_points, load
 from nelbo.errors import NonFinite
 from nelbo.estimation import Processes, Record
 from nelbo.tasks.evaluate import evaluate
@@ -153,3 +154,62 @@ def nelbo_with_nan(t, rank, *arguments):
 
     formats.load = load
     ranks.nelbo(*arguments)
+
+
+ODE_SETTINGS = {
+    "rk4": {"solver": "rk4", "steps": 5},
+    "rk45": {"solver": "rk45"},
+}
+
+
+class Stopped(BaseException):
+    """What a kill leaves of a process: nothing is done after it."""
+
+
+class OdeNetwork(nn.Module):
+    """E[eps | z] of N(0, 1/4) on a chain that keeps variance; stops after `left` more calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.left = 0, None
+
+    def forward(self, z, log_snr):
+        self.calls += 1
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Stopped
+        level = log_snr.double().reshape(-1, 1, 1, 1)
+        a, s = torch.sigmoid(level).sqrt(), torch.sigmoid(-level).sqrt()
+        return s / (0.25 * a * a + s * s) * z
+
+
+def ode_of(network, **settings):
+    """The likelihood by the ODE of three points, in batches of two; few rows compare its steps."""
+    model = nelbo.wrap(
+        network,
+        path="cosine",
+        predicts="eps",
+        time_input="log-snr",
+        log_snr=(1.0, -5.0),
+        shape=(1, 1, 2),
+        clip=False,
+        decoder="density",
+    )
+    generator = torch.Generator().manual_seed(3)
+    data = as_points(0.5 * torch.randn(3, 1, 1, 2, generator=generator, dtype=torch.float64))
+    rough = {"draws": 2, "precision": 9.0, "check": False, "batch_size": 2}
+    with mock.patch("nelbo.estimation.ode.PILOT", 3):
+        return nelbo.ode_likelihood(model, data, **rough | settings)
+
+
+def ode_figures(processes, **settings):
+    """By solver: (means, shares, network evaluations, those of rk45's slopes)."""
+    figures = {}
+    for name, own in ODE_SETTINGS.items():
+        result = ode_of(OdeNetwork(), processes=processes, **own | settings)
+        means = [(m.mean, m.se, m.dof) for m in (result.total, result.monte_carlo)]
+        shares = {key: half for key, half in result.shares.items() if half is not None}
+        slopes = result.estimator.get("ode_evaluations")
+        figures[name] = means, shares, result.network_evaluations, slopes
+    return figures

@@ -204,6 +204,17 @@ def test_the_page_of_the_ode_says_that_it_is_not_a_bound(kinds, pages):
     # by 10 steps 1.75 nats more than by 40; the bound minus the ODE is 3 nats
     rows = page.rows["solver"][:6]
     assert [row[2] for row in rows] == ["0.03945", "0.01127", "0", *["0.06763"] * 3]
+    how = {"solver": "rk45", "tolerance": 1e-5, "ode_evaluations": {"mean": 98.5, "most": 110}}
+    unknown = replace(
+        result,
+        estimator=result.estimator | how,
+        shares={**result.shares, "solver": None},
+        looks={},
+        monte_carlo=replace(result.monte_carlo, se=None),
+    )
+    words = Page(page_of(as_read(unknown.to_dict(), "r"))).words
+    assert "solver ± unknown RK45 at 1e-05, 98 evaluations of the ODE a point, 110 at most" in words
+    assert "Monte Carlo (95 %) ± unknown" in words
 
 
 def test_the_page_of_several_models_has_each_difference(kinds, pages):

@@ -233,3 +233,41 @@ def test_the_exact_trace_leaves_no_error_of_probes():
     result = nelbo.ode_likelihood(density(), data, steps=6, draws=2, probes="exact", **ROUGH)
     assert result.shares["trace"] == 0
     assert "the exact trace" in str(result)
+
+
+def test_the_published_solver_has_its_figure_and_no_error_bar():
+    """RK45 on Gaussian data by the closed form, counted, without a Monte Carlo interval. Kills: an
+    error invented for its steps; probes that are fresh along its path; evaluations not counted.
+    """
+    calls = []
+
+    def counted(z, log_snr):
+        calls.append(len(z))
+        return eps(z, log_snr)
+
+    data = points(60)
+    settings = {"solver": "rk45", "draws": 2, **ROUGH}
+    result = nelbo.ode_likelihood(density(network=counted), data, **settings)
+    tree = result.to_dict()
+    known = math.hypot(result.shares["trace"], result.shares["dequantisation"]) / 1.9
+    assert abs(result.total.mean - float(by_one_point(data.values).mean())) < 4 * known
+    assert tree["half_widths"]["solver"] is tree["ci95_monte_carlo"] is None
+    assert tree["ode_minus_bound"]["ci95_monte_carlo"] is None
+    assert tree["by_steps"] == []
+    for text in ("solver ± unknown", "kept along the path", "no Monte Carlo interval"):
+        assert text in str(result)
+    forward = sum(calls) - result.bound.network_evaluations
+    rows = 60 * 2 + 32  # draws, and other probes at some of the points
+    assert result.network_evaluations == forward + 2 * (forward - rows)
+    mean = tree["estimator"]["ode_evaluations"]["mean"]
+    assert mean == pytest.approx((forward - rows) / rows, rel=1e-12)
+    exact = {"draws": 2, "probes": "exact", **ROUGH}
+    adaptive, even = (
+        nelbo.ode_likelihood(density(), points(5), **exact, **own)
+        for own in ({"solver": "rk45"}, {"solver": "rk4", "steps": 40})
+    )
+    assert adaptive.total.mean == pytest.approx(even.total.mean, abs=1e-4)
+    with pytest.raises(BadInput, match="solver rk45 chooses its steps itself"):
+        nelbo.ode_likelihood(density(), data, steps=9, **settings)
+    with pytest.raises(BadInput, match="solver is rk4 or rk45"):
+        nelbo.ode_likelihood(density(), data, solver="euler")

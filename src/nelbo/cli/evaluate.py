@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nelbo.cli.app import Command, app
-from nelbo.cli.ode import Dequantisation, check_ode, measure_ode
+from nelbo.cli.ode import Dequantise, OdeSolver, check_ode, measure_ode
 from nelbo.cli.options import (
     BatchSize,
     Budget,
@@ -95,10 +95,8 @@ def evaluate(
             "the solver's.",
         ),
     ] = False,
-    dequantise: Annotated[
-        Dequantisation | None,
-        typer.Option(help="With --ode: by the model's own q and decoder, or as is published."),
-    ] = None,
+    dequantise: Dequantise = None,
+    ode_solver: OdeSolver = None,
     max_images: MaxImages = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
@@ -124,6 +122,7 @@ def evaluate(
     nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
     nelbo evaluate runs/digits-absorbing --orders 16 --calls 16
     nelbo evaluate runs/digits --ode --precision 0.005
+    nelbo evaluate runs/digits --ode --ode-solver rk45 --dequantise uniform
     nelbo evaluate runs/digits --exhaustive --part 3/64 -o part3.json
     nelbo evaluate --plan plan.toml --json all.json
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
@@ -137,7 +136,7 @@ def evaluate(
     if isinstance(path, Path):
         return measure_plan(path, json, device, force)
     of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots, part)
-    check_ode(ode, dequantise, of_the_bound)
+    check_ode(ode, dequantise, ode_solver, of_the_bound)
     check_orders(context, orders)
     _check_mode(budget is not None, exhaustive, order is not None)
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
@@ -162,7 +161,7 @@ def evaluate(
         del how["precision"]
         return measure_orders(loaded, images, json, orders, **how)
     if ode:
-        return measure_ode(loaded, images, json, dequantise, steps=steps, **how)
+        return measure_ode(loaded, images, json, dequantise, ode_solver, steps=steps, **how)
     if context.obj is not None:  # what `nelbo merge` evaluates in place of the network
         result = context.obj.evaluation(loaded, images, baselines)
         return _deliver(result, json, per_image, plots, record)

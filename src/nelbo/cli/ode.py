@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from nelbo.cli.options import command
 from nelbo.cli.outputs import deliver
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from nelbo.estimation import Processes
     from nelbo.model import Model
 
-__all__ = ["Dequantisation", "check_ode", "measure_ode"]
+__all__ = ["Dequantise", "OdeSolver", "check_ode", "measure_ode"]
 
 
 OF_THE_BOUND = (
@@ -32,7 +34,32 @@ class Dequantisation(StrEnum):
     uniform = "uniform"
 
 
-def check_ode(ode: bool, dequantise: Dequantisation | None, of_the_bound: Sequence[object]) -> None:
+class Solver(StrEnum):
+    """How the ODE is solved."""
+
+    rk4 = "rk4"
+    rk45 = "rk45"
+
+
+Dequantise = Annotated[
+    Dequantisation | None,
+    typer.Option(help="With --ode: by the model's own q and decoder, or as is published."),
+]
+OdeSolver = Annotated[
+    Solver | None,
+    typer.Option(
+        help="With --ode: even steps whose error is measured, or RK45 at 1e-5 with one probe "
+        "kept, as is published, whose error is not known."
+    ),
+]
+
+
+def check_ode(
+    ode: bool,
+    dequantise: Dequantisation | None,
+    solver: Solver | None,
+    of_the_bound: Sequence[object],
+) -> None:
     """Refuses what was given and is only of the other of the two, the ODE and the bound.
 
     of_the_bound: the values of the options of `OF_THE_BOUND`, None or False where not given.
@@ -40,8 +67,10 @@ def check_ode(ode: bool, dequantise: Dequantisation | None, of_the_bound: Sequen
     Raises:
         BadInput: an option that the ODE, or that the bound does not have.
     """
-    if dequantise is not None and not ode:
-        raise BadInput("--dequantise is of the ODE: add --ode, or leave it out")
+    of_the_ode = (("--dequantise", dequantise), ("--ode-solver", solver))
+    other = next((option for option, value in of_the_ode if value is not None), None)
+    if other is not None and not ode:
+        raise BadInput(f"{other} is of the ODE: add --ode, or leave it out")
     options = zip(OF_THE_BOUND, of_the_bound, strict=True)
     given = next((option for option, value in options if value not in (None, False)), None)
     if ode and given is not None:
@@ -53,6 +82,7 @@ def measure_ode(
     images: "Examples",
     json: str | None,
     dequantise: Dequantisation | None,
+    solver: Solver | None,
     *,
     processes: "Processes",
     record: Path | None,
@@ -66,6 +96,7 @@ def measure_ode(
             model,
             images,
             dequantise=(dequantise or Dequantisation.model).value,
+            solver=(solver or Solver.rk4).value,
             record=record,
             processes=processes,
             command=command(),

@@ -305,8 +305,15 @@ class Evaluator:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
+    def count(self, evaluations: int) -> None:
+        """Adds evaluations whose number only the rows themselves could say, where `cost` is 0."""
+        self._advance_to(self.done + evaluations)
+
     def _advance(self, before: int, rows: int) -> None:
-        done, self.done = self.done, before + rows * len(self.models) * self.cost
+        self._advance_to(before + rows * len(self.models) * self.cost)
+
+    def _advance_to(self, number: int) -> None:
+        done, self.done = self.done, number
         if self.processes.first and self.done > done:
             expected = self.expected
             if expected is not None and self.share is not None:

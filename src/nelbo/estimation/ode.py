@@ -4,11 +4,12 @@ An image starts at K points z_1 ~ q(z_1 | x_0), and its figure is
 -log 1/K sum of p(z_1) p_theta(x_0 | z_1) / q(z_1 | x_0), with p by the ODE and p_theta(x_0 | z_1)
 the bound's own decoder; its mean over the points bounds the ODE's -log p(x_0) from above, and falls
 to it as K grows. Draws of one image differ in points and probes, so their spread is the error of
-both; that of the steps is measured on some images, with twice as many steps.
+both; that of the steps is measured on some images, with twice as many steps. RK45, by which figures
+are published, chooses its steps itself, and what error they leave is not known.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -21,13 +22,13 @@ from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.statistics import Mean, satterthwaite
 from nelbo.errors import BadInput
-from nelbo.estimation.evaluator import Evaluator, out_of_memory
+from nelbo.estimation.evaluator import TURNS, Evaluator, out_of_memory
+from nelbo.estimation.ode_convention import Convention
 from nelbo.gaussian.ode import ExactTrace, Hutchinson, ProbabilityFlow, Trace
 from nelbo.types import Batch, Grid, Nats
 
-__all__ = ["DEQUANTISATIONS", "Convention", "OdeSampling"]
+__all__ = ["OdeSampling"]
 
-DEQUANTISATIONS = ("model", "uniform")
 START = 10  # steps of the first look
 FINEST = 1280  # steps, beyond which none are tried
 PILOT = 32  # images on which numbers of steps are compared
@@ -36,32 +37,6 @@ MOST = 64  # draws of each image
 ORDER = 4.0  # at most by which an error is taken to fall as steps double, where it fell by more
 GRAPH = 8  # times the memory of a forward pass alone
 WITHIN = 0.05  # of the slope: what a gradient may differ by from a difference
-
-
-@final
-@dataclass(frozen=True)
-class Convention:
-    """What the figure is: it changes with `dequantise` and `importance`, its error with `probes`.
-
-    dequantise: model, points of q and the bound's decoder, or uniform, x_0 plus uniform noise on
-    its bin. importance: K points for each draw. probes: directions at each point of the path, None
-    for the exact trace.
-
-    Raises:
-        BadInput: an unknown dequantisation, or a number below 1.
-    """
-
-    dequantise: str = "model"
-    importance: int = 1
-    probes: int | None = 1
-
-    def __post_init__(self) -> None:
-        if self.dequantise not in DEQUANTISATIONS:
-            raise BadInput(f"dequantise is model or uniform; got {self.dequantise!r:.40}")
-        for name in ("importance", "probes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadInput(f"{name} must be at least 1; got {value}")
 
 
 @final
@@ -111,6 +86,7 @@ class OdeSampling:
         self.trace_variance = 0.0
         self.looks: Looks | None = None
         self.pilot = min(PILOT, len(evaluator.images))
+        self.slopes: list[Tensor] = []  # evaluations of the ODE, where a row's own steps say them
         self._stage = 0
 
     # One row: an image, a draw of its points, and the probes.
@@ -119,34 +95,57 @@ class OdeSampling:
         self,
         image: Int64[Tensor, " R"],
         draw: Int64[Tensor, " R"],
-        steps: int,
+        steps: int | None,
         *,
         probes: Int64[Tensor, " R"] | None = None,
         fresh: bool = True,
     ) -> Float64[Tensor, " R"]:
         """-log p of each of the images by its draw of points, and that draw's probes or another's.
 
+        steps: of rk4; rk45 chooses its own.
+
         Raises:
             NonFinite: one is NaN or infinite.
         """
         of_probes = draw if probes is None else probes
-        stage, self._stage = self._stage, self._stage + 1
+        adaptive = self.convention.adaptive
+        fixed = 0 if steps is None else self.calls(steps)
+        self.evaluator.cost = self.convention.importance * fixed
 
         def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
             which = image[row]
             with torch.no_grad():
-                values = self._nats(which, draw[row], of_probes[row], steps, fresh)
+                values, slopes = self._nats(which, draw[row], of_probes[row], steps, fresh)
             t = torch.ones_like(which)
-            return [self.evaluator.finite(values[:, None], t, which, "the ODE's log p")]
+            of_log_p = self.evaluator.finite(values[:, None], t, which, "the ODE's log p")
+            return [of_log_p, slopes.cpu()] if adaptive else [of_log_p]
 
-        self.evaluator.cost = self.convention.importance * self.calls(steps)
-        return self.evaluator.ask(stage, len(image), compute)[0][:, 0]
+        # what rk45 takes is counted afterwards, so it is done in parts, which progress sees
+        size = TURNS * self.evaluator.chunk if adaptive else len(image)
+        parts = [self._part(rows, compute) for rows in torch.arange(len(image)).split(size)]
+        return torch.cat(parts)
+
+    def _part(
+        self, rows: Int64[Tensor, " R"], compute: Callable[[Tensor], list[Tensor]]
+    ) -> Float64[Tensor, " R"]:
+        """Those rows of `nats`; what rk45 took for them is counted."""
+        stage, self._stage = self._stage, self._stage + 1
+        values, *slopes = self.evaluator.ask(stage, len(rows), lambda row: compute(rows[row]))
+        for of_points in slopes:
+            self.slopes.append(of_points.flatten())
+            decoders = of_points.numel() * (self.convention.dequantise == "model")
+            self.evaluator.count(int(of_points.sum()) * (1 + 2 * self.directions) + decoders)
+        return values[:, 0]
+
+    @property
+    def directions(self) -> int:
+        """Of the trace, at each point of the path."""
+        return self._trace(self.evaluator.key, True).calls(self.model.dims)
 
     def calls(self, steps: int) -> int:
-        """Network evaluations of one point, a backward pass counted as two."""
-        directions = self._trace(self.evaluator.key, True).calls(self.model.dims)
+        """Network evaluations of one point by rk4, a backward pass counted as two."""
         decoder = self.convention.dequantise == "model"
-        return 4 * steps + 1 + 2 * directions * (steps + 1) + decoder
+        return 4 * steps + 1 + 2 * self.directions * (steps + 1) + decoder
 
     def _trace(self, noise: KeyedNoise, fresh: bool) -> Trace:
         given = self.convention
@@ -155,8 +154,9 @@ class OdeSampling:
         return Hutchinson(noise, given.probes, fresh, given.importance)
 
     def _nats(
-        self, image: Tensor, draw: Tensor, of_probes: Tensor, steps: int, fresh: bool
-    ) -> Nats:
+        self, image: Tensor, draw: Tensor, of_probes: Tensor, steps: int | None, fresh: bool
+    ) -> tuple[Nats, Int64[Tensor, "R points"]]:
+        """(-log p, the evaluations of the ODE for each point of rk45) of each row."""
         evaluator, count = self.evaluator, self.convention.importance
         key = evaluator.key.rows(image)
         points, probes = key.draw(draw), key.draw(of_probes)
@@ -167,9 +167,13 @@ class OdeSampling:
         # probes of a key of their own; the points of an image share them, so that their error
         # moves all weights alike and not the mean of their exponentials
         trace = self._trace(probes.draws(1), fresh)
-        log_weight = log_weight + self.flow.rows(each).log_density(z, steps, trace)
-        together = log_weight.reshape(len(image), count)
-        return math.log(count) - torch.logsumexp(together, 1)
+        flow, slopes = self.flow.rows(each), torch.zeros(0, dtype=torch.int64)
+        if steps is None:
+            log_p, slopes = flow.adaptive_log_density(z, trace)
+        else:
+            log_p = flow.log_density(z, steps, trace)
+        together = (log_weight + log_p).reshape(len(image), count)
+        return math.log(count) - torch.logsumexp(together, 1), slopes.reshape(len(image), -1)
 
     def _start(
         self, chain: Chain[StepDistribution], x_0: Batch, noise: KeyedNoise
@@ -217,7 +221,7 @@ class OdeSampling:
 
     def spend(self, draws: int) -> None:
         """So many draws of each image in all."""
-        steps, (before, count) = self.looked.steps, self.values.shape
+        (before, count), steps = self.values.shape, None if self.looks is None else self.looks.steps
         draw = torch.arange(before, draws).repeat_interleave(count)
         nats = self.nats(torch.arange(count).repeat(draws - before), draw, steps)
         self.values = torch.cat([self.values, nats.reshape(-1, count)])
@@ -231,20 +235,20 @@ class OdeSampling:
         """
         self.spend(DRAWS)
         sampling, _ = self.means()
-        spread, solver = sampling.half_width() or 0.0, self.looked.error.half_width() or 0.0
+        spread, solver = sampling.half_width() or 0.0, self._solver.half_width() or 0.0
         wanted = max(precision, 0.1 * spread)
         rows = self._rows().half_width() or 0.0
         left = math.sqrt(max(wanted**2 - solver**2, (0.5 * wanted) ** 2))
         draws = math.ceil(DRAWS * (rows / left) ** 2)
         if draws > DRAWS:
             self.spend(min(draws, MOST))
-        reached = (self.means()[1].half_width() or math.inf) <= precision
+        reached = (self._known().half_width() or 0.0) <= precision
         if not reached and draws > MOST:
             return f"{MOST} draws of each image"
         tenth = not reached and wanted > precision
         return "a tenth of the sampling error" if tenth else "precision"
 
-    def _of_trace(self, steps: int) -> float:
+    def _of_trace(self, steps: int | None) -> float:
         """The variance that probes leave in one draw, by others at the same points."""
         image, draw = self._few(min(PILOT, self.pilot * len(self.values)))
         again = self.nats(image, draw, steps, probes=-1 - draw)
@@ -263,11 +267,14 @@ class OdeSampling:
             raise ValueError("look before: it says how many steps there are")
         return self.looks
 
+    @property
+    def _solver(self) -> Mean:
+        """What twice as many steps change, with its error; of rk45 nothing, and none."""
+        return Mean(0.0, None, 1) if self.convention.adaptive else self.looked.error
+
     def per_image(self) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"]]:
         """(-log p of each image, the variance of its error but for the steps')."""
-        return self.values.mean(0) + self.looked.difference.mean, self.values.var(0) / len(
-            self.values
-        )
+        return self.values.mean(0) + self._solver.mean, self.values.var(0) / len(self.values)
 
     def _rows(self) -> Mean:
         """The mean with the error of points and probes."""
@@ -275,25 +282,36 @@ class OdeSampling:
         se = math.sqrt(float(variance.sum())) / len(values)
         return Mean(float(values.mean()), se, satterthwaite(variance, len(self.values) - 1))
 
+    def _known(self) -> Mean:
+        """The mean with all of its error that is known: of rk45 without the solver's."""
+        rows, solver = self._rows(), self._solver
+        parts = [(rows.se or 0.0, rows.dof), (solver.se or 0.0, solver.dof)]
+        return Mean(rows.mean, *_together(parts))
+
     def means(self, minus: Float64[Tensor, " N"] | None = None) -> tuple[Mean, Mean]:
-        """(sampling of images, Monte Carlo), of the mean or of its difference to other figures."""
+        """(sampling of images, Monte Carlo), of the mean or of its difference to other figures.
+
+        By rk45 the second has no error: that of its steps is not known.
+        """
         values, _ = self.per_image()
         values = values if minus is None else values - minus
-        count, error = len(values), self.looked.error
+        count, known = len(values), self._known()
         mean = float(values.mean())
         spread = float(values.std()) / math.sqrt(count) if count > 1 else None
-        sampling = None if spread is None else math.hypot(spread, error.se or 0.0)
-        rows = self._rows()
-        parts = [(rows.se or 0.0, rows.dof), (error.se or 0.0, error.dof)]
-        return Mean(mean, sampling, max(count - 1, 1)), Mean(mean, *_together(parts))
+        sampling = None if spread is None else math.hypot(spread, self._solver.se or 0.0)
+        monte_carlo = None if self.convention.adaptive else known.se
+        return Mean(mean, sampling, max(count - 1, 1)), Mean(mean, monte_carlo, known.dof)
 
-    def shares(self) -> dict[str, float]:
-        """Half of the 95 % interval that each source of error would leave alone, in nats."""
+    def shares(self) -> dict[str, float | None]:
+        """Half of the 95 % interval that each source of error would leave alone, in nats.
+
+        That of rk45's steps is None.
+        """
         rows, count = self._rows(), self.values.numel()
         trace = min(self.trace_variance / count, (rows.se or 0.0) ** 2)
         points = (rows.se or 0.0) ** 2 - trace
         return {
-            "solver": self.looked.error.half_width() or 0.0,
+            "solver": self._solver.half_width(),
             "trace": Mean(0.0, math.sqrt(trace), rows.dof).half_width() or 0.0,
             "dequantisation": Mean(0.0, math.sqrt(points), rows.dof).half_width() or 0.0,
         }

@@ -1,5 +1,6 @@
 """The likelihood by the probability-flow ODE beside the bound, as people and programs read it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
@@ -9,9 +10,9 @@ from nelbo.errors import printable
 from nelbo.results.evaluation import Evaluation, likelihood_of, unchecked
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured
-from nelbo.typed_json import Json, known_of, list_at, text_at, whole_at
+from nelbo.typed_json import Json, known_of, list_at, number_at, object_at, text_at, whole_at
 
-__all__ = ["OdeLikelihood"]
+__all__ = ["OdeLikelihood", "solver_text", "trace_text"]
 
 SCHEMA = "nelbo.ode/1"
 KIND = "likelihood of the probability-flow ODE, not a bound"
@@ -21,6 +22,26 @@ DEQUANTISED = {
 }
 
 
+def solver_text(how: Mapping[str, Json]) -> str:
+    """How the ODE was solved, by the estimator's settings."""
+    if how.get("solver") == "rk45":
+        calls = object_at(how, "ode_evaluations")
+        return (
+            f"RK45 at {number_at(how, 'tolerance'):g}, {number_at(calls, 'mean'):.0f} evaluations "
+            f"of the ODE a point, {whole_at(calls, 'most')} at most"
+        )
+    steps = whole_at(how, "steps")
+    return f"{steps} steps, held against {2 * steps} on {how['compared_on']} images"
+
+
+def trace_text(how: Mapping[str, Json]) -> str:
+    """How the divergence was taken, by the estimator's settings."""
+    if how["probes"] == "exact":
+        return "the exact trace"
+    where = "kept along the path" if how.get("solver") == "rk45" else "fresh a step"
+    return f"{how['probes']} {where}"
+
+
 @final
 @dataclass(frozen=True, repr=False)
 class OdeLikelihood(Measured):
@@ -28,11 +49,12 @@ class OdeLikelihood(Measured):
 
     Means are nats per image. total and monte_carlo: as of an `Evaluation`, but the Monte Carlo
     error is made of `shares`: solver, trace and dequantisation, each half of the 95 % interval
-    that it would leave alone, in nats. looks: the figure by each number of steps, on the images
-    where these were compared. difference: the ODE's figure minus the bound's, image by image.
+    that it would leave alone, in nats; by rk45 the solver's is None, and so is the whole. looks:
+    the figure by each number of steps, on the images where these were compared. difference: the
+    ODE's figure minus the bound's, image by image.
     """
 
-    shares: Mapping[str, float]
+    shares: Mapping[str, float | None]
     looks: Mapping[int, float]
     bound: Evaluation
     difference: tuple[Mean, Mean]
@@ -56,7 +78,10 @@ class OdeLikelihood(Measured):
                 "ci95": self._interval(self.total),
                 "ci95_monte_carlo": self._interval(self.monte_carlo),
                 "nats_per_image": self.total.mean,
-                "half_widths": {name: self._per_dim(half) for name, half in self.shares.items()},
+                "half_widths": {
+                    name: None if half is None else self._per_dim(half)
+                    for name, half in self.shares.items()
+                },
                 "by_steps": [
                     {"steps": steps, self.unit.key: self._per_dim(nats)}
                     for steps, nats in self.looks.items()
@@ -83,18 +108,16 @@ class OdeLikelihood(Measured):
         how, parts = self.estimator, [f"{n} {self._digits(x)}" for n, x in self.shares.items()]
         points = whole_at(how, "importance")
         of_points = f", {points} points an image weighed together" if points > 1 else ""
-        probes = "the exact trace" if how["probes"] == "exact" else f"{how['probes']} fresh a step"
-        steps, (low, high) = whole_at(how, "steps"), list_at(how, "log_snr")
+        low, high = list_at(how, "log_snr")
         lines = [
             f"{self.per_dim:.4f} {self.unit}{likelihood_of(self.model)}, {KIND}",
             f"  sampling of images {self._plus_minus(self.total)} (95 %, {self.images:,} images)",
             f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, this test set): "
             + ", ".join(parts),
-            f"  solver             {steps} steps in log SNR {low:.4g}..{high:.4g}, held against "
-            f"{2 * steps} on {how['compared_on']} images",
+            f"  solver             in log SNR {low:.4g}..{high:.4g}: {solver_text(how)}",
             f"  dequantisation     {DEQUANTISED[text_at(how, 'dequantise')]}{of_points}, "
             f"{how['draws']} draws an image",
-            f"  trace              {probes}",
+            f"  trace              {trace_text(how)}",
             *(
                 f"  {of:>4} steps         {self._per_dim(nats):.4f} on those images"
                 for of, nats in self.looks.items()
@@ -124,16 +147,21 @@ class OdeLikelihood(Measured):
         wanted = known_of(self.estimator.get("precision"))
         if why == "draws":
             return "so many draws were wanted"
-        half = self.half_width(self.monte_carlo)
+        half, what = self.half_width(self.monte_carlo), "Monte Carlo"
+        if self.estimator.get("solver") == "rk45":
+            nats = math.hypot(*(half for half in self.shares.values() if half is not None))
+            half, what = self._per_dim(nats), "of trace and dequantisation, without the solver's"
         if half is not None and wanted is not None and half <= wanted:
-            return f"reached --precision: ± {wanted:g} {self.unit}, Monte Carlo"
+            return f"reached --precision: ± {wanted:g} {self.unit}, {what}"
         if why == "precision":
             return f"planned for ± {wanted:g} {self.unit}; the interval says what came of it"
         if why.startswith("a tenth"):
             return "the Monte Carlo error is a tenth of what the spread between images leaves"
         return f"± {wanted:g} {self.unit} is not reached after {why}, which is the most"
 
-    def _digits(self, nats: float) -> str:
+    def _digits(self, nats: float | None) -> str:
+        if nats is None:
+            return "± unknown"
         return f"± {self.unit.per_dim(nats, self.dims):.2g}"
 
     def _per_dim(self, nats: float) -> float:

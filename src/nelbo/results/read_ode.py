@@ -9,7 +9,7 @@ from nelbo.results.ode import SCHEMA as ODE
 from nelbo.results.result import unit_of
 from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to, whole_of
 from nelbo.results.unit import Unit
-from nelbo.typed_json import Json, number_at, number_of, object_at, rows_at
+from nelbo.typed_json import Json, at, known_of, number_at, object_at, rows_at
 
 __all__ = ["ODE", "OdeRead", "parse_ode"]
 
@@ -22,7 +22,8 @@ PARTS = ("solver", "trace", "dequantisation")
 class OdeRead(Stored):
     """The figure of the ODE, the bound beside it and their paired difference, in `unit`.
 
-    shares: half of the Monte Carlo interval that each source of error would leave alone. by_steps:
+    shares: half of the Monte Carlo interval that each source of error would leave alone, None where
+    it is not known. by_steps:
     (steps of the solver, the figure on the images where these were compared).
     """
 
@@ -31,7 +32,7 @@ class OdeRead(Stored):
     figure: Interval
     bound: Interval
     difference: Interval
-    shares: Mapping[str, float]
+    shares: Mapping[str, float | None]
     by_steps: Sequence[tuple[int, float]]
 
 
@@ -47,7 +48,7 @@ def parse_ode(tree: Mapping[str, Json], source: str = "the result") -> OdeRead:
         number_at(tree, "dims")
         _check_solver(object_at(tree, "estimator"))
         shares = {
-            str(name): number_of(half) for name, half in object_at(tree, "half_widths").items()
+            str(name): known_of(half) for name, half in object_at(tree, "half_widths").items()
         }
         if set(shares) != set(PARTS):
             raise ValueError(f"half_widths are of {', '.join(PARTS)}")
@@ -69,7 +70,12 @@ def parse_ode(tree: Mapping[str, Json], source: str = "the result") -> OdeRead:
 
 def _check_solver(how: Mapping[str, Json]) -> None:
     """ValueError or KeyError where the page could not say how the three errors came about."""
-    if min(whole_of(how["steps"]), whole_of(how["draws"])) < 1:
+    adaptive = how.get("solver") == "rk45"
+    steps = at(how, "ode_evaluations", "most") if adaptive else how["steps"]
+    if min(whole_of(steps), whole_of(how["draws"])) < 1:
         raise ValueError("estimator.steps and estimator.draws are whole numbers from 1")
+    if adaptive:
+        number_at(how, "ode_evaluations", "mean")
+        number_at(how, "tolerance")
     if str(how["dequantise"]) not in DEQUANTISED or how["probes"] in (None, ""):
         raise ValueError("estimator does not say how it dequantised, or its probes")

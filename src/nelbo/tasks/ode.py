@@ -4,13 +4,17 @@ import math
 import time
 from pathlib import Path
 
+import torch
+
 from nelbo import arguments
 from nelbo.bound.statistics import Mean
 from nelbo.data import Examples
 from nelbo.errors import BadInput
 from nelbo.estimation import Evaluator, Processes, Progress, Settings, examine, measuring
-from nelbo.estimation.ode import Convention, OdeSampling
+from nelbo.estimation.ode import OdeSampling
+from nelbo.estimation.ode_convention import Convention
 from nelbo.formats import Pipeline, as_model
+from nelbo.gaussian.ode import TOLERANCE
 from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
 from nelbo.results.evaluation import environment
@@ -33,6 +37,7 @@ def ode_likelihood(
     dequantise: str = "model",
     importance: int = 1,
     probes: int | str = 1,
+    solver: str = "rk4",
     seed: int = 0,
     batch_size: int | None = None,
     check: bool = True,
@@ -52,7 +57,10 @@ def ode_likelihood(
     model, points of q(z_1 | x_0) and the bound's own decoder, so that bound and ODE are of one
     model; uniform, noise on each level's bin, as figures are published. importance: points whose
     weights are averaged, by which the figure falls to -log p. probes: random directions of the
-    trace at each step, or "exact". check, record, data and model: as for `evaluate`.
+    trace at each step, or "exact". solver: rk4, or rk45 at 1e-5 with probes kept along the path, by
+    which figures are published; its error is not known, so there is no Monte Carlo interval, and
+    the precision is of trace and dequantisation alone. check, record, data and model: as for
+    `evaluate`.
 
     Source: Song et al. 2021, "Score-Based Generative Modeling through SDEs", section 4.3.
 
@@ -75,7 +83,10 @@ def ode_likelihood(
         None if number is None else _at_least(name, number, least)
         for name, number, least in (("steps", steps, 5), ("draws", draws, 2))
     )
-    convention = Convention(dequantise, arguments.whole("importance", importance), _probes(probes))
+    points = arguments.whole("importance", importance)
+    convention = Convention(dequantise, points, _probes(probes), solver)
+    if convention.adaptive and steps is not None:
+        raise BadInput("solver rk45 chooses its steps itself: leave steps out, or take rk4")
     started, model = time.perf_counter(), as_model(model)
     images = examples_of(model, data, given.seed)
     sampling, estimator = _measured(model, images, given, convention, steps, draws)
@@ -86,7 +97,7 @@ def ode_likelihood(
         total=total,
         monte_carlo=monte_carlo,
         shares=sampling.shares(),
-        looks={number: float(nats.mean()) for number, nats in sampling.looked.nats.items()},
+        looks=_looks(sampling),
         bound=bound,
         difference=_difference(sampling, bound),
         images=len(images),
@@ -123,7 +134,8 @@ def _measured(
     mode = {**vars(convention), "steps": steps, "draws": draws, "precision": given.precision}
     with evaluator.agreed(mode, _part(given, "ode")), measuring([model]):
         precision = given.precision * model.dims * evaluator.unit.nats
-        sampling.look(precision, steps)
+        if not convention.adaptive:
+            sampling.look(precision, steps)
         if draws is None:
             stopped: dict[str, Json] = {
                 "stopped_by": sampling.until(precision),
@@ -132,12 +144,10 @@ def _measured(
         else:
             sampling.spend(draws)
             stopped = {"stopped_by": "draws"}
-    looked = sampling.looked
     return sampling, {
         "name": "probability-flow ODE",
-        "steps": looked.steps,
-        "steps_added": evaluator.unit.per_dim(looked.difference.mean, model.dims),
-        "compared_on": sampling.pilot,
+        "solver": convention.solver,
+        **(_own_steps(sampling) if convention.adaptive else _even_steps(sampling)),
         "log_snr": [sampling.flow.first, sampling.flow.last],
         "dequantise": convention.dequantise,
         "importance": convention.importance,
@@ -148,6 +158,29 @@ def _measured(
         "batch_size": evaluator.batch,
         "check": checked,
     }
+
+
+def _even_steps(sampling: OdeSampling) -> dict[str, Json]:
+    """Of rk4: how many, what doubling them has added, and on how many images that is known."""
+    looked = sampling.looked
+    added = sampling.evaluator.unit.per_dim(looked.difference.mean, sampling.model.dims)
+    return {"steps": looked.steps, "steps_added": added, "compared_on": sampling.pilot}
+
+
+def _own_steps(sampling: OdeSampling) -> dict[str, Json]:
+    """Of rk45: the tolerance, and the evaluations of the ODE that a point took by it."""
+    slopes = torch.cat(sampling.slopes)
+    return {
+        "tolerance": TOLERANCE,
+        "ode_evaluations": {"mean": float(slopes.double().mean()), "most": int(slopes.max())},
+    }
+
+
+def _looks(sampling: OdeSampling) -> dict[int, float]:
+    """The figure by each number of steps; none by rk45."""
+    if sampling.looks is None:
+        return {}
+    return {number: float(nats.mean()) for number, nats in sampling.looks.nats.items()}
 
 
 def _bound(model: Model, images: Examples, given: Settings) -> Evaluation:
@@ -185,13 +218,19 @@ def _probes(probes: object) -> int | None:
 def _difference(sampling: OdeSampling, bound: Evaluation) -> tuple[Mean, Mean]:
     """The ODE's figure minus the bound's, image by image; the bound's own error comes on top."""
     paired, monte_carlo = sampling.means(bound.per_image.total)
-    error = math.hypot(monte_carlo.se or 0.0, bound.monte_carlo.se or 0.0)
+    own = monte_carlo.se
+    error = None if own is None else math.hypot(own, bound.monte_carlo.se or 0.0)
     return paired, Mean(monte_carlo.mean, error, min(monte_carlo.dof, bound.monte_carlo.dof))
 
 
 def _warnings(sampling: OdeSampling, bound: Evaluation) -> list[str]:
     """Why the figure may not be the model's, or not what it is taken for."""
     warnings = list(bound.warnings)
+    if sampling.convention.adaptive:
+        warnings.append(
+            "rk45 at a tolerance is how such figures are published: the error that it leaves is "
+            "not known, so that there is no Monte Carlo interval; solver rk4 has one"
+        )
     if sampling.convention.dequantise == "uniform":
         warnings.append(
             "uniform dequantisation is not the model's own: it charges for the shape of a bin, "

@@ -13,7 +13,7 @@ from nelbo.report.page.sheet import (
     of_interval,
 )
 from nelbo.results.evaluation import likelihood_of
-from nelbo.results.ode import DEQUANTISED
+from nelbo.results.ode import DEQUANTISED, solver_text, trace_text
 from nelbo.results.read_ode import OdeRead
 from nelbo.typed_json import object_at, text_at, whole_at
 
@@ -70,14 +70,13 @@ def _difference(result: OdeRead) -> Section:
 
 def _errors(result: OdeRead) -> Section:
     how = object_at(result.tree, "estimator")
-    steps, draws = whole_at(how, "steps"), how["draws"]
     rows = [
-        ("solver", plus_minus(result.shares["solver"]), f"{steps} steps, held against {2 * steps}"),
-        ("trace", plus_minus(result.shares["trace"]), f"probes: {how['probes']}"),
+        ("solver", plus_minus(result.shares["solver"]), solver_text(how)),
+        ("trace", plus_minus(result.shares["trace"]), f"probes: {trace_text(how)}"),
         (
             "dequantisation",
             plus_minus(result.shares["dequantisation"]),
-            f"{DEQUANTISED[text_at(how, 'dequantise')]}, {draws} draws an image",
+            f"{DEQUANTISED[text_at(how, 'dequantise')]}, {how['draws']} draws an image",
         ),
         ("all three", plus_minus(result.figure.half_monte_carlo), "the Monte Carlo interval"),
     ]
@@ -85,7 +84,7 @@ def _errors(result: OdeRead) -> Section:
         "errors",
         "The three errors",
         "What the Monte Carlo interval is made of: half of the 95 % interval that each source "
-        "would leave alone.",
+        "would leave alone. Where one is not known, the sum is not.",
         tables=[Table("Errors", ["source", result.unit.name, "how"], rows, {1})],
         charts=charted(solver_steps(result), "solver"),
     )
