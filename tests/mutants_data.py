@@ -45,6 +45,13 @@ DATA = [
         ("tests/test_large_arrays.py::test_a_mapped_array_is_the_images_that_it_would_be",),
     ),
     (
+        "the bytes of the first tensor for those of the one that is named",
+        "data/tensors.py",
+        'LENGTH.size + length + int(number_of(list_at(entry, "data_offsets")[0]))',
+        "LENGTH.size + length",
+        ("tests/test_large_arrays.py::test_a_tensor_of_a_file_is_the_one_that_was_saved",),
+    ),
+    (
         "data: a digest of some images that does not say of how many",
         "data/images.py",
         'origin={**self.origin, "taken_of": len(self)} if self.mapped else self.origin,',

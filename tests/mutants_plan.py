@@ -48,7 +48,7 @@ PLAN = [
     (
         "a result of other settings kept",
         "tasks/plan.py",
-        "if _settings(result) == _wanted(plan, model, images) and",
+        "if _settings(result) == _wanted(plan, amount, model, images) and",
         "if True and",
         (f"{LAW}each_pair_is_the_evaluation_of_its_settings_and_is_made_once",),
     ),
@@ -60,11 +60,35 @@ PLAN = [
         (f"{LAW}each_pair_is_the_evaluation_of_its_settings_and_is_made_once",),
     ),
     (
+        "the plan's budget for the row's own",
+        "recipe/plan.py",
+        "return _amount(model) or _amount(self)",
+        "return _amount(self) or _amount(model)",
+        (f"{LAW}a_row_says_its_own_chain_and_how_much_is_evaluated",),
+    ),
+    (
         "a failure that ends all pairs",
         "tasks/plan.py",
         "FAILURES = (BadInput, NonFinite, OSError, RuntimeError)",
         "FAILURES = (NonFinite, OSError, RuntimeError)",
         (f"{LAW}a_pair_that_fails_loses_no_other",),
+    ),
+    (
+        "neighbours in the order of the plan",
+        "results/neighbours.py",
+        "ordered = sorted(group, key=lambda entry: entry.result.value)",
+        "ordered = group",
+        (
+            "tests/report/test_ranking.py::test_neighbours_follow_each_other_by_their_bounds_and_"
+            "are_of_one_data_set",
+        ),
+    ),
+    (
+        "the interval of sampling in place of Monte Carlo",
+        "report/kind_curves.py",
+        "halves = [[r.half for r in results], [r.half_monte_carlo for r in results]]",
+        "halves = [[r.half for r in results], [r.half for r in results]]",
+        (f"{SAVED}a_figure_of_a_kind_draws_the_numbers_of_its_result",),
     ),
     (
         "a difference of the ODE with the sign of the bound's",

@@ -14,10 +14,11 @@ from nelbo.results.compression import Compression
 from nelbo.results.derivation import Derivation
 from nelbo.results.image_ranking import ImageBounds, ImageRanking
 from nelbo.results.improvement import BeforeAfter
+from nelbo.results.neighbours import neighbours
 from nelbo.results.ode import OdeLikelihood
 from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.plan import PlanEntry, PlanResults
-from nelbo.results.ranking import rank
+from nelbo.results.ranking import Entry, rank
 from nelbo.results.result import parse
 from nelbo.results.unit import BITS
 
@@ -31,8 +32,13 @@ def every_kind(run):
     evaluation = evaluate(model, images, budget=80, distortion=True)
     comparison = compare(load(run, weights="raw"), model, images, budget=160)
     parsed = parse(evaluation.to_dict())
+    raw = evaluate(load(run, weights="raw"), images, budget=80)
+    rows = [
+        Entry(name, parse(one.to_dict()), one.per_image.columns())
+        for name, one in (("a", evaluation), ("b", raw))
+    ]
     entries = [
-        PlanEntry("a", "digits", "kept", Path("a--digits.json"), parsed),
+        *(PlanEntry(r.name, "digits", "kept", Path(f"{r.name}.json"), r.result) for r in rows),
         PlanEntry("a", "none", "failed", Path("a--none.json"), error="none: no such data"),
     ]
     return {
@@ -43,7 +49,9 @@ def every_kind(run):
         "order_bounds": _orders(evaluation),
         "image_ranking": _ranking(evaluation),
         "classification": _classification(evaluation),
-        "plan": PlanResults(entries, {"seed": 0}, "nelbo evaluate --plan plan.toml"),
+        "plan": PlanResults(
+            entries, {"seed": 0}, "nelbo evaluate --plan plan.toml", neighbours("digits", rows)
+        ),
         "ranking": rank([(parsed, evaluation.per_image.columns()), (parsed, None)]),
         "improvement": BeforeAfter({"steps": [1, 2], "images": 8, "data": "d"}, 1.5, 9, comparison),
         "compression": Compression(

@@ -11,7 +11,8 @@ from results import IMAGES, A, B, C, result_of
 from scipy import stats
 
 from nelbo.errors import BadInput
-from nelbo.results.ranking import rank
+from nelbo.results.neighbours import neighbours
+from nelbo.results.ranking import Entry, rank
 
 
 def difference(*results):
@@ -159,3 +160,28 @@ def test_what_is_no_comparison_is_refused_in_one_line(changes, message):
 def test_one_result_is_no_comparison():
     with pytest.raises(BadInput, match="two results or more"):
         rank([result_of("a", A)])
+
+
+def test_neighbours_follow_each_other_by_their_bounds_and_are_of_one_data_set():
+    """Kills: neighbours in the order of the plan, differences of other data, each interval alone.
+
+    Law: the differences of neighbours are those of `rank`; all at once they are as many as there
+    are neighbours, one less than models, and not as many as there are pairs.
+    """
+    results = {"c": result_of("c", C), "a": result_of("a", A), "b": result_of("b", B)}
+    other = result_of("o", A, data__sha256="e")
+    rows = [Entry(f"row {name}", *one) for name, one in (results | {"o": other}).items()]
+    links = neighbours("d", rows)
+    assert [(two.data, two.a, two.b) for two in links] == [
+        ("d", "row a", "row b"),
+        ("d", "row b", "row c"),
+    ]
+    ranking = rank(list(results.values()))
+    for two, (a, b) in zip(links, ("ab", "bc"), strict=True):
+        own = next(d for d in ranking.differences if (d.a, d.b) == (a, b))
+        assert two.figure.value == own.mean.mean
+        assert two.figure.half == pytest.approx(own.mean.half_width(), rel=1e-12)
+        paired = stats.ttest_rel(*(results[name][1]["bits_per_dim"] for name in (a, b)))
+        low, high = paired.confidence_interval(1 - 0.05 / 2)
+        assert two.apart == (not low <= 0 <= high)
+        assert two.why_not is None

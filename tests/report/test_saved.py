@@ -5,12 +5,15 @@ import itertools
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from kinds import every_kind
 from test_page import Page
 
+from browser import visiting
 from nelbo.cli.outputs import kind_of
 from nelbo.errors import BadInput
+from nelbo.report.kind_figures import kind_figure
 from nelbo.report.page import Reported, page, page_of
 from nelbo.results import load
 from nelbo.results.loading import as_read
@@ -18,9 +21,9 @@ from nelbo.results.result import Result, parse
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import DIGEST, Saved, sealed
 from nelbo.results.stored import Stored
-from nelbo.tasks.report import paper_table, report
+from nelbo.tasks.report import paper_figure, paper_table, report
 
-PAGES = ("comparison", "comparisons", "ode", "classification", "image_ranking")
+PAGES = ("comparison", "comparisons", "ode", "classification", "image_ranking", "plan")
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +172,26 @@ def test_the_page_of_a_kind_is_whole_and_of_its_result(kinds, pages, name, tmp_p
     assert kinds[name].save(tmp_path / "p.html").read_text() == pages[name]
 
 
+@pytest.mark.browser
+def test_the_pages_of_all_kinds_can_be_read_by_everybody(browser, pages, tmp_path):
+    """Kills: a table wider than a telephone, ink on its own colour, a title on another sheet.
+
+    Each is judged once by axe-core, by turns wide and light, narrow and dark.
+    """
+    looks = itertools.cycle([(360, "dark"), (1440, "light"), (390, "light")])
+    for name, (width, scheme) in zip(PAGES, looks, strict=False):
+        (tmp_path / f"{name}.html").write_text(pages[name])
+        with visiting(browser, tmp_path / f"{name}.html", width=width, scheme=scheme) as visit:
+            assert visit.overflow() <= 0
+            assert visit.violations() == []
+            visit.page.emulate_media(media="print", color_scheme="light")
+            visit.resize(680)  # pixels between the margins of a sheet
+            assert visit.overflow() <= 0
+            kept = "[...document.querySelectorAll('section > h2, section > .lead')].every(e => "
+            assert visit.page.evaluate(f"{kept} getComputedStyle(e).breakAfter === 'avoid')")
+            assert visit.complaints == []
+
+
 def test_the_page_of_the_ode_says_that_it_is_not_a_bound(kinds, pages):
     """Kills: an ODE called a bound, one error for another, the sign of the difference."""
     result, page = kinds["ode"], Page(pages["ode"])
@@ -218,12 +241,23 @@ def test_the_pages_of_images_have_their_counts(kinds, pages):
     assert f" 9 1 {places[0]['rank_low']} to {places[0]['rank_high']} " in ranks
 
 
+def test_the_page_of_a_plan_has_every_row_and_how_far_neighbours_are_apart(kinds, pages):
+    """Kills: the difference with the other sign, a failure that is passed over."""
+    plan, page = kinds["plan"], Page(pages["plan"])
+    for entry in plan.entries:
+        assert " ".join(filter(None, entry.cells[:-1])) in page.words
+    assert "a on none failed: none: no such data" in page.words
+    (two,) = plan.neighbours
+    assert two.figure.value <= 0
+    assert f"{two.a} minus {two.b} {with_half(two.figure.value, two.figure.half)}" in page.words
+    assert f"{two.verdict.text} (paired by image)" in str(plan)
+
+
 def test_a_kind_without_a_page_is_refused_in_one_line(kinds):
     """Kills: a traceback, an empty page."""
-    for name in ("inspection", "plan"):
-        read = as_read(json.loads(kinds[name].to_json()), "r")
-        with pytest.raises(BadInput, match="no page is made of a result of schema nelbo"):
-            page_of(read)
+    read = as_read(json.loads(kinds["inspection"].to_json()), "r")
+    with pytest.raises(BadInput, match="no page is made of a result of schema nelbo"):
+        page_of(read)
 
 
 def test_a_table_of_a_kind_has_the_numbers_of_its_results(kinds, tmp_path):
@@ -255,6 +289,11 @@ def test_a_table_of_a_kind_has_the_numbers_of_its_results(kinds, tmp_path):
             assert "not a bound" in shown
         elif name == "classification":
             assert [float(last[key]) for key in ("low", "high")] == tree["accuracy_ci95"]
+        elif name == "plan":
+            assert [row["model"] for row in rows] == ["a", "b"]
+            bounds = [e["result"]["bits_per_dim"] for e in tree["entries"] if e["result"]]
+            assert [float(row["bits_per_dim"]) for row in rows] == bounds
+            assert "Failed, a on none: none: no such data" in shown
         else:
             assert [int(row["image"]) for row in rows] == [9, 8, 1, 0]
             assert [int(row["rank"]) for row in rows] == [1, 2, 9, 10]
@@ -262,6 +301,67 @@ def test_a_table_of_a_kind_has_the_numbers_of_its_results(kinds, tmp_path):
         paper_table([tmp_path / "ode.json", tmp_path / "classification.json"], ".md")
     with pytest.raises(BadInput, match="columns are of a table of evaluations"):
         paper_table([tmp_path / "ode.json"], ".md", ["model"])
+
+
+def test_a_figure_of_a_kind_draws_the_numbers_of_its_result(kinds, tmp_path):
+    """Kills: bars in another unit, the intervals exchanged, the first place at the bottom.
+
+    Law: what is drawn are the numbers of the JSON object.
+    """
+
+    def axes_of(name, kind=None):
+        path = kinds[name].save(tmp_path / f"{name}.json")
+        return kind_figure(kind, [load(path)], 3.35).axes[0]
+
+    def intervals(axes):
+        ends = [np.array(c[2][0].get_segments())[:, :, 0] for c in axes.containers]
+        return [c[0].get_xdata().tolist() for c in axes.containers], ends
+
+    plan, (a, b) = axes_of("plan"), [result for _, result in kinds["plan"].measured]
+    values, ends = intervals(plan)
+    assert values == [[a.value, b.value]] * 2
+    for drawn, name in zip(ends, ("ci95", "ci95_monte_carlo"), strict=True):
+        assert drawn == pytest.approx(np.array([a.tree[name], b.tree[name]]), rel=1e-9)
+    assert [text.get_text() for text in plan.get_yticklabels()] == ["a", "b"]
+    assert plan.get_ylim() == (1.5, -0.5)
+    pair = json.loads(kinds["comparison"].to_json())
+    for name in ("comparison", "comparisons"):
+        values, ends = intervals(axes_of(name))
+        assert all(value == pair["bits_per_dim"] for own in values for value in own)
+        assert ends[0][0] == pytest.approx(pair["ci95"], rel=1e-9, abs=1e-12)
+        assert ends[1][0] == pytest.approx(pair["ci95_monte_carlo"], rel=1e-9, abs=1e-12)
+    bill = kinds["compression"]
+    bars = [bar.get_width() for bar in axes_of("compression").patches]
+    assert bars == [bits / (8 * 64) for _, _, bits in bill.rows()]
+    ranks = axes_of("image_ranking").lines[0]
+    assert ranks.get_ydata().tolist() == [r["bits_per_dim"] for r in kinds["image_ranking"].rows()]
+    model, diagonal = axes_of("classification").lines
+    assert model.get_ydata().tolist() == [0.8]
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    solver, _ = axes_of("ode").lines
+    assert solver.get_xdata().tolist() == [10, 20, 40]
+    assert axes_of("plan", "steps").get_legend() is not None
+    assert kinds["ode"].save(tmp_path / "f.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_a_figure_that_a_kind_has_not_is_refused(kinds, tmp_path):
+    """Kills: another figure than the one that was wanted, a traceback."""
+    paths = {name: kinds[name].save(tmp_path / f"{name}.json") for name in kinds}
+    unlabelled = replace(kinds["classification"], labels=None)
+    paths["unlabelled"] = unlabelled.save(tmp_path / "u.json")
+    for names, kind, message in (
+        (
+            ["ode"],
+            "bill",
+            "--figure bill is of another kind of result; of this one there is solver",
+        ),
+        (["unlabelled"], None, "there is no figure calibration of this result: the data have no"),
+        (["inspection"], None, "no figure is made of a result of schema nelbo.inspection/1"),
+        (["ode", "ode"], None, "is of one: make one of each"),
+        (["ode", "evaluation"], None, "evaluations and other results fit in no one figure"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            paper_figure([paths[name] for name in names], kind, ".png")
 
 
 def test_the_page_of_an_evaluation_has_its_baselines(kinds):

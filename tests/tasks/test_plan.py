@@ -1,19 +1,24 @@
 """A plan: every model on every data set, once; the whole table whatever becomes of a pair."""
 
+import csv
 import json
 import shutil
 from dataclasses import fields
 
 import pytest
 
+from conftest import changed
 from nelbo import evaluate, evaluate_plan, load
+from nelbo.categorical.orders import read_order
 from nelbo.data import load as load_data
 from nelbo.errors import BadInput
 from nelbo.formats.foreign import Options
+from nelbo.model import in_any_order, in_order
 from nelbo.recipe import parse_plan
-from nelbo.recipe.plan import OF_THE_CHAIN, PlannedModel
+from nelbo.recipe.plan import OWN, PlannedModel
 from nelbo.results.result import read
 from nelbo.tasks import plan as task
+from nelbo.tasks.train import train
 
 PLAN = """
 results = "measured"
@@ -121,6 +126,61 @@ def test_a_pair_that_fails_loses_no_other(nelbo, place):
     assert "no evaluation that nelbo made" in err
 
 
+MASKED = """
+results = "measured"
+budget = 64
+baselines = true
+
+[[model]]
+path = "masked"
+order = "raster"
+calls = 4
+
+[[model]]
+path = "masked"
+name = "any"
+calls = 4
+budget = 40
+
+[[model]]
+path = "digits"
+steps = 2
+exhaustive = true
+
+[[data]]
+spec = "digits:test"
+max_images = 3
+"""
+
+
+def test_a_row_says_its_own_chain_and_how_much_is_evaluated(place):
+    """Kills: an order for any order, the plan's budget for the row's, kept figures of another.
+
+    Law: a row's figures are those of `evaluate` with its settings, bit for bit.
+    """
+    small = {"network.width": 8, "network.blocks": 1, "training.steps": 1, "chain.schedule.T": 6}
+    train(changed("digits-absorbing", small), place / "masked")
+    plan, masked = parse_plan(MASKED), load("masked")
+    images = load_data("digits:test").first(3)
+    expected = (
+        (in_order(masked, read_order("raster", masked.shape), 4), {}),
+        (in_any_order(masked).every(4), {"budget": 40}),
+        (load("digits").every(2), {"exhaustive": True}),
+    )
+    first = evaluate_plan(plan)
+    for entry, (model, amount) in zip(first.entries, expected, strict=True):
+        alone = evaluate(model, images, **amount, distortion=True, baselines=True).to_dict()
+        assert entry.error is None
+        assert entry.result.tree["figures_sha256"] == alone["figures_sha256"]
+        assert entry.result.tree["baselines"] == alone["baselines"]
+    assert [entry.status for entry in evaluate_plan(plan).entries] == ["kept"] * 3
+    text = MASKED
+    for old, new, row in (("calls = 4\n\n", "calls = 8\n\n", 0), ("budget = 40", "budget = 41", 1)):
+        text = text.replace(old, new)
+        statuses = [entry.status for entry in evaluate_plan(parse_plan(text)).entries]
+        assert statuses == ["measured" if number == row else "kept" for number in range(3)]
+
+
 WRONG = {
     "an unknown key": ("seed = 3", "sed = 3", "unknown key sed: did you mean seed?"),
     "an unknown key of a model": (
@@ -133,6 +193,18 @@ WRONG = {
     "a name that is a path": ('name = "raw"', 'name = "../raw"', "cannot be part of a file's name"),
     "spacing alone": ("steps = 20", 'spacing = "even"', "model raw: spacing needs steps"),
     "two amounts": ("seed = 3", "exhaustive = true", "budget and exhaustive exclude each other"),
+    "an order without calls": ("steps = 20", 'order = "raster"', "model raw: order needs calls"),
+    "two chains": ("steps = 20", "steps = 20\ncalls = 4", "say which steps there are: leave steps"),
+    "two amounts of a model": (
+        "steps = 20",
+        "precision = 0.1\nbudget = 9",
+        "model raw: budget and precision exclude each other",
+    ),
+    "an order by a budget": (
+        "steps = 20",
+        'order = "raster"\ncalls = 4\nbudget = 9',
+        "order evaluates every call of every image: leave budget out",
+    ),
     "no data": ("[[data]]", "[[dat]]", "unknown key dat: did you mean data?"),
     "no TOML": ("seed = 3", "seed 3", "the plan is no TOML"),
 }
@@ -162,7 +234,7 @@ def test_an_option_that_a_plan_has_is_refused_beside_it(nelbo, place):
 def test_a_model_of_a_plan_takes_what_load_takes():
     """Kills: an option of foreign folders that a plan cannot state."""
     stated = {"weights", *(field.name for field in fields(Options))}
-    assert set(PlannedModel.model_fields) - set(OF_THE_CHAIN) == stated
+    assert set(PlannedModel.model_fields) - set(OWN) == stated
 
 
 TWO_DASHES = """
@@ -207,7 +279,10 @@ def test_files_of_a_plan_are_its_own_and_whole(nelbo, place):
     assert nelbo("report", "all.json", "-o", "t.csv")[0] == 0
     files = [folder / f"{name}--digits-test.json" for name in ("digits", "raw")]
     assert nelbo("report", *files, "-o", "u.csv")[0] == 0
-    assert (place / "t.csv").read_text() == (place / "u.csv").read_text()
+    texts = [(place / f"{name}.csv").read_text() for name in "tu"]
+    tables = [list(csv.DictReader(text.splitlines())) for text in texts]
+    assert [row.pop("model") for row in tables[0]] == ["digits", "raw"]
+    assert [row | {"model": ""} for row in tables[0]] == [row | {"model": ""} for row in tables[1]]
     lines = own.read_text().splitlines()
     own.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
     assert [entry.status for entry in evaluate_plan("plan.toml").entries] == ["kept", "measured"]

@@ -32,7 +32,7 @@ def compress(
     data: Annotated[
         str,
         typer.Argument(
-            help="A folder of images, digits, mnist:DIR, .npy or .npz.",
+            help="A folder of images, digits, mnist:DIR, .npy, .npz or .safetensors.",
             autocompletion=completion.data,
         ),
     ],

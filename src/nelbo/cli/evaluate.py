@@ -31,7 +31,6 @@ from nelbo.cli.options import (
     command,
     find_data,
     find_model,
-    revealing,
     say_assumed,
 )
 from nelbo.cli.orders import Orders, check_orders, measure_orders
@@ -129,6 +128,7 @@ def evaluate(
     torchrun --nproc-per-node 2 -m nelbo evaluate runs/digits --record runs/digits/record
     """
     from nelbo.estimation import Processes
+    from nelbo.model import revealing
     from nelbo.results import Evaluation
     from nelbo.tasks.evaluate import evaluate as run
 

@@ -52,7 +52,6 @@ __all__ = [
     "find_model",
     "find_models",
     "find_training_data",
-    "revealing",
     "say_assumed",
 ]
 
@@ -84,7 +83,7 @@ ModelOrPlan = Annotated[str | None, _MODEL]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        help="digits, mnist:DIR, a folder, .npy or .npz; default the run's own.",
+        help="digits, mnist:DIR, a folder, .npy, .npz or .safetensors; default the run's own.",
         autocompletion=completion.data,
     ),
 ]
@@ -192,24 +191,6 @@ def find_model(
     if steps is None:
         return model
     return _optimal(path, model, steps) if spacing == "optimal" else model.every(steps, spacing)
-
-
-def revealing(model: "Model", order: str | None, calls: int | None) -> "Model":
-    """The masked model in an order, or in any, by so many calls; itself where neither is given.
-
-    Raises:
-        BadInput: an order without calls, or a model that has no positions to reveal.
-    """
-    from nelbo.categorical.orders import read_order
-    from nelbo.model import in_any_order, in_order
-
-    if order is not None and calls is None:
-        raise BadInput("--order needs --calls: say in how many groups the positions are revealed")
-    if calls is None:
-        return model
-    if order is None:
-        return in_any_order(model).every(calls)
-    return in_order(model, read_order(order, model.shape), calls)
 
 
 def find_models(

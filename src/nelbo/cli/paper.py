@@ -26,6 +26,11 @@ class FigureKind(StrEnum):
     histogram = "histogram"
     training = "training"
     difference = "difference"
+    bounds = "bounds"
+    solver = "solver"
+    calibration = "calibration"
+    ranks = "ranks"
+    bill = "bill"
 
 
 Columns = Annotated[
@@ -38,7 +43,10 @@ Columns = Annotated[
 ]
 FigureOption = Annotated[
     FigureKind | None,
-    typer.Option(help="Of a figure: what it shows; default steps, the bits of each step."),
+    typer.Option(
+        help="Of a figure: what it shows; default steps, the bits of each step, and of a result "
+        "that is no evaluation the one of its kind."
+    ),
 ]
 Width = Annotated[
     str | None,
@@ -79,7 +87,7 @@ class Paper:
             return paper_table(sources, suffix, columns, note).encode()
         return paper_figure(
             sources,
-            (self.figure or FigureKind.steps).value,
+            None if self.figure is None else self.figure.value,
             suffix,
             width=COLUMN if self.width is None else inches(self.width),
             per_image=per_image,

@@ -73,6 +73,7 @@ def report(
     nelbo report runs/digits runs/digits-ddpm -o table.tex
     nelbo report a.json b.json -o table.md --columns model,bound,evaluations
     nelbo report runs/digits -o steps.pdf --figure steps --width 8.5cm
+    nelbo report difference.json -o difference.pdf
 
     The page loads nothing from the network. Several results are paired by image where each has
     its table of images beside it.

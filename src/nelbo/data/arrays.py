@@ -18,16 +18,18 @@ from torch import Tensor
 from nelbo import arguments
 from nelbo.data.examples import with_conditions
 from nelbo.data.images import Images, reason, shown
+from nelbo.data.tensors import tensor
 from nelbo.errors import BadInput
 from nelbo.files import require_plain
 from nelbo.types import Grid
 
-__all__ = ["array_file", "as_images", "declared", "opened"]
+__all__ = ["ARRAYS", "array_file", "as_images", "declared", "opened"]
 
 Array: TypeAlias = NDArray[Any]
 
 BLOCK = 1024  # images checked at a time: float64 copies of a whole set would not fit
 LARGE = 2**28  # bytes from which a file's levels stay on the disk until they are used
+MAPPED, ARRAYS = (".npy", ".safetensors"), (".npy", ".npz", ".safetensors")
 LEVELS_OF = {"bool": 2, "uint8": 256, "uint16": 65536}
 LAYOUTS = "(N, H, W), (N, C, H, W) or (N, H, W, C) with C of 1 or 3"
 
@@ -102,46 +104,46 @@ def declared(name: str, n: int | None, grid: Grid | None) -> int | None:
 
 
 def array_file(path: Path, n: int | None, grid: Grid | None, *, labels: bool = False) -> Images:
-    """Images of a .npy file, or of a .npz with one array or one named images.
+    """Images of a .npy file, or of a .npz or .safetensors with one array or one named images.
 
-    labels: also those of a .npz, the array of that name, where there is one. The bytes of a large
-    .npy file are images where they lie, and are read when they are used.
+    labels: also those of a .npz or .safetensors, the array of that name, where there is one. The
+    bytes of a large file that is not packed are images where they lie, and read when they are used.
 
     Raises:
         BadInput: damaged, pickled, several arrays, or what `as_images` refuses.
     """
     array = opened(path)
-    large = path.suffix == ".npy" and array.nbytes >= LARGE
+    classes = _labels(path) if labels and path.suffix != ".npy" else None
+    large = path.suffix in MAPPED and array.nbytes >= LARGE
     if large and array.dtype == np.uint8 and (n or 256) == 256:
-        return _mapped(path, array)
+        return _mapped(path, array, classes)
     images = _images(array, n, grid, shown(path))
-    classes = _labels(path) if labels and path.suffix == ".npz" else None
     return Images(path.name, None, images.levels, images.n, labels=classes)
 
 
-def _mapped(path: Path, array: Array) -> Images:
+def _mapped(path: Path, array: Array, classes: Tensor | None) -> Images:
     """Bytes of 256 levels, all of which are levels, as they lie on the disk."""
     axes = _layout(array.shape, shown(path), tensor=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch's, of what must not be written to
         levels = torch.from_numpy(array[:, None] if axes is None else array.transpose(axes))
-    return Images(path.name, None, levels, 256, mapped=True)
+    return Images(path.name, None, levels, 256, mapped=True, labels=classes)
 
 
 def _labels(path: Path) -> Tensor | None:
-    """The labels of a .npz that can be opened.
+    """The labels of a .npz or .safetensors that can be opened.
 
     Raises:
         BadInput: they cannot be read without pickles, or are no integers.
     """
     labels = _guarded(path, lambda: _member(path, _label_names))
     if labels is None or labels.dtype.kind in "iu":
-        return None if labels is None else torch.from_numpy(labels.astype(np.int64))
+        return None if labels is None else torch.from_numpy(np.array(labels, np.int64))
     raise BadInput(f"{shown(path)}: its labels are {labels.dtype}; a class is an integer from 0")
 
 
 def opened(path: Path) -> Array:
-    """The array of a .npy file, or of a .npz with one array or one named images.
+    """The array of a .npy file, or of a .npz or .safetensors with one array or one named images.
 
     Raises:
         BadInput: damaged, pickled, several arrays, or two of one name.
@@ -160,6 +162,11 @@ def _guarded(path: Path, read: Callable[[], Read]) -> Read:
     except BadInput:
         raise
     except Exception as error:  # zip, zlib, header and pickle errors have no common base
+        if path.suffix == ".safetensors":
+            raise BadInput(
+                f"{shown(path)}: cannot be read as a .safetensors file ({reason(error)}); write it "
+                "with safetensors"
+            ) from error
         raise BadInput(
             f"{shown(path)}: cannot be read as a numpy file without pickles ({reason(error)}); "
             "write it with numpy.save or numpy.savez"
@@ -175,13 +182,16 @@ def _opened(path: Path) -> Array:
             mapped.close()
             raise BadInput(f"{shown(path)}: is a zip of arrays; rename it to .npz")
         return np.asarray(mapped)
-    _require_room(path)
+    if path.suffix != ".safetensors":
+        _require_room(path)
     images = _member(path, _image_names)
     return np.asarray(images)
 
 
 def _member(path: Path, choose: Callable[[Path, list[str]], str | None]) -> Array | None:
-    """The array of a .npz whose name is chosen of those there are; None where none is."""
+    """The array whose name is chosen of those there are; None where none is."""
+    if path.suffix == ".safetensors":
+        return tensor(path, choose)
     with path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, NpzFile):

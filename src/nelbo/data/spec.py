@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from nelbo import arguments
-from nelbo.data.arrays import array_file, declared, opened
+from nelbo.data.arrays import ARRAYS, array_file, declared, opened
 from nelbo.data.images import Images, shown
 from nelbo.data.named import cifar10, digits, mnist
 from nelbo.data.points import Points, as_points
@@ -26,8 +26,8 @@ SPLITS = ("train", "test")
 PARTS = (*SPLITS, "training", "testing", "val", "valid", "validation", "dev", "eval")
 FORMS = (
     "digits[:train|:test], mnist:DIR[:train|:test], cifar10:DIR[:train|:test], a folder of images "
-    "(with train and test in it: FOLDER:train, FOLDER:test), a .npy or .npz file; of text: "
-    f"{TEXT}"
+    "(with train and test in it: FOLDER:train, FOLDER:test), a .npy, .npz or .safetensors file; of "
+    f"text: {TEXT}"
 )
 FOLDERS = {"mnist": (mnist, "its idx files"), "cifar10": (cifar10, "its .bin files")}
 NAMES = ("digits", "topics", *FOLDERS)
@@ -44,7 +44,7 @@ def load(
     context: int | None = None,
     alphabet: Alphabet | None = None,
 ) -> Images | Tokens:
-    """Images of digits, mnist:DIR or cifar10:DIR [:SPLIT], a folder of images, a .npy or .npz file.
+    """Images of digits, mnist:DIR or cifar10:DIR [:SPLIT], a folder, a .npy, .npz, .safetensors.
 
     Text of `topics`, or of text:PATH with PATH a file, a folder or JSON lines, as `Tokens`, with
     options behind it (`nelbo.data.windows` says which): text:book.txt,context=128,stride=64.
@@ -111,7 +111,7 @@ def load_for(
             alphabet=alphabet,
         )
     path = Path(os.path.expanduser(spec))
-    if path.suffix in (".npy", ".npz") and path.is_file():
+    if path.suffix in ARRAYS and path.is_file():
         array = opened(path)
         if array.dtype.kind == "f":
             if split is not None:
@@ -195,9 +195,10 @@ def _at(
         raise BadInput(f"{shown(body)}: has no split {shown(split)}; {_parts(path)}")
     if "-ubyte" in path.name:
         raise BadInput(f"{shown(body)}: is an idx file; give mnist:{shown(path.parent)}")
-    if path.suffix not in (".npy", ".npz"):
+    if path.suffix not in ARRAYS:
         raise BadInput(
-            f"{shown(body)}: is neither a folder nor a .npy or .npz file; known: {FORMS}"
+            f"{shown(body)}: is neither a folder nor a .npy, .npz or .safetensors file; known: "
+            f"{FORMS}"
         )
     return array_file(path, n, grid, labels=labels)
 
@@ -238,7 +239,7 @@ def _missing(spec: str) -> str:
         return f"{shown(spec)}: is a pattern, and no data: give the folder of images, {shown(root)}"
     meant = _meant(spec)
     guess = "" if meant is None else f"; did you mean {shown(meant)}?"
-    if os.sep in spec or spec.endswith((".npy", ".npz")):
+    if os.sep in spec or spec.endswith(ARRAYS):
         return f"{shown(spec)}: no such file or folder{guess}"
     known = f"{guess} Known: {FORMS}" if guess else f"; known: {FORMS}"
     return f"{shown(spec)}: no such data set, file or folder{known}"

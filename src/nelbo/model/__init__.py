@@ -7,7 +7,14 @@ from nelbo.model.continuous import ContinuousModel, LimitModel, continuous_model
 from nelbo.model.digest import digest
 from nelbo.model.examples import examples_of
 from nelbo.model.gaussian import GaussianModel, gaussian_model, improved
-from nelbo.model.masked import AnyOrderModel, InOrderModel, has_positions, in_any_order, in_order
+from nelbo.model.masked import (
+    AnyOrderModel,
+    InOrderModel,
+    has_positions,
+    in_any_order,
+    in_order,
+    revealing,
+)
 from nelbo.model.model import Denoiser, Encoder, Model
 from nelbo.model.settings import Setting, Settings
 from nelbo.model.spacing import evenly_in
@@ -43,6 +50,7 @@ __all__ = [
     "loss",
     "masked_model",
     "parameter_groups",
+    "revealing",
     "try_network",
     "with_network",
 ]

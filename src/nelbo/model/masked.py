@@ -24,7 +24,7 @@ from nelbo.categorical.masked import (
     nearest_times,
     survival,
 )
-from nelbo.categorical.orders import Order
+from nelbo.categorical.orders import Order, read_order
 from nelbo.categorical.reverse import CategoricalReverse
 from nelbo.errors import BadInput
 from nelbo.model.model import Model
@@ -38,6 +38,7 @@ __all__ = [
     "has_positions",
     "in_any_order",
     "in_order",
+    "revealing",
 ]
 
 
@@ -160,6 +161,23 @@ def in_order(model: Model, order: Order, calls: int) -> InOrderModel:
         )
     plan = InOrder(order, calls)
     return InOrderModel(**_along(model, plan), plan=plan)
+
+
+def revealing(model: Model, order: str | None, calls: int | None) -> Model:
+    """The masked model in an order, or in any, by so many calls; itself where neither is given.
+
+    order: as `read_order` takes it, such as raster, or a file of positions.
+
+    Raises:
+        BadInput: an order without calls, or as `in_any_order` and `in_order`.
+    """
+    if order is not None and calls is None:
+        raise BadInput("--order needs --calls: say in how many groups the positions are revealed")
+    if calls is None:
+        return model
+    if order is None:
+        return in_any_order(model).every(calls)
+    return in_order(model, read_order(order, model.shape), calls)
 
 
 def _along(model: Model, plan: Plan) -> dict[str, Any]:

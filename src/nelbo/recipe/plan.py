@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field, ValidationError
 
@@ -12,18 +12,31 @@ from nelbo.errors import BadInput
 from nelbo.recipe.part import LIST, Part
 from nelbo.recipe.read import as_toml, content_of, problem
 
-__all__ = ["Plan", "PlannedData", "PlannedModel", "parse_plan", "read_plan"]
+__all__ = ["Amount", "Plan", "PlannedData", "PlannedModel", "parse_plan", "read_plan"]
 
 Whole = Annotated[int, Field(ge=1)]
+Precision = Annotated[float, Field(gt=0)]
 NAME = re.compile(r"\w[\w.+-]*")
 LONGEST = 255  # bytes of a file's name
-OF_THE_CHAIN = ("path", "name", "steps", "spacing", "continuous")
+AMOUNTS = ("exhaustive", "budget", "precision")
+OF_THE_CHAIN = ("steps", "spacing", "continuous", "order", "calls")
+OWN = ("path", "name", "dtype", *OF_THE_CHAIN, *AMOUNTS)
+"""What a model of a plan has that `nelbo.load` does not take."""
+
+
+class Amount(TypedDict, total=False):
+    """How much is evaluated, as `evaluate` takes it: one of the three."""
+
+    precision: float
+    budget: int | None
+    exhaustive: bool
 
 
 class PlannedModel(Part):
-    """A model: its path, and how it is read; as the command line has it.
+    """A model: its path, and how it is read and measured; as the command line has it.
 
-    name: of its row and its files; by default the end of the path.
+    name: of its row and its files; by default the end of the path. precision, budget, exhaustive:
+    of this model, in place of what the plan says.
     """
 
     path: str
@@ -31,6 +44,12 @@ class PlannedModel(Part):
     steps: Whole | None = None
     spacing: Literal["even", "quadratic", "log-snr"] | None = None
     continuous: bool = False
+    order: str | None = None
+    calls: Whole | None = None
+    precision: Precision | None = None
+    budget: Whole | None = None
+    exhaustive: bool = False
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
     weights: Literal["ema", "raw"] | None = None
     levels: int | None = None
     range: Annotated[tuple[float, float], LIST] | None = None
@@ -55,7 +74,7 @@ class PlannedModel(Part):
     @property
     def options(self) -> dict[str, Any]:
         """As `nelbo.load` takes them."""
-        return {name: x for name, x in self if name not in OF_THE_CHAIN and x is not None}
+        return {name: x for name, x in self if name not in OWN and x is not None}
 
 
 class PlannedData(Part):
@@ -80,12 +99,17 @@ class Plan(Part):
     results: Annotated[str, Field(min_length=1)]
     model: Annotated[tuple[PlannedModel, ...], LIST, Field(min_length=1)]
     data: Annotated[tuple[PlannedData, ...], LIST, Field(min_length=1)]
-    precision: Annotated[float, Field(gt=0)] = 0.01
+    precision: Precision = 0.01
     budget: Whole | None = None
     exhaustive: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch_size: Whole | None = None
     check: bool = True
+    baselines: bool = False
+
+    def amount_of(self, model: PlannedModel) -> Amount:
+        """How much is evaluated of the model: what its own row says goes before the plan."""
+        return _amount(model) or _amount(self)
 
     def file_of(self, model: PlannedModel, data: PlannedData) -> Path:
         """Where the result of the pair is; its table of images is beside it, as .csv."""
@@ -123,15 +147,23 @@ def parse_plan(content: str, source: str = "the plan") -> Plan:
     return plan
 
 
+def _amount(row: PlannedModel | Plan) -> Amount:
+    """What the row says of it, which may be nothing."""
+    if row.exhaustive:
+        return {"exhaustive": True}
+    if row.budget is not None:
+        return {"budget": row.budget}
+    return {} if row.precision is None else {"precision": row.precision}
+
+
 def _contradiction(plan: Plan) -> str | None:
     """What one setting says against another."""
     if plan.budget is not None and plan.exhaustive:
         return "budget and exhaustive exclude each other: give one"
     for model in plan.model:
-        if model.spacing is not None and model.steps is None:
-            return f"model {model.title}: spacing needs steps: say how many steps to spread"
-        if model.spacing is not None and model.continuous:
-            return f"model {model.title}: continuous and spacing exclude each other: give one"
+        wrong = _contradiction_of(model)
+        if wrong is not None:
+            return f"model {model.title}: {wrong}"
     return _wrong_names(plan)
 
 
@@ -156,6 +188,24 @@ def _wrong_names(plan: Plan) -> str | None:
     long = max(names, key=lambda name: len(os.fsencode(name)))
     if len(os.fsencode(long)) > LONGEST:
         return f"no file can be called {long[:40]}...: give its model and data shorter names"
+    return None
+
+
+def _contradiction_of(model: PlannedModel) -> str | None:
+    """The same, of one model: as the command line has it."""
+    amounts = [name for name in AMOUNTS if getattr(model, name) not in (None, False)]
+    if len(amounts) > 1:
+        return f"{' and '.join(amounts)} exclude each other: give one"
+    if model.spacing is not None and model.steps is None:
+        return "spacing needs steps: say how many steps to spread"
+    if model.spacing is not None and model.continuous:
+        return "continuous and spacing exclude each other: give one"
+    if model.order is not None and model.calls is None:
+        return "order needs calls: say in how many groups the positions are revealed"
+    if model.calls is not None and (model.continuous or model.steps is not None):
+        return "order and calls say which steps there are: leave steps and continuous out"
+    if model.order is not None and amounts:
+        return f"order evaluates every call of every image: leave {amounts[0]} out"
     return None
 
 

@@ -14,22 +14,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nelbo.errors import BadInput, printable
+from nelbo.errors import BadInput
 from nelbo.report import ranking_plots
+from nelbo.report.kind_curves import bounds
 from nelbo.report.plots import INK, ORANGE, STYLE, file_of, histogram_edges, whole_ticks
-from nelbo.report.ranking_plots import MARKS, Curve, Curves
+from nelbo.report.ranking_plots import MARKS, Curve, Curves, plain
 from nelbo.results.ranking import Entry, Ranking, difference
 from nelbo.typed_json import Json, known_at, number_at
 
-__all__ = ["COLUMN", "FIGURES", "Log", "draw", "figure", "file", "inches", "training"]
+__all__ = ["COLUMN", "FIGURES", "Log", "draw", "figure", "file", "inches", "of_curves", "training"]
 
-OF_RESULTS = ("steps", "rate", "distortion", "histogram", "difference")
-FIGURES = (*OF_RESULTS, "training")
-"""What `nelbo report --figure` takes; `training` is of logs and not of results."""
+OF_RESULTS = ("steps", "rate", "distortion", "histogram", "difference", "bounds")
+FIGURES = (*OF_RESULTS, "training", "solver", "calibration", "ranks", "bill")
+"""What `nelbo report --figure` takes; the last are of other results, `training` is of logs."""
 
 Log: TypeAlias = Sequence[Mapping[str, Json]]
 COLUMN = 3.35  # inches: a column of most two-column papers
 HEIGHT = 0.68  # of the width
+LINE, AROUND = 0.3, 0.75  # inches: of each place that is listed, and of the axis and its legend
 DPI = 300  # of a png
 NARROWEST, WIDEST = 1.0, 40.0  # inches
 INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4}
@@ -78,12 +80,19 @@ def figure(kind: str, entries: Sequence[Entry], width: float = COLUMN) -> Figure
     Raises:
         BadInput: as `draw`.
     """
-    made, axes = _empty(width)
+    made, axes = _empty(width, len(entries) if kind == "bounds" else 0)
     made.set_label(draw(axes, kind, entries))
     return made
 
 
 @paper_style()
+def of_curves(curves: Curves, names: Sequence[str], width: float = COLUMN) -> Figure:
+    """The figure of curves, `width` inches wide; names: of them, by entry."""
+    made, axes = _empty(width, len(curves.places))
+    made.set_label(_lay(axes, curves, names))
+    return made
+
+
 def training(logs: Mapping[str, Log], width: float = COLUMN) -> Figure:
     """The held-out bound over steps where each of the logs has one, else the smoothed loss.
 
@@ -92,9 +101,7 @@ def training(logs: Mapping[str, Log], width: float = COLUMN) -> Figure:
     Raises:
         BadInput: a log without either, or logs in different units.
     """
-    made, axes = _empty(width)
-    made.set_label(_lay(axes, _trained(logs), list(logs)))
-    return made
+    return of_curves(_trained(logs), list(logs), width)
 
 
 @paper_style()
@@ -108,7 +115,8 @@ def draw(axes: Axes, kind: str, entries: Sequence[Entry]) -> str:
 
     steps: the later terms over t, over t/T and T times each where chains differ in length. rate:
     what is known of an image before x_t, over t. distortion: the error of x0-hat against the rate.
-    histogram: the bound of each image. difference: that of two, image by image.
+    histogram: the bound of each image. difference: that of two, image by image. bounds: of each,
+    with both intervals.
 
     Raises:
         BadInput: no such figure, a result without what it shows, or results in different units.
@@ -123,6 +131,8 @@ def draw(axes: Axes, kind: str, entries: Sequence[Entry]) -> str:
         return _histogram(axes, entries)
     if kind == "difference":
         return _difference(axes, entries)
+    if kind == "bounds":
+        return _lay(axes, *bounds(entries))
     together = Ranking(entries, [], [])
     curves = {
         "steps": lambda: ranking_plots.bits(together, "t"),
@@ -137,8 +147,9 @@ def draw(axes: Axes, kind: str, entries: Sequence[Entry]) -> str:
     return _lay(axes, curves, [entry.name for entry in entries])
 
 
-def _empty(width: float) -> tuple[Figure, Axes]:
-    made = Figure(figsize=(width, HEIGHT * width))
+def _empty(width: float, places: int = 0) -> tuple[Figure, Axes]:
+    """places: how many are listed, which decides the height."""
+    made = Figure(figsize=(width, AROUND + LINE * places if places else HEIGHT * width))
     axes = made.subplots()
     _grid(axes)
     return made, axes
@@ -150,10 +161,13 @@ def _grid(axes: Axes) -> None:
 
 
 def _lay(axes: Axes, curves: Curves, names: Sequence[str]) -> str:
-    axes.set(xlabel=curves.x, ylabel=curves.y)
+    across = {"xlabel": curves.y} if curves.places else {"xlabel": curves.x, "ylabel": curves.y}
+    axes.set(**across)
     several = len(names) > 1
-    ranking_plots.lay(axes, curves, [_label(name) for name in names] if several else ())
-    if several:
+    ranking_plots.lay(axes, curves, [plain(name) for name in names] if several else ())
+    if several and curves.places:  # above, since intervals may lie anywhere
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
+    elif several:
         axes.legend()
     return ranking_plots.read_out(curves, names)
 
@@ -166,7 +180,7 @@ def _histogram(axes: Axes, entries: Sequence[Entry]) -> str:
     ranges = []
     for number, (entry, own) in enumerate(zip(entries, values, strict=True)):
         mark = MARKS[number % len(MARKS)]
-        label = _label(entry.name) if len(entries) > 1 else None
+        label = plain(entry.name) if len(entries) > 1 else None
         edges = own.min() + bar * np.arange(int(np.ptp(own) / bar) + 2)
         axes.stairs(np.histogram(own, edges)[0], edges, color=mark.colour, ls=mark.dash, lw=1.1)
         axes.axvline(entry.result.value, color=mark.colour, ls=mark.dash, lw=0.8, label=label)
@@ -202,18 +216,13 @@ def _difference(axes: Axes, entries: Sequence[Entry]) -> str:
     axes.stairs(np.histogram(values, edges)[0], edges, fill=True, color=MARKS[0].colour)
     axes.axvline(0, color=INK, lw=0.8)
     axes.axvline(change.mean.mean, color=ORANGE, lw=1.1, ls="--")
-    names = f"{_label(a.name)} − {_label(b.name)}"
+    names = f"{plain(a.name)} − {plain(b.name)}"
     axes.set(xlabel=f"{names}, {unit} of an image", ylabel="images")
     axes.yaxis.set_major_locator(whole_ticks())
     return (
         f"Histogram of {a.name} minus {b.name} of {len(values)} images: the mean is "
         f"{change.mean.mean:+.4f} {unit}, {a.name} is lower for {int((values < 0).sum())} of them."
     )
-
-
-def _label(name: str) -> str:
-    """The name as matplotlib draws it: a dollar is no formula, what is not visible is \\x1b."""
-    return printable(name).replace("$", r"\$")
 
 
 def _trained(logs: Mapping[str, Log]) -> Curves:

@@ -1,13 +1,89 @@
-"""The curves of results that are no evaluation: solver steps, calibration, images by rank."""
+"""Curves of any kind of result: bounds, differences, a bill, solver steps, calibration, ranks."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from nelbo.report.ranking_plots import Curve, Curves
+from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.compression import Compression
+from nelbo.results.ranking import Entry
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
 from nelbo.typed_json import number_at
 
-__all__ = ["calibration", "ranks", "solver_steps"]
+__all__ = ["bill", "bounds", "calibration", "differences", "ranks", "solver_steps"]
+
+INTERVALS = ["sampling of images", "Monte Carlo"]
+
+
+def bounds(entries: Sequence[Entry]) -> tuple[Curves, list[str]]:
+    """(the bound of each with both intervals, the names of the intervals)."""
+    results = [entry.result for entry in entries]
+    halves = [[r.half for r in results], [r.half_monte_carlo for r in results]]
+    values = [result.value for result in results]
+    places = [entry.name for entry in entries]
+    return _intervals("The bounds", results[0].unit.name, places, values, halves), INTERVALS
+
+
+def differences(result: Compared | ComparedAll) -> tuple[Curves, list[str]]:
+    """(each model minus the first, of two A minus B, with both intervals; the intervals' names)."""
+    if isinstance(result, Compared):
+        first, named = result.b.name, [(result.a.name, result)]
+    else:
+        first, named = result.names[0], list(zip(result.names[1:], result.pairs, strict=True))
+    pairs = [pair for _, pair in named]
+    curves = _intervals(
+        "Differences of bounds",
+        f"minus {first}, {result.unit.name}",
+        [name for name, _ in named],
+        [pair.value for pair in pairs],
+        [[pair.half for pair in pairs], [pair.half_monte_carlo for pair in pairs]],
+        zero=True,
+    )
+    return curves, INTERVALS
+
+
+def _intervals(
+    title: str,
+    y: str,
+    places: Sequence[str],
+    values: Sequence[float],
+    halves: Sequence[Sequence[float | None]],
+    *,
+    zero: bool = False,
+) -> Curves:
+    """A line for each place; halves: of each kind of interval, NaN where it is not known."""
+    curves = [
+        Curve(
+            number,
+            np.arange(len(values), dtype=np.float64),
+            np.array(values, np.float64),
+            np.array([np.nan if half is None else half for half in own], np.float64),
+            places,
+        )
+        for number, own in enumerate(halves)
+    ]
+    return Curves(title, "", "", y, curves, (), places=places, zero=zero)
+
+
+def bill(result: Compression) -> tuple[Curves, list[str]]:
+    """(bits/dim by each way to count, as bars; the name of what is counted)."""
+    counted = {what: bits / result.images / result.dims for _, what, bits in result.rows()}
+    values = np.array(list(counted.values()), np.float64)
+    places = list(counted)
+    curve = Curve(0, np.arange(len(values), dtype=np.float64), values, None, places)
+    laid = Curves(
+        title="What the images cost",
+        meaning="",
+        x="",
+        y="bits/dim",
+        curves=[curve],
+        absent=(),
+        places=places,
+        filled=True,
+    )
+    return laid, ["bits/dim"]
 
 
 def solver_steps(result: OdeRead) -> tuple[Curves, list[str]] | None:

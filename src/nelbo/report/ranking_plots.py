@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nelbo.errors import printable
 from nelbo.report.evaluation_plots import plots_of
 from nelbo.report.plots import (
     BLUE,
@@ -38,10 +39,12 @@ __all__ = [
     "draw",
     "lay",
     "paired",
+    "plain",
     "rate",
     "read_out",
 ]
 
+APART = 0.24  # of the distance of two places
 LENGTHS = (
     "The chains differ in length, so each term is taken T times, for heights to compare: the mean "
     "of a curve over t/T is the sum of its steps."
@@ -87,7 +90,11 @@ class Curve:
 @final
 @dataclass(frozen=True)
 class Curves:
-    """Curves of several models over one axis; absent names those that have none."""
+    """Curves of several models over one axis; absent names those that have none.
+
+    places: names of x = 0, 1, ...: these are listed down the axis, the first at the top, and values
+    lie across; filled: as bars from 0. zero: 0 is marked.
+    """
 
     title: str
     meaning: str
@@ -98,6 +105,9 @@ class Curves:
     log_x: bool = False
     log_y: bool = False
     notes: Sequence[str] = ()
+    places: Sequence[str] = ()
+    filled: bool = False
+    zero: bool = False
 
 
 def bits(ranking: Ranking, over: Literal["t", "log t"]) -> Curves:
@@ -205,6 +215,9 @@ def draw(curves: Curves, names: Sequence[str]) -> Figure:
 
 def lay(axes: Axes, curves: Curves, names: Sequence[str] = ()) -> None:
     """Draws the curves on the axes; names, by entry, for a legend."""
+    if curves.places:
+        _lay_across(axes, curves, names)
+        return
     if curves.log_x:
         axes.set_xscale("log")
         axes.xaxis.set(major_formatter="{x:g}", minor_formatter="")
@@ -230,6 +243,32 @@ def lay(axes: Axes, curves: Curves, names: Sequence[str] = ()) -> None:
         )
 
 
+def _lay_across(axes: Axes, curves: Curves, names: Sequence[str]) -> None:
+    """A line of the axis for each place; those of several curves stand closely below each other."""
+    count = len(curves.curves)
+    axes.set_yticks(range(len(curves.places)), [plain(place) for place in curves.places])
+    axes.set_ylim(len(curves.places) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    if curves.zero:
+        axes.axvline(0, color=INK, lw=0.8)
+    for number, curve in enumerate(curves.curves):
+        mark = MARKS[curve.entry % len(MARKS)]
+        label = names[curve.entry] if names else None
+        down = curve.x + APART * (number - (count - 1) / 2)
+        if curves.filled:
+            axes.bar_label(axes.barh(down, curve.y, 0.6, color=mark.colour), fmt=" {:.3f}")
+            axes.margins(x=0.2)
+            continue
+        axes.errorbar(
+            curve.y, down, xerr=curve.half, color=mark.colour, fmt=mark.shape, lw=1.1, label=label
+        )
+
+
+def plain(name: str) -> str:
+    """The name as matplotlib draws it: a dollar is no formula, what is not visible is \\x1b."""
+    return printable(name).replace("$", r"\$")
+
+
 def _log_axis(axes: Axes, curves: Sequence[Curve]) -> float:
     """Sets it to what is worth seeing; where it begins."""
     values = np.concatenate([curve.y for curve in curves])
@@ -242,6 +281,13 @@ def _log_axis(axes: Axes, curves: Sequence[Curve]) -> float:
 
 def read_out(curves: Curves, names: Sequence[str]) -> str:
     """What the picture says to who cannot see it."""
+    if curves.places:
+        texts = [
+            f"{curves.places[int(x)]} {y:.4g}"
+            for curve in curves.curves[:1]
+            for x, y in zip(curve.x, curve.y, strict=True)
+        ]
+        return f"{curves.title}, {curves.y}: {'; '.join(texts)}."
     texts = [
         f"{names[curve.entry]} from {curve.y[0]:.3g} at {curve.x[0]:.3g} to {curve.y[-1]:.3g} "
         f"at {curve.x[-1]:.3g}"

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from nelbo import files
 from nelbo.errors import BadInput, printable
 from nelbo.report import figures, tables
+from nelbo.report.kind_figures import kind_figure
 from nelbo.report.kind_tables import kind_rows
 from nelbo.report.page import Reported, page, page_of
 from nelbo.results import per_image
@@ -118,8 +119,18 @@ def _(result: Saved) -> dict[str, Callable[[], bytes]]:
         ".json": lambda: result.to_json().encode(),
         ".html": lambda: page_of(as_read(result.to_dict(), "the result")).encode(),
         **{suffix: partial(_table_of, result, suffix) for suffix in (".tex", ".md", ".csv")},
+        **_pictures(lambda: as_read(result.to_dict(), "the result")),
         **({".csv": lambda: result.to_csv().encode()} if isinstance(result, ImageRanking) else {}),
     }
+
+
+def _pictures(read: Callable[[], Saved]) -> dict[str, Callable[[], bytes]]:
+    """The one figure of the kind, by its suffix."""
+
+    def of_figure(suffix: str) -> Callable[[], bytes]:
+        return lambda: figures.file(kind_figure(None, [read()], figures.COLUMN), suffix)
+
+    return {suffix: of_figure(suffix) for suffix in (".pdf", ".svg", ".png")}
 
 
 def _table_of(result: Saved, suffix: str) -> bytes:
@@ -139,10 +150,12 @@ def _(result: Result) -> dict[str, Callable[[], bytes]]:
 @_made.register
 def _(result: PlanResults) -> dict[str, Callable[[], bytes]]:
     def of_table(suffix: str) -> Callable[[], bytes]:
-        return lambda: tables.table(result.results, suffix, None).encode()
+        return lambda: tables.plans([result], suffix).encode()
 
     return {
         ".json": lambda: result.to_json().encode(),
+        ".html": lambda: page_of(result).encode(),
+        **_pictures(lambda: result),
         **{suffix: of_table(suffix) for suffix in (".tex", ".md", ".csv")},
     }
 

@@ -1,18 +1,19 @@
 """Results as the table of a paper: LaTeX with booktabs, Markdown, or CSV, one line for each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from nelbo.errors import BadInput, closest, printable
 from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
 from nelbo.results.evaluation import likelihood_of
+from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import names_of
 from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
 from nelbo.typed_json import Json, at, list_at, number_at, whole_at
 
-__all__ = ["COLUMNS", "DEFAULT", "csv", "latex", "markdown", "table"]
+__all__ = ["COLUMNS", "DEFAULT", "csv", "latex", "markdown", "plans", "table"]
 
 
 @final
@@ -29,24 +30,51 @@ class Column:
     numeric: bool = True
 
 
-def table(results: Sequence[Result], suffix: str, columns: Sequence[str] | None = None) -> str:
+def table(
+    results: Sequence[Result],
+    suffix: str,
+    columns: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
     """The table as .tex, .md or .csv has it.
+
+    columns: names of COLUMNS; the default is DEFAULT, with `data` where the results differ in it,
+    and all in CSV, which begins with the model. names: of the rows; by default those of the models.
+    notes: what a reader has to know besides.
 
     Raises:
         BadInput: no result, results in different units, an unknown column or one named twice.
     """
-    return {".tex": latex, ".md": markdown, ".csv": csv}[suffix](results, columns)
+    if suffix == ".csv":
+        wanted = COLUMNS if columns is None else columns
+        columns = ["model", *(name for name in wanted if name != "model")]
+    chosen = _chosen(results, columns)
+    rows = _rows(results, chosen, _names(results) if names is None else names)
+    return replace(rows, notes=[*rows.notes, *map(printable, notes)]).written(suffix)
+
+
+def plans(plans: Sequence[PlanResults], suffix: str, columns: Sequence[str] | None = None) -> str:
+    """One table of the results of plans, under their names there; what failed is a note.
+
+    Raises:
+        BadInput: as `table`; every pair failed.
+    """
+    measured = [pair for plan in plans for pair in plan.measured]
+    if not measured:
+        raise BadInput("every pair of the plan failed, so that there is nothing in its table")
+    notes = [f"Failed, {entry.name}: {entry.error}" for plan in plans for entry in plan.failed]
+    names = [entry.model for entry, _ in measured]
+    return table([result for _, result in measured], suffix, columns, names, notes)
 
 
 def latex(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
     """A `tabular` of booktabs, for \\input; what a reader has to know follows as comments.
 
-    columns: names of COLUMNS; the default is DEFAULT, with `data` where the results differ in it.
-
     Raises:
         BadInput: as `table`.
     """
-    return _rows(results, _chosen(results, columns)).latex()
+    return table(results, ".tex", columns)
 
 
 def markdown(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
@@ -55,7 +83,7 @@ def markdown(results: Sequence[Result], columns: Sequence[str] | None = None) ->
     Raises:
         BadInput: as `table`.
     """
-    return _rows(results, _chosen(results, columns)).markdown()
+    return table(results, ".md", columns)
 
 
 def csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
@@ -64,11 +92,10 @@ def csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
     Raises:
         BadInput: as `table`.
     """
-    chosen = list(COLUMNS) if columns is None else ["model", *(c for c in columns if c != "model")]
-    return _rows(results, _chosen(results, chosen)).csv()
+    return table(results, ".csv", columns)
 
 
-def _rows(results: Sequence[Result], chosen: Sequence[Column]) -> Rows:
+def _rows(results: Sequence[Result], chosen: Sequence[Column], names: Sequence[str]) -> Rows:
     unit = results[0].unit.name
     return Rows(
         [
@@ -79,8 +106,11 @@ def _rows(results: Sequence[Result], chosen: Sequence[Column]) -> Rows:
             )
             for column in chosen
         ],
-        _cells(results, chosen),
-        _notes(results, chosen),
+        [
+            [column.cell(name, result) for column in chosen]
+            for name, result in zip(names, results, strict=True)
+        ],
+        _notes(results, chosen, names),
         [{"nelbo": result.environment.get("nelbo")} for result in results],
     )
 
@@ -205,11 +235,6 @@ def _chosen(results: Sequence[Result], columns: Sequence[str] | None) -> list[Co
     return [COLUMNS[name] for name in columns]
 
 
-def _cells(results: Sequence[Result], chosen: Sequence[Column]) -> list[list[Cell]]:
-    named = zip(_names(results), results, strict=True)
-    return [[column.cell(name, result) for column in chosen] for name, result in named]
-
-
 def _names(results: Sequence[Result]) -> list[str]:
     return names_of([result.model for result in results])
 
@@ -218,10 +243,10 @@ def _spec(result: Result) -> tuple[str, object]:
     return _data("", result).plain, _digest(result)
 
 
-def _notes(results: Sequence[Result], chosen: Sequence[Column]) -> list[str]:
+def _notes(results: Sequence[Result], chosen: Sequence[Column], names: Sequence[str]) -> list[str]:
     """What a reader has to know of the numbers; what the results warn of."""
     subjects: dict[str, list[str]] = {}
-    for name, result in zip(_names(results), results, strict=True):
+    for name, result in zip(names, results, strict=True):
         subjects.setdefault(_subject(result), []).append(name)
     if len(subjects) == 1:
         (what,) = subjects
@@ -243,7 +268,7 @@ def _notes(results: Sequence[Result], chosen: Sequence[Column]) -> list[str]:
         lines.append("With infinitely many steps, the sum of L_(t−1) is its limit, an integral.")
     if COLUMNS["evaluations"] in chosen:
         lines.append("One evaluation is one call of the network for one image at one step.")
-    for name, result in zip(_names(results), results, strict=True):
+    for name, result in zip(names, results, strict=True):
         lines += [f"Warning, {name}: {text}" for text in list_at(result.tree.get("warnings", ()))]
     return [printable(line) for line in lines]
 

@@ -9,7 +9,7 @@ from nelbo.results.comparison import SCHEMA
 from nelbo.results.comparisons import SCHEMA as SEVERAL
 from nelbo.results.ranking import names_of
 from nelbo.results.result import ends_of, half_of, unit_of
-from nelbo.results.stored import SAME, Stored, check_parts, keeping_to
+from nelbo.results.stored import SAME, Stored, apart_at, check_parts, keeping_to
 from nelbo.results.unit import Unit
 from nelbo.results.verdict import Verdict, verdict
 from nelbo.typed_json import Json, list_at, number_at, object_at, rows_at, text_at
@@ -157,10 +157,6 @@ def parse_comparisons(tree: Mapping[str, Json], source: str = "the comparison") 
         if len({(str(p.unit), object_at(p.tree, "data").get("sha256")) for p in pairs}) != 1:
             raise ValueError("its pairs are not of one data set")
         names = [text_at(tree, "first"), *(text_at(row, "name") for row in rows)]
-        return ComparedAll(tree, names, pairs, [_apart(row["told_apart_together"]) for row in rows])
-
-
-def _apart(value: Json) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise ValueError(f"told_apart_together is neither true, false nor null: {value!r}")
-    return value
+        return ComparedAll(
+            tree, names, pairs, [apart_at(row, "told_apart_together") for row in rows]
+        )

@@ -9,6 +9,7 @@ from nelbo.results import comparison, comparisons, compression, evaluation, plan
 from nelbo.results import result as single
 from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
 from nelbo.results.compression import Compression
+from nelbo.results.neighbours import parse_neighbours
 from nelbo.results.plan import PlanEntry, PlanResults, status_of
 from nelbo.results.read_compression import parse_compression
 from nelbo.results.read_images import (
@@ -85,7 +86,13 @@ def as_read(tree: Mapping[str, Json], source: str) -> AnyResult:
 def _plan(tree: Mapping[str, Json], source: str) -> PlanResults:
     with keeping_to(plan.SCHEMA, source, WRITTEN_BY):
         entries = [_entry(row, source) for row in rows_at(tree, "entries")]
-        return PlanResults(entries, object_at(tree, "settings"), text_at(tree, "command"))
+        units = {(e.model, e.data): e.result.unit for e in entries if e.result is not None}
+        links = [
+            parse_neighbours(link, units[text_at(link, "a"), text_at(link, "data")])
+            for link in rows_at(tree.get("neighbours", ()))
+        ]
+        settings, command = object_at(tree, "settings"), text_at(tree, "command")
+        return PlanResults(entries, settings, command, links)
 
 
 def _entry(row: Mapping[str, Json], source: str) -> PlanEntry:

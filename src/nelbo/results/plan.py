@@ -1,20 +1,23 @@
 """The results of a plan, several models on several data sets, as people and programs read them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, final, get_args
 
 from nelbo.errors import printable
 from nelbo.results.evaluation import likelihood_of
+from nelbo.results.neighbours import Neighbours
 from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved, sealed
 from nelbo.typed_json import Json, list_at, whole_at
 
-__all__ = ["PlanEntry", "PlanResults", "Status", "status_of"]
+__all__ = ["HEADING", "NOTE", "PlanEntry", "PlanResults", "Status", "status_of"]
 
 SCHEMA = "nelbo.plan/1"
+HEADING = ("model", "data", "bound", "Monte Carlo", "unit", "images", "evaluations", "")
+NOTE = "± is sampling of images, 95 %; Monte Carlo, 95 %, is of this test set"
 
 
 Status: TypeAlias = Literal["measured", "kept", "failed"]
@@ -50,6 +53,24 @@ class PlanEntry:
         """Of which model and data it is."""
         return f"{self.model} on {self.data}"
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Its row of a table, under `HEADING`."""
+        result = self.result
+        if result is None:
+            return self.model, self.data, "failed", "", "", "", "", ""
+        noise = "unknown" if result.half_monte_carlo is None else f"± {result.half_monte_carlo:.2g}"
+        return (
+            self.model,
+            self.data,
+            with_half(result.value, result.half),
+            noise,
+            f"{result.unit.name}{likelihood_of(result.model)}",
+            f"{result.images:,}",
+            f"{whole_at(result.tree, 'network_evaluations'):,}",
+            self.status if self.status == "kept" else "",
+        )
+
     def to_dict(self) -> dict[str, Json]:
         """As the JSON object of the plan has it."""
         return {
@@ -65,16 +86,25 @@ class PlanEntry:
 @final
 @dataclass(frozen=True, repr=False)
 class PlanResults(Saved):
-    """Every model of a plan on every data set, in the order of the plan."""
+    """Every model of a plan on every data set, in the order of the plan.
+
+    neighbours: of each data set the bounds that follow each other, with their difference.
+    """
 
     entries: Sequence[PlanEntry]
     settings: Mapping[str, Json]
     command: str = ""
+    neighbours: Sequence[Neighbours] = ()
+
+    @property
+    def measured(self) -> list[tuple[PlanEntry, Result]]:
+        """The pairs that did not fail, with their results."""
+        return [(entry, entry.result) for entry in self.entries if entry.result is not None]
 
     @property
     def results(self) -> list[Result]:
         """Of the pairs that did not fail."""
-        return [entry.result for entry in self.entries if entry.result is not None]
+        return [result for _, result in self.measured]
 
     @property
     def failed(self) -> list[PlanEntry]:
@@ -88,6 +118,7 @@ class PlanResults(Saved):
                 "schema": SCHEMA,
                 "entries": [entry.to_dict() for entry in self.entries],
                 "failed": [entry.name for entry in self.failed],
+                "neighbours": [dict(two.tree) for two in self.neighbours],
                 "settings": dict(self.settings),
                 "command": self.command,
             }
@@ -99,36 +130,21 @@ class PlanResults(Saved):
 
     def __str__(self) -> str:
         """A row for each pair: the bound with both intervals, and what it took; then warnings."""
-        heading = ("model", "data", "bound", "Monte Carlo", "unit", "images", "evaluations", "")
-        rows = [heading, *map(_row, self.entries)]
+        rows = [HEADING, *(entry.cells for entry in self.entries)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
-        return "\n".join(map(printable, [*lines, *self._notes()]))
+        notes = [NOTE, *map(str, self.neighbours), *(f"warning: {x}" for x in self.warnings)]
+        notes += [f"failed: {entry.name}: {entry.error}" for entry in self.failed]
+        return "\n".join(map(printable, [*lines, *notes]))
 
-    def _notes(self) -> Iterator[str]:
-        yield "± is sampling of images, 95 %; Monte Carlo, 95 %, is of this test set"
-        for entry in self.entries:
-            if entry.result is not None:
-                for warning in list_at(entry.result.tree.get("warnings", ())):
-                    yield f"warning: {entry.name}: {warning}"
-        yield from (f"failed: {entry.name}: {entry.error}" for entry in self.failed)
-
-
-def _row(entry: PlanEntry) -> tuple[str, ...]:
-    result = entry.result
-    if result is None:
-        return entry.model, entry.data, "failed", "", "", "", "", ""
-    noise = "unknown" if result.half_monte_carlo is None else f"± {result.half_monte_carlo:.2g}"
-    return (
-        entry.model,
-        entry.data,
-        with_half(result.value, result.half),
-        noise,
-        f"{result.unit.name}{likelihood_of(result.model)}",
-        f"{result.images:,}",
-        f"{whole_at(result.tree, 'network_evaluations'):,}",
-        entry.status if entry.status == "kept" else "",
-    )
+    @property
+    def warnings(self) -> list[str]:
+        """Those of every result, by the name of its pair."""
+        return [
+            f"{entry.name}: {warning}"
+            for entry, result in self.measured
+            for warning in list_at(result.tree.get("warnings", ()))
+        ]

@@ -10,7 +10,16 @@ from nelbo.results.result import ends_of, half_of
 from nelbo.results.saved import Saved
 from nelbo.typed_json import Json, list_at, number_at, number_of, object_at, text_at, texts_at
 
-__all__ = ["Interval", "Other", "Stored", "check_parts", "interval_of", "keeping_to", "whole_of"]
+__all__ = [
+    "Interval",
+    "Other",
+    "Stored",
+    "apart_at",
+    "check_parts",
+    "interval_of",
+    "keeping_to",
+    "whole_of",
+]
 
 PARTS = ("model", "data", "estimator", "environment")
 SAME = 1e-9  # relative, of the middle of an interval and of what it is the interval of
@@ -108,3 +117,15 @@ def keeping_to(schema: str, source: str, written_by: str) -> Iterator[None]:
         raise BadInput(f"{source} lacks {error} of {schema}; {written_by}") from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(f"{source} does not keep to {schema}: {error}; {written_by}") from None
+
+
+def apart_at(tree: Mapping[str, Json], key: str) -> bool | None:
+    """Whether two figures differ; None where it is not known.
+
+    Raises:
+        ValueError: another value.
+    """
+    value = tree[key]
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{key} is neither true, false nor null: {value!r}")
+    return value

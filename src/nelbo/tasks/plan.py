@@ -2,21 +2,25 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+
+import torch
 
 from nelbo import files
 from nelbo.data import Examples, Images, load_for
 from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation import Progress
 from nelbo.formats import load, trained_on
-from nelbo.model import Model
-from nelbo.recipe.plan import Plan, PlannedData, PlannedModel, read_plan
+from nelbo.model import Model, revealing
+from nelbo.recipe.plan import Amount, Plan, PlannedData, PlannedModel, read_plan
 from nelbo.results import per_image
 from nelbo.results.evaluation import environment
+from nelbo.results.neighbours import Neighbours, neighbours
 from nelbo.results.plan import PlanEntry, PlanResults
+from nelbo.results.ranking import Entry
 from nelbo.results.result import Result, parse, read
 from nelbo.tasks.evaluate import described_data, evaluate
 from nelbo.typed_json import Json
@@ -72,7 +76,24 @@ def evaluate_plan(
             if entry.status != "measured":
                 say(f"{entry.name}: {entry.status}" + (f": {entry.error}" if entry.error else ""))
             entries.append(entry)
-    return PlanResults(entries, plan.model_dump(mode="json", exclude_none=True), command)
+    settings = plan.model_dump(mode="json", exclude_none=True)
+    links = [link for data in plan.data for link in _neighbours(data.title, entries)]
+    return PlanResults(entries, settings, command, links)
+
+
+def _neighbours(data: str, entries: Sequence[PlanEntry]) -> list[Neighbours]:
+    """Of the results on one data set, each with the table that is beside it."""
+    rows = [
+        Entry(entry.model, entry.result, per_image.read(_table(entry.file)))
+        for entry in entries
+        if entry.data == data and entry.result is not None
+    ]
+    return neighbours(data, rows)
+
+
+def _table(file: Path) -> Path:
+    """Of single images, beside the result in this file."""
+    return file.with_name(f"{file.name.removesuffix('.json')}.csv")
 
 
 def _entry(
@@ -91,6 +112,7 @@ def _entry(
     pair, why = _attempt(
         lambda: _kept_or_measured(
             plan,
+            plan.amount_of(choice),
             file,
             model,
             _images(choice.path, model, data),
@@ -114,6 +136,9 @@ def _attempt(work: Callable[[], Made]) -> tuple[Made | None, str | None]:
 
 def _model(choice: PlannedModel, device: str | None) -> Model:
     model = load(choice.path, device=device, **choice.options)
+    if choice.dtype is not None:
+        model.network.to(getattr(torch, choice.dtype))
+    model = revealing(model, choice.order, choice.calls)
     model = model if choice.steps is None else model.every(choice.steps, choice.spacing)
     return model.in_the_limit() if choice.continuous else model
 
@@ -136,24 +161,29 @@ def _images(path: str, model: Model, data: PlannedData) -> Examples:
 
 
 def _kept_or_measured(
-    plan: Plan, file: Path, model: Model, images: Examples, command: str, progress: Progress
+    plan: Plan,
+    amount: Amount,
+    file: Path,
+    model: Model,
+    images: Examples,
+    command: str,
+    progress: Progress,
 ) -> tuple[Result, bool]:
     """(the result of the pair, whether it was there already)."""
-    table = file.with_name(f"{file.name.removesuffix('.json')}.csv")
+    table = _table(file)
     if file.is_file() and table.is_file():
         result = read(file)
-        if _settings(result) == _wanted(plan, model, images) and _is_of(table, result):
+        if _settings(result) == _wanted(plan, amount, model, images) and _is_of(table, result):
             return result, True
     made = evaluate(
         model,
         images,
-        precision=plan.precision,
-        budget=plan.budget,
-        exhaustive=plan.exhaustive,
+        **amount,
         seed=plan.seed,
         batch_size=plan.batch_size,
         distortion=True,
         check=plan.check,
+        baselines=plan.baselines,
         command=command,
         progress=progress,
     )
@@ -181,22 +211,24 @@ def _settings(result: Result) -> dict[str, Json]:
         "exhaustive": how["name"] in ("exact", "exhaustive"),
         "seed": how.get("seed"),
         "check": how.get("check") is not None,
+        "baselines": "baselines" in result.tree,
         **{name: result.environment.get(name) for name in ("nelbo", "dtype")},
     }
 
 
-def _wanted(plan: Plan, model: Model, images: Examples) -> dict[str, Json]:
+def _wanted(plan: Plan, amount: Amount, model: Model, images: Examples) -> dict[str, Json]:
     """The same as the plan would have it now, through JSON as a file is."""
-    exhaustive = plan.exhaustive or model.exact
+    exhaustive = "exhaustive" in amount or model.exact
     here = environment(model.device, model.dtype)
     settings = {
         "model": model.described(),
         "data": described_data(model, images),
-        "budget": None if exhaustive else plan.budget,
-        "precision": None if exhaustive or plan.budget is not None else plan.precision,
+        "budget": None if exhaustive else amount.get("budget"),
+        "precision": None if exhaustive else amount.get("precision"),
         "exhaustive": exhaustive,
         "seed": plan.seed,
         "check": plan.check,
+        "baselines": plan.baselines,
         **{name: here[name] for name in ("nelbo", "dtype")},
     }
     read_back: dict[str, Json] = json.loads(json.dumps(settings))

@@ -4,12 +4,11 @@ from nelbo.report.page.headline import plus_minus
 from nelbo.report.page.provenance import rows
 from nelbo.report.page.sheet import Section, Sheet, Table, data_named, lines
 from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.neighbours import WORDS
 from nelbo.results.rounding import plain_number, with_half
 from nelbo.typed_json import object_at, whole_at
 
 __all__ = ["comparisons_sheet"]
-
-WORDS = {True: "told apart", False: "not told apart", None: "not known"}
 
 
 def comparisons_sheet(result: ComparedAll) -> Sheet:

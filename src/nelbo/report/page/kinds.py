@@ -9,9 +9,11 @@ from nelbo.report.page.compression import compression_page
 from nelbo.report.page.difference import difference_page
 from nelbo.report.page.image_ranking import image_ranking_sheet
 from nelbo.report.page.ode import ode_sheet
+from nelbo.report.page.plan import plan_sheet
 from nelbo.report.page.sheet import laid
 from nelbo.results.compared import Compared, ComparedAll
 from nelbo.results.compression import Compression
+from nelbo.results.plan import PlanResults
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
 from nelbo.results.saved import Saved
@@ -28,8 +30,8 @@ def page_of(result: Saved) -> str:
     """
     raise BadInput(
         f"no page is made of a result of schema {result.to_dict()['schema']}: there are pages of "
-        "evaluations, comparisons, likelihoods by the ODE, classifications, rankings of images and "
-        "bills of compressions"
+        "evaluations, plans, comparisons, likelihoods by the ODE, classifications, rankings of "
+        "images and bills of compressions"
     )
 
 
@@ -55,3 +57,8 @@ def _(result: Classified) -> str:
 @page_of.register
 def _(result: RankedImages) -> str:
     return laid(image_ranking_sheet(result), result.tree)
+
+
+@page_of.register
+def _(result: PlanResults) -> str:
+    return laid(plan_sheet(result), result.to_dict())

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from nelbo.errors import BadInput
 from nelbo.report import figures, tables
+from nelbo.report.kind_figures import kind_figure
 from nelbo.report.kind_tables import kind_rows
 from nelbo.results.loading import AnyResult
 from nelbo.results.loading import load as load_result
 from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry, names_of
 from nelbo.results.result import Result
+from nelbo.results.saved import Saved
 from nelbo.tasks.report.report import LOG, columns_of, log_of, measured
 
 __all__ = ["paper_figure", "paper_table"]
@@ -35,6 +37,8 @@ def paper_table(
         measured(source, say)[0] if Path(source).is_dir() else load_result(source, say)
         for source in sources
     ]
+    if all(isinstance(result, PlanResults) for result in results):
+        return tables.plans([r for r in results if isinstance(r, PlanResults)], suffix, columns)
     results = [one for read in results for one in _each(read)]
     if all(isinstance(result, Result) for result in results):
         return tables.table([r for r in results if isinstance(r, Result)], suffix, columns)
@@ -45,21 +49,13 @@ def paper_table(
 
 
 def _each(result: AnyResult) -> Sequence[AnyResult]:
-    """A plan as the results of its pairs; another as it is.
-
-    Raises:
-        BadInput: a plan of which every pair failed.
-    """
-    if not isinstance(result, PlanResults):
-        return [result]
-    if not result.results:
-        raise BadInput("every pair of the plan failed, so that there is nothing in its table")
-    return result.results
+    """A plan beside results of its own kind as the results of its pairs; another as it is."""
+    return result.results if isinstance(result, PlanResults) else [result]
 
 
 def paper_figure(
     sources: Sequence[Source],
-    kind: str,
+    kind: str | None,
     suffix: str,
     *,
     width: float = figures.COLUMN,
@@ -68,16 +64,24 @@ def paper_figure(
 ) -> bytes:
     """The results as one figure, a .pdf, .svg or .png of this many inches.
 
-    per_image: the table of single images of the one result, where it is not beside it.
+    kind: one of `figures.FIGURES`; by default steps of evaluations, of another kind of result its
+    own. per_image: the table of single images of the one result, where it is not beside it.
 
     Raises:
         BadInput: no such figure, or a result without what it shows.
     """
-    if kind not in figures.FIGURES:
+    if kind is not None and kind not in figures.FIGURES:
         raise BadInput(f"a figure is one of {', '.join(figures.FIGURES)}; got {kind}")
     if kind == "training":
         logs = {str(source): log_of(Path(source) / LOG) for source in sources}
         return figures.file(figures.training(logs, width), suffix)
+    others = _no_evaluations(sources)
+    if others:
+        if len(others) < len(sources):
+            raise BadInput("evaluations and other results fit in no one figure: make one of each")
+        if per_image is not None:
+            raise BadInput("--per-image is of one evaluation: leave it out")
+        return figures.file(kind_figure(kind, others, width), suffix)
     results = [measured(source, say) for source in sources]
     if per_image is not None:
         if len(results) != 1:
@@ -85,4 +89,10 @@ def paper_figure(
         results = [(results[0][0], columns_of(Path(per_image), results[0][0], say))]
     names = names_of([result.model for result, _ in results])
     entries = [Entry(name, *one) for name, one in zip(names, results, strict=True)]
-    return figures.file(figures.figure(kind, entries, width), suffix)
+    return figures.file(figures.figure(kind or "steps", entries, width), suffix)
+
+
+def _no_evaluations(sources: Sequence[Source]) -> list[Saved]:
+    """The results of other kinds among the files."""
+    results = [load_result(source) for source in sources if not Path(source).is_dir()]
+    return [result for result in results if not isinstance(result, Result)]
