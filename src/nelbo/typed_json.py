@@ -38,6 +38,7 @@ __all__ = [
     "text_at",
     "texts_at",
     "whole_at",
+    "whole_of",
 ]
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -205,8 +206,8 @@ def known_at(tree: Json, *path: str) -> float | None:
 
 
 def whole_at(tree: Json, *path: str) -> int:
-    """The number under these keys, to the whole one below."""
-    return int(number_at(tree, *path))
+    """The whole number under these keys, also as 1000.0."""
+    return whole_of(at(tree, *path))
 
 
 def number_of(value: object) -> float:
@@ -214,6 +215,14 @@ def number_of(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{value!r} is no number")
     return value
+
+
+def whole_of(value: object) -> int:
+    """The whole number; ValueError where it is none."""
+    number = number_of(value)
+    if number != int(number):
+        raise ValueError(f"{value!r} is no whole number")
+    return int(number)
 
 
 def known_of(value: object) -> float | None:

@@ -124,7 +124,7 @@ WITHIN = {
     "comparison": [("warnings", 3), ("estimator", "paired", 3), ("images", 0)],
     "comparisons": [("against_the_first", 0, "told_apart_together", "x")],
     "plan": [("entries", 0, "model", 3), ("entries", 0, "status", "failed"),
-             ("entries", 1, "error", None), ("entries", 0, "result", "bits_per_dim", 1.0)],
+             ("entries", 2, "error", None), ("entries", 0, "result", "bits_per_dim", 1.0)],
 }  # fmt: skip
 
 

@@ -198,6 +198,17 @@ def test_the_interval_and_the_losses_are_those_of_others():
     assert classification.accuracy == pytest.approx(float(right.double().mean()))
 
 
+def test_a_label_of_posterior_0_costs_an_infinite_log_loss():
+    """Kills: a posterior of 0 taken as the least number that has a logarithm."""
+    classification = classify(toy(), labelled.images(8, CLASSES), most=8)
+    posterior, label = classification.posterior.clone(), int(classification.labels[0])
+    posterior[0] = torch.eye(CLASSES, dtype=posterior.dtype)[(label + 1) % CLASSES]
+    sure = replace(classification, posterior=posterior)
+    assert sure.log_loss == math.inf
+    assert "the posterior of the label is 0 in 1 of 8 images" in str(sure)
+    assert sure.to_dict()["log_loss"] is None
+
+
 def test_data_without_labels_are_classified_too():
     """Kills: labels that are asked for, or used."""
     model, images = toy(), labelled.images(12, CLASSES)

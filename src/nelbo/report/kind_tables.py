@@ -127,8 +127,8 @@ def _classes(results: Sequence[Classified]) -> Rows:
                 _text(_name(result.tree), "model"),
                 Cell(f"${share:.2f}$", f"{share:.2f}", {"accuracy": ends["accuracy"]}),
                 Cell(span, span, {key: ends[key] for key in ("low", "high")}),
-                _number(result.calibration_error or 0.0, "calibration_error"),
-                _number(result.log_loss or 0.0, "log_loss"),
+                _known(result.calibration_error, "calibration_error"),
+                _known(result.log_loss, "log_loss"),
                 Cell(f"${each:.1f}$", f"{each:.1f}", {"evaluations_per_image": each}),
             ]
         )
@@ -203,6 +203,10 @@ def _half(half: float | None, key: str) -> Cell:
 
 def _number(value: float, key: str) -> Cell:
     return Cell(*number(value), {key: value})
+
+
+def _known(value: float | None, key: str) -> Cell:
+    return Cell("unknown", "unknown", {key: None}) if value is None else _number(value, key)
 
 
 def _name(tree: Mapping[str, Json]) -> str:

@@ -19,7 +19,6 @@ __all__ = ["Bin", "Classification", "wilson"]
 SCHEMA = "nelbo.classification/1"
 BINS = 10  # of the confidence, of equal width
 NORMAL = 1.959963984540054  # the 97.5 % quantile
-SURE = 1e-300  # the least probability that a logarithm is taken of
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
@@ -119,22 +118,28 @@ class Classification(Provenance):
 
     @property
     def log_loss(self) -> float | None:
-        """The mean of -log posterior(label), in nats; None without labels."""
-        if self.labels is None:
-            return None
-        own = self.posterior.gather(1, self.labels[:, None])
-        return float(-own.clamp(min=SURE).log().mean())
+        """The mean of -log posterior(label), in nats; None without labels.
+
+        Infinite where a label's posterior is 0: its prior is, or its bound is too far behind.
+        """
+        return None if self.labels is None else float(-self._of_labels.log().mean())
+
+    @property
+    def _of_labels(self) -> Float64[Tensor, " N"]:
+        """The posterior of each image's label; of none without labels."""
+        labels = self.classes[:0] if self.labels is None else self.labels
+        return self.posterior[: len(labels)].gather(1, labels[:, None])[:, 0]
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.classification/1."""
-        hits, count = self.hits, len(self.ids)
+        hits, count, loss = self.hits, len(self.ids), self.log_loss
         return sealed(
             {
                 "schema": SCHEMA,
                 "accuracy": self.accuracy,
                 "accuracy_ci95": None if hits is None else list(wilson(hits, count)),
                 "calibration_error": self.calibration_error,
-                "log_loss": self.log_loss,
+                "log_loss": loss if loss is not None and math.isfinite(loss) else None,
                 "reliability": [vars(b) for b in self.reliability],
                 "prior": list(self.prior),
                 "error": self.error,
@@ -184,6 +189,8 @@ class Classification(Provenance):
                 f"  calibration error {self.calibration_error:.4f}, log loss {self.log_loss:.4f} "
                 "nats"
             )
+            if lost := int((self._of_labels == 0).sum()):
+                yield f"  the posterior of the label is 0 in {lost:,} of {count:,} images"
             yield f"  {'confidence':<12} {'images':>8} {'mean':>7} {'right':>7}"
             for b in self.reliability:
                 place = f"{b.low:.1f} to {b.high:.1f}"

@@ -6,6 +6,7 @@ from typing import final
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.evaluation import likelihood_of, unchecked
+from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured
 from nelbo.typed_json import Json
 
@@ -44,23 +45,25 @@ class OrderBounds(Measured):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.order_bounds/1."""
-        return {
-            "schema": SCHEMA,
-            "kind": KIND,
-            **self.unit.headline(self.total.mean, self.dims),
-            "ci95": self._interval(self.total),
-            "ci95_monte_carlo": self._interval(self.monte_carlo),
-            "nats_per_image": self.total.mean,
-            "single_orders": self._figures(self.bound),
-            "from_above": self._figures((self.total, self.monte_carlo)),
-            "from_below": None if self.below is None else self._figures(self.below),
-            "effective_sample_size": self.effective,
-            "orders": self.orders,
-            "calls": self.calls,
-            "images": self.images,
-            "dims": self.dims,
-            **self._provenance(),
-        }
+        return sealed(
+            {
+                "schema": SCHEMA,
+                "kind": KIND,
+                **self.unit.headline(self.total.mean, self.dims),
+                "ci95": self._interval(self.total),
+                "ci95_monte_carlo": self._interval(self.monte_carlo),
+                "nats_per_image": self.total.mean,
+                "single_orders": self._figures(self.bound),
+                "from_above": self._figures((self.total, self.monte_carlo)),
+                "from_below": None if self.below is None else self._figures(self.below),
+                "effective_sample_size": self.effective,
+                "orders": self.orders,
+                "calls": self.calls,
+                "images": self.images,
+                "dims": self.dims,
+                **self._provenance(),
+            }
+        )
 
     def __str__(self) -> str:
         """Both sides, then each with its intervals and what it took."""

@@ -8,7 +8,7 @@ from nelbo.results.classification import SCHEMA as CLASSIFICATION
 from nelbo.results.classification import Bin, wilson
 from nelbo.results.image_ranking import SCHEMA as IMAGE_RANKING
 from nelbo.results.result import ends_of, unit_of
-from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to, whole_of
+from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to
 from nelbo.results.unit import Unit
 from nelbo.typed_json import (
     Json,
@@ -19,6 +19,7 @@ from nelbo.typed_json import (
     part_at,
     rows_at,
     whole_at,
+    whole_of,
 )
 
 __all__ = [

@@ -8,7 +8,15 @@ from typing import final
 from nelbo.errors import BadInput, printable
 from nelbo.results.result import ends_of, half_of
 from nelbo.results.saved import Saved
-from nelbo.typed_json import Json, list_at, number_at, number_of, object_at, text_at, texts_at
+from nelbo.typed_json import (
+    Json,
+    list_at,
+    number_at,
+    object_at,
+    text_at,
+    texts_at,
+    whole_of,
+)
 
 __all__ = [
     "Interval",
@@ -18,7 +26,6 @@ __all__ = [
     "check_parts",
     "interval_of",
     "keeping_to",
-    "whole_of",
 ]
 
 PARTS = ("model", "data", "estimator", "environment")
@@ -92,14 +99,6 @@ def check_parts(tree: Mapping[str, Json], parts: Sequence[str] = PARTS) -> None:
     number_at(tree, "seconds")
     if whole_of(tree["images"]) < 1 or whole_of(tree["network_evaluations"]) < 0:
         raise ValueError("images are at least 1 and network_evaluations 0")
-
-
-def whole_of(value: object) -> int:
-    """The whole number; ValueError where it is none."""
-    number = number_of(value)
-    if number != int(number):
-        raise ValueError(f"{value!r} is no whole number")
-    return int(number)
 
 
 @contextmanager

@@ -218,8 +218,8 @@ def _probes(probes: object) -> int | None:
 def _difference(sampling: OdeSampling, bound: Evaluation) -> tuple[Mean, Mean]:
     """The ODE's figure minus the bound's, image by image; the bound's own error comes on top."""
     paired, monte_carlo = sampling.means(bound.per_image.total)
-    own = monte_carlo.se
-    error = None if own is None else math.hypot(own, bound.monte_carlo.se or 0.0)
+    own, other = monte_carlo.se, bound.monte_carlo.se
+    error = None if own is None or other is None else math.hypot(own, other)
     return paired, Mean(monte_carlo.mean, error, min(monte_carlo.dof, bound.monte_carlo.dof))
 
 

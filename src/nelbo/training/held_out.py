@@ -28,8 +28,8 @@ class HeldOut:
         self.recipe = recipe
         self.device = device
 
-    def measure(self, weights: nn.Module, turn: Callable[[], None]) -> tuple[float, float]:
-        """(bits/dim, half the 95 % Monte Carlo interval); `turn` is called between batches."""
+    def measure(self, weights: nn.Module, turn: Callable[[], None]) -> tuple[float, float | None]:
+        """(bits/dim, half its Monte Carlo interval, if known); `turn` is called between batches."""
         shape = tuple(self.images.levels.shape[1:])
         model = averaged(self.recipe, shape, self.images.n, weights, self.device)
         evaluator = Evaluator(
@@ -41,7 +41,7 @@ class HeldOut:
         with measuring([model]):
             sampling = Sampling(evaluator)
             sampling.spend(self.budget)
-        mean = sampling.total().means()[1]
-        dims = model.dims
-        value = bits_per_dim(mean.mean, dims), bits_per_dim(mean.half_width() or 0.0, dims)
+        mean, dims = sampling.total().means()[1], model.dims
+        half = mean.half_width()
+        value = bits_per_dim(mean.mean, dims), None if half is None else bits_per_dim(half, dims)
         return self.processes.once(lambda: value)
