@@ -109,6 +109,6 @@ def test_save_writes_what_the_suffix_names(result, difference, tmp_path):
     assert per_image.digest(columns) == actual.tree["per_image_sha256"]
     assert difference.save(tmp_path / "d.html").read_text().startswith("<!DOCTYPE html>")
     assert difference.save(tmp_path / "d.json").read_text() == difference.to_json()
-    for one, name in ((result, "r.docx"), (difference, "d.pdf"), (result, "r")):
+    for one, name in ((result, "r.docx"), (difference, "d.docx"), (result, "r")):
         with pytest.raises(BadInput, match=r"written as \.json"):
             one.save(tmp_path / name)

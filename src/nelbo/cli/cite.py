@@ -1,14 +1,16 @@
 """The command that prints BibTeX: cite."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nelbo.cli.app import Command, app
 from nelbo.cli.options import find_model
 from nelbo.cli.reading import Reading
-from nelbo.typed_json import Json
+
+if TYPE_CHECKING:
+    from nelbo.typed_json import Json
 
 __all__ = ["cite"]
 

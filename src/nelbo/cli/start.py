@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from nelbo import files
 from nelbo.errors import printable
-from nelbo.typed_json import Json
+
+if TYPE_CHECKING:
+    from nelbo.typed_json import Json
 
 __all__ = ["Run", "next_steps", "runs"]
 

@@ -80,7 +80,8 @@ def _labels(groups: int, size: float) -> list[str]:
 def pixel_levels(bits: Float64[Tensor, "N C H W"]) -> Int64[Tensor, "1 1 H W"]:
     """The mean over examples and channels, 0 black and the largest 255."""
     mean = bits.mean((0, 1)).clamp(min=0)
-    return (255 * mean / mean.max().clamp(min=1e-12)).round().long()[None, None]
+    share = mean / mean.max() if mean.any() else mean
+    return (255 * share).round().long()[None, None]
 
 
 def spans(

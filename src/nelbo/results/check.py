@@ -12,27 +12,30 @@ from nelbo.typed_json import Json
 __all__ = ["ModelCheck", "Ranked", "differing"]
 
 SCHEMA = "nelbo.check/1"
-SAME = 5e-3  # per dimension: linear and vp-sde are .004 apart, either way, on a weak network
+SAME = 1e-3  # per dimension, of readings at the same t: their x0-hat is as good as one
+ALIKE = 5e-3  # at others: linear and vp-sde are .004 apart, either way, on a weak network
 
 
 @final
 @dataclass(frozen=True)
 class Ranked:
-    """One reading of the network, and by how much its bound is above the best, per dimension.
+    """One reading of the network, and by how much its bound is above another's, per dimension.
 
     words: of the `wrap` call; part: of the bound, between the log SNRs that were evaluated; above
-    and half: the paired difference to the best with half of its 95 % interval.
+    and half: the paired difference to the other with half of its 95 % interval; same_t: whether
+    both have one schedule and path, and so were evaluated at the same t.
     """
 
     words: Mapping[str, Json]
     part: float
     above: float
     half: float | None
+    same_t: bool
 
     @property
     def tied(self) -> bool:
-        """Whether it is as good as the best, but for chance."""
-        return self.above <= max(SAME, self.half or 0.0)
+        """Whether it is as good as the other, but for chance."""
+        return self.above <= max(SAME if self.same_t else ALIKE, self.half or 0.0)
 
 
 @final

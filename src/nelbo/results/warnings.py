@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from nelbo.results.unit import BITS, Unit
-from nelbo.typed_json import Json, known_of, part_at
+from nelbo.typed_json import Json, part_at
 
 __all__ = [
     "LARGE_L_T",
@@ -39,8 +39,8 @@ def of_figure(
     worst: where its x0-hat is most surely worse than an affine function of x_t, at_1: how far
     x0-hat is off at t = 1, and log_snr_1: that of x_1, if these are known.
     """
-    lost, V_1 = 0.0, known_of(model.get("V_1"))
-    if at_1 is not None and V_1 is not None and "path" not in model:  # there it is no choice
+    lost, V_1 = 0.0, model.get("V_1")
+    if at_1 is not None and isinstance(V_1, float) and "path" not in model:  # a number, and chosen
         lost = lost_by_V_1(at_1, V_1, L_0, unit, log_snr_1)
     return [
         *of_levels(per_dim, levels),

@@ -97,10 +97,13 @@ def check(
     unit = Unit.of(of_data.support)
     per_dim = partial(unit.per_dim, dims=of_data.dims)
     best = _simplest_first(best, as_stated, readings, per_dim)
-    lowest = min([*best, *filter(None, [as_stated])], key=lambda each: each.mean)
+    lowest, beside = (
+        min([*some, *filter(None, [as_stated])], key=lambda each: each.mean)
+        for some in (best, best[:1])
+    )
     return ModelCheck(
         name=of_data.name,
-        stated=None if as_stated is None else _ranked(as_stated, lowest, per_dim),
+        stated=None if as_stated is None else _ranked(as_stated, beside, per_dim),
         best=[_ranked(each, lowest, per_dim) for each in best],
         affine=_affine(last, data.subset(order[len(measured) :]).values, per_dim, of_data),
         call=call_of(best[0].words, about, arguments) if best else "",
@@ -118,7 +121,7 @@ def check(
 
 def _draws(measured: Examples, model: Model, seed: int, count: int, snrs: int) -> Draws:
     """Of the first `count` images, at so many log SNRs."""
-    part = measured.subset(range(count))
+    part = measured.subset(range(min(count, len(measured))))
     return Draws.of(part.values, model.condition_of(part), snrs, seed)
 
 
@@ -226,9 +229,9 @@ def _order(data: Examples, seed: int) -> Tensor:
     return torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
 
 
-def _ranked(one: Candidate, best: Candidate, per_dim: Callable[[float], float]) -> Ranked:
-    """A reading beside the best one, paired by image."""
-    apart = one.part - best.part
+def _ranked(one: Candidate, other: Candidate, per_dim: Callable[[float], float]) -> Ranked:
+    """A reading beside another, paired by image."""
+    apart = one.part - other.part
     difference, _ = mean_over_images(apart, torch.zeros_like(apart), 1)
     half = difference.half_width()
     return Ranked(
@@ -236,6 +239,7 @@ def _ranked(one: Candidate, best: Candidate, per_dim: Callable[[float], float]) 
         part=per_dim(one.mean),
         above=per_dim(difference.mean),
         half=None if half is None else per_dim(half),
+        same_t=all(one.words.get(key) == other.words.get(key) for key in ("schedule", "path")),
     )
 
 
@@ -245,16 +249,9 @@ def _simplest_first(
     readings: Sequence[Candidate],
     per_dim: Callable[[float], float],
 ) -> list[Candidate]:
-    """Of readings that are equal but for chance, the nearest to what is stated, or a chain's."""
+    """Of readings that none is better than, the nearest to what is stated, or a chain's."""
     words = {} if stated is None else stated.words
-
-    def equal(one: Candidate) -> bool:
-        ranked = _ranked(one, best[0], per_dim)
-        if any(one.words.get(key) != best[0].words.get(key) for key in ("schedule", "path")):
-            return ranked.tied
-        return ranked.above <= (ranked.half or 0.0)  # both at the same t: nothing is rounded
-
-    tied = [one for one in best if equal(one)]
+    tied = [one for one in best if all(_ranked(one, other, per_dim).tied for other in best)]
     if not tied:
         return best
     first = min(tied, key=lambda one: (len(differing(words, one.words)), readings.index(one)))
