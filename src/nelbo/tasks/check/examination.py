@@ -97,10 +97,7 @@ def check(
     unit = Unit.of(of_data.support)
     per_dim = partial(unit.per_dim, dims=of_data.dims)
     best = _simplest_first(best, as_stated, readings, per_dim)
-    lowest, beside = (
-        min([*some, *filter(None, [as_stated])], key=lambda each: each.mean)
-        for some in (best, best[:1])
-    )
+    lowest, beside = _lowest(best, as_stated), _lowest(best[:1], as_stated)
     return ModelCheck(
         name=of_data.name,
         stated=None if as_stated is None else _ranked(as_stated, beside, per_dim),
@@ -227,6 +224,10 @@ def _order(data: Examples, seed: int) -> Tensor:
     if len(data) < 2 * FEWEST:
         raise BadInput(f"check needs at least {2 * FEWEST} images; {data.name} has {len(data)}")
     return torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+
+
+def _lowest(readings: Sequence[Candidate], stated: Candidate | None) -> Candidate:
+    return min([*readings, *filter(None, [stated])], key=lambda each: each.mean)
 
 
 def _ranked(one: Candidate, other: Candidate, per_dim: Callable[[float], float]) -> Ranked:
