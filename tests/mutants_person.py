@@ -90,9 +90,9 @@ PERSON = [
     ),
     (
         "person: a record that is not named",
-        "cli/evaluate.py",
-        "_plots_of(result, plots)),\n        also=[] if record is None else [record],",
-        "_plots_of(result, plots)),\n        also=[],",
+        "cli/outputs.py",
+        "also=[*also, *filter(None, [record])],",
+        "also=also,",
         (CLI + "every_file_that_is_written_is_named_at_the_end",),
     ),
     (

@@ -16,10 +16,9 @@ from nelbo.cli.options import (
     find_data,
     find_model,
 )
-from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver_result
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
-from nelbo.cli.terminal import print_result
 
 __all__ = ["check"]
 
@@ -56,10 +55,6 @@ def check(
     images = find_data(model, loaded, data, split)
     with bars() as start:
         result = run(loaded, images, search=search, seed=seed, progress=start("check"))
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        stdout=json != "-",
-    )
+    deliver_result(result, json)
     if not result.passes:
         raise typer.Exit(3)  # a check that was asked for

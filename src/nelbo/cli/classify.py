@@ -23,10 +23,9 @@ from nelbo.cli.options import (
     find_model,
     say_assumed,
 )
-from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver_result
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
-from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 __all__ = ["classify"]
@@ -95,11 +94,7 @@ def classify(
             command=command(),
             progress=start(f"classify {images.name}"),
         )
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        stdout=json != "-",
-    )
+    deliver_result(result, json)
 
 
 def _frequencies(text: str) -> list[float]:

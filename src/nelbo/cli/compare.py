@@ -27,10 +27,9 @@ from nelbo.cli.options import (
     find_models,
     say_assumed,
 )
-from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver_result
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, Weights, reads_models
-from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -118,12 +117,7 @@ def compare(
             result = of_two(loaded[0], loaded[1], images, **common, progress=start("compare"))
     if not processes.first:
         return
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        also=[] if record is None else [record],
-        stdout=json != "-",
-    )
+    deliver_result(result, json, record=record)
 
 
 def _check_number(models: list[str], weights_b: Weights | None) -> None:

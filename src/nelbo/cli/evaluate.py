@@ -41,13 +41,12 @@ from nelbo.cli.outputs import (
     PerImage,
     Plots,
     check_outputs,
-    deliver,
+    deliver_result,
 )
 from nelbo.cli.parts import PartOption, PartOutput, written_part
 from nelbo.cli.plan import PlanOption, measure_plan, model_or_plan
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
-from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -205,13 +204,12 @@ def _deliver(
     """Prints the result and writes what was wanted of it."""
     from nelbo.results import per_image as table
 
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
+    deliver_result(
+        result,
+        json,
         (per_image, lambda: table.content(result.per_image, str(per_image))),
         *([] if plots is None else _plots_of(result, plots)),
-        also=[] if record is None else [record],
-        stdout=json != "-",
+        record=record,
     )
 
 

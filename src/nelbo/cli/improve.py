@@ -23,10 +23,10 @@ from nelbo.cli.options import (
     find_training_data,
     say_assumed,
 )
-from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver_result
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
-from nelbo.cli.terminal import artefacts, print_result
+from nelbo.cli.terminal import artefacts
 from nelbo.errors import BadInput
 
 __all__ = ["improve"]
@@ -128,9 +128,4 @@ def improve(
             progress=start("before and after"),
         )
     result = BeforeAfter(better.plan, better.predicted, better.network_evaluations, comparison)
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        also=artefacts(folder),
-        stdout=json != "-",
-    )
+    deliver_result(result, json, also=artefacts(folder))

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from nelbo.cli.options import check_new, command, find_model, find_training_data
-from nelbo.cli.outputs import Output, check_outputs, deliver
+from nelbo.cli.outputs import Output, check_outputs, deliver_result
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading
-from nelbo.cli.terminal import artefacts, detail, note, print_result
+from nelbo.cli.terminal import artefacts, detail, note
 
 __all__ = ["improve_integers"]
 
@@ -51,10 +51,5 @@ def improve_integers(
             command=command(),
             progress=start("twin and original"),
         )
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        also=artefacts(folder),
-        stdout=json != "-",
-    )
+    deliver_result(result, json, also=artefacts(folder))
     note("A is the integer twin, B the network that it was made of")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nelbo.cli.options import command
-from nelbo.cli.outputs import deliver
+from nelbo.cli.outputs import deliver_result
 from nelbo.cli.progress import bars
-from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -105,9 +104,4 @@ def measure_ode(
         )
     if not processes.first:
         return
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        also=[] if record is None else [record],
-        stdout=json != "-",
-    )
+    deliver_result(result, json, record=record)

@@ -7,9 +7,8 @@ import typer
 
 from nelbo.cli.app import is_typed
 from nelbo.cli.options import command
-from nelbo.cli.outputs import deliver
+from nelbo.cli.outputs import deliver_result
 from nelbo.cli.progress import bars
-from nelbo.cli.terminal import print_result
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -77,9 +76,4 @@ def measure_orders(
         )
     if not processes.first:
         return
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        also=[] if record is None else [record],
-        stdout=json != "-",
-    )
+    deliver_result(result, json, record=record)

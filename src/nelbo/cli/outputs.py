@@ -11,13 +11,16 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, final
+from typing import TYPE_CHECKING, Annotated, final
 
 import typer
 
 from nelbo import files
-from nelbo.cli.terminal import name_made
+from nelbo.cli.terminal import name_made, print_result
 from nelbo.errors import BadInput, NonFinite, NotWritten
+
+if TYPE_CHECKING:
+    from nelbo.results.saved import Saved
 
 __all__ = [
     "Baselines",
@@ -27,6 +30,7 @@ __all__ = [
     "Plots",
     "check_outputs",
     "deliver",
+    "deliver_result",
     "kind_of",
 ]
 
@@ -242,3 +246,23 @@ def deliver(
             ) from failed
         if failed is not None:
             raise failed
+
+
+def deliver_result(
+    result: "Saved",
+    json: str | None,
+    *others: tuple[str | Path | None, Callable[[], bytes]],
+    also: Iterable[str | Path] = (),
+    record: Path | None = None,
+) -> None:
+    """Writes a result's JSON, and others, and prints it: as JSON alone where `json` is "-".
+
+    record: of what was evaluated, which is named at the end as `also` is; raises as `deliver`.
+    """
+    deliver(
+        lambda: print_result(result, json),
+        (json, result.to_json().encode),
+        *others,
+        also=[*also, *filter(None, [record])],
+        stdout=json != "-",
+    )

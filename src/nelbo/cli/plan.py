@@ -8,9 +8,9 @@ import typer
 
 from nelbo.cli.app import check_alone, is_typed
 from nelbo.cli.options import command, find_device
-from nelbo.cli.outputs import Output, check_outputs, deliver
+from nelbo.cli.outputs import Output, check_outputs, deliver_result
 from nelbo.cli.progress import bars
-from nelbo.cli.terminal import note, print_result
+from nelbo.cli.terminal import note
 from nelbo.errors import BadInput, printable
 
 __all__ = ["PlanOption", "measure_plan", "model_or_plan"]
@@ -67,12 +67,7 @@ def measure_plan(plan: Path, json: str | None, device: str, force: bool) -> None
             progress=start,
             say=note,
         )
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        also=[folder],
-        stdout=json != "-",
-    )
+    deliver_result(result, json, also=[folder])
     if result.failed:
         names = ", ".join(entry.name for entry in result.failed)
         text = f"nelbo: {len(result.failed)} of {len(result.entries)} failed: {names}"

@@ -24,10 +24,9 @@ from nelbo.cli.options import (
     find_model,
     say_assumed,
 )
-from nelbo.cli.outputs import Force, Output, check_outputs, deliver
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver_result
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
-from nelbo.cli.terminal import print_result
 
 __all__ = ["rank"]
 
@@ -91,9 +90,4 @@ def rank(
             command=command(),
             progress=start(f"rank {images.name}"),
         )
-    deliver(
-        lambda: print_result(result, json),
-        (json, result.to_json().encode),
-        (csv, result.to_csv().encode),
-        stdout=json != "-",
-    )
+    deliver_result(result, json, (csv, result.to_csv().encode))
