@@ -107,9 +107,9 @@ def test_an_earlier_output_of_the_same_kind_is_replaced(nelbo, run, tmp_path, mo
     Kills: a derivation's page that replaces a result's, samples in place of a plot.
     """
     monkeypatch.chdir(tmp_path)
-    evaluate = ["evaluate", run, *FEW, "--json", "r.json", "--plots", "p", "--per-image"]
+    evaluate = ["evaluate", run, *FEW, "--per-image"]
     commands = [
-        [*evaluate, "i.csv"],
+        [*evaluate, "i.csv", "--json", "r.json", "--plots", "p"],
         [*evaluate, "i.parquet"],
         ["report", "r.json", "-o", "page.html"],
         ["report", "r.json", "r.json", "-o", "page.html"],

@@ -159,7 +159,7 @@ class LatticeControl(Control):
             data = x[row]
             t, moment = self._times(u[:, 0].contiguous(), chance)
             eps = torch.special.ndtri(u[:, 1:].where(u[:, 1:] > 0, 0.5)).to(x)
-            root = beside(self.along.log_snr(moment), x).mul(0.5).exp()
+            root = beside(self.along.log_snr(moment), data).mul(0.5).exp()
             error = self._error(data, root * data + eps, root, image[row]).double().cpu()
             weight = self.along.weight(moment) / (points * chance[t - 2])
             total.view(-1).index_add_(0, row * groups + group[t - 2], weight * error)
