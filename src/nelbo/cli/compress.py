@@ -16,10 +16,10 @@ from nelbo.cli.options import (
     find_data,
     find_model,
 )
-from nelbo.cli.outputs import Force, Output, check_outputs, deliver_result
+from nelbo.cli.outputs import Force, Output, check_outputs, deliver
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, reads_models
-from nelbo.cli.terminal import note
+from nelbo.cli.terminal import note, print_result
 from nelbo.errors import BadInput
 
 __all__ = ["compress"]
@@ -92,4 +92,9 @@ def compress(
         )
     if any(not name.endswith(".png") for name in images.sources):
         note("files that are no PNG come back as PNG of equal pixels")
-    deliver_result(made.bill, json, (output, lambda: made.content))
+    deliver(
+        lambda: print_result(made.bill, json),
+        (output, lambda: made.content),
+        (json, made.bill.to_json().encode),
+        stdout=json != "-",
+    )
