@@ -31,6 +31,20 @@ CHECK = [
         (f"{TESTS}true_words_pass_and_wrong_ones_are_named",),
     ),
     (
+        "check: one difference for all pairs of readings",
+        "tasks/check/words.py",
+        'return 5e-3 if {str(ours), str(theirs)} == {"linear", "vp-sde"} else 2e-3',
+        "return 5e-3",
+        (f"{TESTS}only_two_forms_of_one_law_may_be_further_apart",),
+    ),
+    (
+        "check: a schedule with its T is another law",
+        "tasks/check/words.py",
+        'at(schedule, "name") if isinstance(schedule, Mapping) else schedule',
+        "schedule",
+        (f"{TESTS}only_two_forms_of_one_law_may_be_further_apart",),
+    ),
+    (
         "check: the worst readings are kept",
         "tasks/check/search.py",
         "key=lambda one: one.mean)",

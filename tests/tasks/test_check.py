@@ -10,6 +10,7 @@ import nelbo
 from kinds_of_network import EPS, KINDS
 from nelbo.errors import BadInput
 from nelbo.tasks.check.search import Remembered
+from nelbo.tasks.check.words import least_apart
 
 torch.set_num_threads(1)
 
@@ -106,7 +107,7 @@ def test_a_network_that_knows_nothing_is_reported_to_know_nothing():
 
 
 def test_equal_inputs_are_evaluated_once():
-    """Kills: an evaluation for each prediction of one output."""
+    """Kills: an evaluation for each prediction of one output, one output for all times."""
     calls = []
 
     def network(x, t):
@@ -117,8 +118,10 @@ def test_equal_inputs_are_evaluated_once():
     x, t = torch.ones(3, 1, 2, 2), torch.arange(3)
     first = remembered(x, t)
     assert remembered(x.clone(), t.clone()) is first
-    remembered(x, t.float())
-    assert remembered.evaluations == sum(calls) == 6
+    for other in (t.float(), t + 1):
+        remembered(x, other)
+    remembered(x + 1, t)
+    assert remembered.evaluations == sum(calls) == 12
 
 
 def test_what_cannot_be_checked_is_refused():
@@ -191,3 +194,16 @@ def test_the_call_names_the_arguments_that_the_network_needs():
     model = eval(report.call, names)
     x_t = torch.zeros(1, *SHAPE)
     model.x_0_hat(model.chain.p, x_t, torch.ones(1, dtype=torch.long))
+
+
+def test_only_two_forms_of_one_law_may_be_further_apart():
+    """A model states its schedule by name, and a reading with its T: both are the same law.
+
+    Kills: one difference for all pairs, under which t passes for index where vp-sde is as near.
+    """
+    linear, cosine = ({"schedule": {"name": name, "T": 1000}} for name in ("linear", "cosine"))
+    sde, flows = {"path": "vp-sde"}, [{"path": {"name": "flow", "data_at": end}} for end in (0, 1)]
+    assert least_apart(linear, {"schedule": "linear"}) == least_apart(sde, sde) == 1e-3
+    assert least_apart(linear, sde) == least_apart(sde, linear) == 5e-3
+    for one, other in ((linear, cosine), (cosine, sde), flows, ({}, linear)):
+        assert least_apart(one, other) == 2e-3

@@ -12,8 +12,6 @@ from nelbo.typed_json import Json
 __all__ = ["ModelCheck", "Ranked", "differing"]
 
 SCHEMA = "nelbo.check/1"
-SAME = 1e-3  # per dimension, of readings at the same t: their x0-hat is as good as one
-ALIKE = 5e-3  # at others: linear and vp-sde are .004 apart, either way, on a weak network
 
 
 @final
@@ -22,20 +20,20 @@ class Ranked:
     """One reading of the network, and by how much its bound is above another's, per dimension.
 
     words: of the `wrap` call; part: of the bound, between the log SNRs that were evaluated; above
-    and half: the paired difference to the other with half of its 95 % interval; same_t: whether
-    both have one schedule and path, and so were evaluated at the same t.
+    and half: the paired difference to the other with half of its 95 % interval; least: the
+    difference that these two may have though they are read alike.
     """
 
     words: Mapping[str, Json]
     part: float
     above: float
     half: float | None
-    same_t: bool
+    least: float
 
     @property
     def tied(self) -> bool:
         """Whether it is as good as the other, but for chance."""
-        return self.above <= max(SAME if self.same_t else ALIKE, self.half or 0.0)
+        return self.above <= max(self.least, self.half or 0.0)
 
 
 @final

@@ -40,7 +40,9 @@ def of_figure(
     x0-hat is off at t = 1, and log_snr_1: that of x_1, if these are known.
     """
     lost, V_1 = 0.0, model.get("V_1")
-    if at_1 is not None and isinstance(V_1, float) and "path" not in model:  # a number, and chosen
+    if (
+        at_1 is not None and isinstance(V_1, int | float) and "path" not in model
+    ):  # a number, and chosen
         lost = lost_by_V_1(at_1, V_1, L_0, unit, log_snr_1)
     return [
         *of_levels(per_dim, levels),

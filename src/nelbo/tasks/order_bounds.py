@@ -47,7 +47,7 @@ def order_bounds(
         NonFinite: -log p of an order is NaN or infinite.
     """
     given = Settings(
-        precision=1.0,
+        precision=1.0,  # the number of orders is given: neither of the two is reached for
         budget=None,
         seed=seed,
         batch_size=batch_size,

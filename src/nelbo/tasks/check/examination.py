@@ -23,7 +23,7 @@ from nelbo.results.check import ModelCheck, Ranked, differing
 from nelbo.results.evaluation import environment
 from nelbo.results.unit import Unit
 from nelbo.tasks.check.search import ROUNDS, Candidate, Draws, Remembered, halved
-from nelbo.tasks.check.words import SCHEDULES, call_of, conventions, stated_by
+from nelbo.tasks.check.words import SCHEDULES, call_of, conventions, least_apart, stated_by
 from nelbo.tasks.evaluate import evaluate
 from nelbo.typed_json import Json, text_at, whole_at
 from nelbo.types import Grid
@@ -240,7 +240,7 @@ def _ranked(one: Candidate, other: Candidate, per_dim: Callable[[float], float])
         part=per_dim(one.mean),
         above=per_dim(difference.mean),
         half=None if half is None else per_dim(half),
-        same_t=all(one.words.get(key) == other.words.get(key) for key in ("schedule", "path")),
+        least=least_apart(one.words, other.words),
     )
 
 

@@ -7,7 +7,7 @@ from nelbo.model import Model
 from nelbo.typed_json import Json, at
 from nelbo.types import Grid
 
-__all__ = ["SCHEDULES", "call_of", "conventions", "stated_by"]
+__all__ = ["SCHEDULES", "call_of", "conventions", "least_apart", "stated_by"]
 
 SCHEDULES = ("linear", "scaled-linear", "cosine", "sigmoid", "sigmoid-lucidrains")
 OF_BETAS = ("eps", "x_0", "v")
@@ -74,6 +74,25 @@ def stated_by(model: Model) -> dict[str, Json]:
     if isinstance(model.support, Grid):
         stated["range"] = (model.support.lo, model.support.hi)
     return {name: value for name, value in stated.items() if value is not None}
+
+
+def least_apart(one: Mapping[str, Json], other: Mapping[str, Json]) -> float:
+    """The difference per dimension that two readings may have though they are read alike.
+
+    Of one schedule or path they are evaluated at the same t, and of two at the nearest that these
+    have. The linear betas and vp-sde are one law, by steps and without: .004 apart, either way, on
+    a weak network.
+    """
+    ours, theirs = _law(one), _law(other)
+    if ours == theirs:
+        return 1e-3
+    return 5e-3 if {str(ours), str(theirs)} == {"linear", "vp-sde"} else 2e-3
+
+
+def _law(words: Mapping[str, Json]) -> Json:
+    """The path, or the schedule by its name alone, as a model states it too."""
+    schedule = words.get("schedule")
+    return words.get("path", at(schedule, "name") if isinstance(schedule, Mapping) else schedule)
 
 
 def call_of(
