@@ -11,10 +11,7 @@ CHECK = [
         "tasks/check/search.py",
         "for tensor in (x_t, time):",
         "for tensor in (x_t,):",
-        (
-            f"{TESTS}equal_inputs_are_evaluated_once",
-            f"{IDENTIFIED}[diffusers' example: eps, index]",
-        ),
+        (f"{TESTS}equal_inputs_are_evaluated_once",),
     ),
     (
         "check: a reading of any worth is a denoiser",
