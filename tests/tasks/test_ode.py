@@ -6,6 +6,7 @@ q(z_1 | x_0) and the decoder: the figure of each image is a mean of quadratics.
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -256,6 +257,9 @@ def test_the_published_solver_has_its_figure_and_no_error_bar():
     assert tree["by_steps"] == []
     for text in ("solver ± unknown", "kept along the path", "no Monte Carlo interval"):
         assert text in str(result)
+    early = dict(result.estimator) | {"stopped_by": "a tenth of the sampling error"}
+    ended = str(replace(result, estimator=early | {"precision": 1e-9}))
+    assert "stopped: the error of trace and dequantisation, without the solver's, is a" in ended
     forward = sum(calls) - result.bound.network_evaluations
     rows = 60 * 2 + 32  # draws, and other probes at some of the points
     assert result.network_evaluations == forward + 2 * (forward - rows)

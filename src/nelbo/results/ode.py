@@ -147,16 +147,17 @@ class OdeLikelihood(Measured):
         wanted = known_of(self.estimator.get("precision"))
         if why == "draws":
             return "so many draws were wanted"
-        half, what = self.half_width(self.monte_carlo), "Monte Carlo"
+        half, what, error = self.half_width(self.monte_carlo), "Monte Carlo", "Monte Carlo error"
         if self.estimator.get("solver") == "rk45":
             nats = math.hypot(*(half for half in self.shares.values() if half is not None))
             half, what = self._per_dim(nats), "of trace and dequantisation, without the solver's"
+            error = f"error {what},"
         if half is not None and wanted is not None and half <= wanted:
             return f"reached --precision: ± {wanted:g} {self.unit}, {what}"
         if why == "precision":
             return f"planned for ± {wanted:g} {self.unit}; the interval says what came of it"
         if why.startswith("a tenth"):
-            return "the Monte Carlo error is a tenth of what the spread between images leaves"
+            return f"the {error} is a tenth of what the spread between images leaves"
         return f"± {wanted:g} {self.unit} is not reached after {why}, which is the most"
 
     def _digits(self, nats: float | None) -> str:
