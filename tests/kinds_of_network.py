@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["EPS", "KINDS", "Kind"]
+__all__ = ["EPS", "KINDS", "LINEAR", "Kind"]
 
 
 @dataclass(frozen=True)
