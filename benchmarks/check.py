@@ -264,6 +264,13 @@ def counts(rows):
         "intervals of rivals below .05": sum(
             all(rival["half"] < 0.05 for rival in row["rivals"]) for row in rows
         ),
+        "or apart by five of them": sum(
+            all(
+                rival["half"] < 0.05 or rival["above"] > 5 * rival["half"]
+                for rival in row["rivals"]
+            )
+            for row in rows
+        ),
         "no warning with the true words": sum(row["true words stated"]["passes"] for row in rows),
         "wrong words": len(wrong),
         "wrong words with a warning": sum(each["a warning"] for each in wrong),
