@@ -224,6 +224,16 @@ def test_attention_is_where_it_is_requested():
     assert (down, up) == ([False, True], [True, False])
 
 
+@pytest.mark.parametrize("middle", [True, False])
+def test_the_middle_has_attention_where_the_recipe_says_so(middle):
+    """Kills: the middle's own switch not handed on."""
+    chosen = recipe.read("mnist").model_dump()
+    chosen["network"] |= {"middle": middle, "widths": [8, 16]}
+    model = recipe.build(Recipe.model_validate(chosen), (1, 28, 28), 256)
+    attentions = [m for m in model.network.modules() if type(m).__name__ == "Attention"]
+    assert len(attentions) == middle
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
