@@ -15,7 +15,7 @@ def test_the_recipes_of_the_package_are_read_and_built():
     shapes = {"digits": ((1, 8, 8), 17), "mnist": ((1, 28, 28), 256), "cifar10": ((3, 32, 32), 256)}
     variants = {
         "digits": ["absorbing", "classes", "d3pm", "ddpm", "edm", "flow", "iddpm", "vdm"],
-        "mnist": ["ddpm"],
+        "mnist": ["absorbing", "ddpm"],
         "cifar10": [],
         "text": ["ar"],
     }
