@@ -117,7 +117,7 @@ def compare(
     how: dict[str, Any] = {"precision": precision, "seed": seed, "batch_size": batch_size}
     how |= {"check": check, "record": record, "processes": processes}
     if ode_against_bound:
-        return measure_ode(*loaded, images, json, steps=steps, against_bound=True, **how)
+        return measure_ode(loaded[0], images, json, steps=steps, against_bound=True, **how)
     with bars(processes.first) as start:
         common = how | {"budget": budget, "command": command()}
         result: Comparison | Comparisons

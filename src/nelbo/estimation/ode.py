@@ -316,15 +316,18 @@ class OdeSampling:
     def shares(self) -> dict[str, float | None]:
         """Half of the 95 % interval that each source of error would leave alone, in nats.
 
-        That of rk45's steps is None.
+        That of rk45's steps is None, and so is that of the points where what probes leave hides it.
         """
-        rows, count = self._rows(), self.values.numel()
-        trace = min(self.trace_variance / count, (rows.se or 0.0) ** 2)
-        points = (rows.se or 0.0) ** 2 - trace
+        rows = self._rows()
+        both, trace = (rows.se or 0.0) ** 2, self.trace_variance / self.values.numel()
+        halves = [
+            Mean(0.0, math.sqrt(variance), rows.dof).half_width() or 0.0
+            for variance in (min(trace, both), max(both - trace, 0.0))
+        ]
         return {
             "solver": self._solver.half_width(),
-            "trace": Mean(0.0, math.sqrt(trace), rows.dof).half_width() or 0.0,
-            "dequantisation": Mean(0.0, math.sqrt(points), rows.dof).half_width() or 0.0,
+            "trace": halves[0],
+            "dequantisation": None if both <= trace else halves[1],
         }
 
     def check(self) -> None:

@@ -61,7 +61,8 @@ class OdeLikelihood(Measured):
 
     Means are nats per image. total and monte_carlo: as of an `Evaluation`, but the Monte Carlo
     error is made of `shares`: solver, trace and dequantisation, each half of the 95 % interval
-    that it would leave alone, in nats; by rk45 the solver's is None, and so is the whole. looks:
+    that it would leave alone, in nats; by rk45 the solver's is None, and so is the whole, and that
+    of dequantisation is None where it is too small to be told from that of the trace. looks:
     the figure by each number of steps, on the images where these were compared. difference: the
     ODE's figure minus the bound's, image by image.
     """
@@ -82,8 +83,9 @@ class OdeLikelihood(Measured):
     @property
     def verdict(self) -> Verdict:
         """Whether the ODE's figure is lower than the bound, and how sure that is."""
-        halves = map(self.half_width, self.difference)
-        return against_bound(self._per_dim(self.difference[0].mean), *halves, self.unit.name)
+        sampling, monte_carlo = self.difference
+        halves = self.half_width(sampling), self.half_width(monte_carlo)
+        return against_bound(self._per_dim(sampling.mean), *halves, self.unit.name)
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.ode/1."""
