@@ -97,4 +97,11 @@ CHECK = [
         "return 0.0",
         (f"{TESTS}index_and_t_are_told_apart_by_the_first_steps",),
     ),
+    (
+        "check: the network of a path is what the path makes of it",
+        "tasks/check/examination.py",
+        "return own.network if isinstance(own, OnPath) else own",
+        "return own",
+        (f"{TESTS}the_words_of_a_network_on_a_path_are_searched_with_the_network_itself",),
+    ),
 ]

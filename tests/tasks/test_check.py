@@ -98,6 +98,18 @@ def test_true_words_pass_and_wrong_ones_are_named():
     assert math.isclose(tree["best"][0]["part"], wrong.best[0].part)
 
 
+def test_the_words_of_a_network_on_a_path_are_searched_with_the_network_itself():
+    """Kills: readings of what the stated path makes of (x_t, log SNR), none of which is right."""
+    words = dict(KINDS["flow, data at 1"].words)
+    of_data = {"shape": SHAPE, "levels": LEVELS}
+    stated = nelbo.wrap(
+        exact(KINDS["flow, data at 1"]), **{**words, "time_input": "1 - t"}, **of_data
+    )
+    report = nelbo.check(stated, data())
+    assert "stated: time_input 1 - t; with time_input t" in report.verdict()
+    assert {key: report.best[0].words[key] for key in words} == words
+
+
 def test_index_and_t_are_told_apart_by_the_first_steps():
     """Which are not between the log SNRs of the search: of a network of no eps they are known.
 

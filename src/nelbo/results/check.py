@@ -162,8 +162,10 @@ def word(value: object) -> str:
     """A word of a `wrap` call as a person reads it: a schedule by its name, a range by its ends."""
     if isinstance(value, Mapping):
         extra = {k: v for k, v in value.items() if k not in ("name", "T")}
-        more = ", ".join(f"{k} {v}" for k, v in extra.items())
+        more = ", ".join(f"{k} {word(v)}" for k, v in extra.items())
         return f"{value['name']}" + (f" ({more})" if more else "")
     if isinstance(value, tuple | list):
-        return f"[{', '.join(f'{x:g}' for x in value)}]"
+        return f"[{', '.join(map(word, value))}]"
+    if isinstance(value, float):
+        return f"{value:g}"
     return str(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nelbo.arguments import flag, shown, whole
 from nelbo.bound.statistics import mean_over_images
@@ -15,6 +15,7 @@ from nelbo.data import Examples
 from nelbo.errors import BadInput
 from nelbo.estimation import Processes, Progress, examine, measuring
 from nelbo.formats import Pipeline, as_model
+from nelbo.gaussian.on_path import OnPath
 from nelbo.gaussian.yardstick import FEWEST, AffineFit
 from nelbo.model import Denoiser, Model, examples_of
 from nelbo.model.parts import schedule_of
@@ -69,7 +70,7 @@ def check(
     seed, search = whole("seed", seed), flag("search", search)
     stated = _stated(model)
     about = _about(stated, shape, levels)
-    network: Any = model if stated is None else stated.called
+    network: Any = model if stated is None else _network(stated)
     remembered = Remembered(network)
     variance = "small" if stated is None else str(stated.facts.get("variance"))
     readings = _readings(remembered, stated, about, arguments, variance) if search else []
@@ -145,6 +146,12 @@ def _stated(model: object) -> Model | None:
     if not callable(model):
         raise BadInput(f"check takes a model or a network (x_t, time); got {shown(model)}")
     return None
+
+
+def _network(stated: Model) -> nn.Module:
+    """The network itself, without what a path makes of (x_t, log SNR) for it."""
+    own = stated.called
+    return own.network if isinstance(own, OnPath) else own
 
 
 def _about(

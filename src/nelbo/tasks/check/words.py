@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from nelbo.model import Model
-from nelbo.typed_json import Json, at
+from nelbo.typed_json import Json, at, part_at
 from nelbo.types import Grid
 
 __all__ = ["SCHEDULES", "call_of", "conventions", "least_apart", "stated_by"]
@@ -68,6 +68,7 @@ def stated_by(model: Model) -> dict[str, Json]:
         "path" if "path" in facts else "schedule": about,
         "predicts": facts["parametrization"],
         "time_input": facts.get("time_input"),
+        "scale": part_at(facts, "sources", "scale").get("value"),
     }
     if facts.get("time_input") == "log-snr" and "path" not in facts:
         del stated["schedule"]  # which such a network does not know
