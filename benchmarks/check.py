@@ -28,7 +28,7 @@ from kinds_of_network import KINDS, LINEAR
 
 SHAPE, LEVELS, WIDTH, BATCH = (1, 8, 8), 17, 128, 64
 INSTEAD = {
-    "schedule": {"linear": ("scaled-linear", "cosine"), "cosine": ("linear",)},
+    "schedule": {"linear": ("cosine",), "cosine": ("linear",)},
     "path": {
         str({"name": "flow", "data_at": 0}): ({"name": "flow", "data_at": 1},),
         str({"name": "flow", "data_at": 1}): ({"name": "flow", "data_at": 0},),
@@ -169,7 +169,7 @@ def wrong_words(kind):
     words, range_ = kind.words, kind.range
     about = "path" if "path" in words else "schedule"
     for value in INSTEAD[about].get(str(words[about]), ("cosine",)):
-        if words["time_input"] != "log-snr":  # by which a network knows no schedule
+        if words["time_input"] != "log-snr" and words.get("scale") != "c_in":  # known by SNR alone
             yield about, {about: value}
     for key in ("predicts", "time_input", "scale"):
         others = INSTEAD[key].get(words.get(key), ())
@@ -194,12 +194,16 @@ def apart(true, other, images, count=20):
             middle, half = (model.grid.hi + model.grid.lo) / 2, (model.grid.hi - model.grid.lo) / 2
             shift = 2 * math.log(half)
             t = int(1 + (model.log_snr[1:] - (wanted - shift)).abs().argmin())
-            level = model.log_snr[t]
+            limit = model.facts.get("time") == "continuous"  # of any log SNR, not of a table's
+            level = wanted - shift if limit else model.log_snr[t]
             wanted = level + shift  # the true model's own, for the other too
             x_t = level.sigmoid().sqrt() * (middle + half * unit) + (-level).sigmoid().sqrt() * eps
             x_t = x_t.float().reshape(-1, *SHAPE)
             with torch.no_grad():
-                x_0 = model.x_0_hat(model.chain.p, x_t, torch.full((len(x_t),), t))
+                if limit:
+                    x_0 = model.fixed.predict(x_t, level.expand(len(x_t))).x_0.flatten(1)
+                else:
+                    x_0 = model.x_0_hat(model.chain.p, x_t, torch.full((len(x_t),), t)).flatten(1)
             estimates.append((x_0.double() - middle) / half)
         rows.append(float((estimates[0] - estimates[1]).square().mean().sqrt()))
     return rows

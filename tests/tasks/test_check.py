@@ -110,7 +110,7 @@ def test_the_words_of_a_network_on_a_path_are_searched_with_the_network_itself()
     assert {key: report.best[0].words[key] for key in words} == words
 
 
-def test_index_and_t_are_told_apart_by_the_first_steps():
+def test_index_and_t_differ_at_the_first_steps():
     """Which are not between the log SNRs of the search: of a network of no eps they are known.
 
     Kills: a difference of what lies between alone; another chain's first steps, another range's.
