@@ -88,13 +88,13 @@ CHECK = [
         "tasks/check/search.py",
         "if any(one.differs_by_time(other) for other in last):",
         "if False:",
-        (f"{TESTS}index_and_t_are_told_apart_by_the_first_steps",),
+        (f"{TESTS}the_first_steps_distinguish_index_and_t",),
     ),
     (
         "check: the first steps begin where those of another range do",
         "tasks/check/search.py",
         "return 2 * math.log((support.hi - support.lo) / 2) if isinstance(support, Grid) else 0.0",
         "return 0.0",
-        (f"{TESTS}index_and_t_are_told_apart_by_the_first_steps",),
+        (f"{TESTS}the_first_steps_distinguish_index_and_t",),
     ),
 ]
