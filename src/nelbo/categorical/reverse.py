@@ -155,7 +155,9 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         Raises:
             BadInput: as `_logits`.
         """
-        return cross_entropy(self._logits(x_t, t).movedim(2, 1), x_0, reduction="none")
+        logits = self._logits(x_t, t).movedim(2, 1)
+        own: Tensor = cross_entropy(logits, x_0, reduction="none")
+        return own
 
     def _logits(self, x_t: Batch, t: Time) -> Float[Tensor, "B C levels *rest"]:
         """The network's logits, of the levels for each channel of the data.
