@@ -15,7 +15,7 @@ demo: $(READY) ## train on the digits, evaluate, sample, write runs/demo
 test: $(READY) $(AXE) ## the whole test suite, with the examples of the docstrings
 	$(BIN)/python -m pytest -n 3
 
-laws: $(READY) ## the laws as another processor rounds, without vector instructions; shapes are checked too
+laws: $(READY) ## the laws as another processor rounds, without vector instructions; shapes too, in half of the sets
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n 3 --jaxtyping-packages=$(SHAPED) \
 	  tests/bound tests/gaussian tests/categorical \
 	  tests/estimation/test_processes.py::test_batch_sizes_and_processes_do_not_change_the_table

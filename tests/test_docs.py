@@ -100,6 +100,7 @@ PLAN = next(block.text for block in blocks(DOCS / "plans.md") if block.language 
 def elsewhere(run, vdm_run, class_run, tmp_path, monkeypatch):
     """A folder with what the pages take for granted: three runs, a pipeline, pictures, a twin."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nelbo.tasks.improve.IMAGES", 30)  # of 300: 75,000 calls
     (tmp_path / "runs").mkdir()
     shutil.copytree(run, tmp_path / "runs" / "demo")
     shutil.copytree(vdm_run, tmp_path / "runs" / "digits-vdm")
@@ -355,25 +356,29 @@ def letters(message):
 
 
 MESSAGES = re.findall(r"^`([^`\n]+)`$", (DOCS / "troubleshooting.md").read_text(), re.M)
-SOURCES = {
-    str(path.relative_to(ROOT)): texts(path) for path in sorted((ROOT / "src").rglob("*.py"))
-}
 
 
-def test_the_messages_of_the_page_are_those_of_the_source():
+@pytest.fixture(scope="module")
+def sources():
+    """The texts of every module: read where a test needs them, since each worker collects."""
+    paths = sorted((ROOT / "src").rglob("*.py"))
+    return {str(path.relative_to(ROOT)): texts(path) for path in paths}
+
+
+def test_the_messages_of_the_page_are_those_of_the_source(sources):
     """Kills: a message on the page that nothing says any longer."""
-    everything = [text for whole, _ in SOURCES.values() for text in whole if letters(text) > 5]
+    everything = [text for whole, _ in sources.values() for text in whole if letters(text) > 5]
     gone = [m for m in MESSAGES if not any(occurs(m, text) for text in everything)]
     assert not gone
     assert len(MESSAGES) == len(set(MESSAGES)) > 300
 
 
-def test_every_message_of_the_source_is_on_the_page():
+def test_every_message_of_the_source_is_on_the_page(sources):
     """Kills: an error without a cause on the page (one without words of its own has a helper's)."""
     long = [message for message in MESSAGES if letters(message) > 5]
     missing = [
         f"{name}: {text}"
-        for name, (_, raised) in SOURCES.items()
+        for name, (_, raised) in sources.items()
         for text in raised
         if letters(text) > 12 and not any(occurs(message, text) for message in long)
     ]

@@ -115,7 +115,7 @@ def test_an_earlier_output_of_the_same_kind_is_replaced(nelbo, run, tmp_path, mo
         ["report", "r.json", "r.json", "-o", "page.html"],
         ["derive", "--json", "d.json", "--html", "d.html"],
         ["inspect", run, "--json", "about.json"],
-        ["sample", run, "-n", "2", "-o", "s.png"],
+        ["sample", run, "-n", "2", "--steps", "2", "-o", "s.png"],
     ]
     for command in commands:
         for _ in range(2):

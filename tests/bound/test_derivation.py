@@ -175,10 +175,10 @@ def random_table(generator, shape, zeros):
 @pytest.mark.parametrize("zeros", [False, True])
 @pytest.mark.parametrize("T", [2, 3])
 def test_on_random_discrete_chains_true_lines_agree_and_false_ones_do_not(K, T, zeros):
-    """1,020 chains. Kills: any line that holds by symmetry of the toys; a bound below -log p."""
+    """360 chains. Kills: any line that holds by symmetry of the toys; a bound below -log p."""
     generator = torch.Generator().manual_seed(100 * K + 10 * T + zeros)
     agreeing = 0
-    for _ in range(85):
+    for _ in range(30):
         Q = random_table(generator, (T, K, K), zeros)
         R, pi = random_table(generator, (T, K, K), False), random_table(generator, (K,), False)
         v = exactly(Chain(CategoricalForward(Dense(Q, torch.float64)), TabularReverse(R, pi)), 0)
@@ -190,7 +190,7 @@ def test_on_random_discrete_chains_true_lines_agree_and_false_ones_do_not(K, T, 
         assert abs(v.gap - v.gap_kl) <= 1e-11
         agreeing += sum(abs(row.difference) <= 1e-9 for row in v.false)
     # With zeros, x_1 or x_T may tell x_0, and then some false lines do agree.
-    assert agreeing <= (0.2 * 85 * len(FALSE_LINES) if zeros else 0)
+    assert agreeing <= (0.2 * 30 * len(FALSE_LINES) if zeros else 0)
 
 
 class Wrong(ForwardProcess[Categorical]):

@@ -284,7 +284,8 @@ def test_the_page_of_a_run_guesses_each_image_with_its_own_label(nelbo, class_ru
     shutil.copytree(class_run, folder)
     measured = ("--budget", "100", "--max-images", "10", "--json", folder / "result.json")
     assert nelbo("evaluate", folder, *measured)[0] == 0
-    code, _, err = nelbo("report", folder, "--samples", "4", "-o", tmp_path / "report.html")
+    page = tmp_path / "report.html"
+    code, _, err = nelbo("report", folder, "--samples", "4", "--steps", "5", "-o", page)
     assert code == 0, err
 
 

@@ -64,7 +64,8 @@ def test_the_optimal_variance_is_not_worse_than_either_on_other_images(training,
     assert high < 0
 
 
-def test_an_improved_checkpoint_is_a_model_like_any_other(zero_run, tmp_path, nelbo):
+def test_an_improved_checkpoint_is_a_model_like_any_other(zero_run, tmp_path, nelbo, monkeypatch):
+    monkeypatch.setattr("nelbo.tasks.improve.IMAGES", 30)  # of 300: 75,000 calls
     folder = tmp_path / "better"
     quick = ("--budget", 1000, "--max-images", 40)
     code, out, err = nelbo("improve", zero_run, "-o", folder, "--steps", 5, *quick)
