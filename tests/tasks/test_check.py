@@ -98,7 +98,7 @@ def test_true_words_pass_and_wrong_ones_are_named():
     assert math.isclose(tree["best"][0]["part"], wrong.best[0].part)
 
 
-def test_index_and_t_are_told_apart_by_the_first_steps():
+def test_index_and_t_are_distinguished_by_the_first_steps():
     """Which are not between the log SNRs of the search: of a network of no eps they are known.
 
     Kills: a difference of what lies between alone; another chain's first steps, another range's.
