@@ -235,7 +235,7 @@ def test_the_page_of_any_order_has_both_sides_or_says_what_is_missing(kinds, pag
     for name, nats in bits.items():
         value = f"{nats / 64 / 0.6931471805599453:.4f}"
         assert f"{name} {value} ± " in page.words
-    assert "is between 1.9838 and 2.0288 bits/dim" in page.words
+    assert "is between 1.9837 and 2.0288 bits/dim" in page.words
     few = replace(result, below=None, effective=49.5)
     words = Page(page_of(as_read(few.to_dict(), "r"))).words
     assert "is at most 2.0288 bits/dim" in words

@@ -171,7 +171,7 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         time = self.time_input(transition, t).to(x_t.device, non_blocking=True)
         if time.is_floating_point():
             time = time.to(transition.dtype)
-        logits = self.network(states, time, *self.condition_at(x_t)).to(transition.dtype)
+        logits: Tensor = self.network(states, time, *self.condition_at(x_t)).to(transition.dtype)
         if logits.shape != (len(x_t), self.levels * x_t.shape[1], *x_t.shape[2:]):
             raise BadInput(
                 f"the network must give {self.levels * x_t.shape[1]} channels, {self.levels} "
