@@ -138,7 +138,7 @@ def quick(arguments, folder):
         return [*arguments, "--max-images", 4]
     if arguments[:2] == ["sample", "runs/text-ar"]:  # whose chain has one step
         return arguments
-    if "--ode" in arguments:
+    if {"--ode", "--ode-against-bound"} & set(arguments):
         steps = [] if "rk45" in arguments else ["--steps", 6]  # which it chooses itself
         return [*arguments, "--max-images", 3, "--precision", 9, *steps]
     return [*arguments, *QUICK.get(arguments[0], ())]
