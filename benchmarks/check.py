@@ -23,7 +23,7 @@ import nelbo
 from nelbo.model.parts import TIMES, WRAPPED_TIMES
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
-from kinds_of_network import KINDS
+from kinds_of_network import KINDS, LINEAR
 
 SHAPE, LEVELS, WIDTH, BATCH = (1, 8, 8), 17, 128, 64
 INSTEAD = {
@@ -90,7 +90,8 @@ class Small(nn.Module):
             h = h + block(nn.functional.silu((1 + scale) * h + shift))
         y = self.last(nn.functional.silu(h)).unflatten(1, (-1, 64))
         gates = self.gates(c)
-        y = y + (gates[:, 1:] * (x @ self.axes) @ self.axes.T + gates[:, :1] * off)[:, None]
+        gated = gates[:, 1:] * (x @ self.axes) @ self.axes.T + gates[:, :1] * off
+        y = torch.cat([y[:, :1] + gated[:, None], y[:, 1:]], 1)  # a variance has no gates
         if self.kind.words["predicts"] == "score":
             y = y / s[:, :, None]
         return y.reshape(len(x), -1, 8, 8)
@@ -105,6 +106,25 @@ def inputs(kind, x_0, u, eps):
     return (x, time.float()), kind.output(x_0, eps, a, s), kind.weight(a, s)
 
 
+def variance_loss(index, output, eps):
+    """L_vlb of iDDPM in bits/dim, T times that of one t, of a mean that learns nothing by it.
+
+    V = beta^f beta-tilde^(1 - f), f = (v + 1) / 2, v the second channel (Nichol and Dhariwal 2021,
+    eqs. 15 and 16). At t = 1 it is of a density, whose V at best is the same: bins are wide there.
+    """
+    bar = LINEAR[index]
+    before = torch.where(index > 0, LINEAR[index - 1], torch.ones_like(bar))
+    beta, posterior = 1 - bar / before, (1 - bar / before) * (1 - before) / (1 - bar)
+    second = (1 - LINEAR[1] / LINEAR[0]) * (1 - LINEAR[0]) / (1 - LINEAR[1])
+    low = torch.where(index > 0, posterior, second).log()
+    share = (output[:, 1].double() + 1) / 2
+    log_V = share * beta.log()[:, None] + (1 - share) * low[:, None]
+    mean = (beta / ((1 - bar) * (1 - beta)).sqrt())[:, None] * (output[:, 0].detach() - eps)
+    squares = (posterior[:, None] + mean.square()) / log_V.exp() - 1
+    nats = 0.5 * (log_V - low[:, None] + squares)
+    return nats.mean() / math.log(2)
+
+
 def trained(kind, images, steps, seed=0):
     """A small network of this kind, learned by its own loss."""
     torch.manual_seed(seed)
@@ -117,8 +137,10 @@ def trained(kind, images, steps, seed=0):
         x_0 = data[torch.randint(len(data), (BATCH,))]
         u = (torch.rand(1) + torch.arange(BATCH) / BATCH) % 1  # even, as VDM has it
         given, target, weight = inputs(kind, x_0, u, torch.randn_like(x_0))
-        output = network(*given).flatten(2)[:, 0]  # a learned variance is not looked at
-        loss = (weight * (output - target).square()).mean()
+        output = network(*given).flatten(2)
+        loss = (weight * (output[:, 0] - target).square()).mean()
+        if kind.channels == 2:  # L_hybrid of iDDPM: .001 L_vlb, 1,000 steps
+            loss = loss + variance_loss(given[1].long(), output, target)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

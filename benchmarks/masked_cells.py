@@ -1,18 +1,20 @@
 """What estimates of a masked model's bounds cost, simulated on tables of real evaluations.
 
-    python benchmarks/masked_cells.py runs/digits-absorbing runs/text=16 [-o NAME.json]
+    python benchmarks/masked_cells.py runs/digits-absorbing runs/text=48 [-o NAME.json]
+    python benchmarks/masked_cells.py runs/mnist=100 --calls 49 --halves 10 --no-limit -o NAME.json
 
 RUN=N takes the first N examples. Every cell (number of masked positions, example) is evaluated at
 several masks and every example in several whole orders, once; they are kept beside the run, a file
 for each draw, and the same command goes on from these, and with -o from every row of the table that
-is finished (NAME.jsonl). Their mean is the truth that 1,000 simulated
-evaluations of each estimator have to cover: no network is called again. All figures are in the unit
-of the data; evaluations are of all examples together.
+is finished (NAME.jsonl). Their mean is the truth that 1,000 simulated evaluations of each estimator
+have to cover: no network is called again. All figures are in the unit of the data; evaluations are
+of all examples together. A model that NAME.json has beside these stays in it.
 """
 
 import argparse
 import json
 import math
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -160,77 +162,117 @@ def whole(orders, generator):
     return orders[place, torch.arange(count)[:, None]]
 
 
-def table(world, orders, each, seeds, kept):
-    """Rows (estimator, figures) of one quantity; orders: None where none were stored."""
-    cells, count = world.all, len(world.whole)
-    exact = float((cells["first"].mean(0) + cells["terms"].mean(0).sum(0)).mean())
-    bit = world.models[0].dims * world.unit.nats
+@dataclass
+class Table:
+    """Figures of the estimators of one quantity, simulated on its cells and whole orders.
 
-    def figures(estimates, half, evaluations, truth=exact):
+    orders: None where none were stored; each: evaluations of an example, of which a table may have
+    several.
+    """
+
+    world: World
+    orders: torch.Tensor | None
+    seeds: int
+
+    def __post_init__(self):
+        self.cells, self.count = self.world.all, len(self.world.whole)
+        first, terms = self.cells["first"].mean(0), self.cells["terms"].mean(0)
+        self.exact = float((first + terms.sum(0)).mean())
+        self.bit = self.world.models[0].dims * self.world.unit.nats
+
+    def rules(self, each):
+        """What makes the figures of each estimator, by its name."""
+        plain, spent = Plain(self.world, each), each * self.count
+        of_cells = OF_COUNTS if self.orders is None else OF_CALLS
+        rules = {
+            name: lambda rule=rule: self.figures(*by_rows(partial(rule, plain), self.seeds), spent)
+            for name, rule in of_cells.items()
+        }
+        if self.orders is not None:
+            rules["two whole orders of each example"] = self.of_orders
+        rules["nelbo without control"] = lambda: self.simulated([], each)
+        rules["nelbo, the default"] = lambda: self.simulated([0], each)
+        return rules
+
+    def of_orders(self):
+        draw, truth = partial(whole, spread(self.orders)), float(self.orders.mean())
+        spent = 2 * self.count * self.world.models[0].T
+        return self.figures(*by_rows(draw, self.seeds), spent, truth)
+
+    def simulated(self, use, each):
+        self.world.use = use
+        run = lambda sampling: sampling.spend(each * self.count)  # noqa: E731
+        estimates, half, _, spent = simulate(self.world, run, self.seeds)
+        return self.figures(estimates, half, float(spent.mean()))
+
+    def figures(self, estimates, half, evaluations, truth=None):
+        truth = self.exact if truth is None else truth
         cost = float(estimates.var(ddof=1)) * evaluations
         return {
-            "variance x evaluations": round(cost / bit**2, 4),
-            "evaluations for 0.01": needs(cost, 0.01 * bit),
+            "variance x evaluations": round(cost / self.bit**2, 4),
+            "evaluations for 0.01": needs(cost, 0.01 * self.bit),
             "bias z": z_of(estimates - truth),
             "coverage %": covered(estimates, half, truth),
         }
 
-    def simulated(use):
-        world.use = use
-        estimates, half, _, spent = simulate(world, lambda s: s.spend(each * count), seeds)
-        return figures(estimates, half, spent.mean())
 
-    plain = Plain(world, each)
-    of_cells = {
-        "one t, Bernoulli masks (MDLM)": plain.bernoulli,
-        "exactly k, k uniform (LLaDA)": plain.uniform,
-        "exactly k, k spread evenly": plain.even,
-        "exactly k, k by the spread of its terms": plain.by_spread,
-    }
-    rules = {
-        name: lambda rule=rule: figures(*by_rows(rule, seeds), each * count)
-        for name, rule in of_cells.items()
-        if orders is None
-    }
-    if orders is not None:
-        draw, evaluations = partial(whole, spread(orders)), 2 * count * world.models[0].T
-        truth = float(orders.mean())
-        rules["two whole orders of each example"] = lambda: figures(
-            *by_rows(draw, seeds), evaluations, truth
-        )
-    rules["nelbo without control"] = lambda: simulated([])
-    rules["nelbo, the default"] = lambda: simulated([0])
-    return {
-        "figure": round(exact / bit, 4),
-        "rows": {name: kept(name, rule) for name, rule in rules.items()},
-    }
+OF_COUNTS = {
+    "one t, Bernoulli masks (MDLM)": Plain.bernoulli,
+    "exactly k, k uniform (LLaDA)": Plain.uniform,
+    "exactly k, k spread evenly": Plain.even,
+    "exactly k, k by the spread of its terms": Plain.by_spread,
+}
+OF_CALLS = {  # a cell is a call, which may reveal several positions
+    "one call, uniform": Plain.uniform,
+    "one call, spread evenly": Plain.even,
+    "one call, by the spread of its terms": Plain.by_spread,
+}
 
 
 def study(path, some, options, kept):
     model = in_any_order(nelbo.load(path))
     examples = examples_of(model, formats.recipe_of(path).data.test)
     examples = examples.first(some or len(examples))
+    quantities = [] if options.no_limit else [model.dims]
     results = {}
-    for calls in dict.fromkeys((model.dims, options.calls or model.dims)):
+    for calls in dict.fromkeys([*quantities, *filter(None, [options.calls])]):
         limit = calls == model.dims
         shorter = model if limit else model.every(calls)
         orders = None if limit else whole_orders(path, shorter, examples, options.halves)
         arrays = cells(path, shorter, examples, options.draws)
         name = "the limit" if limit else f"{calls} calls in any order"
         print(f"{path}, {name}", flush=True)
-        world = World.of(shorter, examples, arrays)
-        key = [Path(path).name, model.sha256()[:8], len(examples), options.seeds, name]
-        once = lambda row, make, key=key: kept([*key, row], make)  # noqa: E731
-        results[name] = table(world, orders, options.each, options.seeds, once)
-    peer, *_, ours = [r["variance x evaluations"] for r in results["the limit"]["rows"].values()]
+        table = Table(World.of(shorter, examples, arrays), orders, options.seeds)
+        of = [Path(path).name, model.sha256()[:8], len(examples), options.seeds, name]
+        results[name] = {
+            "figure": round(table.exact / table.bit, 4),
+            "evaluations of an example": {
+                each: {row: kept([*of, each, row], make) for row, make in table.rules(each).items()}
+                for each in options.each
+            },
+        }
     return {
-        "unit": world.unit.name,
+        "unit": table.world.unit.name,
         "examples": len(examples),
-        "evaluations of an example": options.each,
         "stored": {"masks of each cell": options.draws, "orders": 2 * options.halves},
-        "fewer than Bernoulli masks with one t": round(peer / ours, 1),
-        **results,
+        **{name: result | {"fewer": fewer(result)} for name, result in results.items()},
     }
+
+
+def fewer(result):
+    """How many times fewer evaluations than the first estimator the default takes."""
+    ratios = {}
+    for each, rows in result["evaluations of an example"].items():
+        peer, *_, ours = [row["variance x evaluations"] for row in rows.values()]
+        ratios[each] = round(peer / ours, 1)
+    return ratios
+
+
+def beside(output):
+    """The models that the file has already."""
+    if output is None or not output.exists():
+        return {}
+    return json.loads(output.read_text())["models"]
 
 
 def main() -> None:
@@ -239,16 +281,19 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4, help="masks of each cell")
     parser.add_argument("--halves", type=int, default=2, help="half of the orders of an example")
     parser.add_argument("--calls", type=int, default=16, help="0 for the limit alone")
-    parser.add_argument("--each", type=int, default=8, help="evaluations of an example")
+    parser.add_argument("--no-limit", action="store_true", help="these calls alone")
+    parser.add_argument(
+        "--each", type=int, nargs="+", default=[8, 24], help="evaluations of an example"
+    )
     parser.add_argument("--seeds", type=int, default=1000, help="simulated evaluations")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results, kept = {}, Kept(options.output)
+    models, kept = beside(options.output), Kept(options.output)
     for run in options.runs:
         path, _, some = run.partition("=")
-        results[Path(path).name] = study(path, int(some or 0), options, kept)
-    write({"simulated evaluations": options.seeds, **results}, options.output)
+        models[Path(path).name] = study(path, int(some or 0), options, kept)
+    write({"simulated evaluations": options.seeds, "models": models}, options.output)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from nelbo.gaussian.reverse import TIME_INPUTS
 from nelbo.gaussian.schedule import from_log_snr
 from nelbo.gaussian.variance import small
 from nelbo.model.gaussian import gaussian_model
+from nelbo.model.settings import Settings
 from nelbo.types import Reals
 
 MEAN, DEVIATION, SHAPE, FIRST, LAST = 0.1, 0.5, (1, 2, 4), 3.0, -5.0
@@ -78,7 +79,7 @@ def toy():
         grid=Reals(),
         shape=SHAPE,
         name="toy",
-        facts={"schedule": {"name": "even", "T": 12}},
+        settings=Settings(schedule={"name": "even", "T": 12}),
     )
 
 

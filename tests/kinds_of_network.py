@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["EPS", "KINDS", "Kind"]
+__all__ = ["EPS", "KINDS", "LINEAR", "Kind"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ KINDS = {
     "Stable Diffusion 2: scaled linear, v": of_betas(SCALED, "v", v_of, "scaled-linear"),
     "cosine, eps": of_betas(cosine_bars(), "eps", eps_of, "cosine"),
     "x_0": of_betas(
-        LINEAR, "x_0", x_0_of, "linear", weight=lambda a, s: (a / s).square().clamp(1, 400)
+        LINEAR, "x_0", x_0_of, "linear", weight=lambda a, s: (a / s).square().clamp(min=1)
     ),
     "data on [0, 1]": of_betas(LINEAR, "eps", eps_of, "linear", (0.0, 1.0)),
     "data on [-1/2, 1/2]": of_betas(LINEAR, "eps", eps_of, "linear", (-0.5, 0.5)),

@@ -2,6 +2,9 @@
 
 __all__ = ["CATEGORICAL"]
 
+D3PM = "tests/categorical/test_d3pm.py::test_"
+MASKED_BOUND = f"{D3PM}the_bound_of_a_masked_chain_needs_no_distribution_over_its_states"
+
 CATEGORICAL = [
     (
         "KL by the mean over dimensions",
@@ -163,6 +166,20 @@ CATEGORICAL = [
         "term = cross_entropy.index_copy(0, later.to(kl.device), kl)",
         "pass",
         ("tests/categorical/test_d3pm.py::test_the_hybrid_loss_without_its_weight_is_the_bound",),
+    ),
+    (
+        "masked bound: the rate over abar_t",
+        "categorical/objective.py",
+        "(before - after) / (1 - after)",
+        "(before - after) / before",
+        (MASKED_BOUND,),
+    ),
+    (
+        "masked bound: positions that are seen count",
+        "categorical/objective.py",
+        "own = p.cross_entropy(x_t, t, x_0).masked_fill(~masked, 0)",
+        "own = p.cross_entropy(x_t, t, x_0)",
+        (MASKED_BOUND,),
     ),
     (
         "a table that stays on the CPU",

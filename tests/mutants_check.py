@@ -83,4 +83,18 @@ CHECK = [
         "times[rows % len(times)]",
         (f"{IDENTIFIED}[flow, data at 1]",),
     ),
+    (
+        "check: the first steps of a chain are not compared",
+        "tasks/check/search.py",
+        "if any(one.differs_by_time(other) for other in last):",
+        "if False:",
+        (f"{TESTS}index_and_t_are_told_apart_by_the_first_steps",),
+    ),
+    (
+        "check: the first steps begin where those of another range do",
+        "tasks/check/search.py",
+        "return 2 * math.log((support.hi - support.lo) / 2) if isinstance(support, Grid) else 0.0",
+        "return 0.0",
+        (f"{TESTS}index_and_t_are_told_apart_by_the_first_steps",),
+    ),
 ]

@@ -7,6 +7,7 @@ CODE = "tests/coding/test_code.py::test_"
 CONTAINER = "tests/coding/test_container.py::test_"
 PAGE = "tests/coding/test_bill_page.py::test_"
 KILLS = "tests/coding/test_codec_kills.py::test_"
+UNET = "tests/coding/test_unet_twin.py::test_"
 COMPRESS = "tests/coding/test_compress.py::test_"
 
 CODING = [
@@ -50,7 +51,7 @@ CODING = [
     ),
     (
         "a silu table whose end is cut at 2^15",
-        "coding/twin.py",
+        "networks/integers/filling.py",
         "LARGEST.bit_length() - (half - 1).bit_length()",
         "(LARGEST + 1).bit_length() - half.bit_length()",
         ("tests/coding/test_twin.py::test_a_silu_table_of_any_even_length_is_that_of_silu",),
@@ -143,5 +144,61 @@ CODING = [
             f"{KILLS}a_full_disk_at_any_write_leaves_whole_files_or_none",
             f"{KILLS}a_kill_at_any_write_leaves_whole_files_or_none",
         ),
+    ),
+    (
+        "a U-Net's twin has a skip before what comes from below",
+        "networks/integers/unet.py",
+        "torch.cat([h, skips.pop()], 1)",
+        "torch.cat([skips.pop(), h], 1)",
+        (f"{UNET}log_probabilities_are_those_of_the_unet_but_for_rounding",),
+    ),
+    (
+        "a U-Net's twin forgets the time",
+        "networks/integers/block.py",
+        "(inside + shift).clamp",
+        "(inside + 0 * shift).clamp",
+        (f"{UNET}log_probabilities_are_those_of_the_unet_but_for_rounding",),
+    ),
+    (
+        "a U-Net's twin doubles after the convolution",
+        "networks/integers/unet.py",
+        "level.sampler(h.repeat_interleave(2, 2).repeat_interleave(2, 3), kind)",
+        "level.sampler(h, kind).repeat_interleave(2, 2).repeat_interleave(2, 3)",
+        (f"{UNET}log_probabilities_are_those_of_the_unet_but_for_rounding",),
+    ),
+    (
+        "a U-Net's twin has zeros at one side of an image alone",
+        "networks/integers/arithmetic.py",
+        "(left, left, above, above)",
+        "(0, 2 * left, 0, 2 * above)",
+        (f"{UNET}log_probabilities_are_those_of_the_unet_but_for_rounding",),
+    ),
+    (
+        "a U-Net's twin forgets a shortcut",
+        "networks/integers/block.py",
+        "else self.shortcut(h, kind)",
+        "else 0 * self.shortcut(h, kind)",
+        (f"{UNET}log_probabilities_are_those_of_the_unet_but_for_rounding",),
+    ),
+    (
+        "a U-Net's twin has a shortcut that no range is held against",
+        "networks/integers/block.py",
+        "            self.shortcut.check(most)\n",
+        "            pass\n",
+        (f"{UNET}every_layer_of_a_unet_is_held_against_its_declared_range",),
+    ),
+    (
+        "a U-Net's twin has logits of other channels at some positions",
+        "networks/integers/twin.py",
+        "by_channel[:, positions // pixels, :,",
+        "by_channel[:, 0 * positions, :,",
+        (f"{UNET}a_unets_logits_are_the_same_bits_in_any_batch_on_any_path",),
+    ),
+    (
+        "attention of a U-Net is passed over",
+        "networks/integers/unet.py",
+        "        if kind not in KINDS:\n",
+        '        if kind not in (*KINDS, "Attention"):\n',
+        (f"{UNET}a_unet_of_other_layers_is_refused_by_their_name",),
     ),
 ]

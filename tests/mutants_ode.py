@@ -8,6 +8,7 @@ SIGNS = f"{LAWS}signs_give_the_divergence_without_bias"
 FRESH = f"{LAWS}probes_are_fresh_at_each_point_and_the_same_for_any_company"
 TASK = "tests/tasks/test_ode.py::test_"
 FIGURE = f"{TASK}the_figure_of_a_density_is_the_closed_form"
+ROWS = f"{TASK}rows_are_added_where_their_spread_is_too_much_and_steps_where_these_are"
 WEIGHTS = f"{TASK}weights_of_many_points_average_to_the_likelihood"
 ALONE = "tests/gaussian/test_rk45.py::test_each_row_is_solved_as_scipy_solves_it_alone"
 BY_RK45 = "tests/gaussian/test_rk45.py::test_the_density_by_rk45_is_that_of_the_closed_form"
@@ -50,6 +51,20 @@ ODE = [
         "(product * v).reshape(",
         "(v * v).reshape(",
         (SIGNS,),
+    ),
+    (
+        "rows that never grow",
+        "estimation/ode.py",
+        "if rows < PILOT and looks.residual <= wanted:",
+        "if rows < FEW and looks.residual <= wanted:",
+        (ROWS,),
+    ),
+    (
+        "rows that grow in place of steps",
+        "estimation/ode.py",
+        "if rows < PILOT and looks.residual <= wanted:",
+        "if rows < PILOT:",
+        (ROWS,),
     ),
     (
         "log K left out",

@@ -47,6 +47,16 @@ def test_each_loop_draws_as_many_samples(case):
         assert math.isfinite(ratio(loop, sample.bare(case, network), 1)["ratio"])
 
 
+def test_evaluations_by_the_ode_are_simulated(case, capsys):
+    """Two of each mode. Kills: a toy that the model no longer takes; rows that are not stored."""
+    import ode
+
+    for row in ode.coverage(2).values():
+        assert row["evaluations"] == 2
+        assert math.isfinite(row["mean of z"])
+    assert "as many as it takes" in capsys.readouterr().out
+
+
 def test_without_a_gpu_nothing_is_measured(case, monkeypatch, capsys):
     """Kills: figures of a CPU written down as a GPU's."""
     import gpu

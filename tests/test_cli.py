@@ -205,6 +205,13 @@ def test_evaluate_measures_the_ode_beside_the_bound(nelbo, run, tmp_path):
     assert tree["kind"].endswith("not a bound")
     assert [look["steps"] for look in tree["by_steps"]] == [6, 12]
     assert tree["images"] == 3
+    code, out, err = nelbo("compare", "--ode-against-bound", *common[1:4], *common[5:])
+    assert code == 0, err
+    verdict, figure = out.splitlines()[:2]
+    assert (verdict, figure.split()[0]) == (
+        tree["ode_minus_bound"]["verdict"],
+        f"{tree['bits_per_dim']:.4f}",
+    )
     code, out, _ = nelbo(*common, "--dequantise", "uniform", "--json", "-")
     assert json.loads(out)["estimator"]["dequantise"] == "uniform"
     few = ("evaluate", run, "--max-images", "1", "--ode", "--precision", "9", "--no-check")
@@ -217,6 +224,12 @@ def test_evaluate_measures_the_ode_beside_the_bound(nelbo, run, tmp_path):
         (("--ode-solver", "rk45"), "--ode-solver is of the ODE: add --ode"),
     ):
         check_refusal(nelbo, tmp_path, 2, message, "evaluate", run, *arguments)
+    for arguments, message in (
+        ((run,), "--ode-against-bound is of one model, and there are 2"),
+        (("--budget", "9"), "--budget is not of the ODE against the bound"),
+    ):
+        arguments = (run, "--ode-against-bound", *arguments)
+        check_refusal(nelbo, tmp_path, 2, message, "compare", *arguments)
 
 
 def test_an_untrained_ddpm_gives_its_closed_form_through_the_command_line(nelbo, recipe_file):

@@ -15,7 +15,7 @@ def test_the_recipes_of_the_package_are_read_and_built():
     shapes = {"digits": ((1, 8, 8), 17), "mnist": ((1, 28, 28), 256), "cifar10": ((3, 32, 32), 256)}
     variants = {
         "digits": ["absorbing", "classes", "d3pm", "ddpm", "edm", "flow", "iddpm", "vdm"],
-        "mnist": ["ddpm"],
+        "mnist": ["absorbing", "ddpm"],
         "cifar10": [],
         "text": ["ar"],
     }
@@ -222,6 +222,16 @@ def test_attention_is_where_it_is_requested():
         [hasattr(b, "attentions") for b in x] for x in (network.down_blocks, network.up_blocks)
     )
     assert (down, up) == ([False, True], [True, False])
+
+
+@pytest.mark.parametrize("middle", [True, False])
+def test_the_middle_has_attention_where_the_recipe_says_so(middle):
+    """Kills: the middle's own switch not handed on."""
+    chosen = recipe.read("mnist").model_dump()
+    chosen["network"] |= {"middle": middle, "widths": [8, 16]}
+    model = recipe.build(Recipe.model_validate(chosen), (1, 28, 28), 256)
+    attentions = [m for m in model.network.modules() if type(m).__name__ == "Attention"]
+    assert len(attentions) == middle
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,14 @@ from nelbo.bound.terms import prior_term, reconstruction_term
 from nelbo.categorical.dense import Dense, discretized_gaussian
 from nelbo.categorical.distribution import Categorical
 from nelbo.categorical.forward import CategoricalForward
-from nelbo.categorical.objective import hybrid_loss
+from nelbo.categorical.objective import hybrid_loss, masked_bound
 from nelbo.categorical.resampling import absorbing, resampling, uniform
 from nelbo.categorical.reverse import PRIORS, TIME_INPUTS, CategoricalReverse, TabularReverse
 from nelbo.categorical.transition import Transition
 from nelbo.errors import BadInput
+from nelbo.model import Settings, categorical_model
 from nelbo.networks.resnet import ResNet
+from nelbo.types import Grid
 
 torch.set_num_threads(1)
 
@@ -390,6 +392,38 @@ def test_the_hybrid_loss_without_its_weight_is_the_bound(name: str):
         want = one_time(chain, x_0, t, keyed(8))
         assert_close(got, want)  # two computations, which other processors round otherwise
         grads = [torch.autograd.grad(value.sum(), chain.p.network.out)[0] for value in (got, want)]
+        assert_close(*grads)
+
+
+@pytest.mark.parametrize("dims", [(2,), (2, 3, 5)])
+def test_the_bound_of_a_masked_chain_needs_no_distribution_over_its_states(dims: tuple[int, ...]):
+    """Draw for draw, through the model too.
+
+    Kills: the rate over abar_t, no T, positions that are seen counted, another position's level.
+    """
+    q, levels, prior = EVERY["absorbing"]
+    chain, x_0 = chain_of(q, levels, prior), data(levels, 8, *dims)
+    t = torch.tensor([3, 1, 2, 4, 1, 2, 3, 1])
+    model = categorical_model(
+        chain.p.network,
+        q,
+        prior=PRIORS[prior],
+        time_input=chain.p.time_input,
+        grid=Grid(levels, -1.0, 1.0),
+        shape=dims,
+        name="masked",
+        settings=Settings(),
+    )
+    want = one_time(chain, x_0, t, keyed(8))
+    for got in (
+        masked_bound(chain.p, x_0, t, keyed(8)),
+        model.one_time(model.chain, x_0, t, keyed(8)),
+    ):
+        assert_close(got, want)
+        grads = [
+            torch.autograd.grad(value.sum(), chain.p.network.out, retain_graph=True)[0]
+            for value in (got, want)
+        ]
         assert_close(*grads)
 
 

@@ -11,7 +11,9 @@ from nelbo.coding import twin_of
 from nelbo.data import Images
 from nelbo.model import Settings, categorical_model
 from nelbo.networks.embedded import Embedded
+from nelbo.networks.logits import LowRankLogits
 from nelbo.networks.resnet import ResNet
+from nelbo.networks.unet import UNet
 from nelbo.types import Grid
 
 
@@ -27,8 +29,14 @@ def float_model(seed=0, *, n=5, shape=(1, 4, 4), T=8, embedding=None, classes=No
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.2)
                 nn.init.normal_(module.bias, std=0.5)
+    return chain_of(made, n, shape, T)
+
+
+def chain_of(network, n, shape, T):
+    """The absorbing chain of T steps over n levels with this network."""
+    inside = network.network if isinstance(network, LowRankLogits) else network
     return categorical_model(
-        made,
+        network,
         absorbing([1 / (T - t + 1) for t in range(1, T + 1)], n + 1),
         prior=PRIORS["target"],
         time_input=TIME_INPUTS["fraction"],
@@ -36,8 +44,22 @@ def float_model(seed=0, *, n=5, shape=(1, 4, 4), T=8, embedding=None, classes=No
         shape=shape,
         name="toy",
         settings=Settings(schedule={"name": "betas", "T": T}, notes={"transition": "absorbing"}),
-        ids=embedding is not None,
+        ids=isinstance(inside, Embedded),
     )
+
+
+def unet_model(seed=0, *, n=5, shape=(1, 8, 8), T=8, rank=None, embedding=None, **sizes):
+    """Such a model with diffusers' U-Net, without attention unless `sizes` say otherwise."""
+    channels = shape[0]
+    inputs, outputs = channels * (embedding or n + 1), channels * (rank or n)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = UNet(inputs, outputs, shape[1], **{"widths": (8, 16), "middle": False, **sizes})
+        nn.init.normal_(made.unet.conv_out.weight, std=0.2)
+        nn.init.normal_(made.unet.conv_out.bias, std=0.5)
+        made = made if embedding is None else Embedded(made, n + 1, embedding)
+        made = made if rank is None else LowRankLogits(made, rank, n)
+    return chain_of(made, n, shape, T)
 
 
 def random_images(seed=0, count=32, *, n=5, shape=(1, 4, 4)):

@@ -199,7 +199,8 @@ def ode_of(network, **settings):
     generator = torch.Generator().manual_seed(3)
     data = as_points(0.5 * torch.randn(3, 1, 1, 2, generator=generator, dtype=torch.float64))
     rough = {"draws": 2, "precision": 9.0, "check": False, "batch_size": 2}
-    with mock.patch("nelbo.estimation.ode.PILOT", 3):
+    few = {"FEW": 2, "PILOT": 3}
+    with mock.patch.multiple("nelbo.estimation.ode", **few):
         return nelbo.ode_likelihood(model, data, **rough | settings)
 
 

@@ -111,7 +111,18 @@ def test_a_network_receives_and_says_what_its_class_says(tmp_path, name):
 READINGS = {  # x0-hat = p z + r b of a network that always says b, by hand: (a, s, p, r) of sigma
     "flow": lambda g: (1 / (1 + g), g / (1 + g), 1.0, -g / (1 + g)),
     "EDM": lambda g: (1.0, g, 0.25 / (g * g + 0.25), 0.5 * g / np.sqrt(g * g + 0.25)),
+    "EDM, v": lambda g: (1.0, g, 0.49 / (g * g + 0.49), -0.7 * g / np.sqrt(g * g + 0.49)),
+    "continuous Euler": lambda g: (1.0, g, 1 / (g * g + 1), -g / np.sqrt(g * g + 1)),
     "VE": lambda g: (1.0, g, 1.0, g * g),
+}
+READINGS["flow by Heun"] = READINGS["flow"]
+READINGS["EDM by DPM-Solver"] = READINGS["EDM"]
+ENDS = {  # of sigma, where they are not the default
+    "EDM": (0.002, 80),
+    "EDM by DPM-Solver": (0.002, 80),
+    "EDM, v": (0.002, 60),
+    "continuous Euler": (0.002, 700),
+    "VE": (0.01, 1348),
 }
 
 
@@ -149,9 +160,8 @@ def test_the_bound_of_a_folder_is_that_of_numpy(tmp_path, name):
     assert (model.grid.lo, model.grid.hi) == (lo, hi)
     levels = torch.arange(16).reshape(1, 1, 4, 4).repeat(8, 1, 1, 1)
     first, last = (model.facts["sources"][f"log SNR {end}"]["value"] for end in ("first", "last"))
-    ends = {"EDM": (-2 * math.log(0.002), -2 * math.log(80))}
-    ends["VE"] = (-2 * math.log(0.01), -2 * math.log(1348))
-    assert (first, last) == pytest.approx(ends.get(name, (2 * math.log(4 * 15 / 2), -9.0)))
+    ends = [-2 * math.log(end) for end in ENDS[name]] if name in ENDS else (2 * math.log(30), -9)
+    assert (first, last) == pytest.approx(ends)
     log_snr = np.linspace(first, last, 12)
     want = bound(name, np.linspace(lo, hi, 16), log_snr, (hi - lo) / 15)
     result = nelbo.evaluate(model.every(12), levels, budget=3_000)

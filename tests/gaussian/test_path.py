@@ -4,6 +4,7 @@ Every path is followed by conditionals that this file computes from its a_t and 
 package only knows the chain of its log SNRs.
 """
 
+import itertools
 import math
 import pickle
 from functools import partial
@@ -223,8 +224,7 @@ def test_the_kls_of_a_path_by_its_own_conditionals_are_the_chains(path, predicti
     assert_close(ours, own, rel=1e-9)
 
 
-@pytest.mark.parametrize("path", ["sub-vp", "ve", "flow from the data's end"])
-@pytest.mark.parametrize("prediction", ["flow-velocity", "edm-F"])
+@pytest.mark.parametrize(("path", "prediction"), zip(MADE, itertools.cycle(PREDICTIONS)))
 def test_a_chain_along_a_path_obeys_every_law(path, prediction):
     """Kills: whatever breaks the public laws on a path alone."""
     x_0 = torch.tensor([[0.3, -0.9], [-1.0, 1.0]], dtype=torch.float64)

@@ -133,13 +133,12 @@ def _ode(evaluation):
 
 
 def _orders(evaluation):
-    mean, noise = Mean(90.0, 2.0, 7), Mean(90.0, 0.5, 30)
     return OrderBounds(
-        total=mean,
-        monte_carlo=noise,
+        total=Mean(90.0, 2.0, 7),
+        monte_carlo=Mean(90.0, 0.5, 30),
         dims=64,
         **_how(evaluation, orders=4),
-        bound=(Mean(92.0, 2.0, 7), noise),
+        bound=(Mean(92.0, 2.0, 7), Mean(92.0, 0.5, 30)),
         below=(Mean(88.0, 2.0, 7), Mean(88.0, 0.5, 7)),
         effective=55.5,
         orders=4,

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from browser import visiting
 from nelbo.cli.outputs import kind_of
 from nelbo.errors import BadInput
 from nelbo.report.kind_figures import kind_figure
+from nelbo.report.kind_tables import kind_rows
 from nelbo.report.page import Reported, page, page_of
 from nelbo.results import load
 from nelbo.results.loading import as_read
@@ -23,7 +25,15 @@ from nelbo.results.saved import DIGEST, Saved, sealed
 from nelbo.results.stored import Stored
 from nelbo.tasks.report import paper_figure, paper_table, report
 
-PAGES = ("comparison", "comparisons", "ode", "classification", "image_ranking", "plan")
+PAGES = (
+    "comparison",
+    "comparisons",
+    "ode",
+    "order_bounds",
+    "classification",
+    "image_ranking",
+    "plan",
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +75,7 @@ DAMAGE = {
     "an image that is not there": ("image_ranking", "hardest", [99], "that per_image lacks"),
     "images of another number": ("image_ranking", "images", 3, "images and per_image contradict"),
     "no pair": ("comparisons", "against_the_first", [], "its pairs are not of one data set"),
+    "a figure from below of too few": ("order_bounds", "effective_sample_size", 9.0, "contradicts"),
     "a newer schema": (
         "ode",
         "schema",
@@ -210,6 +221,22 @@ def test_the_page_of_the_ode_says_that_it_is_not_a_bound(kinds, pages):
     assert "Monte Carlo (95 %) ± unknown" in words
 
 
+def test_the_page_of_any_order_has_both_sides_or_says_what_is_missing(kinds, pages):
+    """Kills: a figure from below where it was refused, one side for the other, nats for bits."""
+    result, page = kinds["order_bounds"], Page(pages["order_bounds"])
+    bits = {"one order": 92.0, "from above": 90.0, "from below": 88.0}
+    for name, nats in bits.items():
+        value = f"{nats / 64 / 0.6931471805599453:.4f}"
+        assert f"{name} {value} ± " in page.words
+    assert "is between 1.9838 and 2.0288 bits/dim" in page.words
+    few = replace(result, below=None, effective=49.5)
+    words = Page(page_of(as_read(few.to_dict(), "r"))).words
+    assert "is at most 2.0288 bits/dim" in words
+    assert "too few for a figure from below" in words
+    assert "from below 1" not in words
+    assert "| refused |" in kind_rows([as_read(few.to_dict(), "r")]).written(".md")
+
+
 def test_the_page_of_several_models_has_each_difference(kinds, pages):
     """Kills: the bound of the first for a difference, a verdict without its model."""
     result, page = kinds["comparisons"], Page(pages["comparisons"])
@@ -280,6 +307,12 @@ def test_a_table_of_a_kind_has_the_numbers_of_its_results(kinds, tmp_path):
             assert float(last["solver"]) == tree["half_widths"]["solver"]
             assert float(last["ode_minus_bound"]) == tree["ode_minus_bound"]["bits_per_dim"]
             assert "not a bound" in shown
+        elif name == "order_bounds":
+            sides = [tree[side] for side in ("single_orders", "from_above", "from_below")]
+            for key, side in zip(("single_orders", "from_above", "from_below"), sides, strict=True):
+                low, high = side["ci95_monte_carlo"]
+                assert float(last[key]) == side["bits_per_dim"]
+                assert float(last[f"{key}_half_width"]) == pytest.approx((high - low) / 2, rel=1e-9)
         elif name == "classification":
             assert [float(last[key]) for key in ("low", "high")] == tree["accuracy_ci95"]
         elif name == "plan":
@@ -323,6 +356,11 @@ def test_a_figure_of_a_kind_draws_the_numbers_of_its_result(kinds, tmp_path):
         assert all(value == pair["bits_per_dim"] for own in values for value in own)
         assert ends[0][0] == pytest.approx(pair["ci95"], rel=1e-9, abs=1e-12)
         assert ends[1][0] == pytest.approx(pair["ci95_monte_carlo"], rel=1e-9, abs=1e-12)
+    values, ends = intervals(axes_of("order_bounds"))
+    assert [[nats * 64 * math.log(2) for nats in own] for own in values] == [
+        pytest.approx([92.0, 90.0, 88.0])
+    ] * 2
+    assert ends[1][1] == pytest.approx(kinds["order_bounds"].to_dict()["ci95_monte_carlo"])
     bill = kinds["compression"]
     bars = [bar.get_width() for bar in axes_of("compression").patches]
     assert bars == [bits / (8 * 64) for _, _, bits in bill.rows()]

@@ -9,7 +9,7 @@ import torch
 import nelbo
 from kinds_of_network import EPS, KINDS
 from nelbo.errors import BadInput
-from nelbo.tasks.check.search import Remembered
+from nelbo.tasks.check.search import Draws, Remembered
 from nelbo.tasks.check.words import least_apart
 
 torch.set_num_threads(1)
@@ -96,6 +96,25 @@ def test_true_words_pass_and_wrong_ones_are_named():
     assert tree["schema"] == "nelbo.check/1"
     assert tree["passes"] is False
     assert math.isclose(tree["best"][0]["part"], wrong.best[0].part)
+
+
+def test_index_and_t_are_told_apart_by_the_first_steps():
+    """Which are not between the log SNRs of the search: of a network of no eps they are known.
+
+    Kills: a difference of what lies between alone; another chain's first steps, another range's.
+    """
+    wrong = nelbo.check(wrapped(exact(EPS), time_input="t"), data())
+    assert wrong.best[0].words["time_input"] == "index"
+    assert not wrong.agrees
+    assert wrong.stated.above > wrong.stated.part - wrong.best[0].part + 0.01
+
+    for range_ in ((-1.0, 1.0), (0.0, 1.0)):
+        draws = Draws.of(LEVEL, (), 3, 0)
+        model = wrapped(lambda x, t: torch.zeros_like(x), range=range_, clip=None)
+        shift = 2 * math.log((range_[1] - range_[0]) / 2)
+        rise = float(model.log_snr[1]) + shift - 6
+        want = 0.5 * rise / 2 * draws.eps[:2].square().sum((0, 2))  # SNR |x_0 - x0-hat|^2 = |eps|^2
+        torch.testing.assert_close(draws.first_steps(model), want, rtol=1e-3, atol=0)
 
 
 def test_a_network_that_knows_nothing_is_reported_to_know_nothing():

@@ -1,13 +1,33 @@
-"""Training losses that are not the bound."""
+"""Training losses: the bound of a masked chain without its tables, and losses beside the bound."""
+
+import torch
 
 from nelbo.bound.chain import Chain
 from nelbo.bound.noise import Noise
 from nelbo.bound.terms import prior_term
-from nelbo.categorical.masked import Changes, MaskedReverse, seen
+from nelbo.categorical.masked import Changes, MaskedReverse, seen, survival
 from nelbo.categorical.reverse import CategoricalReverse
 from nelbo.types import Batch, Nats, Time
 
-__all__ = ["hybrid_loss", "simple_loss"]
+__all__ = ["hybrid_loss", "masked_bound", "simple_loss"]
+
+
+def masked_bound(p: CategoricalReverse, x_0: Batch, t: Time, noise: Noise) -> Nats:
+    """T (abar_{t-1} - abar_t) / (1 - abar_t) sum over masked i of -log p_theta(x_0^i | x_t).
+
+    `one_time` of an absorbing chain, draw for draw: q reveals a masked position with that chance,
+    and both q and p_theta leave every other one as it is, so nothing else differs between them and
+    no distribution over all K states is formed. L_T is 0, since the chain ends in the mask. In
+    nats per example. Source: Austin et al. 2021, appendix A.3.
+    """
+    left = torch.cat([torch.ones(1, dtype=torch.float64), survival(p)])
+    before, after = left[t - 1], left[t]
+    weight = (p.q.T * (before - after) / (1 - after)).to(x_0.device)
+    after = after.to(x_0.device).reshape(-1, *(1,) * (x_0.ndim - 1))
+    masked = noise.at(t).uniform(x_0) > after
+    x_t = x_0.masked_fill(masked, p.q.transition.K - 1)
+    own = p.cross_entropy(x_t, t, x_0).masked_fill(~masked, 0)
+    return weight.to(own.dtype) * own.flatten(1).sum(1)
 
 
 def hybrid_loss(p: CategoricalReverse, x_0: Batch, t: Time, noise: Noise, weight: float) -> Nats:

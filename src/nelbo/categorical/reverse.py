@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import cross_entropy, one_hot, pad
 
 from nelbo.bound.chain import ReverseProcess, constant_time
 from nelbo.categorical.distribution import Categorical
@@ -144,6 +144,23 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         """log pi(x_0 | x_t), -inf for states that are no levels: one call of the network.
 
         Raises:
+            BadInput: as `_logits`.
+        """
+        log_pi = torch.log_softmax(self._logits(x_t, t).movedim(2, -1), dim=-1)
+        return pad(log_pi, (0, self.q.transition.K - self.levels), value=-math.inf)
+
+    def cross_entropy(self, x_t: Batch, t: Time, x_0: Batch) -> Float[Tensor, "B *dims"]:
+        """-log pi(x_0 | x_t) of each position, by one call of the network and no table of K.
+
+        Raises:
+            BadInput: as `_logits`.
+        """
+        return cross_entropy(self._logits(x_t, t).movedim(2, 1), x_0, reduction="none")
+
+    def _logits(self, x_t: Batch, t: Time) -> Float[Tensor, "B C levels *rest"]:
+        """The network's logits, of the levels for each channel of the data.
+
+        Raises:
             BadInput: the network's output is not `levels` channels for each of the data's.
         """
         transition, states = self.q.transition, x_t
@@ -159,9 +176,7 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
                 f"levels for each of the data's {x_t.shape[1]}, for input {tuple(states.shape)}; "
                 f"got {tuple(logits.shape)}"
             )
-        by_level = logits.reshape(*x_t.shape[:2], self.levels, *x_t.shape[2:]).movedim(2, -1)
-        log_pi = torch.log_softmax(by_level, dim=-1)
-        return pad(log_pi, (0, transition.K - self.levels), value=-math.inf)
+        return logits.reshape(*x_t.shape[:2], self.levels, *x_t.shape[2:])
 
     def x_0_hat(self, x_t: Batch, t: Time) -> Float[Tensor, "B *dims"]:
         """The mean level under p_theta(x_0 | x_t)."""

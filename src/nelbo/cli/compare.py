@@ -7,6 +7,7 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
+from nelbo.cli.ode import measure_ode
 from nelbo.cli.options import (
     BatchSize,
     Budget,
@@ -19,6 +20,7 @@ from nelbo.cli.options import (
     Precision,
     RecordOption,
     Seed,
+    Spacing,
     SpacingOption,
     SplitOption,
     Steps,
@@ -42,8 +44,8 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="A B [C]...",
-        help="Models, each a run folder, a checkpoint file, a diffusers folder, hf:OWNER/NAME, or "
-        "file.py:function.",
+        help="Models (one with --ode-against-bound), each a run folder, a checkpoint file, a "
+        "diffusers folder, hf:OWNER/NAME, or file.py:function.",
         autocompletion=completion.models,
     ),
 ]
@@ -65,6 +67,14 @@ def compare(
     batch_size: BatchSize = None,
     check: Check = True,
     record: RecordOption = None,
+    ode_against_bound: Annotated[
+        bool,
+        typer.Option(
+            "--ode-against-bound",
+            help="Of one model: its likelihood by the probability-flow ODE minus its bound; "
+            "--steps are then the solver's.",
+        ),
+    ] = False,
     weights_b: Annotated[
         Weights | None, typer.Option(help="Of B, where not as of A; of two models.")
     ] = None,
@@ -80,6 +90,7 @@ def compare(
     nelbo compare runs/a runs/b runs/c --json differences.json
     nelbo compare runs/a runs/b --data my-images/ --precision 0.002
     nelbo compare runs/a runs/a --weights ema --weights-b raw
+    nelbo compare runs/a --ode-against-bound
 
     Both are evaluated at the same images, times and noise, so that little error is left. Of three
     or more, each is compared with the first.
@@ -88,36 +99,50 @@ def compare(
     from nelbo.tasks.compare import compare as of_two
     from nelbo.tasks.compare_all import compare_all
 
-    _check_number(models, weights_b)
+    if ode_against_bound:
+        _check_one(models, budget, spacing, weights_b)
+    else:
+        _check_number(models, weights_b)
     several = len(models) > 2
-    kind = "comparisons" if several else "comparison"
+    kind = "ode" if ode_against_bound else "comparisons" if several else "comparison"
     check_outputs(Output("--json", json, kind, stdout=True), force=force)
     processes = Processes.started()
     second = dataclasses.replace(reading, weights=weights_b or reading.weights)
     readings = [reading, *([second] * (len(models) - 1))]
-    loaded = find_models(models, readings, device, steps, spacing, dtype)
+    of_chain = None if ode_against_bound else steps
+    loaded = find_models(models, readings, device, of_chain, spacing, dtype)
     images = find_data(models[0], loaded[0], data, split, *loaded[1:], most=max_images)
     if processes.first:
         say_assumed(*loaded)
+    how: dict[str, Any] = {"precision": precision, "seed": seed, "batch_size": batch_size}
+    how |= {"check": check, "record": record, "processes": processes}
+    if ode_against_bound:
+        return measure_ode(loaded[0], images, json, steps=steps, against_bound=True, **how)
     with bars(processes.first) as start:
-        common: dict[str, Any] = {
-            "precision": precision,
-            "budget": budget,
-            "seed": seed,
-            "batch_size": batch_size,
-            "check": check,
-            "record": record,
-            "processes": processes,
-            "command": command(),
-        }
+        common = how | {"budget": budget, "command": command()}
         result: Comparison | Comparisons
         if several:
             result = compare_all(loaded, images, **common, progress=start)
         else:
             result = of_two(loaded[0], loaded[1], images, **common, progress=start("compare"))
-    if not processes.first:
-        return
-    deliver_result(result, json, record=record)
+    if processes.first:
+        deliver_result(result, json, record=record)
+    return None
+
+
+def _check_one(
+    models: list[str],
+    budget: int | None,
+    spacing: Spacing | None,
+    weights_b: Weights | None,
+) -> None:
+    """Refuses what is of two models, or of a chain's steps."""
+    if len(models) > 1:
+        raise BadInput(f"--ode-against-bound is of one model, and there are {len(models)}")
+    options = (("--budget", budget), ("--spacing", spacing), ("--weights-b", weights_b))
+    given = next((option for option, value in options if value is not None), None)
+    if given is not None:
+        raise BadInput(f"{given} is not of the ODE against the bound: leave out one of the two")
 
 
 def _check_number(models: list[str], weights_b: Weights | None) -> None:

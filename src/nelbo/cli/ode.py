@@ -80,14 +80,18 @@ def measure_ode(
     model: "Model",
     images: "Examples",
     json: str | None,
-    dequantise: Dequantisation | None,
-    solver: Solver | None,
+    dequantise: Dequantisation | None = None,
+    solver: Solver | None = None,
     *,
     processes: "Processes",
     record: Path | None,
+    against_bound: bool = False,
     **settings: Any,  # noqa: ANN401
 ) -> None:
-    """Measures, prints and writes it; settings: others of `nelbo.ode_likelihood`."""
+    """Measures, prints and writes it; settings: others of `nelbo.ode_likelihood`.
+
+    against_bound: what is printed begins with what the paired difference says.
+    """
     from nelbo.tasks.ode import ode_likelihood
 
     with bars(processes.first) as start:
@@ -104,4 +108,5 @@ def measure_ode(
         )
     if not processes.first:
         return
-    deliver_result(result, json, record=record)
+    lead = result.verdict.text if against_bound else ""
+    deliver_result(result, json, record=record, lead=lead)

@@ -254,13 +254,15 @@ def deliver_result(
     *others: tuple[str | Path | None, Callable[[], bytes]],
     also: Iterable[str | Path] = (),
     record: Path | None = None,
+    lead: str = "",
 ) -> None:
     """Writes a result's JSON, and others, and prints it: as JSON alone where `json` is "-".
 
-    record: of what was evaluated, which is named at the end as `also` is; raises as `deliver`.
+    record: of what was evaluated, which is named at the end as `also` is; lead: a line above what
+    is printed; raises as `deliver`.
     """
     deliver(
-        lambda: print_result(result, json),
+        lambda: print_result(result, json, lead),
         (json, result.to_json().encode),
         *others,
         also=[*also, *filter(None, [record])],

@@ -28,6 +28,7 @@ class FigureKind(StrEnum):
     difference = "difference"
     bounds = "bounds"
     solver = "solver"
+    sides = "sides"
     calibration = "calibration"
     ranks = "ranks"
     bill = "bill"

@@ -84,14 +84,17 @@ def artefacts(folder: Path) -> list[str]:
     return [str(folder), *(f"{path}{'/' * path.is_dir()}" for path in inside)]
 
 
-def print_result(result: object, json: str | None) -> None:
-    """The result for a person, or its JSON where `json` is "-", with warnings on stderr."""
+def print_result(result: object, json: str | None, lead: str = "") -> None:
+    """The result for a person, or its JSON where `json` is "-", with warnings on stderr.
+
+    lead: a line above what a person reads.
+    """
     if json == "-":
         print(result.to_json(), end="")  # type: ignore[attr-defined]
         for warning in getattr(result, "warnings", ()):
             print(printable(f"warning: {warning}"), file=sys.stderr)
     else:
-        print(printable(result, lines=True))
+        print(printable(f"{lead}\n{result}" if lead else result, lines=True))
 
 
 def name_made(made: Iterable[str | Path], *, stdout: bool = True) -> None:

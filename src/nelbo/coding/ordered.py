@@ -150,12 +150,9 @@ class OrderedCode:
     ) -> Int64[Tensor, "B g n"]:
         """The whole logits of these positions given what x reveals; n stands for what it hides."""
         twin = require_codable(self.model)
-        channels, pixels = self.model.shape[0], self.model.dims // self.model.shape[0]
         hidden = int((x[0] == self.n).sum())
         row = twin.rows[hidden - 1].long().expand(len(x))
         images = x.reshape(-1, *self.model.shape)
         states = images if twin.ids else one_hot(images, self.n + 1).movedim(-1, 2).flatten(1, 2)
         with without_gradients(self.model.device):
-            logits = twin.logits(states.to(self.model.device), row).cpu()
-        by_channel = logits.reshape(len(x), channels, self.n, pixels)
-        return by_channel[:, positions // pixels, :, positions % pixels].movedim(0, 1)
+            return twin.logits_at(states.to(self.model.device), row, positions).cpu()

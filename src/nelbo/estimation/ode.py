@@ -31,7 +31,8 @@ __all__ = ["OdeSampling"]
 
 START = 10  # steps of the first look
 FINEST = 1280  # steps, beyond which none are tried
-PILOT = 32  # images on which numbers of steps are compared
+FEW, PILOT = 8, 32  # rows on which numbers of steps are compared, at first and at most
+TRACED = 16  # rows that get other probes, by which the trace's error is known
 DRAWS = 2  # of each image at least: their spread is the error
 MOST = 64  # draws of each image
 ORDER = 4.0  # at most by which an error is taken to fall as steps double, where it fell by more
@@ -45,10 +46,11 @@ class Looks:
     """What is known of the error of `steps`: nats of the same rows by each number of steps.
 
     difference: of twice as many steps to `steps`, which is added; residual: what may be left, as
-    half of a 95 % interval.
+    half of a 95 % interval; images: of which these rows are.
     """
 
     steps: int
+    images: int
     nats: dict[int, Float64[Tensor, " rows"]]
     difference: Mean
     residual: float
@@ -85,7 +87,6 @@ class OdeSampling:
         self.values = torch.empty(0, len(evaluator.images), dtype=torch.float64)
         self.trace_variance = 0.0
         self.looks: Looks | None = None
-        self.pilot = min(PILOT, len(evaluator.images))
         self.slopes: list[Tensor] = []  # evaluations of the ODE, where a row's own steps say them
         self._stage = 0
 
@@ -198,25 +199,35 @@ class OdeSampling:
         """Doubles the steps until what their number may change is half of the precision, in nats.
 
         steps: this number and no other. Probes are kept along the path here, which changes no mean
-        and leaves a difference of two numbers of steps nearly no error.
+        and leaves a difference of two numbers of steps nearly no error. Rows are 8 at first and
+        doubled to 32 while it is their spread that is too much, which more steps would not mend.
         """
-        (image, draw), nats = self._few(PILOT), {}
-        number, before = steps or START, math.inf
+        number, rows, before, wanted = steps or START, FEW, math.inf, 0.5 * precision
+        nats: dict[int, Tensor] = {}
         while True:
-            for n in (number, 2 * number):
-                if n not in nats:
-                    nats[n] = self.nats(image, -1 - draw, n, fresh=False)
-            looks = _compared(number, nats, before)
-            done = (looks.error.half_width() or 0.0) <= 0.5 * precision
-            if done or steps is not None or 2 * number >= FINEST:
-                self.looks = looks
+            (image, draw), numbers = self._few(rows), {*nats, number, 2 * number}
+            for n in sorted(numbers):
+                known = nats.get(n, torch.empty(0, dtype=torch.float64))
+                of_rows = (image[len(known) :], -1 - draw[len(known) :])
+                if len(of_rows[0]):
+                    nats[n] = torch.cat([known, self.nats(*of_rows, n, fresh=False)])
+            looks = self.looks = _compared(number, min(rows, self.values.shape[1]), nats, before)
+            if (looks.error.half_width() or 0.0) <= wanted:
                 return looks
-            number, before = 2 * number, abs(looks.difference.mean)
+            if rows < PILOT and looks.residual <= wanted:
+                rows *= 2
+            elif steps is not None or 2 * number >= FINEST:
+                return looks
+            else:
+                number, before = 2 * number, abs(looks.difference.mean)
 
     def _few(self, rows: int) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]:
-        """(image, draw): some images by chance, or all where they are few, several times."""
-        chosen = self.evaluator.key.key.argsort()[: self.pilot]
-        times = -(-rows // self.pilot)
+        """(image, draw): some images by chance, or all where they are few, several times.
+
+        Those of fewer rows come first among those of more.
+        """
+        chosen = self.evaluator.key.key.argsort()[:rows]
+        times = -(-rows // len(chosen))
         return chosen.repeat(times), torch.arange(times).repeat_interleave(len(chosen))
 
     def spend(self, draws: int) -> None:
@@ -250,7 +261,7 @@ class OdeSampling:
 
     def _of_trace(self, steps: int | None) -> float:
         """The variance that probes leave in one draw, by others at the same points."""
-        image, draw = self._few(min(PILOT, self.pilot * len(self.values)))
+        image, draw = self._few(min(TRACED, self.values.numel()))
         again = self.nats(image, draw, steps, probes=-1 - draw)
         return 0.5 * float((again - self.values[draw, image]).square().mean())
 
@@ -305,15 +316,18 @@ class OdeSampling:
     def shares(self) -> dict[str, float | None]:
         """Half of the 95 % interval that each source of error would leave alone, in nats.
 
-        That of rk45's steps is None.
+        That of rk45's steps is None, and so is that of the points where what probes leave hides it.
         """
-        rows, count = self._rows(), self.values.numel()
-        trace = min(self.trace_variance / count, (rows.se or 0.0) ** 2)
-        points = (rows.se or 0.0) ** 2 - trace
+        rows = self._rows()
+        both, trace = (rows.se or 0.0) ** 2, self.trace_variance / self.values.numel()
+        halves = [
+            Mean(0.0, math.sqrt(variance), rows.dof).half_width() or 0.0
+            for variance in (min(trace, both), max(both - trace, 0.0))
+        ]
         return {
             "solver": self._solver.half_width(),
-            "trace": Mean(0.0, math.sqrt(trace), rows.dof).half_width() or 0.0,
-            "dequantisation": Mean(0.0, math.sqrt(points), rows.dof).half_width() or 0.0,
+            "trace": halves[0],
+            "dequantisation": None if both <= trace else halves[1],
         }
 
     def check(self) -> None:
@@ -353,7 +367,7 @@ class OdeSampling:
                 )
 
 
-def _compared(steps: int, nats: dict[int, Tensor], before: float) -> Looks:
+def _compared(steps: int, images: int, nats: dict[int, Tensor], before: float) -> Looks:
     """What twice as many steps change, and what may be left then.
 
     Where the change fell by 4 or more at the last doubling, a third of it; by less, more of it.
@@ -362,7 +376,7 @@ def _compared(steps: int, nats: dict[int, Tensor], before: float) -> Looks:
     mean, se = float(change.mean()), float(change.std()) / math.sqrt(len(change))
     fell = min(before / abs(mean), ORDER) if mean and math.isfinite(before) else 2.0
     residual = abs(mean) / max(fell - 1, 1.0)
-    return Looks(steps, dict(nats), Mean(mean, se, len(change) - 1), residual)
+    return Looks(steps, images, dict(nats), Mean(mean, se, len(change) - 1), residual)
 
 
 def _together(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -2,21 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import final
 
 from torch import nn
 
 from nelbo.bound.chain import Chain, ReverseProcess
 from nelbo.bound.distribution import StepDistribution
+from nelbo.bound.noise import Noise
 from nelbo.categorical.distribution import Categorical
 from nelbo.categorical.forward import CategoricalForward
+from nelbo.categorical.objective import masked_bound
 from nelbo.categorical.reverse import PRIORS, CategoricalReverse, PriorRule, TimeInput
 from nelbo.categorical.transition import Transition
 from nelbo.model.masked import AnyOrderModel, OfStates, has_positions, in_any_order
 from nelbo.model.model import Denoiser, Model
 from nelbo.model.settings import Settings
 from nelbo.typed_json import Json
-from nelbo.types import Batch, Grid, Time
+from nelbo.types import Batch, Grid, Nats, Time
 
 __all__ = ["CategoricalModel", "categorical_model", "with_network"]
 
@@ -44,6 +47,15 @@ class CategoricalModel(OfStates, Denoiser):
 
     def in_the_limit(self) -> "Model | AnyOrderModel":
         return in_any_order(self) if has_positions(self) else super().in_the_limit()
+
+    @cached_property
+    def _masks(self) -> bool:
+        return has_positions(self)
+
+    def one_time(self, chain: Chain[StepDistribution], x_0: Batch, t: Time, noise: Noise) -> Nats:
+        if self._masks and isinstance(chain.p, CategoricalReverse):
+            return masked_bound(chain.p, x_0, t, noise)
+        return super().one_time(chain, x_0, t, noise)
 
     def x_0_hat(self, p: ReverseProcess[StepDistribution], x_t: Batch, t: Time) -> Batch:
         x_0: Batch = p.x_0_hat(x_t, t)  # type: ignore[attr-defined]

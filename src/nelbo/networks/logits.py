@@ -29,8 +29,10 @@ class LowRankLogits(nn.Module):
         self, x_t: Shaped[Tensor, "B ..."], time: Shaped[Tensor, " B"], *label: Shaped[Tensor, " B"]
     ) -> Float[Tensor, "B ..."]:
         c: Tensor = self.network(x_t, time, *label)
-        # one product of matrices, whose result is laid out as the logits of a plain network are
-        logits = self.table.T @ c.reshape(-1, len(self.table), c[0, 0].numel())
+        # A product for each image, whose result is laid out as the logits of a plain network are:
+        # one product for all would be copied into that order, at twice the cost.
+        pixels = c.reshape(-1, len(self.table), c[0, 0].numel())
+        logits = torch.bmm(self.table.T.expand(len(pixels), -1, -1), pixels)
         return logits.reshape(len(c), -1, *c.shape[2:])
 
 

@@ -18,8 +18,8 @@ class UNet(nn.Module):
     x_t: (B, in_channels, size, size); time: (B,), an index or any other scalar; with classes (B,)
     labels too; output: (B, out_channels, size, size), zero at initialisation. The network sees
     `patch` x `patch` pixels as the channels of one, a quarter of the work for 2, and has
-    self-attention at the levels of `widths` named by `attention`, 0 the finest, and always in its
-    middle.
+    self-attention at the levels of `widths` named by `attention`, 0 the finest, and in its middle
+    where `middle` is true.
 
     Raises:
         BadInput: labels without classes, or classes without labels.
@@ -35,6 +35,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         patch: int = 1,
         attention: tuple[int, ...] = (),
+        middle: bool = True,
         classes: int | None = None,
     ) -> None:
         super().__init__()
@@ -51,6 +52,7 @@ class UNet(nn.Module):
             up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
             norm_num_groups=8,
             dropout=dropout,
+            add_attention=middle,
             num_class_embeds=classes,
         )
         self.patch = patch

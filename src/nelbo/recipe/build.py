@@ -305,5 +305,6 @@ def _network(
             f"network.attention names levels 0..{len(choice.widths) - 1} of widths; "
             f"got {list(choice.attention)}"
         )
-    arguments = (choice.widths, choice.layers, choice.dropout, choice.patch, choice.attention)
+    sizes = (choice.widths, choice.layers, choice.dropout, choice.patch)
+    arguments = (*sizes, choice.attention, choice.middle)
     return UNet(inputs, outputs, height, *arguments, choice.classes)

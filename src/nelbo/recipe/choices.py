@@ -219,7 +219,8 @@ class UNetChoice(Growing):
     """diffusers' UNet2DModel, for images of 16 pixels and more.
 
     patch: a square of so many pixels a side is one pixel of more channels inside.
-    attention: the levels of `widths` with self-attention, 0 the finest; the middle always has it.
+    attention: the levels of `widths` with self-attention, 0 the finest.
+    middle: whether the coarsest level, between the halves, has self-attention.
     rank: where the output is logits over levels, so many channels of it and a table.
     classes: how many an image may be of; then the model is of p(x | class).
     embedding: where the chain's states go in, so many learned numbers for each, not K channels.
@@ -232,10 +233,18 @@ class UNetChoice(Growing):
     dropout: float = Field(0.0, ge=0, lt=1)
     patch: int = Field(1, ge=1)
     attention: Annotated[tuple[int, ...], LIST] = ()
+    middle: bool = True
     rank: int | None = Field(None, ge=3)
     classes: int | None = Field(None, ge=2)
     embedding: int | None = Field(None, ge=2, le=2**14)
-    later: ClassVar[Sequence[str]] = ("patch", "attention", "rank", "classes", "embedding")
+    later: ClassVar[Sequence[str]] = (
+        "patch",
+        "attention",
+        "middle",
+        "rank",
+        "classes",
+        "embedding",
+    )
 
 
 class TransformerChoice(Part):

@@ -1,4 +1,4 @@
-"""Curves of any kind of result: bounds, differences, a bill, solver steps, calibration, ranks."""
+"""Curves of any kind of result: bounds, differences, sides, a bill, solver steps, ranks."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,10 @@ from nelbo.results.compression import Compression
 from nelbo.results.ranking import Entry
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
+from nelbo.results.read_orders import OrdersRead
 from nelbo.typed_json import number_at
 
-__all__ = ["bill", "bounds", "calibration", "differences", "ranks", "solver_steps"]
+__all__ = ["bill", "bounds", "calibration", "differences", "ranks", "sides", "solver_steps"]
 
 INTERVALS = ["sampling of images", "Monte Carlo"]
 
@@ -40,6 +41,23 @@ def differences(result: Compared | ComparedAll) -> tuple[Curves, list[str]]:
         [pair.value for pair in pairs],
         [[pair.half for pair in pairs], [pair.half_monte_carlo for pair in pairs]],
         zero=True,
+    )
+    return curves, INTERVALS
+
+
+def sides(result: OrdersRead) -> tuple[Curves, list[str]]:
+    """(the bound of single orders and what bounds -log p from both sides, the intervals' names)."""
+    figures = {"one order": result.single, "from above": result.above, "from below": result.below}
+    known = {name: own for name, own in figures.items() if own is not None}
+    curves = _intervals(
+        "Both sides",
+        result.unit.name,
+        list(known),
+        [own.value for own in known.values()],
+        [
+            [own.half for own in known.values()],
+            [own.half_monte_carlo for own in known.values()],
+        ],
     )
     return curves, INTERVALS
 

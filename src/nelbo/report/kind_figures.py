@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from nelbo.errors import BadInput
 from nelbo.report import figures
-from nelbo.report.kind_curves import bill, calibration, differences, ranks, solver_steps
+from nelbo.report.kind_curves import bill, calibration, differences, ranks, sides, solver_steps
 from nelbo.report.ranking_plots import Curves
 from nelbo.results.compared import Compared, ComparedAll
 from nelbo.results.compression import Compression
@@ -15,6 +15,7 @@ from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
+from nelbo.results.read_orders import OrdersRead
 from nelbo.results.saved import Saved
 
 __all__ = ["kind_figure"]
@@ -55,6 +56,8 @@ def _figure_of(result: Saved) -> tuple[str, Made]:
         return "difference", partial(differences, result)
     if isinstance(result, OdeRead):
         return "solver", partial(solver_steps, result)
+    if isinstance(result, OrdersRead):
+        return "sides", partial(sides, result)
     if isinstance(result, Classified):
         return "calibration", partial(calibration, result)
     if isinstance(result, RankedImages):

@@ -1,4 +1,4 @@
-"""Results that are no evaluation as tables of a paper: comparisons, ODEs, classes and ranks."""
+"""Results that are no evaluation as tables of a paper: comparisons, likelihoods, classes, ranks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,8 +9,10 @@ from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
 from nelbo.results.compared import Compared, ComparedAll
 from nelbo.results.compression import Compression
 from nelbo.results.evaluation import likelihood_of
+from nelbo.results.order_bounds import FEWEST
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
+from nelbo.results.read_orders import OrdersRead
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved
 from nelbo.typed_json import Json, number_at, object_at, whole_at
@@ -22,7 +24,7 @@ MONTE_CARLO = "Monte Carlo is half of a 95 % interval for this test set."
 
 
 def kind_rows(results: Sequence[Saved]) -> Rows:
-    """A row for each model of comparisons, for each ODE or classification, or for listed images.
+    """A row for each model of comparisons, each result of one model, or each listed image.
 
     Raises:
         BadInput: results of different kinds or units, of a kind that no table is made of, or
@@ -78,10 +80,7 @@ def _comparisons(pairs: Sequence[tuple[str, Compared]], first: str) -> Rows:
 
 
 def _odes(results: Sequence[OdeRead]) -> Rows:
-    units = dict.fromkeys(str(result.unit) for result in results)
-    if len(units) > 1:
-        raise BadInput(f"results in {' and in '.join(units)} fit in no one table: make two")
-    unit = results[0].unit.name
+    unit = _unit(results)
     rows = [
         [
             _text(_name(result.tree), "model"),
@@ -101,13 +100,46 @@ def _odes(results: Sequence[OdeRead]) -> Rows:
         Heading("Bound", "Bound"),
         Heading("ODE minus bound", "ODE minus bound"),
     ]
-    data = dict.fromkeys(
-        f"{whole_at(result.tree, 'images'):,} images of {_data(result.tree)}" for result in results
-    )
     notes = [
-        f"ODE: the likelihood of the probability-flow ODE, not a bound: {' and '.join(data)}.",
+        f"ODE: the likelihood of the probability-flow ODE, not a bound: {_images(results)}.",
         PLUS_MINUS,
         f"{MONTE_CARLO} Solver, trace and dequantisation are what each source would leave alone.",
+    ]
+    return Rows(headings, rows, notes, [_version(result.tree) for result in results])
+
+
+def _orders(results: Sequence[OrdersRead]) -> Rows:
+    unit = _unit(results)
+    rows = [
+        [
+            _text(_name(result.tree), "model"),
+            _count(result.tree, "calls"),
+            _count(result.tree, "orders"),
+            _value(result.single.value, result.single.half_monte_carlo, "single_orders"),
+            _value(result.above.value, result.above.half_monte_carlo, "from_above"),
+            Cell("refused", "refused", {"from_below": None, "from_below_half_width": None})
+            if result.below is None
+            else _value(result.below.value, result.below.half_monte_carlo, "from_below"),
+            _half(result.above.half, "sampling_half_width"),
+            _effective(result.effective),
+        ]
+        for result in results
+    ]
+    headings = [
+        Heading("Model", "Model", numeric=False),
+        Heading("Calls", "Calls"),
+        Heading("Orders", "Orders"),
+        Heading(f"One order, {escaped(unit)}", f"One order, {unit}"),
+        Heading("From above", "From above"),
+        Heading("From below", "From below"),
+        Heading(r"New images $\pm$", "New images ±"),
+        Heading("Effective sample size", "Effective sample size"),
+    ]
+    notes = [
+        f"-log p of any order lies between what is above and what is below: {_images(results)}.",
+        "± behind a figure is half of a 95 % interval for this test set; new images ± is half of "
+        "that for new images of this kind, from above.",
+        f"From below: refused where the effective sample size is below {FEWEST}.",
     ]
     return Rows(headings, rows, notes, [_version(result.tree) for result in results])
 
@@ -176,6 +208,22 @@ def _image(result: RankedImages, row: Mapping[str, Json]) -> Cell:
     return Cell(escaped(name), marked(name), {"model": _name(result.tree), "image": name})
 
 
+def _unit(results: Sequence[OdeRead] | Sequence[OrdersRead]) -> str:
+    """The unit that they have in common."""
+    units = dict.fromkeys(str(result.unit) for result in results)
+    if len(units) > 1:
+        raise BadInput(f"results in {' and in '.join(units)} fit in no one table: make two")
+    return results[0].unit.name
+
+
+def _images(results: Sequence[OdeRead] | Sequence[OrdersRead]) -> str:
+    """How many images of which data."""
+    data = dict.fromkeys(
+        f"{whole_at(result.tree, 'images'):,} images of {_data(result.tree)}" for result in results
+    )
+    return " and ".join(data)
+
+
 def _version(tree: Mapping[str, Json]) -> dict[str, Json]:
     return {"nelbo": object_at(tree, "environment").get("nelbo")}
 
@@ -201,6 +249,16 @@ def _half(half: float | None, key: str) -> Cell:
     return Cell(*number(half, half), {key: half})
 
 
+def _effective(size: float) -> Cell:
+    text = f"{size:,.0f}"
+    return Cell(text, text, {"effective_sample_size": size})
+
+
+def _count(tree: Mapping[str, Json], key: str) -> Cell:
+    count = whole_at(tree, key)
+    return Cell(f"{count:,}", f"{count:,}", {key: count})
+
+
 def _number(value: float, key: str) -> Cell:
     return Cell(*number(value), {key: value})
 
@@ -221,6 +279,7 @@ def _data(tree: Mapping[str, Json]) -> str:
 
 OF_MANY: Mapping[type, Callable[[Sequence[Any]], Rows]] = {
     OdeRead: _odes,
+    OrdersRead: _orders,
     Classified: _classes,
     Compression: bill_rows,
 }

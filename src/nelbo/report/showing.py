@@ -23,10 +23,12 @@ from nelbo.results.evaluation import Evaluation
 from nelbo.results.image_ranking import ImageRanking
 from nelbo.results.loading import as_read
 from nelbo.results.ode import OdeLikelihood
+from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
+from nelbo.results.read_orders import OrdersRead
 from nelbo.results.result import Result, parse
 from nelbo.results.rounding import plain_number, with_half
 from nelbo.results.saved import Saved
@@ -112,8 +114,9 @@ def _(result: Evaluation) -> dict[str, Callable[[], bytes]]:
     }
 
 
-@_made.register(Comparison | Comparisons | OdeLikelihood | Classification | ImageRanking)
-@_made.register(Compared | ComparedAll | OdeRead | Classified | RankedImages)
+@_made.register(Comparison | Comparisons | OdeLikelihood | OrderBounds)
+@_made.register(Classification | ImageRanking)
+@_made.register(Compared | ComparedAll | OdeRead | OrdersRead | Classified | RankedImages)
 def _(result: Saved) -> dict[str, Callable[[], bytes]]:
     return {
         ".json": lambda: result.to_json().encode(),

@@ -106,7 +106,7 @@ class ModelCheck(Saved):
         rows += [(f"{place}.", row) for place, row in enumerate(self.best, 1)]
         for place, row in rows:
             assert row is not None
-            above = "" if row.above == 0 else f"  +{row.above:.4f}"
+            above = "" if row.above == 0 else f"  {row.above:+.4f}"
             half = "" if row.half is None or row.above == 0 else f" ± {row.half:.4f}"
             words = ", ".join(
                 f"{name} {word(value)}" for name, value in row.words.items() if name != "variance"

@@ -21,6 +21,7 @@ from nelbo.results.read_images import (
     parse_image_ranking,
 )
 from nelbo.results.read_ode import ODE, OdeRead, parse_ode
+from nelbo.results.read_orders import ORDER_BOUNDS, OrdersRead, parse_orders
 from nelbo.results.result import Result
 from nelbo.results.saved import DIGEST, digest_of
 from nelbo.results.stored import Other, keeping_to
@@ -33,13 +34,14 @@ AnyResult: TypeAlias = (
     | Compared
     | ComparedAll
     | OdeRead
+    | OrdersRead
     | Classified
     | RankedImages
     | PlanResults
     | Compression
     | Other
 )
-OTHERS = ("order_bounds", "ranking", "improvement", "check", "derivation", "inspection")
+OTHERS = ("ranking", "improvement", "check", "derivation", "inspection")
 WRITTEN_BY = "nelbo evaluate --plan FILE.toml --json FILE writes one"
 
 
@@ -47,9 +49,9 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
     """The result in a file that `--json` or `save` wrote, whatever kind it is of.
 
     An evaluation is a `Result`, a comparison `Compared`, several `ComparedAll`, a likelihood by the
-    ODE an `OdeRead`, a classification `Classified`, images in their order `RankedImages`, a plan
-    `PlanResults`, the bill of a compression a `Compression`; others are kept as they are, in
-    `tree`. Saved again, each is the same object.
+    ODE an `OdeRead`, both sides of any order `OrdersRead`, a classification `Classified`, images in
+    their order `RankedImages`, a plan `PlanResults`, the bill of a compression a `Compression`;
+    others are kept as they are, in `tree`. Saved again, each is the same object.
 
     say: called with what should be known of the file.
 
@@ -120,6 +122,7 @@ READERS: Mapping[str, Callable[[Mapping[str, Json], str], AnyResult]] = {
     comparison.SCHEMA: parse_comparison,
     comparisons.SCHEMA: parse_comparisons,
     ODE: parse_ode,
+    ORDER_BOUNDS: parse_orders,
     CLASSIFICATION: parse_classification,
     IMAGE_RANKING: parse_image_ranking,
     plan.SCHEMA: _plan,

@@ -10,9 +10,10 @@ from nelbo.errors import printable
 from nelbo.results.evaluation import Evaluation, likelihood_of, unchecked
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured
+from nelbo.results.verdict import Verdict, verdict
 from nelbo.typed_json import Json, known_of, list_at, number_at, object_at, text_at, whole_at
 
-__all__ = ["OdeLikelihood", "solver_text", "trace_text"]
+__all__ = ["OdeLikelihood", "against_bound", "solver_text", "trace_text"]
 
 SCHEMA = "nelbo.ode/1"
 KIND = "likelihood of the probability-flow ODE, not a bound"
@@ -42,6 +43,17 @@ def trace_text(how: Mapping[str, Json]) -> str:
     return f"{how['probes']} {where}"
 
 
+def against_bound(
+    difference: float, half: float | None, half_monte_carlo: float | None, unit: str
+) -> Verdict:
+    """Which of the two figures is lower, in a sentence; by that none is better.
+
+    half: of the difference's 95 % interval for new images; half_monte_carlo: for this test set.
+    """
+    names = ("the ODE", "the bound")
+    return verdict(difference, half, half_monte_carlo, unit, names, "lower")
+
+
 @final
 @dataclass(frozen=True, repr=False)
 class OdeLikelihood(Measured):
@@ -49,7 +61,8 @@ class OdeLikelihood(Measured):
 
     Means are nats per image. total and monte_carlo: as of an `Evaluation`, but the Monte Carlo
     error is made of `shares`: solver, trace and dequantisation, each half of the 95 % interval
-    that it would leave alone, in nats; by rk45 the solver's is None, and so is the whole. looks:
+    that it would leave alone, in nats; by rk45 the solver's is None, and so is the whole, and that
+    of dequantisation is None where it is too small to be told from that of the trace. looks:
     the figure by each number of steps, on the images where these were compared. difference: the
     ODE's figure minus the bound's, image by image.
     """
@@ -66,6 +79,13 @@ class OdeLikelihood(Measured):
         figure = f"{self.per_dim:.4f} {self._plus_minus(self.total)} {self.unit}"
         of = f"{self.model['name']}{likelihood_of(self.model)} on {self.images:,} of "
         return printable(f"{figure}, {KIND}, {of}{self.data['name']}")
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the ODE's figure is lower than the bound, and how sure that is."""
+        sampling, monte_carlo = self.difference
+        halves = self.half_width(sampling), self.half_width(monte_carlo)
+        return against_bound(self._per_dim(sampling.mean), *halves, self.unit.name)
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.ode/1."""
@@ -96,6 +116,7 @@ class OdeLikelihood(Measured):
                     self.unit.key: self._per_dim(sampling.mean),
                     "ci95": self._interval(sampling),
                     "ci95_monte_carlo": self._interval(monte_carlo),
+                    "verdict": self.verdict.text,
                 },
                 "images": self.images,
                 "dims": self.dims,

@@ -27,8 +27,11 @@ def verdict(
     half_monte_carlo: float | None,
     unit: str,
     names: tuple[str, str] = ("A", "B"),
+    word: str = "better",
 ) -> Verdict:
     """Of the first bound minus the second, where lower is better.
+
+    word: what the lower of two is, of which neither need be better.
 
     half: of its 95 % interval for new images of this kind, which holds the Monte Carlo error too;
     half_monte_carlo: for this test set. Either is None where it is not known. One is better
@@ -39,11 +42,11 @@ def verdict(
         return Verdict(f"no difference: {a} and {b} have the same bound", None)
     better, size = (a if difference < 0 else b), abs(difference)
     if half is not None and size > half:
-        return Verdict(f"{better} is better by {with_half(size, half)} {unit}", better)
+        return Verdict(f"{better} is {word} by {with_half(size, half)} {unit}", better)
     if half_monte_carlo is not None and size > half_monte_carlo:
         new = "unknown" if half is None else with_half(size, half)
         text = (
-            f"{better} is better on these images by {with_half(size, half_monte_carlo)} {unit}; "
+            f"{better} is {word} on these images by {with_half(size, half_monte_carlo)} {unit}; "
             f"for new images of this kind the two are not told apart ({new})"
         )
         return Verdict(text, better, these_alone=True)

@@ -91,7 +91,7 @@ def ode_likelihood(
     images = examples_of(model, data, given.seed)
     sampling, estimator = _measured(model, images, given, convention, steps, draws)
     seconds = time.perf_counter() - started
-    bound = _bound(model, images, given)
+    bound = _bound(model, images, given, sampling.evaluator.done)
     total, monte_carlo = sampling.means()
     return OdeLikelihood(
         total=total,
@@ -164,7 +164,7 @@ def _even_steps(sampling: OdeSampling) -> dict[str, Json]:
     """Of rk4: how many, what doubling them has added, and on how many images that is known."""
     looked = sampling.looked
     added = sampling.evaluator.unit.per_dim(looked.difference.mean, sampling.model.dims)
-    return {"steps": looked.steps, "steps_added": added, "compared_on": sampling.pilot}
+    return {"steps": looked.steps, "steps_added": added, "compared_on": looked.images}
 
 
 def _own_steps(sampling: OdeSampling) -> dict[str, Json]:
@@ -183,8 +183,13 @@ def _looks(sampling: OdeSampling) -> dict[int, float]:
     return {number: float(nats.mean()) for number, nats in sampling.looks.nats.items()}
 
 
-def _bound(model: Model, images: Examples, given: Settings) -> Evaluation:
-    """That of the same images, to the same precision."""
+def _bound(model: Model, images: Examples, given: Settings, before: int) -> Evaluation:
+    """That of the same images, to the same precision; progress goes on after `before`."""
+
+    def progress(done: int, expected: int | None, text: str) -> None:
+        of_both = None if expected is None else before + expected
+        given.progress(before + done, of_both, f"the bound {text}")
+
     return evaluate(
         model,
         images,
@@ -194,7 +199,7 @@ def _bound(model: Model, images: Examples, given: Settings) -> Evaluation:
         check=False,
         record=_part(given, "bound"),
         processes=given.processes,
-        progress=given.progress,
+        progress=progress,
     )
 
 

@@ -153,6 +153,21 @@ class Convolution(nn.Module):
         sums += self.bias[:, None, None]
         return rounded(sums * self.factor[:, None, None], int(self.shift))
 
+    def fill(
+        self, real: nn.Conv2d, bits: int, step: float, out: float, most: int = LARGEST
+    ) -> None:
+        """Weights and bias for inputs of this step, at most `most`; outputs of the step `out`."""
+        weight = real.weight.double().cpu()
+        largest = weight.abs().flatten(1).amax(1)
+        per = torch.where(largest > 0, largest, 1.0) / (2 ** (bits - 1) - 1)
+        self.weight.copy_((weight / per[:, None, None, None]).round())
+        assert real.bias is not None
+        self.bias.copy_((real.bias.double().cpu() / (per * step)).round())
+        ratio = per * step / out
+        reach = (torch.tensor(self.sums_below(most), dtype=torch.float64) * ratio).max()
+        self.shift.fill_(max(0, min(40, 61 - math.ceil(math.log2(max(float(reach), 1.0))))))
+        self.factor.copy_((ratio * 2.0 ** int(self.shift)).round())
+
     def sums_below(self, most: int) -> list[int]:
         """sum |w| max |a| + |b| of each output channel, where |a| <= most; no bias overflows it."""
         weights = self.weight.long().abs().flatten(1).sum(1).tolist()
@@ -214,6 +229,15 @@ class Norm(nn.Module):
         scale, offset = self.scale[at], self.offset[at]
         y = y.reshape(h.shape)
         return rounded(y * scale[:, :, None, None] + offset[:, :, None, None], WIDE)
+
+    def fill(
+        self, real: nn.GroupNorm, step: float, point: int, gain: Tensor, shift: Tensor
+    ) -> None:
+        """Rows of scales for inputs of this step: y gain + shift, with `point` bits behind it."""
+        self.scale.copy_((gain.double() * 2.0 ** (point - UNIT + WIDE)).round())
+        self.offset.copy_((shift.double() * 2.0 ** (point + WIDE)).round())
+        eps = real.eps * (self.n / step) ** 2 * 4.0**self.finer
+        self.eps.fill_(max(1, round(eps)))
 
     def check(self, most: int) -> int:
         """The largest magnitude of the result where |h| <= most.

@@ -6,22 +6,24 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from nelbo.networks.integers.arithmetic import LARGEST, Convolution, Norm, Table, part
+from nelbo.networks.integers.arithmetic import Convolution, Norm, Table, part
+from nelbo.networks.integers.block import IntegerBlock, Names
+from nelbo.networks.integers.filling import Filling
 from nelbo.networks.resnet import Block, ResNet
 
-__all__ = ["IntegerBlock", "IntegerResNet"]
+__all__ = ["IntegerResNet"]
 
 
 @final
 class IntegerResNet(nn.Module):
-    """(whole x_t, row of t) -> whole logits: `ResNet` with a row of scales in place of its time."""
+    """(whole x_t, row of t) -> whole outputs: `ResNet`, a row of scales in place of its time."""
 
     def __init__(self, like: ResNet, pixels: int, rows: int) -> None:
         super().__init__()
         self.enter = Convolution("enter", like.enter)
         self.blocks = nn.ModuleList(
-            IntegerBlock(f"blocks.{i}", part(Block, block), pixels, rows)
-            for i, block in enumerate(like.blocks)
+            IntegerBlock(like, _names(f"blocks.{i}"), pixels, rows, shifted=False)
+            for i in range(len(like.blocks))
         )
         self.norm = Norm("leave.0", part(nn.GroupNorm, like.leave[0]), pixels, 1)
         self.leave = Convolution("leave.2", part(nn.Conv2d, like.leave[2]))
@@ -36,11 +38,23 @@ class IntegerResNet(nn.Module):
         h = self.enter(x_t, kind)
         for block in self.blocks:
             h = block(h, row, silu, kind)
-        logits: Tensor = self.leave(silu(self.norm(h, row)), kind)
-        return logits
+        output: Tensor = self.leave(silu(self.norm(h, row)), kind)
+        return output
 
-    def check(self, most: int, silu: Table) -> None:
-        """Holds every layer against its limits, where inputs are at most `most`.
+    def fill(self, filling: Filling, entry: float, most: int, out: float) -> None:
+        """entry: the step of x_t, which is at most `most`; out: that of the outputs."""
+        real = part(ResNet, filling.network)
+        step = filling.step("enter", *(f"blocks.{i}" for i in range(len(self.blocks))))
+        filling.convolution(self.enter, entry, step, most)
+        condition = real.embed(filling.times.float().to(real.enter.weight.device))
+        for mine, block in zip(self.blocks, real.blocks, strict=True):
+            scale, shift = part(Block, block).condition(condition).double().chunk(2, dim=1)
+            part(IntegerBlock, mine).fill(filling, step, scale=scale, shift=shift)
+        filling.norm(self.norm, step)
+        filling.convolution(self.leave, filling.silu, out)
+
+    def check(self, most: int, silu: Table) -> int:
+        """The largest magnitude of the result where |x_t| <= most; every layer within its limits.
 
         Raises:
             BadInput: a declared range lets a number pass one; the message names the layer.
@@ -49,33 +63,8 @@ class IntegerResNet(nn.Module):
         for block in self.blocks:
             most = part(IntegerBlock, block).check(most, silu)
         self.norm.check(most)
-        self.leave.check(silu.most)
+        return self.leave.check(silu.most)
 
 
-@final
-class IntegerBlock(nn.Module):
-    """h + conv(silu(norm(conv(silu(norm(h)))))), the second norm's scales a row for each t."""
-
-    def __init__(self, layer: str, like: Block, pixels: int, rows: int) -> None:
-        super().__init__()
-        self.first_norm = Norm(f"{layer}.first.0", part(nn.GroupNorm, like.first[0]), pixels, 1)
-        self.first = Convolution(f"{layer}.first.2", part(nn.Conv2d, like.first[2]))
-        self.second_norm = Norm(f"{layer}.norm", like.norm, pixels, rows)
-        self.second = Convolution(f"{layer}.second.2", part(nn.Conv2d, like.second[2]))
-
-    def forward(self, h: Tensor, row: Tensor, silu: Table, kind: torch.dtype) -> Tensor:
-        inside = self.first(silu(self.first_norm(h, row)), kind)
-        inside = self.second(silu(self.second_norm(inside, row)), kind)
-        added: Tensor = (h + inside).clamp(-LARGEST, LARGEST)
-        return added
-
-    def check(self, most: int, silu: Table) -> int:
-        """The largest magnitude of the result where |h| <= most.
-
-        Raises:
-            BadInput: as `Convolution.check` and `Norm.check`.
-        """
-        self.first_norm.check(most)
-        self.second_norm.check(self.first.check(silu.most))
-        self.second.check(silu.most)
-        return LARGEST
+def _names(layer: str) -> Names:
+    return Names(*(f"{layer}.{name}" for name in ("first.0", "first.2", "norm", "second.2")))

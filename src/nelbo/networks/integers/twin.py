@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 from nelbo.errors import BadInput
 from nelbo.networks.embedded import Embedded
-from nelbo.networks.integers.arithmetic import Table
+from nelbo.networks.integers.arithmetic import LARGEST, Convolution, Table
+from nelbo.networks.integers.filling import Filling
 from nelbo.networks.integers.resnet import IntegerResNet
+from nelbo.networks.integers.unet import IntegerUNet
+from nelbo.networks.logits import LowRankLogits
 from nelbo.networks.resnet import ResNet
+from nelbo.networks.unet import UNet
 
 __all__ = ["PER_NAT", "Sizes", "Twin", "bits_of", "inside_of", "sizes_of"]
 
@@ -54,10 +58,12 @@ class Twin(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.kind = torch.float64
-        self.ids = isinstance(like, Embedded)
-        self.body = _body(inside_of(like), sizes["pixels"], sizes["times"])
-        table = like.table if isinstance(like, Embedded) else torch.ones(1, 1)
-        self.register_buffer("table", torch.ones(table.shape, dtype=torch.int16))
+        around = _Around(like)
+        self.ids = around.ids is not None
+        self.body = _body(around.inside, sizes["pixels"], sizes["times"])
+        self.head = None if around.head is None else Convolution("table", around.head)
+        states = torch.ones(1, 1) if around.ids is None else around.ids.table
+        self.register_buffer("table", torch.ones(states.shape, dtype=torch.int16))
         self.silu = Table(sizes["silu"])
         for name, size in (("times", "times"), ("rows", "positions"), ("exp", "exp")):
             self.register_buffer(name, torch.zeros(sizes[size], dtype=torch.int32))
@@ -74,6 +80,33 @@ class Twin(nn.Module):
         self, x_t: Int64[Tensor, "B K H W"], row: Int64[Tensor, " B"]
     ) -> Int64[Tensor, "B n H W"]:
         """The logits in 1/256 nats at the t = row + 1."""
+        whole = self._outputs(x_t, row)
+        if self.head is None:
+            return whole
+        each = whole.reshape(-1, self.head.weight.shape[1], *whole.shape[2:])
+        logits: Tensor = self.head(each, self.kind)
+        return logits.reshape(len(whole), -1, *whole.shape[2:])
+
+    def logits_at(
+        self,
+        x_t: Int64[Tensor, "B K H W"],
+        row: Int64[Tensor, " B"],
+        positions: Int64[Tensor, " g"],
+    ) -> Int64[Tensor, "B g n"]:
+        """The logits of these positions alone, which costs less where they come from a table."""
+        pixels = self.sizes["pixels"]
+        channels = self.sizes["positions"] // pixels
+        whole = self._outputs(x_t, row)
+        by_channel = whole.reshape(len(whole), channels, -1, pixels)
+        some = by_channel[:, positions // pixels, :, positions % pixels].movedim(0, 1)
+        if self.head is None:
+            return some
+        logits: Tensor = self.head(some.mT[..., None], self.kind)
+        return logits[..., 0].mT
+
+    def _outputs(
+        self, x_t: Int64[Tensor, "B K H W"], row: Int64[Tensor, " B"]
+    ) -> Int64[Tensor, "B R H W"]:
         inputs = self.table[x_t].long().movedim(-1, 2).flatten(1, 2) if self.ids else x_t
         whole: Tensor = self.body(inputs, row, self.silu, self.kind)
         return whole
@@ -89,6 +122,26 @@ class Twin(nn.Module):
             raise BadInput("an integer twin has tables of its own chain's times alone")
         return same.int().argmax(1)
 
+    def fill(
+        self, like: nn.Module, ranges: Mapping[str, float], times: Tensor, weight_bits: int
+    ) -> None:
+        """Weights, scales and the tables of states, times and silu, of the network like this one.
+
+        ranges: the largest magnitudes by layer, as `Filling` wants them; times: (T,).
+        """
+        around = _Around(like)
+        self.times.copy_(bits_of(times))
+        filling = Filling(self.silu, around.inside, ranges, times, weight_bits)
+        entry = 1.0  # of ones and zeros
+        if around.ids is not None:
+            values = around.ids.table.double()
+            entry = float(values.abs().max()) / LARGEST
+            self.table.copy_((values / entry).round())
+        out = 1 / PER_NAT if self.head is None else filling.step("")
+        self.body.fill(filling, entry, self.most, out)
+        if self.head is not None and around.head is not None:
+            self.head.fill(around.head, weight_bits, out, 1 / PER_NAT)
+
     @property
     def most(self) -> int:
         """The largest magnitude of what the layers get: 1 where it is ones and zeros."""
@@ -100,7 +153,9 @@ class Twin(nn.Module):
         Raises:
             BadInput: a limit may be reached, or a table is none; the message names the layer.
         """
-        self.body.check(self.most, self.silu)
+        most = self.body.check(self.most, self.silu)
+        if self.head is not None:
+            self.head.check(most)
         inside = (int(self.rows.min()) >= 0) and int(self.rows.max()) < len(self.times)
         if not (inside and int(self.exp.min()) >= 0 and int(self.exp[0]) > 0):
             raise BadInput("the tables of an integer twin are damaged: make it again")
@@ -109,9 +164,29 @@ class Twin(nn.Module):
         return ", ".join(f"{name}={size}" for name, size in self.sizes.items())
 
 
+class _Around:
+    """A network's parts: its table of states, what is inside, and the product that ends it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.head = None
+        if isinstance(network, LowRankLogits):
+            self.head, network = _product(network.table), network.network
+        self.ids = network if isinstance(network, Embedded) else None
+        self.inside = network if self.ids is None else self.ids.network
+
+
 def inside_of(network: nn.Module) -> nn.Module:
-    """The network that gets the embedded states, where they are embedded; else itself."""
-    return network.network if isinstance(network, Embedded) else network
+    """The network without a table of states before it and one of logits behind it."""
+    return _Around(network).inside
+
+
+def _product(table: Tensor) -> nn.Conv2d:
+    """sum over r of c_r table[r, k], as a 1x1 convolution."""
+    rank, n = table.shape
+    made = nn.Conv2d(rank, n, 1, device="meta")  # where no random weights are drawn
+    made.weight = nn.Parameter(table.detach().T[:, :, None, None])
+    made.bias = nn.Parameter(table.new_zeros(n))
+    return made
 
 
 def bits_of(time: Shaped[Tensor, " B"]) -> Tensor:
@@ -119,20 +194,22 @@ def bits_of(time: Shaped[Tensor, " B"]) -> Tensor:
     return time.to(torch.float32).contiguous().view(torch.int32)
 
 
-def _body(network: nn.Module, pixels: int, rows: int) -> IntegerResNet:
+def _body(network: nn.Module, pixels: int, rows: int) -> IntegerResNet | IntegerUNet:
     """The empty twin of a network's layers.
 
     Raises:
         BadInput: a network, or a layer of it, that has no form in whole numbers.
     """
-    if not isinstance(network, ResNet):
+    if not isinstance(network, ResNet | UNet):
         raise BadInput(
             f"there is no integer twin of {type(network).__name__}: of the recipes' networks the "
-            "resnet has one"
+            "resnet and the unet have one"
         )
     if network.classes is not None:
         raise BadInput(
             "there is no integer twin of the layer label: whoever decodes an image does not know "
             "its class; use a network without classes"
         )
-    return IntegerResNet(network, pixels, rows)
+    if isinstance(network, ResNet):
+        return IntegerResNet(network, pixels, rows)
+    return IntegerUNet(network, pixels, rows)

@@ -9,6 +9,7 @@ from nelbo.report.page.compression import compression_page
 from nelbo.report.page.difference import difference_page
 from nelbo.report.page.image_ranking import image_ranking_sheet
 from nelbo.report.page.ode import ode_sheet
+from nelbo.report.page.orders import orders_sheet
 from nelbo.report.page.plan import plan_sheet
 from nelbo.report.page.sheet import laid
 from nelbo.results.compared import Compared, ComparedAll
@@ -16,6 +17,7 @@ from nelbo.results.compression import Compression
 from nelbo.results.plan import PlanResults
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
+from nelbo.results.read_orders import OrdersRead
 from nelbo.results.saved import Saved
 
 __all__ = ["page_of"]
@@ -30,8 +32,8 @@ def page_of(result: Saved) -> str:
     """
     raise BadInput(
         f"no page is made of a result of schema {result.to_dict()['schema']}: there are pages of "
-        "evaluations, plans, comparisons, likelihoods by the ODE, classifications, rankings of "
-        "images and bills of compressions"
+        "evaluations, plans, comparisons, likelihoods by the ODE, both sides of any order, "
+        "classifications, rankings of images and bills of compressions"
     )
 
 
@@ -47,6 +49,11 @@ def _(result: ComparedAll) -> str:
 @page_of.register
 def _(result: OdeRead) -> str:
     return laid(ode_sheet(result), result.tree)
+
+
+@page_of.register
+def _(result: OrdersRead) -> str:
+    return laid(orders_sheet(result), result.tree)
 
 
 @page_of.register

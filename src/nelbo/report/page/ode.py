@@ -13,7 +13,7 @@ from nelbo.report.page.sheet import (
     of_interval,
 )
 from nelbo.results.evaluation import likelihood_of
-from nelbo.results.ode import DEQUANTISED, solver_text, trace_text
+from nelbo.results.ode import DEQUANTISED, against_bound, solver_text, trace_text
 from nelbo.results.read_ode import OdeRead
 from nelbo.typed_json import object_at, text_at, whole_at
 
@@ -64,7 +64,8 @@ def _difference(result: OdeRead) -> Section:
         ("this test set", "Monte Carlo", own.value, own.half_monte_carlo),
     ]
     laid, zero = lines(figures, result.unit.name, signed=True)
-    lead = "Paired image by image: to the left of the line at 0 the ODE is lower."
+    verdict = against_bound(own.value, own.half, own.half_monte_carlo, result.unit.name).text
+    lead = f"Paired image by image: {verdict}. To the left of the line at 0 the ODE is lower."
     return Section("difference", "ODE minus bound", lead, laid, zero)
 
 

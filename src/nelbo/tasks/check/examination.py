@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -227,12 +227,17 @@ def _order(data: Examples, seed: int) -> Tensor:
 
 
 def _lowest(readings: Sequence[Candidate], stated: Candidate | None) -> Candidate:
-    return min([*readings, *filter(None, [stated])], key=lambda each: each.mean)
+    """That which none after it is better than, by what the two of them are compared by."""
+
+    def better(one: Candidate, other: Candidate) -> Candidate:
+        return other if one.above(other).mean() > 0 else one
+
+    return reduce(better, [*readings, *filter(None, [stated])])
 
 
 def _ranked(one: Candidate, other: Candidate, per_dim: Callable[[float], float]) -> Ranked:
     """A reading beside another, paired by image."""
-    apart = one.part - other.part
+    apart = one.above(other)
     difference, _ = mean_over_images(apart, torch.zeros_like(apart), 1)
     half = difference.half_width()
     return Ranked(

@@ -16,12 +16,13 @@ from nelbo.estimation.evaluator import out_of_memory
 from nelbo.gaussian.yardstick import AffineFit
 from nelbo.model import Denoiser, Model
 from nelbo.networks.adapter import tensor_in
+from nelbo.results.check import differing
 from nelbo.typed_json import Json
 from nelbo.types import Grid
 
 __all__ = ["Candidate", "Draws", "Remembered", "halved"]
 
-WINDOW = (6.0, -6.0)  # log SNR of data on [-1, 1]: outside it no network differs from another
+WINDOW = (6.0, -6.0)  # log SNR of data on [-1, 1], which every schedule and path has
 ROUNDS = ((6, 6, 12), (16, 8, 4), (64, 12, 4))  # images, log SNRs, candidates that are left
 ROWS = 64  # that the network is called with at once
 
@@ -89,24 +90,37 @@ class Draws:
         A chain is evaluated at its t that are nearest to the log SNRs. Infinite where the network
         fails, or gives no numbers.
         """
-        reach = (model.support.hi - model.support.lo) / 2 if isinstance(model.support, Grid) else 1
-        wanted = self.log_snr - 2 * math.log(reach)
-        table = model.log_snr
-        assert table is not None
-        assert isinstance(model, Denoiser)  # of a Gaussian family
+        table = _log_snr(model)
+        times = 1 + (table[1:, None] - (self.log_snr - _shift(model))).abs().argmin(0)
+        return self._integral(model, times, self.share)
+
+    def first_steps(self, model: Model) -> Float64[Tensor, " N"]:
+        """The rest of it, up to the log SNR of t = 1, by the midpoints of two halves.
+
+        0 where a chain begins below.
+        """
+        table, lowest = _log_snr(model), WINDOW[0] - _shift(model)
+        rise = (table[1] - lowest).clamp(min=0)
+        wanted = lowest + rise * torch.tensor([0.25, 0.75], dtype=torch.float64)
         times = 1 + (table[1:, None] - wanted).abs().argmin(0)
+        return self._integral(model, times, (rise / 2).expand(2))
+
+    def _integral(self, model: Model, times: Tensor, share: Tensor) -> Float64[Tensor, " N"]:
+        """By these t and the log SNR that each stands for."""
+        assert isinstance(model, Denoiser)  # of a Gaussian family
+        table = _log_snr(model)
         p = model.chain.p.given(*self.condition)
-        squares = torch.empty(self.eps.shape[:2].numel(), dtype=torch.float64)
+        noise_of = self.eps[: len(times)].flatten(0, 1)
+        squares = torch.empty(len(noise_of), dtype=torch.float64)
         for rows in torch.arange(len(squares)).split(ROWS):
             image, t = rows % len(self.levels), times[rows // len(self.levels)]
             x_0 = model.x_0(self.levels[image], torch.float32)
             log_snr = table[t].reshape(-1, *(1,) * (x_0.ndim - 1))
             signal, noise = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
-            eps = self.eps.flatten(0, 1)[rows].reshape(x_0.shape)
-            x_t = (signal * x_0.double().cpu() + noise * eps).to(x_0)
+            x_t = (signal * x_0.double().cpu() + noise * noise_of[rows].reshape(x_0.shape)).to(x_0)
             x_0_hat = model.x_0_hat(p.rows(image), x_t, t)
             squares[rows] = (x_0 - x_0_hat).double().flatten(1).square().sum(1).cpu()
-        weight = 0.5 * self.share * table[times].exp()
+        weight = 0.5 * share * table[times].exp()
         total = weight @ squares.reshape(len(weight), -1)
         return total.where(total.isfinite(), math.inf)  # no number: the worst reading there is
 
@@ -128,17 +142,30 @@ class Draws:
         return total
 
 
+def _log_snr(model: Model) -> Float64[Tensor, " T+1"]:
+    assert model.log_snr is not None  # of a Gaussian family
+    return model.log_snr
+
+
+def _shift(model: Model) -> float:
+    """By how much log SNR is larger for data on [-1, 1] than for the model's."""
+    support = model.support
+    return 2 * math.log((support.hi - support.lo) / 2) if isinstance(support, Grid) else 0.0
+
+
 @final
 @dataclass(eq=False)
 class Candidate:
     """Conventions, the model that they make of the network, and its part of the bound by image.
 
+    first: of the first steps of its chain, where there is another reading to tell it from by them.
     evaluations: of the model, remembered or not; failure: of the last measurement.
     """
 
     words: Mapping[str, Json]
     model: Model
     part: Float64[Tensor, " N"] = field(default_factory=lambda: torch.tensor([math.inf]))
+    first: Float64[Tensor, " N"] | None = None
     evaluations: int = 0
     failure: Exception | None = None
 
@@ -154,6 +181,34 @@ class Candidate:
             self.part = draws.part(self.model)
         except Exception as error:  # whatever a network does with inputs that are not its own
             self._fail(error, len(draws.levels))
+
+    def measure_first(self, draws: Draws) -> None:
+        """The first steps, at these images and noises.
+
+        Raises:
+            MemoryError, RuntimeError: as `measure`.
+        """
+        self.evaluations += 2 * len(draws.levels)
+        try:
+            self.first = draws.first_steps(self.model)
+        except Exception as error:
+            self._fail(error, len(draws.levels))
+
+    def above(self, other: "Candidate") -> Float64[Tensor, " N"]:
+        """By how much it is larger than another by image, with the first steps of both."""
+        apart = self.part - other.part
+        if self.first is None or other.first is None or not self.differs_by_time(other):
+            return apart
+        return apart + self.first - other.first
+
+    def differs_by_time(self, other: "Candidate") -> bool:
+        """Whether both are one chain, but for the number that the network receives as its t."""
+        if not ("schedule" in self.words and "schedule" in other.words):
+            return False
+        apart = {*differing(self.words, other.words), *differing(other.words, self.words)}
+        ours, theirs = _log_snr(self.model), _log_snr(other.model)
+        same = len(ours) == len(theirs) and torch.allclose(ours[1:], theirs[1:])
+        return same and apart - {"variance"} == {"time_input"}
 
     def at_ends(self, draws: Draws) -> bool:
         """Whether the network takes the times of t = 1 and of t = T, at which nothing is measured.
@@ -204,7 +259,11 @@ def halved(
     stated: Candidate | None,
     progress: Callable[[int, int, str], None],
 ) -> list[Candidate]:
-    """The best, measured last at the same images; the stated one is measured with them."""
+    """The best, measured last at the same images; the stated one is measured with them.
+
+    index and t are one step apart, which shows at the first steps of a chain alone: these are
+    measured where two that are left differ by no more.
+    """
     left = list(candidates)
     for number, (images, count, keep) in enumerate(ROUNDS):
         draws = draws_of(images, count)
@@ -216,4 +275,8 @@ def halved(
         ranked = sorted((one for one in left if math.isfinite(one.mean)), key=lambda one: one.mean)
         left = list(itertools.islice((one for one in ranked if one.at_ends(draws)), keep))
         remembered.forget()
+    last = [one for one in (*left, stated) if one is not None and math.isfinite(one.mean)]
+    for one in last:
+        if any(one.differs_by_time(other) for other in last):
+            one.measure_first(draws)
     return left

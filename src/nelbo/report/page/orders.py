@@ -1,0 +1,71 @@
+"""The page of -log p of a masked model of any order: one order, and both sides."""
+
+from nelbo.report.page.headline import plus_minus
+from nelbo.report.page.sheet import Section, Sheet, Table, data_named, groups, lines, of_interval
+from nelbo.results.evaluation import likelihood_of
+from nelbo.results.order_bounds import FEWEST
+from nelbo.results.read_orders import OrdersRead
+from nelbo.results.stored import Interval
+from nelbo.typed_json import object_at, whole_at
+
+__all__ = ["orders_sheet"]
+
+
+def orders_sheet(result: OrdersRead) -> Sheet:
+    """Its headline is the figure from above, and between what the likelihood is known to lie."""
+    tree, model = result.tree, object_at(result.tree, "model")
+    name = f"{model['name']}{likelihood_of(model)}"
+    data = f"{data_named(object_at(tree, 'data'))}, {whole_at(tree, 'images'):,} images"
+    value = f"{result.above.value:.4f}"
+    return Sheet(
+        title=f"{value} {result.unit.name} from above, {name}, any order",
+        heading=f"{name} on {data}",
+        figure=value,
+        unit=f"{result.unit}, from above",
+        lead=[f"In expectation \N{MINUS SIGN}log p of any order is {result.between}."],
+        intervals=of_interval(result.above),
+        warnings=result.warnings,
+        sections=[_sides(result)],
+        settings=groups(tree),
+        download="orders",
+    )
+
+
+def _sides(result: OrdersRead) -> Section:
+    orders, calls = whole_at(result.tree, "orders"), whole_at(result.tree, "calls")
+    figures = [
+        ("one order", "the bound", result.single),
+        ("from above", f"{orders:,} orders weighed together, twice", result.above),
+    ]
+    if result.below is not None:
+        figures.append(("from below", "the tangent bound", result.below))
+    laid, _ = lines(
+        [(name, says, own.value, own.half_monte_carlo) for name, says, own in figures],
+        result.unit.name,
+    )
+    return Section(
+        "sides",
+        "Both sides",
+        f"Of the same images and orders; calls of an order: {calls:,}. \N{PLUS-MINUS SIGN} on the "
+        "scale is half of a 95 % interval for this test set (Monte Carlo).",
+        laid,
+        tables=[_table(figures, result.unit.name)],
+        note=_weights(result),
+    )
+
+
+def _table(figures: list[tuple[str, str, Interval]], unit: str) -> Table:
+    columns = ["figure", unit, "sampling of images", "Monte Carlo"]
+    rows = [
+        [name, f"{own.value:.4f}", plus_minus(own.half), plus_minus(own.half_monte_carlo)]
+        for name, _, own in figures
+    ]
+    return Table("Figures", columns, rows, {1, 2, 3})
+
+
+def _weights(result: OrdersRead) -> str:
+    count = 2 * whole_at(result.tree, "orders") * whole_at(result.tree, "images")
+    text = f"The effective sample size of the tangent bound is {result.effective:,.0f} of {count:,}"
+    if result.below is None:
+        return f"{text}, below {FEWEST}: too few for a figure from below. More orders help."
+    return f"{text}: its weights have a heavy tail."
