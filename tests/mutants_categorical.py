@@ -128,8 +128,8 @@ CATEGORICAL = [
     (
         "order of channels and levels",
         "categorical/reverse.py",
-        "logits.reshape(*x_t.shape[:2], self.levels, *x_t.shape[2:]).movedim(2, -1)",
-        "logits.reshape(len(x_t), self.levels, *x_t.shape[1:]).movedim(1, -1)",
+        "logits.reshape(*x_t.shape[:2], self.levels, *x_t.shape[2:])",
+        "logits.reshape(len(x_t), self.levels, *x_t.shape[1:]).transpose(1, 2)",
         ("tests/categorical/test_d3pm.py::test_logits_are_read_as_channels_of_levels",),
     ),
     (
