@@ -21,10 +21,10 @@ from nelbo.data.examples import for_each_class
 from nelbo.estimation import Evaluator, measuring
 from nelbo.results.classification import wilson
 
-NUMBERS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+NUMBERS = (8, 16, 32, 64, 96, 112, 128, 256, 512, 1024, 2048, 4096)
 UNUSED = 7  # the first stage of noise that the race's looks have not
 CLOSE = 5.0  # standard errors of an exhaustive pass, within which there are more of them
-TIMES = 8  # simulated, for each number
+TIMES = 20  # simulated, for each number
 
 
 def every_t(evaluator: Evaluator, stage: int, place: Tensor) -> Tensor:

@@ -87,6 +87,17 @@ class Visit:
         """text -> its contrast with the nearest background, of what is drawn at the selector."""
         return dict(self.page.evaluate(CONTRAST, selector))
 
+    def illegible(self) -> list[str]:
+        """What is too wide on the screen or a sheet, breaks axe's rules, or is torn on paper."""
+        faults = self.violations() + ["too wide"] * (self.overflow() > 0)
+        self.page.emulate_media(media="print", color_scheme="light")
+        self.resize(680)  # pixels between the margins of a sheet
+        faults += ["too wide for a sheet"] * (self.overflow() > 0)
+        kept = "[...document.querySelectorAll('section > h2, section > .lead')].every(e => "
+        if not self.page.evaluate(f"{kept} getComputedStyle(e).breakAfter === 'avoid')"):
+            faults.append("a title on another sheet than what it is of")
+        return faults + self.complaints
+
     def violations(self) -> list[str]:
         """What axe-core finds against level A or AA, a line for each element."""
         need(AXE.is_file(), "no axe-core: make test fetches it, by npm")

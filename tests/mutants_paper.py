@@ -102,8 +102,8 @@ PAPER = [
     (
         "held-out images that cost nothing",
         "tasks/cost.py",
-        "measured=times * choice.held_out * choice.held_out_budget",
-        "measured=0",
+        "held_out=choice.held_out * choice.held_out_budget,",
+        "held_out=0,",
         (f"{RECIPES}a_cost_is_measured_and_leaves_nothing",),
     ),
     (

@@ -1,6 +1,7 @@
 """nelbo recipes: those of the package, and one for data of one's own with what it will cost."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from nelbo import recipe as recipes
 from nelbo.data import Images
-from nelbo.tasks.cost import Cost, cost, duration
+from nelbo.tasks.cost import Cost, Seconds, _seconds, cost, duration
 
 
 def images(shape, n=256, count=40):
@@ -76,19 +77,41 @@ def test_a_name_is_text_to_toml():
 
 def test_a_cost_adds_up():
     """Kills: held-out evaluations that nobody counted, minutes taken for seconds."""
-    result = Cost(step=0.5, evaluation=0.01, steps=2000, measured=800, images=100)
-    assert result.training == pytest.approx(1008.0, rel=1e-12)
-    assert result.evaluating == pytest.approx(12.0, rel=1e-12)
-    assert result.steps_in(108) == 200
+    clock, cpu = Seconds(0.5, 2.0, 0.01), Seconds(0.25, 1.0, 0.005)
+    result = Cost(clock, cpu, steps=2000, times=4, held_out=200, images=100)
+    assert result.training(clock) == pytest.approx(1016.0, rel=1e-12)
+    assert result.evaluating(cpu) == pytest.approx(7.0, rel=1e-12)
+    assert result.steps_in(116) == 200
     assert result.steps_in(1) == 1
-    assert result.with_steps(10).training == pytest.approx(13.0, rel=1e-12)
+    assert result.with_steps(10).training(cpu) == pytest.approx(10.5, rel=1e-12)
     assert str(result).splitlines() == [
-        "training    2,000 steps x 0.5 s + 800 held-out evaluations x 0.01 s = 17 min",
-        "evaluation  100 images x about 12 network evaluations x 0.01 s = 12 s",
+        "training    2,000 steps x 0.5 s + 4 measurements of held-out images x 4 s = 17 min",
+        "evaluation  2 s + 100 images x about 12 network evaluations x 0.01 s = 14 s",
+        "CPU time    training 8 min, evaluation 7 s",
     ]
+    assert len(str(replace(result, cpu=None)).splitlines()) == 2
     assert [duration(x) for x in (40, 89.4, 2160, 7560, 300_000)] == [
         *("40 s", "89 s", "36 min", "2.1 h", "3.5 days"),
     ]
+
+
+def test_what_a_measurement_does_once_is_no_part_of_each_evaluation():
+    """Steps of 2 s after one of 9; 10 s, then 96 evaluations in 48 s: by hand, in both times.
+
+    Kills: what is done once counted with each evaluation, the first steps, the clock for CPU time.
+    """
+    ends = [(9.0, 90.0), (11.0, 92.0), (13.0, 93.0), (15.0, 94.0)]
+    calls = [(0, (100.0, 0.0)), (32, (126.0, 7.0)), (64, (142.0, 11.0)), (128, (174.0, 19.0))]
+    assert _seconds(ends, calls, 0) == Seconds(step=2.0, start=10.0, evaluation=0.5)
+    assert _seconds(ends, calls, 1) == Seconds(step=1.0, start=3.0, evaluation=0.125)
+
+
+def test_larger_images_are_trained_on_by_as_much_work():
+    """Kills: a recipe for 64x64 RGB that takes a day, batches too small to learn from."""
+    for shape, sizes in (((3, 32, 32), (8, 4000)), ((3, 64, 64), (8, 1020)), ((1, 28, 28), None)):
+        training = fitted(shape, count=400).training
+        assert (training.batch_size, training.steps) == (sizes or (32, 4000))
+        assert training.steps * training.batch_size * np.prod(shape) <= 4000 * 32 * 784
 
 
 def test_a_cost_is_measured_and_leaves_nothing(tmp_path, monkeypatch):
@@ -97,11 +120,13 @@ def test_a_cost_is_measured_and_leaves_nothing(tmp_path, monkeypatch):
     choices = recipes.read("digits", ["network.width=8", "training.held_out=20"])
     result = cost(choices)
     assert list(tmp_path.iterdir()) == []
-    assert result.step > 0
-    assert result.evaluation > 0
+    for each in (result.clock, result.cpu):
+        assert each.step > 0
+        assert each.start >= 0
+        assert each.evaluation > 0
     training = choices.training
     assert (result.steps, result.images) == (training.steps, 500)
-    assert result.measured == 2400 // 500 * 20 * 16
+    assert (result.times, result.held_out) == (2400 // 500, 20 * 16)
 
 
 # ---- the command
@@ -141,8 +166,9 @@ def test_a_new_recipe_is_one_that_train_takes(nelbo, folder):
     lines = out.splitlines()
     assert lines[0] == "12 training images, 3 x 4 x 4, 256 levels"
     assert lines[1].startswith("training    4,000 steps x ")
-    assert lines[2].startswith("evaluation  5 images x about 12 network evaluations x ")
-    assert lines[3] == "mine.toml"
+    assert " s + 5 images x about 12 network evaluations x " in lines[2]
+    assert lines[3].startswith("CPU time    training ")
+    assert lines[4] == "mine.toml"
     assert "next: nelbo train mine.toml" in err
     choices = recipes.read("mine.toml")
     assert (choices.name, choices.data.train, choices.data.test) == (

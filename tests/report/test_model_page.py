@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from results import A, result_of
 from test_page import Page
 
 import nelbo
+from browser import visiting
 from nelbo.data import Images
 from nelbo.errors import BadInput
-from nelbo.report.page import Picture
+from nelbo.report.page import Picture, comparison_page
+from nelbo.results import rank
 from nelbo.sampling.pictures import picture_sheet
 
 STATED = {"predicts": "eps", "variance": "small", "time_input": "t"}
@@ -66,6 +69,18 @@ def test_the_page_of_a_wrapped_model_shows_what_it_draws(measured, tmp_path):
     drawn = nelbo.sample(model.every(2), 4)
     assert Picture(picture_sheet(drawn, 5, 2), "").uri in short
     assert "The images were not given" in Page(short).words
+
+
+@pytest.mark.browser
+def test_the_pages_of_a_model_and_of_four_can_be_read_by_everybody(browser, measured, tmp_path):
+    """Kills: samples without words, a table of four names that is wider than a telephone."""
+    model, result = measured
+    one = nelbo.page(model, result, tmp_path / "model.html", data=images(), samples=9)
+    four = tmp_path / "four.html"
+    four.write_text(comparison_page(rank([result_of(n, A + k) for k, n in enumerate("abcd")])))
+    for path, width, scheme in ((one, 390, "light"), (one, 1440, "dark"), (four, 360, "dark")):
+        with visiting(browser, path, width=width, scheme=scheme) as visit:
+            assert visit.illegible() == []
 
 
 def test_a_model_without_a_last_step_draws_by_a_chain_that_is_stated(tmp_path):

@@ -16,14 +16,19 @@ __all__ = ["Allocation", "Race", "looks_of"]
 
 BEGIN = 8  # rows of an image and class in the first look; benchmarks/classify.py
 BINS = 16  # of the importance, in which the differences between classes are known
-FLOOR = 0.1  # of the largest bin's difference, which every bin is taken to have
+FLOOR = 0.02  # of the largest bin's difference, which every bin is taken to have
+PILOT = 16  # images whose first look decides where that of the others is
+POOLED = 20.0  # degrees of freedom, at most, of what other images say of a variance
 TINY = 1e-300
 
 
 def looks_of(most: int) -> list[int]:
-    """Rows of an image and class in each look: 8, 8, 16, 32, ..., `most` in all, each even."""
+    """Rows of an image and class in each look: 8, 4, 6, 8, 12, ..., `most` in all, each even.
+
+    Each look after the first is half of all before it.
+    """
     looks = [min(BEGIN, most - most % 2)]
-    while (rows := min(sum(looks), most - sum(looks)) // 2 * 2) > 0:
+    while (rows := min(max(2, sum(looks) // 2), most - sum(looks)) // 2 * 2) > 0:
         looks.append(rows)
     return looks
 
@@ -83,11 +88,14 @@ class Race:
     """log p(class | x) of N images and K classes, up to log p(x), by paired differences of bounds.
 
     L_T is the same for every class. The other terms are evaluated at t and noise that an image's
-    classes share, in looks; after each, a class drops out where Student's interval of how far it is
-    behind the leader, one-sided, holds no 0. Intervals are at error / (looks * (K - 1)): that the
-    class of the lowest exact bound ever drops out has at most the chance `error` in each image
-    (Bonferroni), where differences are normal. The variance within a look is that of pairs of
-    neighbouring strata (Cochran 1977, section 5A.12), never too small in expectation.
+    classes share, in looks; after each, the risk of a class is the chance, given what it is behind
+    the leader, that its exact bound is the lower one: P(t < -behind / se), which is Bayes' where
+    differences are normal and every size of them was as likely before. Classes drop out, the least
+    risk first, while the risks of those of an image that did add up to no more than `error`. What
+    is known so far is all that a posterior depends on, so the number of looks changes nothing.
+
+    The variance within a look is that of pairs of neighbouring strata (Cochran 1977, section
+    5A.12), never too small in expectation; `moderated` adds what it is in other images.
 
     evaluator: of one model, and of each image K times in a row, given class 0..K-1 in turn.
     """
@@ -103,8 +111,9 @@ class Race:
         self.evaluator, self.log_prior, self.allocation = evaluator, log_prior, allocation
         classes = len(log_prior)
         count = len(evaluator.images) // classes
-        self.chance = error / (len(looks) * max(classes - 1, 1))
+        self.error = error
         self.alive = (log_prior > -torch.inf).expand(count, classes).clone()
+        self.risk = torch.zeros(count, dtype=torch.float64)
         self.evaluations = torch.zeros(count, dtype=torch.int64)
         self.key = KeyedNoise.of(evaluator.seed, evaluator.images.ids[::classes])
         self.draws = 1  # of L_0: number 0 is for controls
@@ -115,7 +124,9 @@ class Race:
             image, values = image[going], [x[:, going] for x in values]
             if len(image) == 0:
                 break
-            values.append(self._look(number, rows, image))
+            parts = [image] if number else [image[:PILOT], image[PILOT:]]
+            looked = [self._look(number, rows, part) for part in parts if len(part)]
+            values.append(torch.cat(looked, dim=1))
             self._drop(image, values)
 
     def _look(
@@ -158,27 +169,23 @@ class Race:
         return result
 
     def _drop(self, image: Int64[Tensor, " n"], values: Sequence[Tensor]) -> None:
-        """Candidates that lie behind the leader, as sure as one look of one class must be."""
-        from scipy.special import stdtrit
+        """Candidates whose risks, with those of the image's that dropped out before, are small."""
+        from scipy.special import stdtr
 
         alive, rows = self.alive[image], sum(len(x) for x in values)
         bound = sum(len(x) / rows * x.sum(0) for x in values)
         score = torch.where(alive, self.log_prior - bound, -torch.inf)
         leader = score.argmax(1)
         behind = score.gather(1, leader[:, None]) - score
-        variance, information = torch.zeros_like(behind), torch.zeros_like(behind)
-        for x in values:
-            apart = x - x.gather(2, leader[None, :, None].expand(len(x), -1, 1))
-            pairs = apart.reshape(-1, 2, *behind.shape).diff(dim=1)[:, 0].square()
-            weight = (len(x) / rows) ** 2
-            variance += weight * pairs.sum(0)
-            information += weight**2 * (pairs.square() / 3).sum(0)
-        dof = (variance.square() / information.clamp(min=TINY)).clamp(min=1, max=rows / 2)
-        dof = torch.where(alive, dof, 1.0)
-        quantile = torch.as_tensor(stdtrit(dof.numpy(), 1 - self.chance))
-        se = variance.sqrt()
-        dropped = alive & (behind > quantile * se)
-        dropped.scatter_(1, leader[:, None], False)
+        rival = alive.scatter(1, leader[:, None], False)
+        variance, dof = moderated(*_variance(values, leader), behind, rival)
+        se = torch.where(rival, variance, 0.0).sqrt()
+        distance = torch.where(rival, behind / se.clamp(min=TINY), 0.0)
+        risk = torch.as_tensor(stdtr(dof.numpy(), -distance.numpy()))
+        risk, order = torch.where(rival, risk, 1.0).sort(1)
+        small = self.risk[image][:, None] + risk.cumsum(1) <= self.error
+        self.risk[image] += torch.where(small, risk, 0.0).sum(1)
+        dropped = torch.zeros_like(alive).scatter(1, order, small)
         self.alive[image] = alive & ~dropped
         self.steps.append(Step(image, leader, dropped, behind, se))
 
@@ -199,3 +206,46 @@ class Race:
             odds[step.image] = torch.where(now, base - step.behind, odds[step.image])
             errors[step.image] = torch.where(now, step.se, errors[step.image])
         return odds, errors
+
+
+def _variance(
+    values: Sequence[Float64[Tensor, "strata n K"]], leader: Int64[Tensor, " n"]
+) -> tuple[Float64[Tensor, "n K"], Float64[Tensor, "n K"]]:
+    """(variance of how far each is behind the leader, its degrees of freedom); NaN of others."""
+    variance, information = torch.zeros(()).double(), torch.zeros(()).double()
+    rows = sum(len(x) for x in values)
+    for x in values:
+        apart = x - x.gather(2, leader[None, :, None].expand(len(x), -1, 1))
+        pairs = apart.reshape(-1, 2, *apart.shape[1:]).diff(dim=1)[:, 0].square()
+        weight = (len(x) / rows) ** 2
+        variance = variance + weight * pairs.sum(0)
+        information = information + weight**2 * (pairs.square() / 3).sum(0)
+    dof = variance.square() / information.clamp(min=TINY)  # Satterthwaite 1946
+    return variance, dof.clamp(min=1, max=rows / 2)
+
+
+def moderated(
+    variance: Float64[Tensor, "n K"],
+    dof: Float64[Tensor, "n K"],
+    behind: Float64[Tensor, "n K"],
+    rival: Bool[Tensor, "n K"],
+) -> tuple[Float64[Tensor, "n K"], Float64[Tensor, "n K"]]:
+    """Variances with what they are in other images, and their degrees of freedom (Smyth 2004).
+
+    Two classes that are farther apart vary more: of two normal laws, the logarithm of the ratio
+    has a variance in proportion to its mean. So a variance is expected to be a line in `behind`,
+    fitted to all rivals; it counts as many degrees of freedom as those of other images, `POOLED`
+    at most, so that an image alone keeps its own.
+    """
+    from scipy.optimize import nnls
+
+    images, own = int(rival.any(1).sum()), torch.where(rival, dof, 1.0)
+    if images < 2 or not behind[rival].any():
+        return variance, own
+    apart = behind[rival]
+    weight = 1 / (apart + apart.mean())
+    design = torch.stack([weight, weight * apart], dim=1)
+    line = nnls(design.numpy(), (weight * variance[rival]).numpy())[0]
+    expected = line[0] + line[1] * torch.where(rival, behind, 0.0)
+    pooled = min(POOLED, (images - 1) * float(dof[rival].mean()))
+    return (pooled * expected + own * variance) / (pooled + own), pooled + own

@@ -13,8 +13,12 @@ SMALLEST = 16  # pixels a side from which a U-Net is worth its halvings
 INSIDE = 16  # pixels a side, at most, that the U-Net works at: what a CPU trains in minutes
 PATCHES = (1, 2, 4, 8, 16)
 MANY_LEVELS = 64  # from which a table turns a few numbers a pixel into logits over the levels
+STEPS, BATCH = 4000, 32  # of `mnist`
+WORK = STEPS * BATCH * 28 * 28  # numbers that `mnist` is trained on: twenty minutes of one core
+LEAST_BATCH = 8  # of fewer images the bound is too noisy to learn from
 FEW_IMAGES = 5000  # below which dropout keeps the network from learning them by heart
 HELD_OUT, MOST_HELD_OUT = 0.1, 500  # of the training images, by which the best weights are chosen
+MEASURED = 4  # times during the training
 LEAST_HELD_OUT = 8  # of fewer the bound says nothing
 
 
@@ -35,11 +39,13 @@ def fitted(name: str, train: str, test: str, images: Images, steps: int | None =
     The chain is that of `digits` and `mnist`, trained by the bound itself; log SNR starts where
     neighbouring levels are told apart. steps: of training, by default what those recipes have.
     """
-    _, height, width = images.levels.shape[1:]
-    sizes = _sizes(height, width, images.n)
+    channels, height, width = images.levels.shape[1:]
+    sizes = _sizes(channels, height, width, images.n)
     held_out = _held_out(len(images))
     count = sizes.steps if steps is None else steps
-    measured = f"held_out = {held_out}\nheld_out_every = {max(1, count // 8)}\n" if held_out else ""
+    measured = (
+        f"held_out = {held_out}\nheld_out_every = {max(1, count // MEASURED)}\n" if held_out else ""
+    )
     dropout = "dropout = 0.1\n" if len(images) < FEW_IMAGES else ""
     rank = "rank = 16 # numbers a pixel, which a learned table turns into logits over the levels\n"
     return f"""\
@@ -76,17 +82,21 @@ learning_rate = {sizes.learning_rate}
 """
 
 
-def _sizes(height: int, width: int, n: int) -> _Sizes:
+def _sizes(channels: int, height: int, width: int, n: int) -> _Sizes:
     """A U-Net where its halvings fit, on patches of pixels for larger images; else a small ResNet.
 
-    The sizes are those of `digits` and `mnist`.
+    The sizes are those of `digits` and `mnist`. A step costs as much as it has numbers, each to be
+    weighed against every level: batches of larger images are smaller, then steps are fewer.
     """
     fits = [patch for patch in PATCHES if height % (2 * patch) == 0 and height // patch <= INSIDE]
     if height != width or height < SMALLEST or not fits:
         steps = 2400 if n < MANY_LEVELS else 4000
         return _Sizes('name = "resnet"\nwidth = 32\nblocks = 3\n', steps, 128, 4e-3)
     patch = f"patch = {fits[0]} # pixels a side that are one inside\n" if fits[0] > 1 else ""
-    return _Sizes(f'name = "unet"\n{patch}widths = [32, 64]\nlayers = 1\n', 4000, 32, 2e-3)
+    dims = channels * height * width
+    batch = min(BATCH, max(LEAST_BATCH, WORK // (STEPS * dims)))
+    steps = min(STEPS, max(1, WORK // (batch * dims)))
+    return _Sizes(f'name = "unet"\n{patch}widths = [32, 64]\nlayers = 1\n', steps, batch, 2e-3)
 
 
 def _held_out(count: int) -> int:

@@ -59,6 +59,7 @@ BROWN = "#8C6D1F"  # ours, for a fifth
 INK, PALE = "#333333", "#666666"
 SIZE, DPI = (6.4, 4.0), 150  # inches
 MOST_BARS, FEWEST_BARS = 60, 5
+SAME = 1e-12  # of the largest: a spread that rounding makes, of no bars
 DECADES = 1e7  # of bits per step that are shown: what is less adds up to nothing
 NORMAL = float(ndtri(0.975))
 STYLE: dict[str, object] = {
@@ -259,7 +260,9 @@ def per_image_histogram(images: BitsPerImage, unit: str = BITS.name) -> Figure:
 
 def histogram_edges(bits: Values) -> Values:
     """Where the bars begin and end (Freedman and Diaconis 1981), 5 to 60 of them."""
-    bars = len(np.histogram_bin_edges(bits, "fd")) - 1 if np.ptp(bits) > 0 else 1
+    if np.ptp(bits) <= SAME * np.abs(bits).max():
+        return np.histogram_bin_edges(bits[:1], FEWEST_BARS)
+    bars = len(np.histogram_bin_edges(bits, "fd")) - 1
     return np.histogram_bin_edges(bits, int(np.clip(bars, FEWEST_BARS, MOST_BARS)))
 
 

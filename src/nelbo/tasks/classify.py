@@ -25,7 +25,7 @@ from nelbo.typed_json import Json
 __all__ = ["classify"]
 
 TOGETHER = 2**17  # images times classes that are classified at once
-MOST = 256  # rows of an image and class
+MOST = 128  # rows of an image and class
 
 
 def classify(
@@ -44,10 +44,11 @@ def classify(
     """p(class | x) in proportion to prior(class) exp(-bound of -log p(x | class)).
 
     The classes of an image share t and noise, so that most of what makes a bound vary cancels in
-    their differences. Evaluations come in looks of 8, 8, 16, 32, ... for each class still in the
-    race; a class drops out when its bound is above the lowest for sure: the class of the lowest
-    exact bound ever does so with at most the chance `error` in each image, where differences are
-    normal. An image ends with one class left, or after `most` evaluations of each that is. prior:
+    their differences. Evaluations come in looks of 8, 4, 6, 8, 12, ... for each class still in the
+    race; classes drop out whose bounds are above the lowest: that the class of the lowest exact
+    bound is one of them has, given all evaluations, at most the chance `error` in each image, where
+    differences are normal and each size of them is as likely beforehand. An image ends with one
+    class left, or after `most` evaluations of each that is. prior:
     a frequency for each class, uniform where none is given; 0 rules a class out. data: as for
     `evaluate`; where it has labels, they are not used but to say how many are right. check: as for
     `evaluate`. The posterior treats a bound as log p(x | class); how far one lies above the other

@@ -1,9 +1,11 @@
 """What a recipe will cost on this machine, measured by doing a little of it."""
 
+import itertools
 import math
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -25,53 +27,78 @@ EVALUATIONS = 12  # of each image, which the default precision takes on the reci
 
 @final
 @dataclass(frozen=True)
-class Cost:
-    """Seconds of a training step and of an evaluation of one image at one t, and how many of each.
+class Seconds:
+    """Of a training step; of what a measurement does once; of each of its evaluations.
 
-    measured: evaluations of held-out images during the training.
+    An evaluation is of one image at one t.
     """
 
     step: float
+    start: float
     evaluation: float
+
+    def measuring(self, evaluations: int) -> float:
+        """So many evaluations, and what is done once."""
+        return self.start + evaluations * self.evaluation
+
+
+@final
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a training step and of an evaluation, and how many there will be of each.
+
+    clock: of a machine as busy as it is now. cpu: of all threads, which depends less on
+    how busy the machine is; None where another device does the work. times: how often the held-out images
+    are measured during the training, by `held_out` evaluations each time.
+    """
+
+    clock: Seconds
+    cpu: Seconds | None
     steps: int
-    measured: int
+    times: int
+    held_out: int
     images: int
 
-    @property
-    def training(self) -> float:
+    def training(self, each: Seconds) -> float:
         """Seconds, with the held-out images that are measured on the way."""
-        return self.steps * self.step + self.measured * self.evaluation
+        return self.steps * each.step + self.times * each.measuring(self.held_out)
 
-    @property
-    def evaluating(self) -> float:
+    def evaluating(self, each: Seconds) -> float:
         """Seconds of `nelbo evaluate` with its default precision, as far as can be known."""
-        return EVALUATIONS * self.images * self.evaluation
+        return each.measuring(EVALUATIONS * self.images)
 
     def steps_in(self, seconds: float) -> int:
-        """How many steps can be trained in that time, the held-out images included; at least 1."""
-        left = seconds - self.measured * self.evaluation
-        return max(1, math.floor(left / self.step))
+        """How many steps the clock leaves time for, held-out images included; at least 1."""
+        left = seconds - self.times * self.clock.measuring(self.held_out)
+        return max(1, math.floor(left / self.clock.step))
 
     def with_steps(self, steps: int) -> "Cost":
         """Of so many steps of training."""
         return replace(self, steps=steps)
 
     def __str__(self) -> str:
-        lines = [f"training    {self.steps:,} steps x {self.step:.2g} s"]
-        if self.measured:
-            lines[0] += f" + {self.measured:,} held-out evaluations x {self.evaluation:.2g} s"
-        lines[0] += f" = {duration(self.training)}"
+        clock, cpu = self.clock, self.cpu
+        lines = [f"training    {self.steps:,} steps x {clock.step:.2g} s"]
+        if self.times:
+            each = duration(clock.measuring(self.held_out))
+            lines[0] += f" + {self.times:,} measurements of held-out images x {each}"
+        lines[0] += f" = {duration(self.training(clock))}"
         lines.append(
-            f"evaluation  {self.images:,} images x about {EVALUATIONS} network evaluations x "
-            f"{self.evaluation:.2g} s = {duration(self.evaluating)}"
+            f"evaluation  {duration(clock.start)} + {self.images:,} images x about {EVALUATIONS} "
+            f"network evaluations x {clock.evaluation:.2g} s = {duration(self.evaluating(clock))}"
         )
+        if cpu is not None:
+            lines.append(
+                f"CPU time    training {duration(self.training(cpu))}, evaluation "
+                f"{duration(self.evaluating(cpu))}"
+            )
         return "\n".join(lines)
 
 
 def cost(recipe: Recipe, device: torch.device | str = "cpu") -> Cost:
     """The cost of training and evaluating the recipe here: a few steps of both are timed.
 
-    Nothing of it is kept. The machine should be as busy as it will be.
+    Nothing of it is kept. What the clock says holds while the machine stays as busy as it is.
 
     Raises:
         BadInput: as `train`.
@@ -79,27 +106,59 @@ def cost(recipe: Recipe, device: torch.device | str = "cpu") -> Cost:
     choice = recipe.training
     short = {"steps": WARM_UP + TIMED, "held_out": 0, "warmup": 0, "samples_every": 0}
     small = recipe.model_copy(update={"training": choice.model_copy(update=short)})
-    ends: list[float] = []
+    ends: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         run = train(
             small,
             Path(folder) / "run",
             device=device,
             warn=lambda text: None,
-            progress=lambda done, expected, text: ends.append(time.perf_counter()),
+            progress=lambda done, expected, text: ends.append(_now()),
         )
-        steps = [b - a for a, b in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
         model = formats.load(run, device=str(device))
     test = load(recipe.data.test, levels=recipe.data.levels, labels=model.classes is not None)
     few = test.first(min(IMAGES, len(test)))
-    result = evaluate(model, few, budget=EACH * len(few))
-    times = choice.steps // choice.held_out_every
+    calls = [(0, _now())]
+    evaluate(
+        model,
+        few,
+        budget=EACH * len(few),
+        check=False,
+        progress=lambda done, expected, text: calls.append((done, _now())),
+    )
+    clock, cpu = (_seconds(ends, calls, which) for which in (0, 1))
     return Cost(
-        step=statistics.median(steps),
-        evaluation=result.seconds / result.network_evaluations,
+        clock=clock,
+        cpu=cpu if model.device.type == "cpu" else None,
         steps=choice.steps,
-        measured=times * choice.held_out * choice.held_out_budget,
+        times=choice.steps // choice.held_out_every if choice.held_out else 0,
+        held_out=choice.held_out * choice.held_out_budget,
         images=len(test),
+    )
+
+
+def _now() -> tuple[float, float]:
+    """(the clock, the CPU time of this process and all its threads), in seconds."""
+    return time.perf_counter(), time.process_time()
+
+
+def _seconds(
+    steps: Sequence[tuple[float, float]],
+    calls: Sequence[tuple[int, tuple[float, float]]],
+    which: int,
+) -> Seconds:
+    """By the clock or by CPU time: of ends of steps, and of (evaluations done, when)."""
+    times = [end[which] for end in steps[WARM_UP - 1 :]]
+    each = [
+        (later[which] - now[which]) / (more - done)
+        for (done, now), (more, later) in itertools.pairwise(calls)
+    ]
+    evaluation = statistics.median(each)  # what is fitted between two calls is no part of it
+    whole = calls[-1][1][which] - calls[0][1][which]
+    return Seconds(
+        step=statistics.median(b - a for a, b in itertools.pairwise(times)),
+        start=max(0.0, whole - calls[-1][0] * evaluation),
+        evaluation=evaluation,
     )
 
 
