@@ -47,8 +47,8 @@ class Seconds:
 class Cost:
     """Seconds of a training step and of an evaluation, and how many there will be of each.
 
-    clock: of a machine as busy as it is now. cpu: of all threads, which depends less on
-    how busy the machine is; None where another device does the work. times: how often the held-out images
+    clock: of a machine as busy as it is now. cpu: of all threads, which depends less on how busy
+    the machine is; None where another device does the work. times: how often the held-out images
     are measured during the training, by `held_out` evaluations each time.
     """
 
