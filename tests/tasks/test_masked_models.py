@@ -138,6 +138,8 @@ def test_another_plan_has_its_own_facts_alone(masked):
     """Kills: the calls of any order in what a report says of one order, and the other way round."""
     order = read_order("raster", SHAPE)
     ordered = in_order(masked, order, 2)
+    assert "calls" not in ordered.facts
+    assert masked.in_the_limit().facts["calls"] == masked.dims
     assert in_order(masked.in_the_limit(), order, 2).facts == ordered.facts
     assert in_any_order(ordered).facts == masked.in_the_limit().facts
 
