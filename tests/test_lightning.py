@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -87,8 +88,9 @@ def density_of(module):
 
 
 def hidden(module):
-    """The model of a network that shows itself as a plain function: its mode is not seen."""
-    return model_of(module, lambda x_t, fraction: module.network(x_t, fraction))
+    """The model of a network behind a weak reference, by which evaluate sees no mode to set."""
+    behind = weakref.ref(module)
+    return model_of(module, lambda x_t, fraction: behind().network(x_t, fraction))
 
 
 class Memory(Logger):
