@@ -162,8 +162,8 @@ CODING = [
     (
         "a U-Net's twin doubles after the convolution",
         "networks/integers/unet.py",
-        "level.sampler(h.repeat_interleave(2, 2).repeat_interleave(2, 3), kind)",
-        "level.sampler(h, kind).repeat_interleave(2, 2).repeat_interleave(2, 3)",
+        "stage.sampler(h.repeat_interleave(2, 2).repeat_interleave(2, 3), kind)",
+        "stage.sampler(h, kind).repeat_interleave(2, 2).repeat_interleave(2, 3)",
         (f"{UNET}log_probabilities_are_those_of_the_unet_but_for_rounding",),
     ),
     (

@@ -49,11 +49,11 @@ class IntegerUNet(nn.Module):
         finest, last = pixels // like.patch**2, len(like.unet.down_blocks) - 1
         self.enter = Convolution("unet.conv_in", like.unet.conv_in)
         self.down = nn.ModuleList(
-            Level(like, f"unet.down_blocks.{i}", finest >> 2 * i, rows) for i in range(last + 1)
+            Stage(like, f"unet.down_blocks.{i}", finest >> 2 * i, rows) for i in range(last + 1)
         )
-        self.middle = Level(like, "unet.mid_block", finest >> 2 * last, rows)
+        self.middle = Stage(like, "unet.mid_block", finest >> 2 * last, rows)
         self.up = nn.ModuleList(
-            Level(like, f"unet.up_blocks.{i}", finest >> 2 * (last - i), rows)
+            Stage(like, f"unet.up_blocks.{i}", finest >> 2 * (last - i), rows)
             for i in range(last + 1)
         )
         self.norm = Norm("unet.conv_norm_out", like.unet.conv_norm_out, finest, 1)
@@ -68,38 +68,38 @@ class IntegerUNet(nn.Module):
     ) -> Int64[Tensor, "B out H W"]:
         h = self.enter(pixel_unshuffle(x_t, self.patch), kind)
         skips = [h]
-        for level in _levels(self.down):
-            for block in level.blocks:
+        for stage in _stages(self.down):
+            for block in stage.blocks:
                 h = block(h, row, silu, kind)
                 skips.append(h)
-            if level.sampler is not None:
-                h = level.sampler(h, kind)
+            if stage.sampler is not None:
+                h = stage.sampler(h, kind)
                 skips.append(h)
         for block in self.middle.blocks:
             h = block(h, row, silu, kind)
-        for level in _levels(self.up):
-            for block in level.blocks:
+        for stage in _stages(self.up):
+            for block in stage.blocks:
                 h = block(torch.cat([h, skips.pop()], 1), row, silu, kind)
-            if level.sampler is not None:
-                h = level.sampler(h.repeat_interleave(2, 2).repeat_interleave(2, 3), kind)
+            if stage.sampler is not None:
+                h = stage.sampler(h.repeat_interleave(2, 2).repeat_interleave(2, 3), kind)
         return pixel_shuffle(self.leave(silu(self.norm(h, row)), kind), self.patch)
 
     @property
-    def levels(self) -> list["Level"]:
+    def stages(self) -> list["Stage"]:
         """From the input to the output."""
-        return [*_levels(self.down), self.middle, *_levels(self.up)]
+        return [*_stages(self.down), self.middle, *_stages(self.up)]
 
     def fill(self, filling: Filling, entry: float, most: int, out: float) -> None:
         """entry: the step of x_t, which is at most `most`; out: that of the outputs."""
         unet = part(UNet, filling.network).unet
         step = filling.step(
-            self.enter.layer, *(name for level in self.levels for name in level.outputs)
+            self.enter.layer, *(name for stage in self.stages for name in stage.outputs)
         )
         filling.convolution(self.enter, entry, step, most)
         times = filling.times.float().to(unet.conv_in.weight.device)
         condition = silu(unet.time_embedding(unet.time_proj(times)))
-        for level in self.levels:
-            level.fill(filling, step, condition)
+        for stage in self.stages:
+            stage.fill(filling, step, condition)
         filling.norm(self.norm, step)
         filling.convolution(self.leave, filling.silu, out)
 
@@ -110,14 +110,14 @@ class IntegerUNet(nn.Module):
             BadInput: a declared range lets a number pass one; the message names the layer.
         """
         most = self.enter.check(most)
-        for level in self.levels:
-            most = level.check(most, silu)
+        for stage in self.stages:
+            most = stage.check(most, silu)
         self.norm.check(most)
         return self.leave.check(silu.most)
 
 
 @final
-class Level(nn.Module):
+class Stage(nn.Module):
     """The blocks of one size, and the convolution that halves or comes after doubling it."""
 
     def __init__(self, network: nn.Module, layer: str, pixels: int, rows: int) -> None:
@@ -160,8 +160,8 @@ class Level(nn.Module):
         return most if self.sampler is None else self.sampler.check(most)
 
 
-def _levels(modules: nn.ModuleList) -> list[Level]:
-    return [part(Level, module) for module in modules]
+def _stages(modules: nn.ModuleList) -> list[Stage]:
+    return [part(Stage, module) for module in modules]
 
 
 def _names(network: nn.Module, layer: str) -> Names:
