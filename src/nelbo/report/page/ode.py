@@ -7,15 +7,14 @@ from nelbo.report.page.sheet import (
     Section,
     Sheet,
     Table,
-    data_named,
     groups,
     lines,
     of_interval,
+    subject,
 )
-from nelbo.results.evaluation import likelihood_of
 from nelbo.results.ode import DEQUANTISED, against_bound, solver_text, trace_text
 from nelbo.results.read_ode import OdeRead
-from nelbo.typed_json import object_at, text_at, whole_at
+from nelbo.typed_json import object_at, text_at
 
 __all__ = ["NOT_A_BOUND", "ode_sheet"]
 
@@ -27,9 +26,7 @@ NOT_A_BOUND = (
 
 def ode_sheet(result: OdeRead) -> Sheet:
     """Its headline is the figure, and the sentence that it is not a bound."""
-    tree, model = result.tree, object_at(result.tree, "model")
-    name = f"{model['name']}{likelihood_of(model)}"
-    data = f"{data_named(object_at(tree, 'data'))}, {whole_at(tree, 'images'):,} images"
+    name, data = subject(result.tree)
     value = f"{result.figure.value:.4f}"
     return Sheet(
         title=f"{value} {result.unit.name}, {name}, by the ODE",
@@ -40,7 +37,7 @@ def ode_sheet(result: OdeRead) -> Sheet:
         intervals=of_interval(result.figure),
         warnings=result.warnings,
         sections=[_beside(result), _difference(result), _errors(result)],
-        settings=groups(tree),
+        settings=groups(result.tree),
         download="ode",
     )
 

@@ -1,21 +1,18 @@
 """The page of -log p of a masked model of any order: one order, and both sides."""
 
 from nelbo.report.page.headline import plus_minus
-from nelbo.report.page.sheet import Section, Sheet, Table, data_named, groups, lines, of_interval
-from nelbo.results.evaluation import likelihood_of
+from nelbo.report.page.sheet import Section, Sheet, Table, groups, lines, of_interval, subject
 from nelbo.results.order_bounds import FEWEST
 from nelbo.results.read_orders import OrdersRead
 from nelbo.results.stored import Interval
-from nelbo.typed_json import object_at, whole_at
+from nelbo.typed_json import whole_at
 
 __all__ = ["orders_sheet"]
 
 
 def orders_sheet(result: OrdersRead) -> Sheet:
     """Its headline is the figure from above, and between what the likelihood is known to lie."""
-    tree, model = result.tree, object_at(result.tree, "model")
-    name = f"{model['name']}{likelihood_of(model)}"
-    data = f"{data_named(object_at(tree, 'data'))}, {whole_at(tree, 'images'):,} images"
+    name, data = subject(result.tree)
     value = f"{result.above.value:.4f}"
     return Sheet(
         title=f"{value} {result.unit.name} from above, {name}, any order",
@@ -26,7 +23,7 @@ def orders_sheet(result: OrdersRead) -> Sheet:
         intervals=of_interval(result.above),
         warnings=result.warnings,
         sections=[_sides(result)],
-        settings=groups(tree),
+        settings=groups(result.tree),
         download="orders",
     )
 

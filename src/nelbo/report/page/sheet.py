@@ -8,9 +8,10 @@ from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.charts import Chart
 from nelbo.report.page.headline import plus_minus
 from nelbo.report.page.provenance import Row, rows
+from nelbo.results.evaluation import likelihood_of
 from nelbo.results.rounding import with_half
 from nelbo.results.stored import Interval
-from nelbo.typed_json import Json, object_at
+from nelbo.typed_json import Json, object_at, whole_at
 
 __all__ = [
     "Line",
@@ -22,6 +23,7 @@ __all__ = [
     "laid",
     "lines",
     "of_interval",
+    "subject",
 ]
 
 
@@ -139,6 +141,12 @@ def data_named(data: Mapping[str, Json]) -> str:
     """As a data spec names it."""
     split = data.get("split")
     return f"{data['name']}:{split}" if split else str(data["name"])
+
+
+def subject(tree: Mapping[str, Json]) -> tuple[str, str]:
+    """(the model, with what its likelihood is of; the data, with how many images of it)."""
+    model, data = object_at(tree, "model"), data_named(object_at(tree, "data"))
+    return f"{model['name']}{likelihood_of(model)}", f"{data}, {whole_at(tree, 'images'):,} images"
 
 
 def of_interval(figure: Interval) -> tuple[tuple[str, str], tuple[str, str]]:
