@@ -3,7 +3,10 @@
 import itertools
 import json
 import math
+import shutil
+from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -17,26 +20,46 @@ from diffusers import (
     ScoreSdeVeScheduler,
     TCDScheduler,
 )
+from diffusers.utils import is_torchsde_available
 from diffusers_folders import unet
 from scipy.stats import norm
 
 import nelbo
 from nelbo.errors import BadInput
 from nelbo.formats.diffusers.path_scheduler import read_path_scheduler
+from nelbo.formats.diffusers.scheduler_classes import defaults_of
 
 V = {"prediction_type": "v_prediction"}
+GOLDEN = Path(__file__).parent.parent / "golden" / "cosine-dpm"
+
+
+class Cosine:
+    """CosineDPMSolverMultistepScheduler, of diffusers with torchsde: what it wrote and gave."""
+
+    def save_pretrained(self, place):
+        shutil.copy(GOLDEN / "scheduler_config.json", place)
+
+    def at(self, place):
+        """sigma, time, c_in, c_skip and c_out at a step of its own."""
+        tree = json.loads((GOLDEN / "values.json").read_text())
+        return [tree[key][place] for key in ("sigma", "time", "c_in", "c_skip", "c_out")]
+
+
 CLASSES = {
     "flow": lambda: FlowMatchEulerDiscreteScheduler(shift=3.0),
     "flow by Heun": lambda: FlowMatchHeunDiscreteScheduler(num_train_timesteps=500),
     "EDM": lambda: EDMEulerScheduler(),
     "EDM, v": lambda: EDMEulerScheduler(**V, sigma_data=0.7, sigma_max=60.0),
     "EDM by DPM-Solver": lambda: EDMDPMSolverMultistepScheduler(),
-    "cosine": lambda: EDMEulerScheduler(**V, sigma_min=0.3, sigma_max=500.0, sigma_data=1.0),
+    "cosine": Cosine,
     "continuous Euler": lambda: EulerDiscreteScheduler(
         timestep_type="continuous", **V, sigma_min=0.002, sigma_max=700.0, use_karras_sigmas=True
     ),
     "VE": lambda: ScoreSdeVeScheduler(),
 }
+LIVE = dict(CLASSES)
+if is_torchsde_available():
+    LIVE["cosine by the class itself"] = diffusers.CosineDPMSolverMultistepScheduler
 
 
 def folder(place, scheduler, network=None):
@@ -62,6 +85,10 @@ def received(model, x_0, eps, log_snr):
 
 def by_the_class(scheduler, x_0, eps, place, output):
     """(what a pipeline of the class gives its network, log SNR, x0-hat) at a step of its own."""
+    if isinstance(scheduler, Cosine):
+        sigma, time, c_in, c_skip, c_out = scheduler.at(place)
+        z = x_0 + sigma * eps
+        return (c_in * z, time), -2 * math.log(sigma), c_skip * z + c_out * output
     if isinstance(scheduler, ScoreSdeVeScheduler):
         scheduler.set_timesteps(20)
         scheduler.set_sigmas(20)
@@ -78,34 +105,48 @@ def by_the_class(scheduler, x_0, eps, place, output):
     if isinstance(scheduler, EulerDiscreteScheduler):
         stepped = scheduler.step(output.float(), time, z.float())
         return (given, float(time)), -2 * math.log(sigma), stepped.pred_original_sample
-    if scheduler.config.sigma_data == 1:  # CosineDPM's time, of a class that needs torchsde
-        time = sigma.atan() / math.pi * 2
     x_0_hat = scheduler.precondition_outputs(z, output, sigma)
     return (given, float(time)), -2 * math.log(sigma), x_0_hat
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # within diffusers
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", LIVE)
 def test_a_network_receives_and_says_what_its_class_says(tmp_path, name):
-    """Against scale_model_input, precondition_inputs, timesteps and the class's own x0-hat, at a
-    time of its own grid. Kills: shift taken for another time; the sign of EDM's v; sigma_data of
+    """Against scale_model_input, precondition_inputs, timesteps and the class's own x0-hat, at the
+    times of its own grid. Kills: shift taken for another time; the sign of EDM's v; sigma_data of
     another class; VE's time for its sigma.
     """
-    place = folder(tmp_path, CLASSES[name]())
-    if name == "cosine":  # by its own defaults
-        config = {"_class_name": "CosineDPMSolverMultistepScheduler"}
-        (place / "scheduler_config.json").write_text(json.dumps(config))
-    model = nelbo.load(place, levels=16)
+    model = nelbo.load(folder(tmp_path, LIVE[name]()), levels=16)
     generator = torch.Generator().manual_seed(0)
     x_0, eps = torch.randn(2, 1, 1, 4, 4, generator=generator, dtype=torch.float64)
-    _, log_snr, _ = by_the_class(CLASSES[name](), x_0, eps, 7, torch.zeros_like(x_0))
-    z, time, output, x_0_hat = received(model, x_0, eps, log_snr)
-    given, _, wanted = by_the_class(CLASSES[name](), x_0, eps, 7, output.double())
-    scale = float(given[0].abs().max())
-    torch.testing.assert_close(z.double(), given[0].double(), rtol=1e-6, atol=1e-6 * scale)
-    assert float(time) == pytest.approx(given[1], rel=2e-6)
-    sizes = float(wanted.abs().max())
-    torch.testing.assert_close(x_0_hat, wanted.double(), rtol=0, atol=1e-5 * max(sizes, 1))
+    for step in range(1, 20):  # the first of a flow has no signal
+        scheduler = LIVE[name]()
+        _, log_snr, _ = by_the_class(scheduler, x_0, eps, step, torch.zeros_like(x_0))
+        z, time, output, x_0_hat = received(model, x_0, eps, log_snr)
+        given, _, wanted = by_the_class(LIVE[name](), x_0, eps, step, output.double())
+        check_close(z, given[0])
+        assert float(time) == pytest.approx(given[1], rel=1e-6)
+        check_close(x_0_hat, wanted)
+
+
+def check_close(values, wanted):
+    """To 1e-6 of the largest."""
+    values, wanted = values.double(), wanted.double()
+    torch.testing.assert_close(values, wanted, rtol=0, atol=1e-6 * float(wanted.abs().max()))
+
+
+def test_a_config_by_the_class_itself_is_read_as_that_of_its_defaults():
+    """Kills: a default of a class that is not here which is another than its own."""
+    config = json.loads((GOLDEN / "scheduler_config.json").read_text())
+    name = config["_class_name"]
+    assert name == "CosineDPMSolverMultistepScheduler"
+    stated, default = read_path_scheduler(config), read_path_scheduler({"_class_name": name})
+    values = [{key: each.value for key, each in r.settings.items()} for r in (stated, default)]
+    assert values[0] == values[1]
+    own = defaults_of(name)
+    assert own == {key: config[key] for key in own}
+    for key in ("sigma_min", "sigma_max", "sigma_data", "prediction_type"):
+        assert (stated.settings[key].source, default.settings[key].source) == ("config", "default")
 
 
 READINGS = {  # x0-hat = p z + r b of a network that always says b, by hand: (a, s, p, r) of sigma
@@ -113,6 +154,7 @@ READINGS = {  # x0-hat = p z + r b of a network that always says b, by hand: (a,
     "EDM": lambda g: (1.0, g, 0.25 / (g * g + 0.25), 0.5 * g / np.sqrt(g * g + 0.25)),
     "EDM, v": lambda g: (1.0, g, 0.49 / (g * g + 0.49), -0.7 * g / np.sqrt(g * g + 0.49)),
     "continuous Euler": lambda g: (1.0, g, 1 / (g * g + 1), -g / np.sqrt(g * g + 1)),
+    "cosine": lambda g: (1.0, g, 1 / (g * g + 1), -g / np.sqrt(g * g + 1)),
     "VE": lambda g: (1.0, g, 1.0, g * g),
 }
 READINGS["flow by Heun"] = READINGS["flow"]
@@ -122,6 +164,7 @@ ENDS = {  # of sigma, where they are not the default
     "EDM by DPM-Solver": (0.002, 80),
     "EDM, v": (0.002, 60),
     "continuous Euler": (0.002, 700),
+    "cosine": (0.3, 500),
     "VE": (0.01, 1348),
 }
 

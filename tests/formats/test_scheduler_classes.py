@@ -67,7 +67,7 @@ def test_a_class_that_is_not_here_has_its_own_defaults():
     assert float(read.schedule.beta[-1]) == pytest.approx(0.012, rel=1e-12)
     assert read.spacing(1000, 10) == [int(t) + 1 for t in np.linspace(0, 999, 10)]
     karras = read_scheduler({"_class_name": "DPMSolverSDEScheduler", "use_karras_sigmas": True})
-    with pytest.raises(BadInput, match="need torchsde: give --spacing"):
+    with pytest.raises(BadInput, match="are not made here: give --spacing"):
         karras.spacing(1000, 10)
 
 

@@ -160,8 +160,8 @@ def class_steps(name: str, config: Mapping[str, Json], T: int, steps: int) -> li
     if name in BY_FORMULA:
         if any(config.get(key) for key in SIGMAS):
             raise BadInput(
-                f"the steps of {name} with sigmas of its own need torchsde: give --spacing even, "
-                "quadratic or log-snr"
+                f"the steps of {name} with sigmas of its own are not made here: give --spacing "
+                "even, quadratic or log-snr"
             )
         return kept_steps(config["timestep_spacing"], whole_at(config, "steps_offset"), T, steps)
     index = np.unique(np.round(_times(name, config, T, steps))).astype(int)
