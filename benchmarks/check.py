@@ -11,6 +11,7 @@ finished row is kept in NAME.jsonl, and the same command goes on from there.
 import argparse
 import json
 import math
+import operator
 import sys
 import time
 from pathlib import Path
@@ -20,7 +21,6 @@ from timing import write
 from torch import nn
 
 import nelbo
-from nelbo.errors import NonFinite
 from nelbo.model.parts import TIMES, WRAPPED_TIMES
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
@@ -28,7 +28,7 @@ from kinds_of_network import KINDS, LINEAR
 
 SHAPE, LEVELS, WIDTH, BATCH = (1, 8, 8), 17, 128, 64
 INSTEAD = {
-    "schedule": {"linear": ("cosine",), "cosine": ("linear",)},
+    "schedule": {"linear": ("cosine", "scaled-linear"), "cosine": ("linear",)},
     "path": {
         str({"name": "flow", "data_at": 0}): ({"name": "flow", "data_at": 1},),
         str({"name": "flow", "data_at": 1}): ({"name": "flow", "data_at": 0},),
@@ -54,6 +54,7 @@ INSTEAD = {
         "log(sigma)/4": ("log(sigma)",),
     },
     "scale": {"c_in": ("none",)},
+    "clip": {True: (False,)},
 }
 """What each word is exchanged for; of a path only what a path has, and so of a chain."""
 
@@ -170,8 +171,8 @@ def wrong_words(kind):
     about = "path" if "path" in words else "schedule"
     for value in INSTEAD[about].get(str(words[about]), ("cosine",)):
         if words["time_input"] != "log-snr" and words.get("scale") != "c_in":  # known by SNR alone
-            yield about, {about: value}
-    for key in ("predicts", "time_input", "scale"):
+            yield f"{about} {value}", {about: value}
+    for key in ("predicts", "time_input", "scale", "clip"):
         others = INSTEAD[key].get(words.get(key), ())
         known = (TIMES if about == "path" else WRAPPED_TIMES) if key == "time_input" else others
         yield from ((f"{key} {other}", {key: other}) for other in others if other in known)
@@ -219,19 +220,16 @@ def examined(name, folder, steps):
     best = eval(alone.call, {"nelbo": nelbo, "network": network})
     right = stated(network, kind)
     by_true = nelbo.check(right, images)
-    difference = apart(right, best, images.first(64))
+    difference = apart(stated(network, kind, clip=None), best, images.first(64))
     wrong = {}
     for what, words in wrong_words(kind):
-        try:
-            report = nelbo.check(stated(network, kind, **words), images)
-        except NonFinite as error:  # the network cannot be called so: refused, and not warned of
-            wrong[what] = {"a warning": True, "refused": str(error)}
-            continue
+        report = nelbo.check(stated(network, kind, **words), images)
         wrong[what] = {
             "a warning": not report.passes,
             "agrees": report.agrees,
             "warnings of evaluate": len(report.warnings),
             "bits/dim above the best": report.stated.above,
+            "evaluations": report.network_evaluations,
         }
     torch.manual_seed(1)
     mixed = images.levels.flatten(1)[:, torch.randperm(64)].reshape(-1, *SHAPE)
@@ -245,9 +243,16 @@ def examined(name, folder, steps):
         "x0-hat apart, rms of all": (sum(d * d for d in difference) / len(difference)) ** 0.5,
         "the true words": {"above": by_true.stated.above, "half": by_true.stated.half},
         "rivals": [
-            {"words": dict(row.words), "above": row.above, "half": row.half}
+            {
+                "words": dict(row.words),
+                "above": row.above,
+                "half": row.half,
+                "images": row.images,
+                "dropped": row.images < alone.images,
+            }
             for row in alone.best[1:]
         ],
+        "images": alone.images,
         "true words stated": {
             "passes": by_true.passes,
             "verdict": by_true.verdict(),
@@ -264,22 +269,38 @@ def counts(rows):
     """Of the rows how many reach each goal."""
     rows = rows.values()
     wrong = [each for row in rows for each in row["wrong words stated"].values()]
+    rivals = [rival for row in rows for rival in row["rivals"]]
+    whole = operator.itemgetter("evaluations")
     most = "x0-hat apart, rms, most of 20 log SNRs"
     return {
         "networks": len(rows),
         "x0-hat as by the true words, to 1e-3": sum(row[most] <= 1e-3 for row in rows),
         "to 1e-2": sum(row[most] <= 1e-2 for row in rows),
-        "at most 10,000 evaluations": sum(row["evaluations"] <= 10_000 for row in rows),
-        "intervals of rivals below .05": sum(
-            all(rival["half"] < 0.05 for rival in row["rivals"]) for row in rows
-        ),
-        "or apart by five of them": sum(
-            all(
-                rival["half"] < 0.05 or rival["above"] > 5 * rival["half"]
-                for rival in row["rivals"]
-            )
+        "at most 10,000 evaluations, alone and stated": sum(
+            max(map(whole, (row, row["true words stated"], *row["wrong words stated"].values())))
+            <= 10_000
             for row in rows
         ),
+        "rivals": len(rivals),
+        "that are left to the end": sum(not rival["dropped"] for rival in rivals),
+        "intervals of all rivals below .05": sum(
+            all(rival["half"] < 0.05 for rival in row["rivals"]) for row in rows
+        ),
+        "of those that are left with intervals below .05": sum(
+            rival["half"] < 0.05 for rival in rivals if not rival["dropped"]
+        ),
+        "dropped before": sum(rival["dropped"] for rival in rivals),
+        "of these above by five half-widths": sum(
+            rival["above"] > 5 * rival["half"] for rival in rivals if rival["dropped"]
+        ),
+        "of these with intervals below .05 too": sum(
+            rival["half"] < 0.05 for rival in rivals if rival["dropped"]
+        ),
+        "evaluations that the others would take to .05": [
+            math.ceil(12 * rival["images"] * (rival["half"] / 0.05) ** 2)
+            for rival in rivals
+            if rival["half"] >= 0.05
+        ],
         "no warning with the true words": sum(row["true words stated"]["passes"] for row in rows),
         "wrong words": len(wrong),
         "wrong words with a warning": sum(each["a warning"] for each in wrong),

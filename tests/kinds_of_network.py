@@ -149,7 +149,8 @@ KINDS = {
     "iDDPM: eps, a learned range": otherwise(EPS, {"variance": "learned-range"}, channels=2),
     "lucidrains: sigmoid, v": of_betas(sigmoid_bars(), "v", v_of, "sigmoid-lucidrains"),
     "Stable Diffusion 2: scaled linear, v": of_betas(SCALED, "v", v_of, "scaled-linear"),
-    "cosine, eps": of_betas(cosine_bars(), "eps", eps_of, "cosine"),
+    # x0-hat is clipped as iDDPM does: at T, where beta is .999, it is an error of eps times 10,000
+    "cosine, eps": otherwise(of_betas(cosine_bars(), "eps", eps_of, "cosine"), {"clip": True}),
     "x_0": of_betas(
         LINEAR, "x_0", x_0_of, "linear", weight=lambda a, s: (a / s).square().clamp(min=1)
     ),

@@ -43,7 +43,7 @@ CHECK = [
     ),
     (
         "check: the worst readings are kept",
-        "tasks/check/search.py",
+        "tasks/check/rounds.py",
         "key=lambda one: one.mean)",
         "key=lambda one: -one.mean)",
         (f"{IDENTIFIED}[flow, data at 1]",),
@@ -51,8 +51,8 @@ CHECK = [
     (
         "check: a full memory is a wrong reading",
         "tasks/check/search.py",
-        "if isinstance(error, MemoryError) or out_of_memory(error):",
-        "if False:",
+        "return isinstance(error, MemoryError) or out_of_memory(error)",
+        "return False",
         (f"{TESTS}a_network_that_fails_in_every_reading_is_refused_with_its_own_words",),
     ),
     (
@@ -71,7 +71,7 @@ CHECK = [
     ),
     (
         "check: the ends of a chain are not tried",
-        "tasks/check/search.py",
+        "tasks/check/rounds.py",
         "one for one in ranked if one.at_ends(draws)",
         "one for one in ranked",
         (f"{TESTS}a_reading_that_fails_at_an_end_of_its_chain_is_none",),
@@ -85,9 +85,9 @@ CHECK = [
     ),
     (
         "check: the first steps of a chain are not compared",
-        "tasks/check/search.py",
-        "if any(one.differs_by_time(other) for other in last):",
-        "if False:",
+        "tasks/check/rounds.py",
+        "one.begin(any(one.differs_by_time(other) for other in candidates))",
+        "one.begin(False)",
         (f"{TESTS}index_and_t_differ_at_the_first_steps",),
     ),
     (
@@ -103,5 +103,54 @@ CHECK = [
         "return own.network if isinstance(own, OnPath) else own",
         "return own",
         (f"{TESTS}the_words_of_a_network_on_a_path_are_searched_with_the_network_itself",),
+    ),
+    (
+        "check: a block of images is begun whatever it costs",
+        "tasks/check/rounds.py",
+        "for one in running) > self.left():",
+        "for one in running) < 0:",
+        (f"{TESTS}no_examination_takes_more_than_10_000_evaluations",),
+    ),
+    (
+        "check: evaluations of the stated model are in no count",
+        "tasks/check/examination.py",
+        "rows += len(inputs[0])",
+        "rows += 0",
+        (f"{TESTS}no_examination_takes_more_than_10_000_evaluations",),
+    ),
+    (
+        "check: a network that failed is called again",
+        "tasks/check/search.py",
+        "self._outputs[key] = error",
+        "raise",
+        (f"{TESTS}a_call_that_failed_is_not_made_again",),
+    ),
+    (
+        "check: a rival that is far behind goes on",
+        "tasks/check/rounds.py",
+        "difference.mean > FAR * half",
+        "difference.mean > 1e9 * half",
+        (f"{TESTS}a_reading_that_is_far_behind_takes_no_more_images",),
+    ),
+    (
+        "check: the part of a reading is that of the images that it has",
+        "tasks/check/examination.py",
+        "part += other.mean - float(other.part[:images].mean())",
+        "part += 0.0",
+        (f"{TESTS}a_reading_that_is_far_behind_takes_no_more_images",),
+    ),
+    (
+        "check: the second block has the noise of the first",
+        "tasks/check/examination.py",
+        "snrs, seed + images.start)",
+        "snrs, seed)",
+        (f"{TESTS}each_block_of_images_has_its_own_noise",),
+    ),
+    (
+        "check: stated words without a number are those that are best",
+        "results/check.py",
+        "return self.above is not None and self.above",
+        "return self.above is None or self.above",
+        (f"{TESTS}stated_words_that_give_no_number_are_a_finding",),
     ),
 ]

@@ -74,7 +74,7 @@ def every_kind(run):
         ),
         "check": ModelCheck(
             "m",
-            Ranked({"predicts": "eps"}, 1.0, 0.0, None, 1e-3),
+            Ranked({"predicts": "eps"}, 1.0, 0.0, None, 1e-3, 8),
             [],
             None,
             "",

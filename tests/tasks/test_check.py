@@ -2,15 +2,18 @@
 
 import json
 import math
+import re
 
 import pytest
 import torch
 
 import nelbo
 from kinds_of_network import EPS, KINDS
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, NonFinite
+from nelbo.tasks.check.examination import EACH, KEPT, _draws
+from nelbo.tasks.check.rounds import BLOCK, FIRST, LAST, LIMIT, ROUNDS, USUAL, blocks
 from nelbo.tasks.check.search import Draws, Remembered
-from nelbo.tasks.check.words import least_apart
+from nelbo.tasks.check.words import conventions, least_apart
 
 torch.set_num_threads(1)
 
@@ -153,6 +156,139 @@ def test_equal_inputs_are_evaluated_once():
         remembered(x, other)
     remembered(x + 1, t)
     assert remembered.evaluations == sum(calls) == 12
+
+
+def seen(network):
+    """The network, and the rows that it is called with so far."""
+    rows = [0]
+
+    def counting(x, time):
+        rows[0] += len(x)
+        return network(x, time)
+
+    return counting, rows
+
+
+ALIKE = {  # networks of which no reading is far behind, or all fail at an end
+    "nothing": lambda x, t: torch.zeros_like(x),
+    "noise": lambda x, t: 3 * torch.sin(1e4 * x),
+    "exact": exact(EPS),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.parametrize("stated", [True, False])
+def test_no_examination_takes_more_than_10_000_evaluations(name, stated):
+    """And the number that it gives is that of the rows which the network saw.
+
+    Kills: a last round of as many images as ever; evaluations of the stated words left out.
+    """
+    network, rows = seen(ALIKE[name])
+    if stated:
+        report = nelbo.check(wrapped(network), data(600))
+    else:
+        report = nelbo.check(network, data(600), shape=SHAPE, levels=LEVELS)
+    assert rows[0] <= LIMIT == 10_000
+    assert report.network_evaluations == rows[0]
+    if name == "nothing" and stated:
+        assert rows[0] > LIMIT - 5 * 16 * 14  # less than another block is left
+
+
+def test_the_rounds_before_the_last_leave_evaluations_for_it():
+    """By construction: as many as there are inputs that differ, if nothing at all is shared."""
+    inputs = {
+        repr({key: value for key, value in words.items() if key != "predicts"})
+        for words in conventions(1000, True, "small")
+    }
+    (images, snrs, kept), (more, at, last) = ROUNDS
+    first = len(inputs) * (images * snrs + 2)
+    second = kept * (more * at + 2)
+    stated = EACH * USUAL + KEPT + images * snrs + 2
+    block = (last + 1) * BLOCK * (LAST + FIRST)
+    assert first + second + stated + block + KEPT + 2 <= LIMIT
+
+
+def test_a_call_that_failed_is_not_made_again():
+    """Kills: three calls for three predictions of a network that refuses its time."""
+    calls = []
+
+    def network(x, t):
+        calls.append(len(x))
+        raise IndexError("a table of 0..999")
+
+    remembered = Remembered(network)
+    for _ in range(3):
+        with pytest.raises(IndexError, match="a table"):
+            remembered(torch.ones(3, 1, 2, 2), torch.arange(3))
+    assert remembered.evaluations == sum(calls) == 3
+
+
+def test_a_reading_that_is_far_behind_takes_no_more_images():
+    """Those that are left have intervals below .05; the others are behind by five half-widths and
+    more, and their part stands beside that of the best on all images.
+
+    Kills: a part of 16 images beside one of 64.
+    """
+    network = exact(KINDS["flow, noise at 1, 1000 t"])
+    report = nelbo.check(network, data(200), shape=SHAPE, levels=LEVELS)
+    best, *rivals = report.best
+    assert best.images == report.images >= 64
+    assert any(row.images < report.images for row in rivals)
+    for row in rivals:
+        assert row.half < 0.05 if row.images == report.images else row.above > 5 * row.half
+        assert row.part == pytest.approx(best.part + row.above, rel=1e-6)
+    assert f", on {min(row.images for row in rivals)} images" in str(report)
+
+
+def test_each_block_of_images_has_its_own_noise():
+    """Kills: one noise for all blocks, whose intervals would be too narrow."""
+    model = wrapped(exact(EPS))
+    first, second = (_draws(data(64), model, 0, each, 4) for each in blocks(32))
+    assert first.eps.shape == second.eps.shape == (4, 16, 9)
+    assert not torch.isclose(first.eps, second.eps).any()
+
+
+def refusing(x, time):
+    if (time > 999).any():
+        raise IndexError("a table of 0..999")
+    return exact(EPS)(x, time)
+
+
+def empty_at(is_empty):
+    """The exact network, but for NaN at these times."""
+    return lambda x, time: torch.where(
+        is_empty(time)[:, None, None, None], torch.nan, exact(EPS)(x, time)
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "time_input", "why", "measured"),
+    [
+        (refusing, "t", "no number by what is stated: a table of 0..999", False),
+        (empty_at(lambda t: t != t.round()), "fraction", "x0-hat is NaN or infinite", False),
+        (empty_at(lambda t: t > 999), "t", "not finite at t = 1000 .* gave NaN or infinity", True),
+    ],
+)
+def test_stated_words_that_give_no_number_are_a_finding(network, time_input, why, measured):
+    """In the search, at an end of the chain, or in the evaluation alone.
+
+    Kills: NonFinite before the search, which says what the words should be.
+    """
+    stated = wrapped(network, time_input=time_input)
+    report = nelbo.check(stated, data())
+    assert not report.passes
+    assert not report.agrees
+    assert report.best[0].words["time_input"] == "index"
+    assert re.search(why, report.warnings[0])
+    with_index = f"stated: time_input {time_input}.*with time_input index"
+    assert re.search(with_index, report.verdict())
+    assert (report.stated.part is not None) == measured
+    assert ("which gives no number" in report.verdict()) != measured
+    tree = json.loads(report.to_json())
+    assert tree["passes"] is False
+    assert ("stated none" in str(report)) != measured
+    with pytest.raises((nelbo.BadInput, NonFinite)):  # nothing else was tried
+        nelbo.check(stated, data(), search=False)
 
 
 def test_what_cannot_be_checked_is_refused():

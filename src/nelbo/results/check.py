@@ -21,19 +21,21 @@ class Ranked:
 
     words: of the `wrap` call; part: of the bound, between the log SNRs that were evaluated; above
     and half: the paired difference to the other with half of its 95 % interval; least: the
-    difference that these two may have though they are read alike.
+    difference that these two may have though they are read alike; images: that they were compared
+    on, fewer where a difference was beyond doubt. part and above are None where it gave no numbers.
     """
 
     words: Mapping[str, Json]
-    part: float
-    above: float
+    part: float | None
+    above: float | None
     half: float | None
     least: float
+    images: int
 
     @property
     def tied(self) -> bool:
         """Whether it is as good as the other, but for chance."""
-        return self.above <= max(self.least, self.half or 0.0)
+        return self.above is not None and self.above <= max(self.least, self.half or 0.0)
 
 
 @final
@@ -64,7 +66,8 @@ class ModelCheck(Saved):
     @property
     def is_denoiser(self) -> bool:
         """Whether some reading is better than an affine function of x_t."""
-        parts = [row.part for row in (*self.best, *filter(None, [self.stated]))]
+        rows = (*self.best, *filter(None, [self.stated]))
+        parts = [row.part for row in rows if row.part is not None]
         return bool(parts) and (self.affine is None or min(parts) < self.affine)
 
     @property
@@ -94,6 +97,8 @@ class ModelCheck(Saved):
         was = ", ".join(f"{key} {word(stated[key])}" for key in differing(stated, best))
         new = [key for key in differing(best, stated) if key != "variance"]
         other = ", ".join(f"{key} {word(best[key])}" for key in new)
+        if self.stated.above is None:
+            return f"stated: {was}, which gives no number; with {other} it does: is it of these?"
         return (
             f"stated: {was}; with {other} it is {self.stated.above:.4f} {self.unit} better: is it "
             "of these conventions?"
@@ -106,12 +111,14 @@ class ModelCheck(Saved):
         rows += [(f"{place}.", row) for place, row in enumerate(self.best, 1)]
         for place, row in rows:
             assert row is not None
-            above = "" if row.above == 0 else f"  {row.above:+.4f}"
-            half = "" if row.half is None or row.above == 0 else f" ± {row.half:.4f}"
+            part = "none" if row.part is None else f"{row.part:.4f}"
+            above = "" if not row.above else f"  {row.above:+.4f}"
+            half = "" if row.half is None or not row.above else f" ± {row.half:.4f}"
+            of = f", on {row.images} images" if 0 < row.images < self.images else ""
             words = ", ".join(
                 f"{name} {word(value)}" for name, value in row.words.items() if name != "variance"
             )
-            lines.append(f"  {place:<7}{row.part:.4f}{above}{half}  {words}")
+            lines.append(f"  {place:<7}{part}{above}{half}  {words}{of}")
         if self.affine is not None:
             lines.append(f"  affine {self.affine:.4f}  an affine function of x_t")
         lines.append(

@@ -46,7 +46,7 @@ def of_figure(
         lost = lost_by_V_1(at_1, V_1, L_0, unit, log_snr_1)
     return [
         *of_levels(per_dim, levels),
-        *_of_affine(worst),
+        *_of_affine(worst, levels is not None and model.get("clip") is False),
         *_of_L_T(per_dim, L_T, unit),
         *of_schedule(model),
         *of_rounding(model),
@@ -64,13 +64,19 @@ def of_levels(per_dim: float, levels: int | None) -> Iterator[str]:
         )
 
 
-def _of_affine(worst: Mapping[str, float] | None) -> Iterator[str]:
+def _of_affine(worst: Mapping[str, float] | None, unclipped: bool) -> Iterator[str]:
+    """Where a fitted affine function is better.
+
+    A network of eps whose x0-hat is not clipped may be worse by the last step of its chain alone,
+    where 1/sqrt(alpha_bar) multiplies its error.
+    """
     if worst is not None and worst["z"] > SURE:
+        clip = ", clip" if unclipped else ""
         yield (
             f"at t = {worst['first']}..{worst['last']}, {worst['part']:.0%} of the bound, x0-hat "
             f"is worse than an affine function of x_t (by a tenth, z = {worst['z']:.1f}): the "
             "network is probably read by conventions that are not its own (predicts, time_input, "
-            "schedule, range)"
+            f"schedule, range{clip})"
         )
 
 

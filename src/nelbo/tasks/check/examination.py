@@ -1,8 +1,9 @@
 """Which conventions a network was trained with, as far as its errors on data tell."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial, reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nelbo.arguments import flag, shown, whole
-from nelbo.bound.statistics import mean_over_images
 from nelbo.data import Examples
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation import Processes, Progress, examine, measuring
 from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.on_path import OnPath
@@ -23,7 +23,17 @@ from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.results.check import ModelCheck, Ranked, differing
 from nelbo.results.evaluation import environment
 from nelbo.results.unit import Unit
-from nelbo.tasks.check.search import ROUNDS, Candidate, Draws, Remembered, halved
+from nelbo.tasks.check.rounds import (
+    LAST,
+    LIMIT,
+    MOST,
+    TRIED,
+    USUAL,
+    Rounds,
+    blocks,
+    lowest,
+)
+from nelbo.tasks.check.search import Candidate, Draws, Remembered
 from nelbo.tasks.check.words import SCHEDULES, call_of, conventions, least_apart, stated_by
 from nelbo.tasks.evaluate import evaluate
 from nelbo.typed_json import Json, text_at, whole_at
@@ -35,6 +45,7 @@ __all__ = ["check"]
 
 FITTED = 512  # images that the affine function is fitted to
 EACH = 20  # evaluations of an image whose warnings are looked for
+KEPT = 24  # that a look at a network in company may take
 
 
 def check(
@@ -54,11 +65,13 @@ def check(
     images of that shape and number of levels, for which the best are searched. Some 200 readings of
     predictions, schedules, paths, times, scales and ranges are compared at the same images and
     noise by half of the integral of SNR |x_0 - x0-hat|^2 over log SNR, in rounds of fewer readings
-    and more images. images: as for `evaluate`; 64 are used, others fit the affine function that a
-    denoiser should beat. arguments: what else a network is called with. search: False for the
+    and more images, by at most 10,000 network evaluations in all. images: as for `evaluate`; 64 are
+    used, up to 128 where an interval is wide, and others fit the affine function that a denoiser
+    should beat. arguments: what else a network is called with. search: False for the
     stated reading and its warnings alone.
 
-    Clipping, variances and V_1 are choices of whoever measures, and are not searched.
+    Clipping, variances and V_1 are choices of whoever measures, and are not searched. Stated words
+    by which the network fails or gives NaN are warned of, if another reading gives numbers.
 
     Raises:
         BadInput: a network without shape or levels, no Gaussian model, a model of logits, whose
@@ -79,36 +92,44 @@ def check(
     as_stated = None if stated is None else Candidate(stated_by(stated), stated)
     of_data = readings[0].model if stated is None else stated
     data = examples_of(of_data, images, seed)
-    order = _order(data, seed)
-    measured = order[: min(ROUNDS[-1][0], len(data) // 2)]
-    draws = partial(_draws, data.subset(measured), of_data, seed)
-    warnings, evaluations = _evaluated(stated, data.subset(measured), seed)
-    last = draws(*ROUNDS[-1][:2])
-    with evaluating(remembered), without_gradients(of_data.device):
-        if stated is None and _gives_variances(readings[0], draws(1, 2), remembered):
-            readings = _readings(remembered, stated, about, arguments, "learned-range")
-        best = halved(readings, draws, remembered, as_stated, progress)
-        if as_stated is not None and not readings:
-            as_stated.measure(last)
-    if as_stated is None and best:
-        evaluations = _in_company(_read(network, {**best[0].words, **about}, arguments), data)
-    else:
-        (readings[0] if as_stated is None else as_stated).require_finite()
-        evaluations += 0 if as_stated is None else as_stated.evaluations
+    measured, others = _parted(data, seed)
+    draws = partial(_draws, measured, of_data, seed)
     unit = Unit.of(of_data.support)
     per_dim = partial(unit.per_dim, dims=of_data.dims)
+    with (
+        _counted(stated, remembered) as made,
+        evaluating(remembered),
+        without_gradients(of_data.device),
+    ):
+        if stated is None and _gives_variances(readings[0], draws(range(1), 2), remembered):
+            readings = _readings(remembered, stated, about, arguments, "learned-range")
+        warnings = _warned(as_stated, measured, draws, bool(readings), seed)
+        rounds = Rounds(
+            draws, len(measured), remembered, lambda: LIMIT - KEPT - made(), per_dim, progress
+        )
+        rivals = rounds.halved(readings)
+        if as_stated is not None and (as_stated.is_finite or not readings):
+            rivals.append(as_stated)
+        ranked = rounds.told_apart(rivals)
+    if not ranked:
+        (as_stated or readings[0]).require_finite()
+    best = [one for one in ranked if one is not as_stated]
     best = _simplest_first(best, as_stated, readings, per_dim)
-    lowest, beside = _lowest(best, as_stated), _lowest(best[:1], as_stated)
+    evaluations = made()
+    if as_stated is None:
+        evaluations += _in_company(_read(network, {**best[0].words, **about}, arguments), data)
+    top = lowest(ranked)
+    used = [draws(each, LAST) for each in blocks(len(top.part))]
     return ModelCheck(
         name=of_data.name,
-        stated=None if as_stated is None else _ranked(as_stated, beside, per_dim),
-        best=[_ranked(each, lowest, per_dim) for each in best],
-        affine=_affine(last, data.subset(order[len(measured) :]).values, per_dim, of_data),
+        stated=None if as_stated is None else _stated_beside(as_stated, best, per_dim),
+        best=[_ranked(each, top, per_dim) for each in best],
+        affine=_affine(used, others.values, per_dim, of_data),
         call=call_of(best[0].words, about, arguments) if best else "",
         warnings=warnings,
         searched=len(readings),
-        network_evaluations=evaluations + remembered.evaluations,
-        images=len(measured),
+        network_evaluations=evaluations,
+        images=len(top.part),
         data={"name": data.name, "sha256": data.sha256, "images": len(data)},
         unit=unit,
         seed=seed,
@@ -117,18 +138,57 @@ def check(
     )
 
 
-def _draws(measured: Examples, model: Model, seed: int, count: int, snrs: int) -> Draws:
-    """Of the first `count` images, at so many log SNRs."""
-    part = measured.subset(range(min(count, len(measured))))
-    return Draws.of(part.values, model.condition_of(part), snrs, seed)
+def _draws(measured: Examples, model: Model, seed: int, images: range, snrs: int) -> Draws:
+    """Of these images, as far as there are so many, at so many log SNRs."""
+    part = measured.subset(range(images.start, min(images.stop, len(measured))))
+    return Draws.of(part.values, model.condition_of(part), snrs, seed + images.start)
 
 
-def _evaluated(stated: Model | None, few: Examples, seed: int) -> tuple[Sequence[str], int]:
-    """(The warnings of an evaluation by what is stated, its network evaluations)."""
+@contextmanager
+def _counted(stated: Model | None, remembered: Remembered) -> Iterator[Callable[[], int]]:
+    """Counts the rows that the network is called with, by the stated model and by the readings."""
     if stated is None:
-        return [], 0
-    result = evaluate(stated, few, budget=EACH * len(few), seed=seed, check=True)
-    return result.warnings, result.network_evaluations
+        yield lambda: remembered.evaluations
+        return
+    rows = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal rows
+        rows += len(inputs[0])
+
+    handle = _network(stated).register_forward_pre_hook(count)
+    try:
+        yield lambda: rows
+    finally:
+        handle.remove()
+
+
+def _warned(
+    stated: Candidate | None,
+    measured: Examples,
+    draws: Callable[[range, int], Draws],
+    searched: bool,
+    seed: int,
+) -> Sequence[str]:
+    """What an evaluation by the stated words warns of, or that they give no number.
+
+    searched: whether others are tried; without them what raises there is raised.
+    """
+    if stated is None:
+        return []
+    if searched:
+        tried = draws(range(TRIED[0]), TRIED[1])
+        stated.measure(tried)
+        if not (stated.is_finite and stated.at_ends(tried)):
+            return [f"no number by what is stated: {stated.trouble}"]
+    few = measured.subset(range(min(USUAL, len(measured))))
+    try:
+        budget = EACH * len(few)
+        return evaluate(stated.model, few, budget=budget, seed=seed, check=True).warnings
+    except NonFinite as error:
+        if not searched:
+            raise
+        return [f"no number by what is stated: {error}"]
 
 
 def _in_company(model: Model, data: Examples) -> int:
@@ -222,37 +282,47 @@ def _gives_variances(reading: Candidate, few: Draws, network: Remembered) -> boo
     return network.channels == 2 * reading.model.shape[0]
 
 
-def _order(data: Examples, seed: int) -> Tensor:
-    """A random order: a folder may be sorted by class.
+def _parted(data: Examples, seed: int) -> tuple[Examples, Examples]:
+    """(Those that are measured, others), in a random order: a folder may be sorted by class.
 
     Raises:
         BadInput: too few images.
     """
     if len(data) < 2 * FEWEST:
         raise BadInput(f"check needs at least {2 * FEWEST} images; {data.name} has {len(data)}")
-    return torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    measured = min(MOST, len(data) // 2)
+    return data.subset(order[:measured]), data.subset(order[measured:])
 
 
-def _lowest(readings: Sequence[Candidate], stated: Candidate | None) -> Candidate:
-    """That which none after it is better than, by what the two of them are compared by."""
-
-    def better(one: Candidate, other: Candidate) -> Candidate:
-        return other if one.above(other).mean() > 0 else one
-
-    return reduce(better, [*readings, *filter(None, [stated])])
+def _stated_beside(
+    stated: Candidate, best: Sequence[Candidate], per_dim: Callable[[float], float]
+) -> Ranked:
+    """What is stated beside the best of the others, or alone."""
+    beside = [*best[:1], *([stated] if stated.is_finite else [])]
+    return _ranked(stated, lowest(beside), per_dim)
 
 
 def _ranked(one: Candidate, other: Candidate, per_dim: Callable[[float], float]) -> Ranked:
-    """A reading beside another, paired by image."""
-    apart = one.above(other)
-    difference, _ = mean_over_images(apart, torch.zeros_like(apart), 1)
+    """A reading beside another, paired by image; its part is that of the other and the difference.
+
+    Where they have equal images, that is its own.
+    """
+    least = least_apart(one.words, other.words)
+    if not one.is_finite:
+        return Ranked(one.words, None, None, None, least, 0)
+    difference, images = one.beside(other), len(one.above(other))
     half = difference.half_width()
+    part = one.mean
+    if images < len(other.part):
+        part += other.mean - float(other.part[:images].mean())
     return Ranked(
         words=one.words,
-        part=per_dim(one.mean),
+        part=per_dim(part),
         above=per_dim(difference.mean),
         half=None if half is None else per_dim(half),
-        least=least_apart(one.words, other.words),
+        least=least,
+        images=images,
     )
 
 
@@ -272,7 +342,7 @@ def _simplest_first(
 
 
 def _affine(
-    draws: Draws, others: Tensor, per_dim: Callable[[float], float], model: Model
+    draws: Sequence[Draws], others: Tensor, per_dim: Callable[[float], float], model: Model
 ) -> float | None:
     """The part of the bound of an affine function of x_t, fitted to other images."""
 
@@ -286,4 +356,5 @@ def _affine(
 
     if len(others) < FEWEST:
         return None
-    return per_dim(float(draws.affine(AffineFit(even(others[:FITTED])), even(draws.levels)).mean()))
+    fit = AffineFit(even(others[:FITTED]))
+    return per_dim(float(torch.cat([each.affine(fit, even(each.levels)) for each in draws]).mean()))

@@ -1,9 +1,8 @@
-"""Which conventions fit a network: errors at the same images and noise, by successive halving."""
+"""Which conventions fit a network: its errors by each of them at the same images and noise."""
 
 import hashlib
-import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
@@ -11,6 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
+from nelbo.bound.statistics import Mean, mean_over_images
 from nelbo.errors import BadInput
 from nelbo.estimation.evaluator import out_of_memory
 from nelbo.gaussian.yardstick import AffineFit
@@ -20,10 +20,9 @@ from nelbo.results.check import differing
 from nelbo.typed_json import Json
 from nelbo.types import Grid
 
-__all__ = ["Candidate", "Draws", "Remembered", "halved"]
+__all__ = ["Candidate", "Draws", "Remembered"]
 
 WINDOW = (6.0, -6.0)  # log SNR of data on [-1, 1], which every schedule and path has
-ROUNDS = ((6, 6, 12), (16, 8, 4), (64, 12, 4))  # images, log SNRs, candidates that are left
 ROWS = 64  # that the network is called with at once
 
 
@@ -36,7 +35,7 @@ class Remembered(nn.Module):
         self.network = network
         self.evaluations = 0
         self.channels = 0  # of the last output
-        self._outputs: dict[bytes, Tensor] = {}
+        self._outputs: dict[bytes, Tensor | Exception] = {}
 
     def forward(self, x_t: Tensor, time: Tensor, *given: Tensor, **arguments: Tensor) -> Tensor:
         digest = hashlib.sha256(repr((time.dtype, x_t.dtype)).encode())
@@ -45,9 +44,19 @@ class Remembered(nn.Module):
         key = digest.digest()
         if key not in self._outputs:
             self.evaluations += len(x_t)
-            output = tensor_in(self.network(x_t, time, *given, **arguments)).detach()
-            self._outputs[key], self.channels = output, output.shape[1] if output.ndim > 1 else 0
-        return self._outputs[key]
+            try:
+                output = tensor_in(self.network(x_t, time, *given, **arguments)).detach()
+            except Exception as error:  # as it would fail again
+                if _is_full(error):
+                    raise
+                self._outputs[key] = error
+            else:
+                self._outputs[key] = output
+                self.channels = output.shape[1] if output.ndim > 1 else 0
+        known = self._outputs[key]
+        if isinstance(known, Exception):
+            raise known
+        return known
 
     def forget(self) -> None:
         """Between rounds, whose inputs differ."""
@@ -159,14 +168,13 @@ class Candidate:
     """Conventions, the model that they make of the network, and its part of the bound by image.
 
     first: of the first steps of its chain, where there is another reading to tell it from by them.
-    evaluations: of the model, remembered or not; failure: of the last measurement.
+    failure: of the last measurement.
     """
 
     words: Mapping[str, Json]
     model: Model
     part: Float64[Tensor, " N"] = field(default_factory=lambda: torch.tensor([math.inf]))
     first: Float64[Tensor, " N"] | None = None
-    evaluations: int = 0
     failure: Exception | None = None
 
     def measure(self, draws: Draws) -> None:
@@ -175,31 +183,44 @@ class Candidate:
         Raises:
             MemoryError, RuntimeError: out of memory, which says nothing of the conventions.
         """
-        self.evaluations += draws.eps[..., 0].numel()
         self.failure = None
         try:
             self.part = draws.part(self.model)
         except Exception as error:  # whatever a network does with inputs that are not its own
             self._fail(error, len(draws.levels))
 
-    def measure_first(self, draws: Draws) -> None:
-        """The first steps, at these images and noises.
+    def begin(self, with_first: bool) -> None:
+        """Of no images yet; with_first: the first steps of its chain are measured too."""
+        none = torch.empty(0, dtype=torch.float64)
+        self.part, self.first = none, none if with_first else None
+
+    def extend(self, draws: Draws) -> None:
+        """With these images after those that it has.
 
         Raises:
             MemoryError, RuntimeError: as `measure`.
         """
-        self.evaluations += 2 * len(draws.levels)
-        try:
-            self.first = draws.first_steps(self.model)
-        except Exception as error:
-            self._fail(error, len(draws.levels))
+        part = self.part
+        self.measure(draws)
+        if self.first is not None and self.failure is None:
+            try:
+                self.first = torch.cat([self.first, draws.first_steps(self.model)])
+            except Exception as error:
+                self._fail(error, len(draws.levels))
+        self.part = torch.cat([part, self.part])
 
     def above(self, other: "Candidate") -> Float64[Tensor, " N"]:
-        """By how much it is larger than another by image, with the first steps of both."""
-        apart = self.part - other.part
+        """By how much it is larger than another, by image of both, with the first steps of both."""
+        count = min(len(self.part), len(other.part))
+        apart = self.part[:count] - other.part[:count]
         if self.first is None or other.first is None or not self.differs_by_time(other):
             return apart
-        return apart + self.first - other.first
+        return apart + self.first[:count] - other.first[:count]
+
+    def beside(self, other: "Candidate") -> Mean:
+        """The mean of that, paired by image."""
+        apart = self.above(other)
+        return mean_over_images(apart, torch.zeros_like(apart), 1)[0]
 
     def differs_by_time(self, other: "Candidate") -> bool:
         """Whether both are one chain, but for the number that the network receives as its t."""
@@ -218,7 +239,6 @@ class Candidate:
         Raises:
             MemoryError, RuntimeError: as `measure`.
         """
-        self.evaluations += 2
         try:
             draws.ends(self.model)
         except Exception as error:
@@ -226,10 +246,22 @@ class Candidate:
         return self.failure is None
 
     def _fail(self, error: Exception, images: int) -> None:
-        if isinstance(error, MemoryError) or out_of_memory(error):
+        if _is_full(error):
             raise error
         self.part = torch.full((images,), math.inf, dtype=torch.float64)
         self.failure = error
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it was measured, and gave numbers."""
+        return math.isfinite(self.mean)
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not finite: what the network raised, in a line."""
+        if self.failure is None:
+            return "x0-hat is NaN or infinite"
+        return (str(self.failure).strip().splitlines() or [type(self.failure).__name__])[0]
 
     def require_finite(self) -> None:
         """Refuses what could not be measured.
@@ -237,13 +269,10 @@ class Candidate:
         Raises:
             BadInput: the network failed, or x0-hat was not finite; the message says which.
         """
-        if not math.isfinite(self.mean):
-            why = "x0-hat is NaN or infinite"
-            if self.failure is not None:
-                why = (str(self.failure).strip().splitlines() or [type(self.failure).__name__])[0]
+        if not self.is_finite:
             raise BadInput(
                 f"{self.model.name} cannot be evaluated as (x_t, time), images of shape "
-                f"{self.model.shape}: {why}"
+                f"{self.model.shape}: {self.trouble}"
             ) from self.failure
 
     @property
@@ -252,31 +281,6 @@ class Candidate:
         return float(self.part.mean())
 
 
-def halved(
-    candidates: Sequence[Candidate],
-    draws_of: Callable[[int, int], Draws],
-    remembered: Remembered,
-    stated: Candidate | None,
-    progress: Callable[[int, int, str], None],
-) -> list[Candidate]:
-    """The best, measured last at the same images; the stated one is measured with them.
-
-    index and t are one step apart, which shows at the first steps of a chain alone: these are
-    measured where two that are left differ by no more.
-    """
-    left = list(candidates)
-    for number, (images, count, keep) in enumerate(ROUNDS):
-        draws = draws_of(images, count)
-        for done, candidate in enumerate(left):
-            candidate.measure(draws)
-            progress(done + 1, len(left), f"round {number + 1} of {len(ROUNDS)}")
-        if stated is not None:
-            stated.measure(draws)
-        ranked = sorted((one for one in left if math.isfinite(one.mean)), key=lambda one: one.mean)
-        left = list(itertools.islice((one for one in ranked if one.at_ends(draws)), keep))
-        remembered.forget()
-    last = [one for one in (*left, stated) if one is not None and math.isfinite(one.mean)]
-    for one in last:
-        if any(one.differs_by_time(other) for other in last):
-            one.measure_first(draws)
-    return left
+def _is_full(error: Exception) -> bool:
+    """Whether memory ended, which says nothing of conventions."""
+    return isinstance(error, MemoryError) or out_of_memory(error)
