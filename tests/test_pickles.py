@@ -1,7 +1,10 @@
-"""A model goes to another process, or to disk, and comes back the same."""
+"""A model goes to another process, or to disk, and comes back the same; pickles of code do not."""
 
 import io
 import pickle
+import pickletools
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,8 +13,10 @@ from torch import nn
 import nelbo
 from conftest import VDM, changed, small_recipe
 from formats.diffusers_folders import pipeline
+from nelbo import BadInput, load
 from nelbo.recipe import build
 from nelbo.tasks.improve import improve
+from test_cli import check_refusal
 
 SHAPE = (1, 4, 4)
 
@@ -96,3 +101,70 @@ def test_a_model_comes_back_from_a_pickle_and_measures_the_same(kind, way, tmp_p
             again.every(2)
     elif "limit" not in kind and model.T > 3:
         assert again.every(3).T == model.every(3).T == 3
+
+
+SOURCE = "open('ran', 'w').close()"
+
+
+class Persistent:
+    """A network as torch_utils.persistence pickles it: a function of its own, and its source."""
+
+    def __reduce__(self):
+        meta = {
+            "type": "class",
+            "version": 6,
+            "module_src": SOURCE,
+            "class_name": "EDMPrecond",
+            "state": {"img_resolution": 8, "sigma_data": 0.5},
+        }
+        return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (meta,)
+
+
+@pytest.fixture
+def snapshot(tmp_path, monkeypatch):
+    """network-snapshot.pkl, whose function is not to be imported any more when it is there."""
+
+    def _reconstruct_persistent_obj(meta):
+        raise AssertionError("the pickle was run")
+
+    module = ModuleType("torch_utils.persistence")
+    _reconstruct_persistent_obj.__module__ = module.__name__
+    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
+    module._reconstruct_persistent_obj = _reconstruct_persistent_obj
+    path = tmp_path / "network-snapshot.pkl"
+    with monkeypatch.context() as inside:
+        inside.setitem(sys.modules, "torch_utils", ModuleType("torch_utils"))
+        inside.setitem(sys.modules, module.__name__, module)
+        path.write_bytes(pickle.dumps({"ema": Persistent(), "augment_pipe": None}))
+    words = [argument for _, argument, _ in pickletools.genops(path.read_bytes())]
+    assert {"torch_utils.persistence", "_reconstruct_persistent_obj", SOURCE} <= {*map(str, words)}
+    return path
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate", "inspect", "check", "compare", "improve", "sample"]
+)
+def test_a_persistence_pickle_is_refused_at_every_door_of_a_model(
+    nelbo, snapshot, run, tmp_path, monkeypatch, command
+):
+    """For what it is: it holds the code of its network, and runs when it is read.
+
+    Kills: a snapshot that is unpickled to see what it is; "damaged" of a whole file.
+    """
+    monkeypatch.chdir(tmp_path)
+    more = {
+        "inspect": [],
+        "compare": [run, "--data", "digits:test"],
+        "improve": ["--data", "digits:test", "-o", tmp_path / "better"],
+        "sample": ["-o", tmp_path / "samples.png"],
+    }
+    why = (
+        r"snapshot\.pkl is a pickle of a network snapshot of EDM or StyleGAN with its source code "
+        r"with more in it than tensors \(torch_utils\.persistence\._reconstruct_persistent_obj\), "
+        r"which is not loaded since it could run code, .* returns nelbo\.wrap"
+    )
+    rest = more.get(command, ["--data", "digits:test"])
+    check_refusal(nelbo, tmp_path, 2, why, command, snapshot, *rest)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(BadInput, match="network snapshot of EDM"):
+        load(snapshot)
