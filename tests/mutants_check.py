@@ -153,4 +153,11 @@ CHECK = [
         "return self.above is None or self.above",
         (f"{TESTS}stated_words_that_give_no_number_are_a_finding",),
     ),
+    (
+        "check: the clip of x0-hat is never named",
+        "results/warnings.py",
+        'clip = ", clip" if unclipped else ""',
+        'clip = ""',
+        ("tests/test_doubts.py::test_where_nothing_is_clipped_it_is_named",),
+    ),
 ]

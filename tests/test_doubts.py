@@ -215,6 +215,16 @@ def test_the_three_thresholds():
 
 
 @pytest.mark.parametrize(
+    ("clip", "levels", "named"), [(False, 17, True), (True, 17, False), (False, None, False)]
+)
+def test_where_nothing_is_clipped_it_is_named(clip, levels, named):
+    """Kills: other conventions blamed for a choice; a clip of data that have no range."""
+    worst = {"first": 900, "last": 1000, "part": 0.08, "z": 5.0}
+    (line,) = of_figure(2.0, 0.0, BITS, levels, {"clip": clip}, worst)
+    assert line.endswith("schedule, range, clip)" if named else "schedule, range)")
+
+
+@pytest.mark.parametrize(
     ("schedule", "doubtful"),
     [
         ({"name": "linear", "T": 250}, True),
