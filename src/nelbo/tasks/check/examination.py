@@ -81,14 +81,11 @@ def check(
     """
     started = time.perf_counter()
     seed, search = whole("seed", seed), flag("search", search)
-    stated = _stated(model)
+    stated = _stated(model, search)
     about = _about(stated, shape, levels)
     network: Any = model if stated is None else _network(stated)
     remembered = Remembered(network)
-    variance = "small" if stated is None else str(stated.facts.get("variance"))
-    readings = _readings(remembered, stated, about, arguments, variance) if search else []
-    if stated is None and not readings:
-        raise BadInput("a network alone states nothing: search must be True")
+    readings = _readings(remembered, stated, about, arguments) if search else []
     as_stated = None if stated is None else Candidate(stated_by(stated), stated)
     of_data = readings[0].model if stated is None else stated
     data = examples_of(of_data, images, seed)
@@ -107,14 +104,10 @@ def check(
         rounds = Rounds(
             draws, len(measured), remembered, lambda: LIMIT - KEPT - made(), per_dim, progress
         )
-        rivals = rounds.halved(readings)
-        if as_stated is not None and (as_stated.is_finite or not readings):
-            rivals.append(as_stated)
-        ranked = rounds.told_apart(rivals)
+        ranked = rounds.told_apart(_rivals(rounds.halved(readings), as_stated, bool(readings)))
     if not ranked:
         (as_stated or readings[0]).require_finite()
-    best = [one for one in ranked if one is not as_stated]
-    best = _simplest_first(best, as_stated, readings, per_dim)
+    best = _simplest_first(ranked, as_stated, readings, per_dim)
     evaluations = made()
     if as_stated is None:
         evaluations += _in_company(_read(network, {**best[0].words, **about}, arguments), data)
@@ -198,13 +191,15 @@ def _in_company(model: Model, data: Examples) -> int:
     return 0 if seen is None else whole_at(seen, "network_evaluations")
 
 
-def _stated(model: object) -> Model | None:
-    """The model, or None of a network alone."""
+def _stated(model: object, search: bool) -> Model | None:
+    """The model, or None of a network alone, of which nothing can be done but to search."""
     if isinstance(model, Model | str | Path) or hasattr(model, "scheduler"):
         given: Any = model
         return as_model(given)
     if not callable(model):
         raise BadInput(f"check takes a model or a network (x_t, time); got {shown(model)}")
+    if not search:
+        raise BadInput("a network alone states nothing: search must be True")
     return None
 
 
@@ -236,9 +231,12 @@ def _readings(
     stated: Model | None,
     about: Mapping[str, Json],
     arguments: Mapping[str, object] | None,
-    variance: str,
+    variance: str = "small",
 ) -> list[Candidate]:
-    """What could be meant, each as a model; none where the output is of logits."""
+    """What could be meant, each as a model; none where the output is of logits.
+
+    variance: of a network alone.
+    """
     if stated is not None:
         if stated.given:
             raise BadInput(
@@ -247,6 +245,7 @@ def _readings(
             )
         if stated.facts["parametrization"] == "levels":
             return []
+        variance = str(stated.facts.get("variance"))
     T = 1000 if stated is None else stated.whole_T
     words = conventions(T, "levels" in about, variance if "learned" in variance else "small")
     name = label_of(None, network.network) if stated is None else stated.name
@@ -295,6 +294,13 @@ def _parted(data: Examples, seed: int) -> tuple[Examples, Examples]:
     return data.subset(order[:measured]), data.subset(order[measured:])
 
 
+def _rivals(left: Sequence[Candidate], stated: Candidate | None, searched: bool) -> list[Candidate]:
+    """What the last round is of: without stated words that were tried and gave no number."""
+    if stated is None or (searched and not stated.is_finite):
+        return list(left)
+    return [*left, stated]
+
+
 def _stated_beside(
     stated: Candidate, best: Sequence[Candidate], per_dim: Callable[[float], float]
 ) -> Ranked:
@@ -327,13 +333,14 @@ def _ranked(one: Candidate, other: Candidate, per_dim: Callable[[float], float])
 
 
 def _simplest_first(
-    best: list[Candidate],
+    ranked: Sequence[Candidate],
     stated: Candidate | None,
     readings: Sequence[Candidate],
     per_dim: Callable[[float], float],
 ) -> list[Candidate]:
     """Of readings that none is better than, the nearest to what is stated, or a chain's."""
     words = {} if stated is None else stated.words
+    best = [one for one in ranked if one is not stated]
     tied = [one for one in best if all(_ranked(one, other, per_dim).tied for other in best)]
     if not tied:
         return best
