@@ -177,8 +177,8 @@ CATEGORICAL = [
     (
         "masked bound: positions that are seen count",
         "categorical/objective.py",
-        "own = p.cross_entropy(x_t, t, x_0).masked_fill(~masked, 0)",
-        "own = p.cross_entropy(x_t, t, x_0)",
+        "own = -p.predicted(x_t, t).log_mass(x_0).masked_fill(~masked, 0)",
+        "own = -p.predicted(x_t, t).log_mass(x_0)",
         (MASKED_BOUND,),
     ),
     (

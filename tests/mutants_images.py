@@ -93,6 +93,13 @@ IMAGES = [
         (f"{CLASSIFY}who_dropped_out_is_as_far_behind_as_when_it_did",),
     ),
     (
+        "baselines: JPEG XL with a loss",
+        "data/packed.py",
+        'JPEG_XL = {"lossless": True,',
+        'JPEG_XL = {"lossless": False,',
+        ("tests/test_baselines.py::test_baselines_are_the_sizes_of_the_files",),
+    ),
+    (
         "baselines: bytes for bits",
         "data/packed.py",
         "{name: 8 * size for",

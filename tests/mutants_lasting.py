@@ -52,6 +52,13 @@ LASTING = [
         (f"{TABLES}a_result_that_contradicts_itself_makes_no_page",),
     ),
     (
+        "figures under the name of another model",
+        "results/result.py",
+        "result.tree.get(CONTENT, content := digest_of(result.tree)) != content",
+        "False",
+        (f"{TABLES}what_a_result_is_of_cannot_be_edited_and_an_older_one_reports_so",),
+    ),
+    (
         "figures of a result that nobody measured",
         "results/result.py",
         "result.tree.get(DIGEST, figures := figures_digest(result.tree)) != figures",

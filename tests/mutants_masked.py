@@ -52,6 +52,13 @@ MASKED = [
         (f"{CHAINS}the_weights_of_counts_add_up_to_all_positions",),
     ),
     (
+        "the mask has the mass of a level",
+        "categorical/predicted.py",
+        ".masked_fill(~is_level, -math.inf)",
+        "",
+        ("tests/categorical/test_predicted.py::test_the_mass_of_a_value_is_that_of_the_table",),
+    ),
+    (
         "k off by one",
         "categorical/masked.py",
         "k = torch.arange(1, D + 1, dtype=torch.float64)[:, None]",

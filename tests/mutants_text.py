@@ -69,8 +69,8 @@ TEXT = [
     (
         "text: a prompt that the network does not see as it is",
         "categorical/masked.py",
-        "log_pi(seen(x_t), self.times[t - 1])",
-        "log_pi(x_t.clamp(min=0), self.times[t - 1])",
+        "predicted(seen(x_t), self.times[t - 1])",
+        "predicted(x_t.clamp(min=0), self.times[t - 1])",
         (f"{SHOWN}a_continuation_given_its_prompt_adds_up_to_the_whole",),
     ),
     (

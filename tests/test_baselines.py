@@ -3,8 +3,10 @@
 import json
 import lzma
 import math
+import sys
 from io import BytesIO
 
+import imagecodecs
 import pytest
 import torch
 from PIL import Image
@@ -31,7 +33,25 @@ def test_baselines_are_the_sizes_of_the_files():
     assert result["PNG, a file each"] * cells == pytest.approx(8 * sum(map(len, files)), rel=1e-12)
     whole = lzma.compress(images.levels.numpy().tobytes(), preset=9 | lzma.PRESET_EXTREME)
     assert result["xz -9e, one of all"] * cells == pytest.approx(8 * len(whole), rel=1e-12)
-    assert len(result) == 4
+    arrays = images.levels[:, 0].numpy()
+    files = [imagecodecs.jpegxl_encode(x, lossless=True, effort=9) for x in arrays]
+    for content, array in zip(files, arrays, strict=True):
+        assert (imagecodecs.jpegxl_decode(content) == array).all()
+    size = result["JPEG XL lossless, a file each"] * cells
+    assert size == pytest.approx(8 * sum(map(len, files)), rel=1e-12)
+    assert len(result) == 5
+
+
+def test_a_format_whose_library_is_not_there_is_left_out(monkeypatch):
+    """Kills: an import of imagecodecs, which is an extra, for whoever has not installed it."""
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    names = set(baselines(data.load("digits:test").first(2)))
+    assert names == {
+        "uniform",
+        "PNG, a file each",
+        "WebP lossless, a file each",
+        "xz -9e, one of all",
+    }
 
 
 def test_what_is_no_picture_has_no_file_of_one():

@@ -100,7 +100,7 @@ def test_an_older_result_is_read_and_what_it_lacks_is_reported(nelbo, copied, se
     """Kills: figures that no digest vouches for, taken without a word."""
     path = copied / "r.json"
     tree = json.loads(path.read_text())
-    del tree["per_image_sha256"], tree["figures_sha256"]
+    del tree["per_image_sha256"], tree["figures_sha256"], tree["content_sha256"]
     path.write_text(json.dumps(tree))
     more = [path] if several else ["--per-image", copied / "r.csv"]
     output = (*more, "-o", copied / "page.html")
@@ -135,10 +135,10 @@ WRONG = {
 
 @pytest.mark.parametrize("change", WRONG)
 def test_a_result_that_contradicts_itself_makes_no_page(nelbo, copied, change):
-    """Of an older nelbo too, which kept no digest of the figures."""
+    """Of an older nelbo too, which kept no digests."""
     path = copied / "r.json"
     tree = json.loads(path.read_text())
-    del tree["figures_sha256"]
+    del tree["figures_sha256"], tree["content_sha256"]
     key, changed = WRONG[change]
     tree[key] = changed(tree[key])
     path.write_text(json.dumps(tree))
@@ -153,6 +153,28 @@ EDITED = {
     "a rate": lambda tree: tree["rate_distortion"][1],
     "an error": lambda tree: tree["terms"]["L_mid"],
 }
+
+
+def test_what_a_result_is_of_cannot_be_edited_and_an_older_one_reports_so(nelbo, copied):
+    """Kills: the figures of one model under another's name, warnings that are gone."""
+    path = copied / "r.json"
+    whole = json.loads(path.read_text())
+    output = ("report", path, "-o", copied / "page.html")
+    for edit in (
+        {"model": {**whole["model"], "name": "another"}},
+        {"data": {**whole["data"], "name": "another"}},
+        {"warnings": ["none"]},
+        {"seconds": 1.0},
+        {"more": 1},
+    ):
+        path.write_text(json.dumps(whole | edit))
+        code, out, err = nelbo(*output)
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+        assert "damaged or was edited: it is not what it was written as" in err
+    del whole["content_sha256"]
+    path.write_text(json.dumps(whole))
+    code, _, err = nelbo(*output)
+    assert (code, err.count("of an older nelbo and has no digest of what it holds")) == (0, 1)
 
 
 @pytest.mark.parametrize("change", EDITED)

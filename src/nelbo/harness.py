@@ -141,7 +141,7 @@ def _log_probs(
     x_t = torch.where(hidden, model.grid.n, known).to(model.device)
     p = model.chain.p
     assert isinstance(p, MaskedReverse)
-    log_probs = p.log_probs(x_t, hidden.sum(1))
+    log_probs = p.predicted(x_t, hidden.sum(1)).log_probs
     return log_probs[torch.arange(len(rows)), place].cpu()
 
 

@@ -22,6 +22,7 @@ from nelbo.gaussian.schedule import at
 from nelbo.report.page import Reported, page
 from nelbo.results import per_image
 from nelbo.results.result import parse
+from nelbo.results.saved import sealed
 from nelbo.sampling.pictures import picture_sheet
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import report
@@ -230,7 +231,7 @@ def test_a_result_of_other_weights_is_refused(folder):
     path = folder / "result.json"
     tree = json.loads(path.read_text())
     tree["model"]["sha256"] = "0" * 64
-    path.write_text(json.dumps(tree))
+    path.write_text(json.dumps(sealed(tree)))
     with pytest.raises(BadInput, match="of other weights than the run has: nelbo evaluate"):
         report(folder)
 

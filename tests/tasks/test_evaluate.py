@@ -233,7 +233,7 @@ def test_the_json_has_every_key_and_its_terms_add_up(run, test_images):
         "schema", "kind", "bits_per_dim", "ci95", "ci95_monte_carlo", "nats_per_image", "terms",
         "per_step", "images", "dims", "network_evaluations", "seconds", "estimator", "model",
         "data", "environment", "command", "rate_distortion", "looks", "per_image_sha256",
-        "figures_sha256", "warnings",
+        "figures_sha256", "content_sha256", "warnings",
     }  # fmt: skip
     assert set(tree["model"]) >= {
         "name", "sha256", "weights", "T", "steps", "schedule", "parametrization", "variance",

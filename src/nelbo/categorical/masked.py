@@ -25,9 +25,10 @@ from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.noise import Noise
 from nelbo.categorical.distribution import Categorical
 from nelbo.categorical.orders import Order, groups
+from nelbo.categorical.predicted import Predicted
 from nelbo.categorical.resampling import Resampling
 from nelbo.categorical.reverse import CategoricalReverse
-from nelbo.categorical.transition import LogMasses, States
+from nelbo.categorical.transition import States
 from nelbo.errors import BadInput
 from nelbo.types import Batch, Nats, Time
 
@@ -68,7 +69,7 @@ class Changes(StepDistribution):
     """`count` of the n free positions of x, evenly chosen, take a new value.
 
     P(y) = 1 / C(n, count) times the product over the changed i of P_i(y_i). A new value is known,
-    `values`, or one of K states with `log_probs`; it differs from the old one, so y says which
+    `values`, or is as `predicted` says; it differs from the old one, so y says which
     positions changed. count holds one for each example.
     """
 
@@ -76,15 +77,15 @@ class Changes(StepDistribution):
     free: Positions
     count: Int64[Tensor, " B"]
     values: States | None = None
-    log_probs: LogMasses | None = None
+    predicted: Predicted | None = None
 
     def sample(self, noise: Noise) -> Batch:
         place = noise.uniform(self.x).masked_fill(~self.free, 2)
         rank = place.flatten(1).argsort(1).argsort(1)
         chosen = (rank < self._count(rank)).reshape(self.x.shape)
         new = self.values
-        if self.log_probs is not None:
-            new = Categorical(self.log_probs).sample(noise.at(constant_time(0, self.x)))
+        if self.predicted is not None:
+            new = Categorical(self.predicted.log_probs).sample(noise.at(constant_time(0, self.x)))
         assert new is not None
         return torch.where(chosen, new, self.x)
 
@@ -109,11 +110,11 @@ class Changes(StepDistribution):
             wrong = self.free & (self._log_mass(other.values) < 0)
             each = torch.where(wrong.flatten(1).any(1), math.inf, 0.0).double()
         else:
-            assert self.log_probs is not None
-            assert other.log_probs is not None
-            free = self.free.unsqueeze(-1)
-            own = Categorical(torch.where(free, self.log_probs, other.log_probs))
-            each = own.kl(Categorical(other.log_probs))
+            assert self.predicted is not None
+            assert other.predicted is not None
+            log_p, log_q = self.predicted.log_probs, other.predicted.log_probs
+            own = Categorical(torch.where(self.free.unsqueeze(-1), log_p, log_q))
+            each = own.kl(Categorical(log_q))
         n = self.free.flatten(1).sum(1).clamp(min=1)  # where none is free, nothing changes
         count = self.count.to(each.device).double()
         return torch.where(count > 0, count / n * each, 0)
@@ -123,8 +124,8 @@ class Changes(StepDistribution):
 
     def _log_mass(self, x: States) -> Tensor:
         """log P_i(x_i) at every position."""
-        if self.log_probs is not None:
-            return self.log_probs.gather(-1, seen(x).unsqueeze(-1)).squeeze(-1)
+        if self.predicted is not None:
+            return self.predicted.log_mass(seen(x))
         assert self.values is not None
         same = torch.zeros_like(x, dtype=torch.float64)
         return same.masked_fill(x != self.values, -math.inf)
@@ -293,14 +294,14 @@ class MaskedReverse(ReverseProcess[Changes]):
     def step(self, x_t: Batch, t: Time) -> Changes:
         revealed = self.plan.revealed(x_t == self.mask, t) & (x_t >= 0)
         count = self.plan.moved(x_t, revealed, t)
-        return Changes(x_t, revealed, count, log_probs=self.log_probs(x_t, t))
+        return Changes(x_t, revealed, count, predicted=self.predicted(x_t, t))
 
     def decoder(self, x_1: Batch) -> Changes:
         return self.step(x_1, constant_time(1, x_1))
 
-    def log_probs(self, x_t: Batch, t: Time) -> LogMasses:
-        """log p_theta(x_0^i | x_t) of each position that is masked: one call of the network."""
-        return self.p.given(*self.condition).log_pi(seen(x_t), self.times[t - 1])
+    def predicted(self, x_t: Batch, t: Time) -> Predicted:
+        """p_theta(x_0^i | x_t) of each position that is masked: one call of the network."""
+        return self.p.given(*self.condition).predicted(seen(x_t), self.times[t - 1])
 
 
 def all_masked(x_0: Batch, mask: int) -> Changes:

@@ -26,7 +26,7 @@ def masked_bound(p: CategoricalReverse, x_0: Batch, t: Time, noise: Noise) -> Na
     after = after.to(x_0.device).reshape(-1, *(1,) * (x_0.ndim - 1))
     masked = noise.at(t).uniform(x_0) > after
     x_t = x_0.masked_fill(masked, p.q.transition.K - 1)
-    own = p.cross_entropy(x_t, t, x_0).masked_fill(~masked, 0)
+    own = -p.predicted(x_t, t).log_mass(x_0).masked_fill(~masked, 0)
     return weight.to(own.dtype) * own.flatten(1).sum(1)
 
 
@@ -62,5 +62,5 @@ def simple_loss(chain: Chain[Changes], x_0: Batch, t: Time, noise: Noise) -> Nat
     p = chain.p
     assert isinstance(p, MaskedReverse)
     x_t = chain.q.marginal(x_0, t).sample(noise.at(t))
-    own = p.log_probs(x_t, t).gather(-1, seen(x_0).unsqueeze(-1)).squeeze(-1)
+    own = p.predicted(x_t, t).log_mass(seen(x_0))
     return -2 * own.masked_fill(x_t != p.mask, 0).flatten(1).sum(1)

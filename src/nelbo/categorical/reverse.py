@@ -8,11 +8,12 @@ from typing import TypeAlias, final
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot, pad
+from torch.nn.functional import one_hot
 
 from nelbo.bound.chain import ReverseProcess, constant_time
 from nelbo.categorical.distribution import Categorical
 from nelbo.categorical.forward import CategoricalForward
+from nelbo.categorical.predicted import Predicted
 from nelbo.categorical.resampling import Resampling
 from nelbo.categorical.transition import Transition
 from nelbo.errors import BadInput
@@ -144,23 +145,12 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
         """log pi(x_0 | x_t), -inf for states that are no levels: one call of the network.
 
         Raises:
-            BadInput: as `_logits`.
+            BadInput: as `predicted`.
         """
-        log_pi = torch.log_softmax(self._logits(x_t, t).movedim(2, -1), dim=-1)
-        return pad(log_pi, (0, self.q.transition.K - self.levels), value=-math.inf)
+        return self.predicted(x_t, t).log_probs
 
-    def cross_entropy(self, x_t: Batch, t: Time, x_0: Batch) -> Float[Tensor, "B *dims"]:
-        """-log pi(x_0 | x_t) of each position, by one call of the network and no table of K.
-
-        Raises:
-            BadInput: as `_logits`.
-        """
-        logits = self._logits(x_t, t).movedim(2, 1)
-        own: Tensor = cross_entropy(logits, x_0, reduction="none")
-        return own
-
-    def _logits(self, x_t: Batch, t: Time) -> Float[Tensor, "B C levels *rest"]:
-        """The network's logits, of the levels for each channel of the data.
+    def predicted(self, x_t: Batch, t: Time) -> Predicted:
+        """pi(x_0 | x_t) of each position: one call of the network.
 
         Raises:
             BadInput: the network's output is not `levels` channels for each of the data's.
@@ -178,7 +168,7 @@ class CategoricalReverse(nn.Module, ReverseProcess[Categorical]):
                 f"levels for each of the data's {x_t.shape[1]}, for input {tuple(states.shape)}; "
                 f"got {tuple(logits.shape)}"
             )
-        return logits.reshape(*x_t.shape[:2], self.levels, *x_t.shape[2:])
+        return Predicted(logits.reshape(*x_t.shape[:2], self.levels, *x_t.shape[2:]), transition.K)
 
     def x_0_hat(self, x_t: Batch, t: Time) -> Float[Tensor, "B *dims"]:
         """The mean level under p_theta(x_0 | x_t)."""

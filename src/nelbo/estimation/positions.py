@@ -44,7 +44,7 @@ def _along_a_path(evaluator: Evaluator, row: Tensor, x_0: Batch, noise: Noise) -
     for number in range(1, chain.q.T + 1):
         t = constant_time(number, x_0)
         x_t = chain.q.step(x_prev, t).sample(noise.at(t))
-        log_p = chain.p.log_probs(x_t, t).gather(-1, seen(x_0).unsqueeze(-1)).squeeze(-1)
+        log_p = chain.p.predicted(x_t, t).log_mass(seen(x_0))
         total -= torch.where(x_t != x_prev, log_p.double(), 0)
         x_prev = x_t
     return total

@@ -17,6 +17,7 @@ from torch import Tensor
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
 from nelbo.results.per_image import PerImage, digest
+from nelbo.results.saved import sealed
 from nelbo.results.shown import Tabulated
 from nelbo.results.unit import TEXT_KEYS, in_text_units
 from nelbo.typed_json import (
@@ -212,7 +213,7 @@ class Evaluation(Tabulated):
             **({} if self._text is None else {"text_units": self._text}),
             **({} if self.baselines is None else {"baselines": dict(self.baselines)}),
         }
-        return {**tree, "figures_sha256": figures_digest(tree)}
+        return sealed({**tree, "figures_sha256": figures_digest(tree)})
 
     def __str__(self) -> str:
         """The figure with both intervals, then its three terms and what it took."""

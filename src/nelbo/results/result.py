@@ -9,7 +9,8 @@ from typing import NoReturn, final
 from nelbo.errors import BadInput, printable
 from nelbo.files import read as read_file
 from nelbo.results.evaluation import SCHEMA, figures_digest
-from nelbo.results.saved import Saved
+from nelbo.results.saved import DIGEST as CONTENT
+from nelbo.results.saved import Saved, digest_of
 from nelbo.results.unit import BITS, NATS, Unit, unit_of_text
 from nelbo.typed_json import (
     Json,
@@ -148,7 +149,7 @@ class Result(Saved):
 def read(path: str | Path, say: Say = lambda text: None) -> Result:
     """The result in a file that `nelbo evaluate --json` wrote.
 
-    say: called with what should be known of the file: an older nelbo wrote no digest of figures.
+    say: called with what should be known of the file: an older nelbo wrote no digests.
 
     Raises:
         BadInput: no such file, no JSON, another schema, a part that is missing or of another kind,
@@ -161,12 +162,15 @@ def checked(tree: object, path: str | Path, say: Say) -> Result:
     """As `read`, of what the file holds."""
     result = parse(tree, str(path))
     wrong = next(_contradictions(result), None)
+    if result.tree.get(CONTENT, content := digest_of(result.tree)) != content:
+        wrong = wrong or "it is not what it was written as"
     if result.tree.get(DIGEST, figures := figures_digest(result.tree)) != figures:
         wrong = "its figures are not those that it was written with"
     if wrong is not None:
         raise BadInput(f"{path} is damaged or was edited: {wrong}; {WRITTEN_BY}")
-    if DIGEST not in result.tree:
-        say(f"{path}: the result is of an older nelbo and has no digest of its figures")
+    if CONTENT not in result.tree:
+        what = "its figures" if DIGEST not in result.tree else "what it holds"
+        say(f"{path}: the result is of an older nelbo and has no digest of {what}")
     return result
 
 
