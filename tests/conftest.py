@@ -1,5 +1,6 @@
 """What several tests need: one thread each, tiny recipes, and the command line in this process."""
 
+import gc
 import os
 import sys
 import zlib
@@ -15,6 +16,7 @@ from nelbo import recipe as recipes
 from nelbo.__main__ import main
 from nelbo.recipe import Recipe
 
+gc.disable()  # while a million objects are imported and collected, none of which is garbage
 torch.set_num_threads(1)
 # what tests start has threads of its own; those that wait leave the cores to other tests
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -35,6 +37,12 @@ def pytest_collection_modifyitems(items):
     for name, sets in tests.items():
         for place, item in enumerate(sets, zlib.crc32(name.encode())):
             item.stash[SHAPED] = item in (sets[0], sets[-1]) or place % 3 == 0
+
+
+def pytest_collection_finish():
+    """What every test needs is never garbage either: no test looks through it for some."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -145,7 +145,7 @@ LASTING = [
     (
         "an older result taken without a word",
         "results/result.py",
-        "if DIGEST not in result.tree:",
+        "if CONTENT not in result.tree:",
         "if False:",
         (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_reported",),
     ),

@@ -240,10 +240,11 @@ def test_an_untrained_ddpm_gives_its_closed_form_through_the_command_line(nelbo,
     """
     from conftest import PLAIN
 
-    path = recipe_file(**PLAIN)
+    path = recipe_file(**PLAIN, **{"network.blocks": 1})
     folder = path.parent / "run"
     assert nelbo("train", path, "-o", folder)[0] == 0
-    code, out, _ = nelbo("evaluate", folder, "--budget", "50000", "--json", "-")
+    few = ("--max-images", 100, "--budget", 20_000)
+    code, out, _ = nelbo("evaluate", folder, *few, "--json", "-")
     assert code == 0
     tree = json.loads(out)
     golden = json.loads(GOLDEN.read_text())["values"]["extra"]["zero_net"]
@@ -368,8 +369,8 @@ def test_a_reader_that_goes_away_takes_no_file_with_it(nelbo, run, tmp_path, mon
     monkeypatch.setattr("nelbo.report.derivation_table.Console.print", gone, raising=False)
     monkeypatch.setattr("nelbo.cli.streams.silence", lambda: None)
     arguments = {
-        "evaluate": [run, "--budget", 4000],
-        "compare": [run, run, "--budget", 4000],
+        "evaluate": [run, "--max-images", 5, "--budget", 100],
+        "compare": [run, run, "--max-images", 5, "--budget", 100],
         "derive": ["--html", tmp_path / "d.html"],
         "inspect": [run],
     }[command]

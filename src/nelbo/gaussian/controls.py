@@ -188,7 +188,7 @@ class LatticeControl(Control):
         prior = self.log_prior if len(self.log_prior) == 1 else self.log_prior[image]
         distance = z[:, None, :] - (root * v)[:, :, None]
         logits = torch.addcmul(prior.to(x), distance, distance, value=-0.5)
-        estimate = torch.einsum("bnd,n->bd", torch.softmax(logits, dim=1), v)
+        estimate = v @ torch.softmax(logits, dim=1)
         return (x - estimate).square().sum(1)
 
 

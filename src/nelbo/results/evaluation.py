@@ -6,6 +6,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import final
 
@@ -61,7 +62,7 @@ def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -
     allowed = (torch.backends.cuda.matmul.fp32_precision, of_convolutions)
     tf32 = device.type == "cuda" and "tf32" in allowed
     return {
-        "nelbo": version("nelbo"),
+        "nelbo": _own_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": str(device),
@@ -70,6 +71,11 @@ def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -
         "threads": torch.get_num_threads(),
         "world_size": world_size,
     }
+
+
+@cache  # it reads and parses a file, which a small evaluation would notice
+def _own_version() -> str:
+    return version("nelbo")
 
 
 def unchecked(estimator: Mapping[str, Json]) -> list[str]:
