@@ -3,7 +3,7 @@
     python benchmarks/codec.py runs/twin --output benchmarks/results/DATE-codec.json
 
 CPU seconds, since other work may share the machine; the model is loaded before. `network` is the
-share of the time in the network's whole logits.
+share of the time in the network's whole logits, of the positions that a call reveals.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class Timed:
 def measured(model, images, calls):
     """Rates and lengths by so many calls in the dispersed order."""
     code = OrderedCode(model, read_order("dispersed", model.shape), calls)
-    timed = model.network.logits = Timed(model.network.logits)
+    timed = model.network.logits_at = Timed(model.network.logits_at)
     count, dims = len(images), model.dims
     start = time.process_time()
     coded = code.encode(images.levels)
@@ -42,7 +42,7 @@ def measured(model, images, calls):
     start = time.process_time()
     decoded = code.decode(coded.contents)
     decoding, in_decoding = time.process_time() - start, timed.seconds - in_encoding
-    model.network.logits = timed.function
+    model.network.logits_at = timed.function
     start = time.process_time()
     code.decode(coded.contents[:1])
     return {
