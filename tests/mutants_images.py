@@ -53,8 +53,8 @@ IMAGES = [
     (
         "classify: t = 1 taken for a later t",
         "estimation/race.py",
-        "+ label, rows.t[row] - 1",
-        "+ label, rows.t[row].clamp(max=len(self.allocation.bin))",
+        "t=rows.t[row] - 1,",
+        "t=rows.t[row].clamp(max=len(self.allocation.bin)),",
         (f"{CLASSIFY}differences_are_those_of_the_bounds",),
     ),
     (
@@ -74,9 +74,40 @@ IMAGES = [
     (
         "classify: half the variance",
         "estimation/race.py",
-        "variance = variance + weight * pairs.sum(0)",
-        "variance = variance + 0.5 * weight * pairs.sum(0)",
+        "variance = variance + weight * squares.sum(0)",
+        "variance = variance + 0.5 * weight * squares.sum(0)",
         (f"{CLASSIFY}the_standard_errors_are_those_of_the_differences",),
+    ),
+    (
+        "classify: two rows of opposite noise taken for two draws",
+        "estimation/race.py",
+        "_contrasts(apart.reshape(-1, 2, *apart.shape[1:]).sum(1))",
+        "_contrasts(apart)",
+        (f"{CLASSIFY}rows_of_opposite_noise_are_one_draw",),
+    ),
+    (
+        "classify: the square of a trend counts as variance",
+        "estimation/race.py",
+        "design = weight[:, None] * apart[:, None] ** torch.arange(3)",
+        "design = weight[:, None] * apart[:, None] ** torch.arange(2)",
+        (f"{CLASSIFY}variances_of_far_classes_do_not_raise_those_of_near_ones",),
+    ),
+    (
+        "noise: an opposite that is not",
+        "bound/estimators.py",
+        "return noise.opposite(self.opposite[row])",
+        "return noise",
+        (f"{CLASSIFY}opposite_noise_is_unbiased_and_its_pairs_vary_less",),
+    ),
+    (
+        "noise: an opposite that is forgotten at a time",
+        "bound/noise.py",
+        "return KeyedNoise(key, opposite=self._opposite)",
+        "return KeyedNoise(key)",
+        (
+            "tests/bound/test_noise.py::"
+            "test_opposite_noise_has_the_other_sign_in_the_rows_that_are_named",
+        ),
     ),
     (
         "classify: the interval of a share by the normal law",

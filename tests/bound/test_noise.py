@@ -315,3 +315,24 @@ def test_a_row_of_a_block_has_the_numbers_that_it_has_by_itself(dtype):
 def test_as_many_rows_are_made_together_as_fit():
     """Kills: none at all where one batch is larger than that."""
     assert [Block.length(n) for n in (TOGETHER // 3, TOGETHER, TOGETHER + 1)] == [3, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_opposite_noise_has_the_other_sign_in_the_rows_that_are_named(dtype):
+    """Law: normals -z and uniforms 1 - u, to the last bit but one, and the same law as before.
+
+    Kills: the sign of every row, one that `at`, `draw` or `rows` forgets, a uniform number of 0.
+    """
+    where = torch.tensor([True, False, True, False])
+    noise, like = KeyedNoise.of(1, torch.arange(4)), zeros(4, 7, dtype=dtype)
+    sign = torch.where(where, -1, 1)[:, None].to(dtype)
+    assert torch.equal(noise.opposite(where).normal(like), sign * noise.normal(like))
+    t, rows = torch.tensor([3, 1, 4, 1]), torch.tensor([2, 1, 2])
+    later = noise.opposite(where).draw(t).at(t).rows(rows).normal(like[:3])
+    assert torch.equal(later, sign[rows] * noise.draw(t).at(t).rows(rows).normal(like[:3]))
+    u, other = noise.uniform(like), noise.opposite(where).uniform(like)
+    mirrored = torch.where(where[:, None], 1 - u, u)
+    torch.testing.assert_close(other, mirrored, rtol=0, atol=2.0**-52)
+    assert ((other > 0) & (other < 1)).all()
+    many = KeyedNoise.of(3, torch.arange(40)).opposite(torch.ones(40).bool())
+    assert stats.kstest(many.uniform(zeros(40, 500)).flatten().numpy(), "uniform").pvalue > 1e-4

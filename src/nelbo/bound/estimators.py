@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.chain import Chain, D, constant_time
@@ -117,15 +117,31 @@ class Rows:
     The sum of weight * term over the rows of an image is unbiased for its sum over t > 1. Rows
     that share image and t differ in draw. Rows are in the order of t, so that batches are of one
     noise level, nearly.
+
+    opposite: where it is given, rows of one image and draw share their noise whatever their t, and
+    those that are opposite have it with the other sign. The sum is still unbiased, and rows that
+    share noise are one draw together.
     """
 
     image: Int64[Tensor, " R"]
     t: Int64[Tensor, " R"]
     draw: Int64[Tensor, " R"]
     weight: Float64[Tensor, " R"]
+    opposite: Bool[Tensor, " R"] | None = None
 
     def __len__(self) -> int:
         return len(self.t)
+
+    def some(self, row: Tensor) -> "Rows":
+        """These rows alone."""
+        return Rows(*(None if x is None else x[row] for x in vars(self).values()))  # type: ignore[arg-type]
+
+    def noise(self, key: KeyedNoise, row: Int64[Tensor, " B"]) -> KeyedNoise:
+        """Of these rows, from the key of each image."""
+        noise = key.rows(self.image[row]).draw(self.draw[row])
+        if self.opposite is None:
+            return noise.at(self.t[row])
+        return noise.opposite(self.opposite[row])
 
 
 def every_time(T: int, images: int, start: int = 0) -> Rows:

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import final
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from nelbo.errors import BadInput
@@ -63,10 +63,14 @@ class KeyedNoise(Noise):
     """
 
     def __init__(
-        self, key: Int64[Tensor, " B"], made: Callable[[Batch], Batch] | None = None
+        self,
+        key: Int64[Tensor, " B"],
+        made: Callable[[Batch], Batch] | None = None,
+        opposite: Bool[Tensor, " B"] | None = None,
     ) -> None:
         self.key = key
         self.made = made
+        self._opposite = opposite
 
     @classmethod
     def of(cls, seed: int, ids: Int64[Tensor, " B"]) -> "KeyedNoise":
@@ -93,10 +97,20 @@ class KeyedNoise(Noise):
         return KeyedNoise(self.key.repeat_interleave(count)).draw(number)
 
     def rows(self, index: Int64[Tensor, " R"]) -> "KeyedNoise":
-        return KeyedNoise(self.key[index])
+        opposite = self._opposite
+        return KeyedNoise(self.key[index], opposite=None if opposite is None else opposite[index])
+
+    def opposite(self, where: Bool[Tensor, " B"]) -> "KeyedNoise":
+        """Of these rows every normal has the other sign, and every uniform u is 1 - u.
+
+        Either is of the same law as before, so nothing that is drawn by it is of another. What
+        grows where one falls cancels in the mean of the two (Hammersley and Morton 1956).
+        """
+        return KeyedNoise(self.key, opposite=where)
 
     def _fold(self, number: Tensor) -> "KeyedNoise":
-        return KeyedNoise(_mix(_mix(self.key + GOLDEN) + number * GOLDEN))
+        key = _mix(_mix(self.key + GOLDEN) + number * GOLDEN)
+        return KeyedNoise(key, opposite=self._opposite)
 
     def normal(self, like: Batch) -> Batch:
         if self.made is not None:
@@ -109,11 +123,15 @@ class KeyedNoise(Noise):
         radius = ((bits >> 32) & 0xFFFFFFFF).double().add_(0.5).mul_(2.0**-32)
         radius = radius.log_().mul_(-2).sqrt_().to(like.dtype)
         angle = (bits & 0xFFFFFFFF).double().mul_(2 * math.pi * 2.0**-32).to(like.dtype)
+        if self._opposite is not None:
+            radius = torch.where(self._opposite.to(radius.device)[:, None], -radius, radius)
         pair = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
         return pair[:, :size].reshape(like.shape)
 
     def uniform(self, like: Batch) -> Float64[Tensor, "B *dims"]:
         bits = self._bits(like[0].numel(), like.device)
+        if self._opposite is not None:  # the same 2^53 numbers, from the other end
+            bits = torch.where(self._opposite.to(bits.device)[:, None], ~bits, bits)
         top = (bits >> 11) & (2**53 - 1)
         # Multiples of 2^-53 are exact, half-multiples would round, to 1 at the end; 0 moves inside.
         return top.double().clamp_(min=0.5).mul_(2.0**-53).reshape(like.shape)

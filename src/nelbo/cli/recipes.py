@@ -86,7 +86,7 @@ def new(
     nelbo recipes new --data train-images/ --test-data test-images/ --minutes 20
     """
     from nelbo import recipe as recipes
-    from nelbo.tasks.cost import cost
+    from nelbo.tasks.cost import cost, duration
 
     if minutes is not None and not estimate:
         raise BadInput("--minutes needs a step to be timed: leave out --no-estimate")
@@ -100,6 +100,12 @@ def new(
         note("timing a few steps of training and evaluation")
         expected = cost(recipes.parse(text, str(output)), find_device(device))
         if minutes is not None:
+            held_out = expected.times * expected.clock.measuring(expected.held_out)
+            if held_out >= 60 * minutes:
+                raise BadInput(
+                    f"--minutes {minutes:g} is less than the measurements of held-out images take "
+                    f"here, {duration(held_out)}: give more, or a machine that is less busy"
+                )
             steps = expected.steps_in(60 * minutes)
             text = recipes.fitted(output.stem, train, test, images, steps)
             expected = expected.with_steps(steps)

@@ -209,7 +209,7 @@ class Evaluator:
 
         def compute(row: Int64[Tensor, " B"]) -> list[Tensor]:
             image, t = rows.image[row], rows.t[row]
-            noise = key.rows(image).draw(rows.draw[row]).at(t)
+            noise = rows.noise(key, row)
             values, predictors, errors, excess = [], [], [], []
             parts = zip(self.models, self.chains, controls, self.yardsticks, strict=True)
             for model, whole, own, yardstick in parts:

@@ -15,7 +15,7 @@ from nelbo.data import Examples
 from nelbo.data.examples import for_each_class
 from nelbo.errors import BadInput
 from nelbo.estimation import Evaluator, Processes, Progress, examine, measuring
-from nelbo.estimation.race import Allocation, Race, looks_of
+from nelbo.estimation.race import FEWEST, Allocation, Race, looks_of
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results.classification import Classification
@@ -44,19 +44,20 @@ def classify(
     """p(class | x) in proportion to prior(class) exp(-bound of -log p(x | class)).
 
     The classes of an image share t and noise, so that most of what makes a bound vary cancels in
-    their differences. Evaluations come in looks of 8, 4, 6, 8, 12, ... for each class still in the
-    race; classes drop out whose bounds are above the lowest: that the class of the lowest exact
-    bound is one of them has, given all evaluations, at most the chance `error` in each image, where
-    differences are normal and each size of them is as likely beforehand. An image ends with one
-    class left, or after `most` evaluations of each that is. prior:
-    a frequency for each class, uniform where none is given; 0 rules a class out. data: as for
-    `evaluate`; where it has labels, they are not used but to say how many are right. check: as for
-    `evaluate`. The posterior treats a bound as log p(x | class); how far one lies above the other
-    may differ between classes.
+    their differences. Evaluations come in looks of 6, 4, 4, 6, 10, ... for each class still in the
+    race, in pairs of opposite noise; classes drop out whose bounds are above the lowest: that the
+    class of the lowest exact bound is one of them has, given all evaluations, at most the chance
+    `error` in each image, where differences are normal and each size of them is as likely
+    beforehand. An image ends with one class left, or after `most` evaluations of each that is.
+
+    prior: a frequency for each class, uniform where none is given; 0 rules a class out. data: as
+    for `evaluate`; where it has labels, they are not used but to say how many are right. check: as
+    for `evaluate`. The posterior treats a bound as log p(x | class); how far one lies above the
+    other may differ between classes.
 
     Raises:
         BadInput: a model without classes, a prior that is not a frequency for each, an error
-            outside (0, 1), fewer than 2 evaluations; data as `evaluate` refuses them.
+            outside (0, 1), fewer than 4 evaluations; data as `evaluate` refuses them.
         NonFinite: a term is NaN or infinite.
     """
     started, model = time.perf_counter(), as_model(model)
@@ -68,7 +69,7 @@ def classify(
     shares, error = _prior(prior, model.classes), arguments.number("error", error)
     if not 0 < error < 1:
         raise BadInput(f"error is a chance between 0 and 1; got {error:g}")
-    looks, seed = looks_of(arguments.whole("most", most, 2)), arguments.whole("seed", seed)
+    looks, seed = looks_of(arguments.whole("most", most, FEWEST)), arguments.seed_of(seed)
     examples = examples_of(model, data, seed, labelled=False)
     races: list[Race] = []
     allocation, done = Allocation(model.importance), 0
@@ -99,6 +100,7 @@ def classify(
         seconds=time.perf_counter() - started,
         estimator={
             "name": "paired race",
+            "noise": "opposite in pairs",
             "seed": seed,
             "looks": looks,
             "batch_size": batch,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nelbo.arguments import flag, shown, whole
+from nelbo.arguments import flag, seed_of, shown
 from nelbo.bound.statistics import mean_over_images
 from nelbo.data import Examples
 from nelbo.errors import BadInput
@@ -67,7 +67,7 @@ def check(
             evaluating the stated model raises as `evaluate` does.
     """
     started = time.perf_counter()
-    seed, search = whole("seed", seed), flag("search", search)
+    seed, search = seed_of(seed), flag("search", search)
     stated = _stated(model)
     about = _about(stated, shape, levels)
     network: Any = model if stated is None else _network(stated)
