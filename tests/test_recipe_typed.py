@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+import nelbo
 from conftest import small_recipe, toml
-from nelbo import recipe
+from nelbo import data, recipe
 from nelbo.bound.noise import KeyedNoise
 from nelbo.errors import BadInput
 from nelbo.formats import load, recipe_of
@@ -206,6 +207,15 @@ def test_no_command_takes_a_seed_that_is_too_large(nelbo, command, seed, tmp_pat
     assert code == 2
     assert "seed" in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+@pytest.mark.parametrize("task", ["evaluate", "ode_likelihood", "sample", "derive", "rank"])
+def test_no_function_takes_a_seed_that_no_command_does(task, seed, run):
+    """Kills: ode_likelihood(seed=-1), whose result no command can make again."""
+    some = (nelbo.load(run), 2 if task == "sample" else data.load("digits:test").first(2))
+    with pytest.raises(BadInput, match=r"a seed is an integer from 0 to 2\*\*63 - 1; got"):
+        getattr(nelbo, task)(*some, seed=seed)
 
 
 def test_the_largest_seed_trains_and_the_batches_of_small_ones_stay(tmp_path):

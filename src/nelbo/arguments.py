@@ -25,6 +25,7 @@ __all__ = [
     "number",
     "path",
     "scalar",
+    "seed_of",
     "shown",
     "spans",
     "whole",
@@ -34,6 +35,7 @@ __all__ = [
 
 Kind = TypeVar("Kind")
 
+SEEDS = 2**63  # those of a person are not negative
 LONGEST = 60  # characters of a wrong value that a message shows
 
 
@@ -57,6 +59,18 @@ def whole(name: str, value: object, least: int | None = None) -> int:
     if not isinstance(integer, int) or (least is not None and integer < least):
         got = shown(value if integer is None else integer)
         raise BadInput(f"{name} must be a whole number{rule}; got {got}")
+    return integer
+
+
+def seed_of(value: object) -> int:
+    """The value as an int that noise may begin with.
+
+    Raises:
+        BadInput: it is none, is negative, or has more than 63 bits.
+    """
+    integer = whole("seed", value)
+    if not 0 <= integer < SEEDS:
+        raise BadInput(f"a seed is an integer from 0 to 2**63 - 1; got {integer!r:.40}")
     return integer
 
 

@@ -269,3 +269,30 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(nelbo, folder, source, 
     assert err.count("\n") == 1
     assert re.search(message, err)
     assert not (folder / "page.html").exists()
+
+
+def test_a_run_is_drawn_with_a_result_that_lies_elsewhere(nelbo, folder, tmp_path):
+    """Law: RUN RESULT.json is the page of the run that holds this result; of two, a comparison.
+
+    Kills: a run that was not measured, refused with its result beside it; another's result taken.
+    """
+    own = tmp_path / "own.html"
+    assert nelbo("report", folder, "-o", own, "--samples", "4")[0] == 0
+    elsewhere, table = tmp_path / "r.json", tmp_path / "r.csv"
+    (folder / "result.json").rename(elsewhere)
+    (folder / "images.csv").rename(table)
+    page = tmp_path / "page.html"
+    options = ("--per-image", table, "--samples", "4", "-o", page)
+    code, _, err = nelbo("report", folder, elsewhere, *options)
+    assert code == 0, err
+    assert page.read_text() == own.read_text()
+    code, _, err = nelbo("report", folder, elsewhere, "--data", "digits:train", *options, "--force")
+    assert code == 2
+    assert "the result is of other images" in err
+    tree = json.loads(elsewhere.read_text())
+    tree["model"]["sha256"] = "0" * 64
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(sealed(tree)))
+    code, _, err = nelbo("report", folder, other, "-o", page, "--force")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "is of other weights than the run has" in err

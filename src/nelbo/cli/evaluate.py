@@ -218,7 +218,8 @@ def _check_mode(budget: bool, exhaustive: bool, order: bool) -> None:
     if budget and exhaustive:
         raise BadInput("--budget and --exhaustive exclude each other: give one")
     if order and (budget or exhaustive):
-        raise BadInput("--order evaluates every call of every image: leave --budget out")
+        other = "--budget" if budget else "--exhaustive"
+        raise BadInput(f"--order evaluates every call of every image: leave {other} out")
 
 
 def _check_steps(continuous: bool, steps: bool, spacing: bool, revealing: bool) -> None:

@@ -28,7 +28,7 @@ def report(
         typer.Argument(
             metavar="RUN|RESULT.json...|MODEL RESULT.json",
             help="A run folder with a result.json, or a result alone, of any kind; several are "
-            "compared. A model of others, with its result, is drawn too.",
+            "compared. A model, a run that holds no result too, is drawn with its result.",
         ),
     ],
     output: Annotated[
@@ -81,8 +81,8 @@ def report(
     from nelbo.tasks.report import comparison
     from nelbo.tasks.report import report as run
 
-    of_model = _is_of_model(sources)
-    several = len(sources) > 1 and not of_model
+    of_model, of_run = _is_of_model(sources), _is_of_run(sources)
+    several = len(sources) > 1 and not of_model and not of_run
     output = output or Path("comparison.html" if several else "report.html")
     paper = Paper(columns, figure, width)
     paper.check(output)
@@ -93,7 +93,7 @@ def report(
         content = paper.content(sources, output, per_image)
         deliver(lambda: None, (output, lambda: content))
         return
-    if data is not None and not of_model:
+    if data is not None and not of_model and not of_run:
         raise BadInput("--data goes with MODEL RESULT.json: a run names its own, a result has none")
     if several:
         if per_image is not None or samples or steps:
@@ -112,6 +112,8 @@ def report(
         else:
             page = run(
                 sources[0],
+                result=sources[1] if of_run else None,
+                data=data,
                 images=per_image,
                 samples=samples,
                 seed=seed,
@@ -130,6 +132,22 @@ def _is_of_model(sources: Sequence[Path]) -> bool:
     if len(sources) != 2 or sources[1].suffix.lower() != ".json":
         return False
     return is_function(str(sources[0])) or not says_all(str(sources[0]))
+
+
+def _is_of_run(sources: Sequence[Path]) -> bool:
+    """Whether they are a run folder, or an improved one, and the result that it has not, or has.
+
+    A run with a result of its own and another result are two results, which are compared.
+    """
+    from nelbo.formats import is_function, says_all
+    from nelbo.tasks.report import RESULT
+
+    if len(sources) != 2 or sources[1].suffix.lower() != ".json" or is_function(str(sources[0])):
+        return False
+    if not sources[0].is_dir() or not says_all(str(sources[0])):
+        return False
+    own = sources[0] / RESULT
+    return not own.is_file() or (sources[1].is_file() and own.samefile(sources[1]))
 
 
 def _of_model(

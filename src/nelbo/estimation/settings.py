@@ -39,7 +39,7 @@ class Settings:
         kinds: dict[str, Callable[[str, object], object]] = {
             "precision": arguments.number,
             "budget": arguments.whole,
-            "seed": arguments.whole,
+            "seed": lambda name, x: arguments.seed_of(x),
             "batch_size": arguments.whole,
             "check": arguments.flag,
             "record": arguments.path,

@@ -68,7 +68,7 @@ def classify(
     shares, error = _prior(prior, model.classes), arguments.number("error", error)
     if not 0 < error < 1:
         raise BadInput(f"error is a chance between 0 and 1; got {error:g}")
-    looks, seed = looks_of(arguments.whole("most", most, 2)), arguments.whole("seed", seed)
+    looks, seed = looks_of(arguments.whole("most", most, 2)), arguments.seed_of(seed)
     examples = examples_of(model, data, seed, labelled=False)
     races: list[Race] = []
     allocation, done = Allocation(model.importance), 0

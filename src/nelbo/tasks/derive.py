@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from nelbo.arguments import instance, shown, whole
+from nelbo.arguments import instance, seed_of, shown, whole
 from nelbo.bound.chain import Chain, D
 from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.estimators import trajectory
@@ -71,7 +71,7 @@ def derive(
     """
     started = time.perf_counter()
     images, paths = whole("images", images), whole("paths", paths)
-    seed, named = whole("seed", seed), str(dtype).removeprefix("torch.")
+    seed, named = seed_of(seed), str(dtype).removeprefix("torch.")
     if named not in DTYPES:
         raise BadInput(f"dtype must be {' or '.join(DTYPES)}; got {shown(named)}")
     dtype = named

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from nelbo.arguments import flag, whole
+from nelbo.arguments import flag, seed_of, whole
 from nelbo.data import Examples, Images
 from nelbo.errors import BadInput
 from nelbo.estimation import Evaluator, Processes, Progress, examine, measuring
@@ -65,7 +65,7 @@ def improve(
             a network that fails, or that the check refuses.
         NonFinite: the network gave NaN or infinity; the message names t and the images.
     """
-    model, seed, check = as_model(model), whole("seed", seed), flag("check", check)
+    model, seed, check = as_model(model), seed_of(seed), flag("check", check)
     steps = None if steps is None else whole("steps", steps)
     per_dimension = flag("per_dimension", per_dimension)
     candidates = whole("candidates", candidates, 1)

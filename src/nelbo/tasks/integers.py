@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nelbo.arguments import whole
+from nelbo.arguments import seed_of
 from nelbo.coding import absorbing_chain, twin_of
 from nelbo.data import Images
 from nelbo.errors import BadInput
@@ -21,7 +21,7 @@ def integer_twin(model: Model | str | Path | Pipeline, images: object, *, seed: 
     Raises:
         BadInput: no absorbing chain; a network or a layer that has no form in whole numbers.
     """
-    model, seed = as_model(model), whole("seed", seed)
+    model, seed = as_model(model), seed_of(seed)
     absorbing_chain(model)  # refused before data are read
     examples = examples_of(model, images)
     if not isinstance(examples, Images):

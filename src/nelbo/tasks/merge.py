@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nelbo.arguments import flag, whole
+from nelbo.arguments import flag, seed_of
 from nelbo.errors import BadInput
 from nelbo.estimation import Replay, Settings
 from nelbo.formats import Pipeline, as_model
@@ -43,7 +43,7 @@ def merge(
     given = Settings(
         precision=1.0,
         budget=None,
-        seed=whole("seed", plan["seed"]),
+        seed=seed_of(plan["seed"]),
         batch_size=None if plan["batch_size"] is None else whole_at(plan, "batch_size"),
         check=False,
     )

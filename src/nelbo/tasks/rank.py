@@ -56,7 +56,7 @@ def rank(
     if again := arguments.whole("again", again, 0):
         again = arguments.whole("again", again, LEAST)
     started, model = time.perf_counter(), as_model(model)
-    seed = arguments.whole("seed", seed)
+    seed = arguments.seed_of(seed)
     examples = examples_of(model, data, seed)
     measured = partial(evaluate, model, batch_size=batch_size, progress=progress)
     of_all = measured(examples, budget=first * len(examples), seed=seed, check=check)

@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from nelbo import arguments
-from nelbo.arguments import flag, whole
+from nelbo.arguments import flag, seed_of, whole
 from nelbo.categorical.autoregressive import Autoregressive
 from nelbo.categorical.masked import MaskedForward, seen, shown
 from nelbo.data.examples import tensor_of
@@ -53,7 +53,7 @@ def sample(
         NonFinite: the network gave NaN or infinity; the message names t and the samples.
     """
     model, count = as_model(model), whole("count", count)
-    seed, label = whole("seed", seed), None if label is None else whole("label", label)
+    seed, label = seed_of(seed), None if label is None else whole("label", label)
     rows, kept = _rows(conditions, count), None if given is None else _kept(model, given, count)
     with measuring([model]):
         examine([model], None, Processes(), flag("check", check), rows)

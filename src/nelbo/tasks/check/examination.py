@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nelbo.arguments import flag, shown, whole
+from nelbo.arguments import flag, seed_of, shown
 from nelbo.data import Examples
 from nelbo.errors import BadInput, NonFinite
 from nelbo.estimation import Processes, Progress, examine, measuring
@@ -80,7 +80,7 @@ def check(
             evaluating the stated model raises as `evaluate` does.
     """
     started = time.perf_counter()
-    seed, search = whole("seed", seed), flag("search", search)
+    seed, search = seed_of(seed), flag("search", search)
     stated = _stated(model, search)
     about = _about(stated, shape, levels)
     network: Any = model if stated is None else _network(stated)

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from nelbo import files, formats
-from nelbo.arguments import whole
+from nelbo.arguments import seed_of, whole
 from nelbo.data import Images, Tokens
 from nelbo.errors import BadInput
 from nelbo.formats import Pipeline, as_model
@@ -56,7 +56,7 @@ def page(
         raise BadInput(f"{path}: a page is written as .html; got {place.suffix or 'none'}")
     drawing = Drawing(
         None if samples is None else whole("samples", samples, 0),
-        whole("seed", seed),
+        seed_of(seed),
         None if steps is None else whole("steps", steps, 1),
         progress=progress,
     )

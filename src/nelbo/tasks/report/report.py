@@ -59,6 +59,8 @@ class Another(BadInput):
 def report(
     source: str | Path,
     *,
+    result: str | Path | None = None,
+    data: str | None = None,
     images: str | Path | None = None,
     samples: int | None = None,
     seed: int = 0,
@@ -73,6 +75,8 @@ def report(
 
     A result is of an evaluation, or of another kind of which there is a page.
 
+    result: of the run folder's model, by default its result.json. data: the images that were
+    measured, as a data spec; by default the run's own test data.
     images: the per-image table of the result; in a run folder its images.csv by default.
     samples: how many to draw with the run's model, 64 or fewer by default, none for 0. seed: of all
     that is drawn. steps: of the chain that draws the samples, by default the model's own. table:
@@ -87,16 +91,13 @@ def report(
     """
     source = Path(source)
     if not source.is_dir():
-        result = load_result(source, say)
-        if not isinstance(result, Result):
-            return page_of(result)
-        columns = None if images is None else columns_of(Path(images), result, say)
-        return page(Reported(result, columns, table=table, why_not=_alone(result)))
-    result = _of_run(source, say)
-    model = _model(source, result, device)
-    why_not = _in_run(source, result)
-    columns = _own_columns(source, images, result, why_not, say)
-    test = _data(source, model, result, why_not)
+        return _of_file(source, images, table, say)
+    path = source / RESULT if result is None else Path(result)
+    measured = _of_run(source, path, say)
+    model = _model(source, path, measured, device)
+    why_not = _in_run(source, measured)
+    columns = _own_columns(source, images, measured, why_not, say)
+    test = _data(source, model, measured, data, why_not)
     if (
         test is not None
         and columns is not None
@@ -104,10 +105,21 @@ def report(
     ):
         raise BadInput(f"{images or source / IMAGES} has other ids than the images of the result")
     drawing = Drawing(samples, seed, steps, drawn, progress)
-    pictures = pictures_of(model, test, columns, result, drawing, why_not)
+    pictures = pictures_of(model, test, columns, measured, drawing, why_not)
     recipe = formats.recipe_of(source).model_dump(mode="json")
     log = log_of(source / LOG)
-    return page(Reported(result, columns, log, pictures, recipe, table, why_not))
+    return page(Reported(measured, columns, log, pictures, recipe, table, why_not))
+
+
+def _of_file(
+    source: Path, images: str | Path | None, table: Sequence[Sequence[str]], say: Say
+) -> str:
+    """The page of a result of any kind, without its model."""
+    result = load_result(source, say)
+    if not isinstance(result, Result):
+        return page_of(result)
+    columns = None if images is None else columns_of(Path(images), result, say)
+    return page(Reported(result, columns, table=table, why_not=_alone(result)))
 
 
 def measured(
@@ -123,8 +135,9 @@ def measured(
     """
     source = Path(source)
     if source.is_dir():
-        result, table = _of_run(source, say), source / IMAGES
-        _model(source, result, None)  # says whether the result is of these weights
+        path, table = source / RESULT, source / IMAGES
+        result = _of_run(source, path, say)
+        _model(source, path, result, None)  # says whether the result is of these weights
         return result, columns_of(table, result, say) if table.is_file() else None
     result = read(source, say)
     for path in (source.with_suffix(".csv"), source.with_suffix(".parquet")):
@@ -139,7 +152,8 @@ def measured(
     return result, None
 
 
-def _of_run(folder: Path, say: Say) -> Result:
+def _of_run(folder: Path, path: Path, say: Say) -> Result:
+    """The result at the path, which is said to be of the model in the folder."""
     if not formats.says_all(folder):
         raise BadInput(
             f"{folder} is a model of another library, whose page is that of a result alone: "
@@ -147,8 +161,7 @@ def _of_run(folder: Path, say: Say) -> Result:
         )
     if not (folder / checkpoint.NAME).is_file():
         formats.file_of(folder)  # says what the folder is not
-    path = folder / RESULT
-    if not path.is_file():
+    if not path.is_file() and path == folder / RESULT:
         raise BadInput(
             f"{folder} was not measured yet: nelbo evaluate {folder} --json {path} "
             f"--per-image {folder / IMAGES}"
@@ -156,14 +169,14 @@ def _of_run(folder: Path, say: Say) -> Result:
     return read(path, say)
 
 
-def _model(folder: Path, result: Result, device: str | None) -> Model:
+def _model(folder: Path, path: Path, result: Result, device: str | None) -> Model:
     """The model that was measured, its chain as short as it was then."""
     read_as: dict[str, Any] = {"weights": result.model.get("weights")}
     model = formats.load(folder, device=device, **read_as)
     if model.sha256() != result.model.get("sha256"):
         raise BadInput(
-            f"{folder / RESULT} is of other weights than the run has: nelbo evaluate {folder} "
-            f"--json {folder / RESULT} --per-image {folder / IMAGES}"
+            f"{path} is of other weights than the run has: nelbo evaluate {folder} "
+            f"--json {path} --per-image {folder / IMAGES}"
         )
     steps = whole_at(result.model, "steps") if "steps" in result.model else model.T
     return model if steps == model.T else model.every(steps)
@@ -216,12 +229,16 @@ def _own_columns(
 
 
 def _data(
-    folder: Path, model: Model, result: Result, why_not: dict[str, str]
+    folder: Path, model: Model, result: Result, data: str | None, why_not: dict[str, str]
 ) -> Images | Tokens | None:
-    """The images or windows that were measured, where the run's recipe names them."""
+    """The images or windows that were measured, where they are given or the run's recipe has them.
+
+    Raises:
+        BadInput: those that were given are others, or cannot be read.
+    """
     if not isinstance(model.support, Grid):
         return None
-    spec = formats.recipe_of(folder).data.test
+    spec = formats.recipe_of(folder).data.test if data is None else data
     stated = result.data
     try:
         labels = model.classes is not None
@@ -235,7 +252,11 @@ def _data(
         reason = (
             f"The result is of {stated['name']}, which are not the run's own test data, {spec}."
         )
+        if data is not None:
+            raise BadInput(f"{data}: the result is of other images, {stated['name']}")
     except BadInput as error:
+        if data is not None:
+            raise
         reason = f"The run's test data cannot be read here: {error}."
     why_not["reconstructions"] = why_not["extremes"] = reason
     return None
