@@ -61,7 +61,9 @@ COMMANDS = {
 GOES_ON = {"train": ["--resume"], "demo": ["--resume"]}
 LAST = ("demo", "evaluate --plots")  # seconds each
 ENDING = {"improve": "better"}  # a folder that is there is no place for the same command again
-VARIES = re.compile(rb'"(seconds|command|created)": [^\n,}]*|[\d.]+ (s|seconds|minutes)\b')
+VARIES = re.compile(
+    rb'"(seconds|command|created|content_sha256)": [^\n,}]*|[\d.]+ (s|seconds|minutes)\b'
+)
 GONE_ON_FROM = ("record/", "new/", "begun/")  # and judged by that
 CLOCK = ("speed.jsonl",)
 

@@ -23,7 +23,7 @@ from timing import write
 import nelbo
 
 OPTIONS = {"exhaustive": True, "seed": 7, "distortion": True}
-ELSEWHERE = ("seconds", "environment", "command")
+ELSEWHERE = ("seconds", "environment", "command", "content_sha256")
 CHANCE, AGAIN = 0.5, 0.25  # of a kill, of a second evaluation
 
 

@@ -61,6 +61,7 @@ LONG = {
     "classify": Table("classify.py", ("{digits-classes}",), ("digits-classes",)),
     "masked": Table("masked.py", ("{digits-absorbing}",), ("digits-absorbing",)),
     "codec": Table("codec.py", ("{digits-absorbing}-integers",), ("digits-absorbing",)),
+    "same-bits": Table("same_bits.py", ("{digits-absorbing}-integers",), ("digits-absorbing",)),
     "faults": Table("faults.py"),
 }
 
