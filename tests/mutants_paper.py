@@ -107,6 +107,20 @@ PAPER = [
         (f"{RECIPES}a_cost_is_measured_and_leaves_nothing",),
     ),
     (
+        "held-out images that take more of --minutes than training",
+        "tasks/cost.py",
+        "min(self.times, math.floor(MEASURING * seconds / each))",
+        "self.times",
+        (f"{RECIPES}a_cost_adds_up",),
+    ),
+    (
+        "held-out images measured more often than time was left for",
+        "recipe/fitted.py",
+        "math.ceil(count / measured)",
+        "max(1, count // measured)",
+        (f"{RECIPES}held_out_images_are_measured_at_most_as_often_as_time_was_left_for",),
+    ),
+    (
         "a card with the Monte Carlo interval alone",
         "report/card.py",
         '"ci95_half_width_sampling_of_images": result.half,',

@@ -65,6 +65,15 @@ def test_few_images_are_held_out_and_fewer_are_not():
     assert fitted((1, 16, 16), count=5000).network.dropout == 0.0
 
 
+@pytest.mark.parametrize(("steps", "measured"), [(7, 4), (5, 4), (400, 4), (3, 4), (100, 1)])
+def test_held_out_images_are_measured_at_most_as_often_as_time_was_left_for(steps, measured):
+    """Kills: 7 measurements where 4 were paid for; a part of few images held out for nothing."""
+    training = fitted((1, 8, 8), count=80, steps=steps, measured=measured).training
+    assert 1 <= steps // training.held_out_every <= measured
+    none = fitted((1, 8, 8), count=80, steps=steps, measured=0).training
+    assert (none.held_out, none.batch_size) == (0, 80)
+
+
 def test_a_name_is_text_to_toml():
     hostile = 'a"b\\c\n\x7f\U0001f600'
     text = recipes.fitted(hostile, hostile, "b", images((1, 8, 8)))
@@ -81,9 +90,11 @@ def test_a_cost_adds_up():
     result = Cost(clock, cpu, steps=2000, times=4, held_out=200, images=100)
     assert result.training(clock) == pytest.approx(1016.0, rel=1e-12)
     assert result.evaluating(cpu) == pytest.approx(7.0, rel=1e-12)
-    assert result.steps_in(116) == 200
-    assert result.steps_in(1) == 1
-    assert result.with_steps(10).training(cpu) == pytest.approx(10.5, rel=1e-12)
+    assert (result.within(116).steps, result.within(116).times) == (200, 4)
+    assert (result.within(20).steps, result.within(20).times) == (32, 1)
+    assert (result.within(0.1).steps, result.within(0.1).times) == (1, 0)
+    assert result.within(20).training(cpu) == pytest.approx(10.0, rel=1e-12)
+    assert replace(result, times=0).within(100).steps == 200
     assert str(result).splitlines() == [
         "training    2,000 steps x 0.5 s + 4 measurements of held-out images x 4 s = 17 min",
         "evaluation  2 s + 100 images x about 12 network evaluations x 0.01 s = 14 s",

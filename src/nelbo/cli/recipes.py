@@ -100,9 +100,9 @@ def new(
         note("timing a few steps of training and evaluation")
         expected = cost(recipes.parse(text, str(output)), find_device(device))
         if minutes is not None:
-            steps = expected.steps_in(60 * minutes)
-            text = recipes.fitted(output.stem, train, test, images, steps)
-            expected = expected.with_steps(steps)
+            expected = expected.within(60 * minutes)
+            sizes = expected.steps, expected.times
+            text = recipes.fitted(output.stem, train, test, images, *sizes)
     C, H, W = images.levels.shape[1:]
 
     def announce() -> None:

@@ -33,19 +33,26 @@ class _Sizes:
     learning_rate: float
 
 
-def fitted(name: str, train: str, test: str, images: Images, steps: int | None = None) -> str:
+def fitted(
+    name: str,
+    train: str,
+    test: str,
+    images: Images,
+    steps: int | None = None,
+    measured: int = MEASURED,
+) -> str:
     """The text of a recipe, as TOML, for these training images; train and test are data specs.
 
     The chain is that of `digits` and `mnist`, trained by the bound itself; log SNR starts where
     neighbouring levels are told apart. steps: of training, by default what those recipes have.
+    measured: how often held-out images are, at most; 0 holds none out.
     """
     channels, height, width = images.levels.shape[1:]
     sizes = _sizes(channels, height, width, images.n)
-    held_out = _held_out(len(images))
     count = sizes.steps if steps is None else steps
-    measured = (
-        f"held_out = {held_out}\nheld_out_every = {max(1, count // MEASURED)}\n" if held_out else ""
-    )
+    held_out = _held_out(len(images)) if measured else 0
+    every = math.ceil(count / measured) if held_out else 0
+    held = f"held_out = {held_out}\nheld_out_every = {every}\n" if held_out else ""
     dropout = "dropout = 0.1\n" if len(images) < FEW_IMAGES else ""
     rank = "rank = 16 # numbers a pixel, which a learned table turns into logits over the levels\n"
     return f"""\
@@ -78,7 +85,7 @@ objective = "bound"
 steps = {count}
 batch_size = {min(sizes.batch_size, len(images) - held_out)}
 learning_rate = {sizes.learning_rate}
-{measured}seed = 0
+{held}seed = 0
 """
 
 

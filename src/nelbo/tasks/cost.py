@@ -21,6 +21,7 @@ from nelbo.tasks.train import train
 __all__ = ["Cost", "cost", "duration"]
 
 WARM_UP, TIMED = 2, 5  # steps of training
+MEASURING = 0.25  # of a training of given length, at most, goes to held-out images
 IMAGES, EACH = 16, 8  # that are evaluated, and how many times each
 EVALUATIONS = 12  # of each image, which the default precision takes on the recipes of the package
 
@@ -67,14 +68,15 @@ class Cost:
         """Seconds of `nelbo evaluate` with its default precision, as far as can be known."""
         return each.measuring(EVALUATIONS * self.images)
 
-    def steps_in(self, seconds: float) -> int:
-        """How many steps the clock leaves time for, held-out images included; at least 1."""
-        left = seconds - self.times * self.clock.measuring(self.held_out)
-        return max(1, math.floor(left / self.clock.step))
+    def within(self, seconds: float) -> "Cost":
+        """With as many steps as the clock leaves time for, at least 1.
 
-    def with_steps(self, steps: int) -> "Cost":
-        """Of so many steps of training."""
-        return replace(self, steps=steps)
+        Held-out images are measured as often as planned, or as a quarter of the time allows.
+        """
+        each = self.clock.measuring(self.held_out)
+        times = min(self.times, math.floor(MEASURING * seconds / each)) if self.times else 0
+        steps = math.floor((seconds - times * each) / self.clock.step)
+        return replace(self, steps=max(1, steps), times=times)
 
     def __str__(self) -> str:
         clock, cpu = self.clock, self.cpu
