@@ -71,6 +71,28 @@ def test_the_page_of_a_wrapped_model_shows_what_it_draws(measured, tmp_path):
     assert "The images were not given" in Page(short).words
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What diffusers saves of a pipeline of random weights."""
+    torch.manual_seed(0)
+    layers = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    network = UNet2DModel(4, 1, 1, block_out_channels=(8,), norm_num_groups=4, **layers)
+    path = tmp_path_factory.mktemp("folder") / "ddpm"
+    DDPMPipeline(network, DDPMScheduler(6, beta_end=0.3)).save_pretrained(path)
+    return path
+
+
+@pytest.mark.browser
+def test_the_page_of_a_folder_can_be_read_by_everybody(browser, folder, tmp_path):
+    """Kills: a path of a folder, or a fact of its scheduler, that is wider than a telephone."""
+    model = nelbo.load(folder, levels=5, V_1=0.01)
+    result = nelbo.evaluate(model, images(), budget=100, distortion=True)
+    path = nelbo.page(model, result, tmp_path / "folder.html", data=images(), samples=4)
+    for width, scheme in ((390, "dark"), (1440, "light")):
+        with visiting(browser, path, width=width, scheme=scheme) as visit:
+            assert visit.illegible() == []
+
+
 @pytest.mark.browser
 def test_the_pages_of_a_model_and_of_four_can_be_read_by_everybody(browser, measured, tmp_path):
     """Kills: samples without words, a table of four names that is wider than a telephone."""
@@ -113,17 +135,12 @@ def test_a_result_of_another_model_is_refused(measured, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_reads_a_folder_as_its_result_says(request, tmp_path):
+def test_the_command_reads_a_folder_as_its_result_says(request, folder, tmp_path):
     """Law: `nelbo report MODEL RESULT` writes the page that Python writes, byte for byte.
 
     Kills: levels, V_1 or weights of the defaults in place of those that were measured.
     """
     nelbo_command = request.getfixturevalue("nelbo")  # whose name is the package's here
-    torch.manual_seed(0)
-    layers = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
-    network = UNet2DModel(4, 1, 1, block_out_channels=(8,), norm_num_groups=4, **layers)
-    folder = tmp_path / "ddpm"
-    DDPMPipeline(network, DDPMScheduler(6, beta_end=0.3)).save_pretrained(folder)
     model = nelbo.load(folder, levels=5, V_1=0.01)
     array = tmp_path / "five.npy"
     np.save(array, images().levels.numpy().astype(np.uint8))
