@@ -128,6 +128,16 @@ def test_the_bill_has_the_likelihood_that_evaluate_finds_in_the_same_order(model
     assert bill.ideal <= bill.likelihood + 10 * 1e-3
 
 
+def test_progress_is_of_images_in_every_part_of_the_work(model):
+    """Kills: minutes of the bound without a word, evaluations shown as images."""
+    images, shown = package.data.load("digits:test").first(20), []
+    compress(model, images, bound=True, progress=lambda *each: shown.append(each))
+    assert {text for _, _, text in shown} == {"", "decoded again", "bound"}
+    assert all(0 <= done <= expected == 20 for done, expected, _ in shown)
+    last = {text: done for done, _, text in shown}
+    assert last == dict.fromkeys(last, 20)
+
+
 def test_inspect_says_what_a_file_is(nelbo):
     """Kills: an archive that inspect takes for a model."""
     code, out, _ = nelbo("inspect", GOLDEN / "many.nlb", "--json", "-")

@@ -1,7 +1,7 @@
 """Images to bytes and back, without a loss, by an ordered masked chain in whole numbers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import final
@@ -93,14 +93,30 @@ def compress(
     content, table = written(archive)
     seconds = time.monotonic() - started
     if flag("verify", verify):
-        decoded = decompress(model, content, examples.name, progress=progress).levels
+        again = _stage(progress, "decoded again", len(examples))
+        decoded = decompress(model, content, examples.name, progress=again).levels
         if not torch.equal(decoded, examples.levels.long()):
             raise NotWritten(
                 f"nothing is written: the code of {examples.name} decodes to other pixels, which "
                 "is an error of nelbo; please report it with the model and the images"
             )
-    bill = _bill(model, examples, code, coded, len(content), table, verify, seconds, bound)
+    measured = None
+    if flag("bound", bound):
+        shown = _stage(progress, "bound", len(examples))
+        each = evaluate(model, examples, precision=BOUND, progress=shown).bits_per_dim
+        measured = each * len(examples) * model.dims
+    bill = _bill(model, examples, code, coded, len(content), table, verify, seconds, measured)
     return Files(content, bill)
+
+
+def _stage(progress: Progress, text: str, images: int) -> Callable[[int, int | None, str], None]:
+    """What shows a part of the work, of images too: an evaluation counts its own."""
+
+    def show(done: int, expected: int | None, _: str) -> None:
+        if expected:
+            progress(min(images, images * done // expected), images, text)
+
+    return show
 
 
 def decompress(
@@ -229,11 +245,8 @@ def _bill(
     names: int,
     verified: bool,
     seconds: float,
-    bound: bool,
+    bound: float | None,
 ) -> Compression:
-    measured = None
-    if bound:
-        measured = evaluate(model, images, precision=BOUND).bits_per_dim * len(images) * model.dims
     return Compression(
         model=model.described(),
         data={"name": images.name, "split": images.split, "sha256": images.sha256},
@@ -241,7 +254,7 @@ def _bill(
         dims=model.dims,
         order=code.order.name,
         calls=code.calls,
-        bound=measured,
+        bound=bound,
         likelihood=float(coded.likelihood.sum()),
         ideal=float(coded.ideal.sum()),
         coded=int(coded.bits.sum()),
