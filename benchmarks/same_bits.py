@@ -1,12 +1,12 @@
 """The same bits everywhere: logits and files of a twin on kinds of processors, threads and batches.
 
-    python benchmarks/same_bits.py runs/twin --images 500 --some 20 --output DATE-same-bits.json
+    python benchmarks/same_bits.py runs/twin --images 500 --output DATE-same-bits.json
 
 Each kind of processor, ATEN_CPU_CAPABILITY default, avx2 and what is there, is a process of its
 own. There the logits that code the images, at every call, are formed in batches of 64, 7 and 1, by
-one and two threads, oneDNN on and off, with sums in float64; and in int64 those of the first
-`--some`, since torch multiplies whole numbers one by one. An archive of all images is written. The
-digests have to be the same in all of them, and each process decodes the archive that another wrote.
+one and two threads, oneDNN on and off, with sums in float64 and in int64; and an archive of the
+images is written. The digests have to be the same in all of them, and each process decodes the
+archive that another wrote.
 """
 
 import argparse
@@ -64,10 +64,7 @@ def child(chosen):
         torch.backends.mkldnn.enabled = onednn
         twin.kind = KINDS[kind]
         name = f"batch {batch}, {threads} threads, oneDNN {'on' if onednn else 'off'}, {kind}"
-        if kind == "float64":
-            rows[f"all images, {name}"] = digests(model, images.levels, chosen.calls, batch)
-        if kind == "int64" or len(rows) == 1:
-            rows[name] = digests(model, images.levels[: chosen.some], chosen.calls, batch)
+        rows[name] = digests(model, images.levels, chosen.calls, batch)
         print(name, file=sys.stderr, flush=True)
     twin.kind = torch.float64
     made = compress(model, images, calls=chosen.calls, verify=False)
@@ -79,22 +76,20 @@ def process(capability, chosen, *arguments):
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
     if capability == "native":
         del environment["ATEN_CPU_CAPABILITY"]
-    numbers = ("images", "some", "calls")
-    same = [f"--{name}={getattr(chosen, name)}" for name in (*numbers, "data")]
+    same = [f"--{name}={getattr(chosen, name)}" for name in ("images", "calls", "data")]
     command = [sys.executable, __file__, chosen.twin, *same, *map(str, arguments)]
     made = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     return json.loads(made.stdout)
 
 
 def measured(chosen, folder):
-    """How many settings give other logits than the first, by kind of processor; and the files."""
+    """The settings that give other logits than the first, by kind of processor; and the files."""
     files = {name: folder / f"{name}.nlb" for name in CAPABILITIES}
     made = {name: process(name, chosen, "--file", files[name])["digests"] for name in CAPABILITIES}
-    first = made[CAPABILITIES[0]]
-    wanted = {True: next(iter(first.values())), False: list(first.values())[1]}
+    wanted = next(iter(made[CAPABILITIES[0]].values()))
     rows = {}
     for name, each in made.items():
-        other = [key for key, value in each.items() if value != wanted[key.startswith("all")]]
+        other = [key for key, value in each.items() if value != wanted]
         rows[name] = {"settings": len(each), "other logits": other}
     contents = {path.read_bytes() for path in files.values()}
     turned = zip(CAPABILITIES, CAPABILITIES[1:] + CAPABILITIES[:1], strict=True)
@@ -116,7 +111,6 @@ def main():
     parser.add_argument("twin")
     parser.add_argument("--data", default="digits:test")
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--some", type=int, default=20)
     parser.add_argument("--calls", type=int, default=8)
     parser.add_argument("--output", type=Path)
     for name in ("--file", "--decode"):
@@ -128,7 +122,7 @@ def main():
     described = nelbo.load(chosen.twin).described()
     with tempfile.TemporaryDirectory() as folder:
         result = measured(chosen, Path(folder))
-    shown = {name: getattr(chosen, name) for name in ("data", "images", "some", "calls")}
+    shown = {name: getattr(chosen, name) for name in ("data", "images", "calls")}
     write({"model": described, **shown, **result}, chosen.output)
 
 
