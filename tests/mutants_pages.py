@@ -5,6 +5,7 @@ __all__ = ["PAGES"]
 PAGE = "tests/report/test_page.py::test_"
 RUNS = "tests/report/test_page_of_runs.py::test_"
 PLOTS = "tests/report/test_plots.py::test_"
+TEXT = "tests/report/test_text_page.py::test_"
 
 PAGES = [
     (
@@ -111,5 +112,19 @@ PAGES = [
         "4 * (t - 1) // self.model.T",
         "(4 * t // self.model.T).clamp(max=3)",
         ("tests/tasks/test_train.py::test_the_losses_of_the_quarters_of_the_chain_make_the_loss",),
+    ),
+    (
+        "the way of another text than the first sample",
+        "tasks/report/drawing.py",
+        "on_its_way(levels[0].tolist(), n, symbols)",
+        "on_its_way(levels[-1].tolist(), n, symbols)",
+        (f"{TEXT}the_page_of_text_has_samples_and_their_way_from_masks",),
+    ),
+    (
+        "what follows the end of a text is shown",
+        "sampling/texts.py",
+        "if symbols.end in ids:",
+        "if False:",
+        (f"{TEXT}a_text_on_its_way_ends_where_its_end_symbol_is",),
     ),
 ]

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import nelbo
-from browser import visiting
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.statistics import mean_over_images
@@ -57,18 +56,6 @@ def test_a_result_of_text_is_per_byte_and_reads_back(result, tmp_path):
     assert "bits_per_byte" in result.per_image.columns()
     for suffix in ("html", "json"):
         assert result.save(tmp_path / f"r.{suffix}").stat().st_size > 1000
-
-
-@pytest.mark.browser
-def test_the_pages_of_text_can_be_read_by_everybody(browser, model, result, tmp_path):
-    """With samples and without. Kills: a span of text that no line of a telephone holds."""
-    drawn = nelbo.page(model, result, tmp_path / "drawn.html", data=TEXT, samples=2)
-    for path, width, scheme in (
-        (result.save(tmp_path / "alone.html"), 360, "dark"),
-        *((drawn, 390, "light"), (drawn, 1440, "dark")),
-    ):
-        with visiting(browser, path, width=width, scheme=scheme) as visit:
-            assert visit.illegible() == []
 
 
 def test_the_bound_is_the_same_in_other_batches(model, result):

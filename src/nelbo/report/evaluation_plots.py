@@ -75,4 +75,5 @@ def _images(result: Result, columns: Mapping[str, Tensor]) -> BitsPerImage:
         se=columns["se"].tolist(),
         mean=result.value,
         half_width=result.half,
+        examples=result.unit.examples,
     )

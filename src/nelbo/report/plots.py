@@ -237,22 +237,24 @@ def per_image_histogram(images: BitsPerImage, unit: str = BITS.name) -> Figure:
     """How many images have how much per dimension, with the mean and its 95 % interval marked."""
     bits = np.asarray(images.bits, np.float64)
     se = np.array([x for x in images.se if x is not None and x == x], np.float64)
-    figure, axes = plain_figure("Image by image", f"{unit} of an image", "images")
+    one = "an image" if images.examples == "images" else "a window"
+    title = "Image by image" if images.examples == "images" else "Window by window"
+    figure, axes = plain_figure(title, f"{unit} of {one}", images.examples)
     axes.hist(bits, histogram_edges(bits).tolist(), color=BLUE, ec="white", lw=0.5)
     half = np.nan if images.half_width is None else images.half_width
     if half == half:
         axes.axvspan(images.mean - half, images.mean + half, color=ORANGE, alpha=0.3, lw=0)
-    label = f"mean {_plus_minus(images.mean, half)} (95 %, sampling of images)"
+    label = f"mean {_plus_minus(images.mean, half)} (95 %, sampling of {images.examples})"
     axes.axvline(images.mean, color=ORANGE, lw=2)
     axes.yaxis.set_major_locator(whole_ticks())
     _remark(axes, label)
-    notes = [f"Images: {len(bits):,}."]
+    notes = [f"{images.examples.capitalize()}: {len(bits):,}."]
     if len(se):
         noise = np.sqrt(np.mean(se**2))
         notes.append(f"Each value is an estimate: its own standard error is {noise:.2g} {unit}.")
     _caption(figure, notes)
     figure.set_label(
-        f"Histogram of the {_measure(unit)} per dimension of images ({len(bits):,}), "
+        f"Histogram of the {_measure(unit)} of {images.examples} ({len(bits):,}), "
         f"{bits.min():.3g} to {bits.max():.3g}; {label}."
     )
     return figure

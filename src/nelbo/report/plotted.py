@@ -175,7 +175,7 @@ class BitsPerImage:
     """An estimate for each image, per dimension, and their mean with half of its 95 % interval.
 
     se: each estimate's own standard error, None or NaN where it is not known; half_width is for
-    sampling of images, None where it is not known.
+    sampling of images, None where it is not known; examples: images, or windows of text.
 
     Raises:
         BadInput: no image, columns of different lengths.
@@ -186,6 +186,7 @@ class BitsPerImage:
     se: Sequence[float | None]
     mean: float
     half_width: float | None
+    examples: str = "images"
 
     def __post_init__(self) -> None:
         _check("bits per image", bits=self.bits, se=self.se)

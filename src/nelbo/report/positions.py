@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from nelbo.errors import printable
 from nelbo.report.plots import NORMAL
 from nelbo.report.ranking_plots import Curve, Curves
 
@@ -102,6 +103,7 @@ def spans(
     def of(k: int) -> Span:
         w, begin = int(window[k]), int(place[k]) * length
         text = decode(levels[w, begin : begin + length].tolist()).decode(errors="replace")
+        text = printable(text, lines=True)
         value = f"{float(mean[w, place[k]]):.2f}"
         return Span(text, value, f"window {ids[w]}, from symbol {begin}")
 

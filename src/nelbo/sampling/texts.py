@@ -1,5 +1,6 @@
 """Samples of text as a file to read, and what is kept in one: a prompt, or a text with gaps."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from nelbo.categorical.masked import shown
 from nelbo.data.symbols import Alphabet, Bytes
-from nelbo.errors import BadInput
+from nelbo.errors import BadInput, printable
 
-__all__ = ["as_text", "infilled", "prompted", "require_form"]
+__all__ = ["MASKED", "as_text", "infilled", "on_its_way", "prompted", "require_form", "symbols_of"]
 
 HEAD = "# samples of nelbo"
+MASKED = "▒"
 GAP = re.compile(r"(_{3,})")  # fewer stand in names and code
 
 
@@ -30,7 +32,7 @@ def require_form(
     """
     if path.suffix == ".png" and len(shape) == 1:
         raise BadInput(f"{path}: samples of text are no pictures: -o samples.txt, or .npy")
-    if path.suffix == ".txt" and _symbols(shape, n, alphabet) is None:
+    if path.suffix == ".txt" and symbols_of(shape, n, alphabet) is None:
         raise BadInput(
             f"{path}: only samples of bytes, or of a model that says its tokens, are text: "
             "-o samples.npy"
@@ -43,6 +45,27 @@ def as_text(levels: Int64[Tensor, "N L"], n: int, alphabet: Alphabet | None = No
     texts = [decode(row).decode(errors="replace") for row in levels.tolist()]
     parts = [f"{HEAD}\n", *(f"--- {i}\n{text}\n" for i, text in enumerate(texts))]
     return "".join(parts).encode()
+
+
+def symbols_of(shape: Sequence[int], n: int, alphabet: Alphabet | None) -> Alphabet | None:
+    """What a sample's symbols are: as the model says, else bytes by their number; None unknown."""
+    if len(shape) != 1:
+        return None
+    return Bytes() if alphabet is None and n == Bytes().n else alphabet
+
+
+def on_its_way(levels: Sequence[int], n: int, symbols: Alphabet) -> str:
+    """The text of a state of the chain, up to its first end symbol; ▒ where it is masked still."""
+    parts = []
+    for masked, run in itertools.groupby(levels, key=lambda level: level >= n):
+        ids = list(run)
+        if masked:
+            parts.append(MASKED * len(ids))
+            continue
+        parts.append(symbols.decode(ids).decode(errors="replace"))
+        if symbols.end in ids:
+            break
+    return printable("".join(parts), lines=True)
 
 
 def prompted(
@@ -91,15 +114,8 @@ def infilled(
     return _window(shape[0], given)
 
 
-def _symbols(shape: Sequence[int], n: int, alphabet: Alphabet | None) -> Alphabet | None:
-    """What a sample's symbols are: as the model says, else bytes by their number; None unknown."""
-    if len(shape) != 1:
-        return None
-    return Bytes() if alphabet is None and n == Bytes().n else alphabet
-
-
 def _required(shape: Sequence[int], n: int, alphabet: Alphabet | None, option: str) -> Alphabet:
-    symbols = _symbols(shape, n, alphabet)
+    symbols = symbols_of(shape, n, alphabet)
     if symbols is None:
         raise BadInput(f"{option} is for a model of bytes, or of text that says its tokens")
     return symbols

@@ -67,8 +67,9 @@ def _images(result: Result) -> list[Check]:
     """Notes on the images, where there are any."""
     notes = []
     if result.data.get("trained_on"):
-        why = "The model was trained on these very images: the bound on them is too good."
-        notes.append(Check("Test images", State.warning, "trained on", why))
+        what = result.unit.examples
+        why = f"The model was trained on these very {what}: the bound on them is too good."
+        notes.append(Check("Test data", State.warning, "trained on", why))
     if "decoded" in result.data:
         why = f"{result.data['decoded']}: the files hold no pixels, and another decoder may differ."
         notes.append(Check("Pixels", State.warning, "a decoder's", why))
@@ -129,11 +130,16 @@ def _end(result: Result) -> Check:
     return Check("L_T small", State.warning, figure, why)
 
 
+def _one(result: Result) -> str:
+    """An image, or a window of text."""
+    return result.unit.examples.removesuffix("s")
+
+
 def _finite(result: Result) -> Check:
     values = [step.value for step in result.steps] + [term.value for term in result.terms]
     if all(math.isfinite(value) for value in [*values, result.value]):
-        why = "No term of any image was infinite or not a number."
-        return Check("Finite", State.passed, f"{result.images:,} images", why)
+        why = f"No term of any {_one(result)} was infinite or not a number."
+        return Check("Finite", State.passed, f"{result.images:,} {result.unit.examples}", why)
     return Check("Finite", State.warning, "not all", "A term is not finite.")
 
 
@@ -184,9 +190,9 @@ def _coverage(result: Result) -> Check:
     evaluated = len(result.steps)
     figure = f"{evaluated:,} of {steps:,} t"
     if result.estimator["name"] == "exhaustive":
-        return Check("Evaluated t", State.passed, figure, "Every t of every image.")
+        return Check("Evaluated t", State.passed, figure, f"Every t of every {_one(result)}.")
     pairs = whole_at(result.tree, "network_evaluations") / max(result.images * steps, 1)
-    share = f"{100 * pairs:.2g} % of all (image, t) pairs"
+    share = f"{100 * pairs:.2g} % of all ({_one(result)}, t) pairs"
     missed = known_of(result.estimator.get("chance_of_missing_a_t"))
     why = f"{share}. What sits in one t that was not evaluated is not seen"
     if missed is not None:

@@ -58,8 +58,8 @@ def rate(curve: Rate, unit: str) -> Chart:
     return chart(
         plots.cumulative_rate(curve, unit),
         "rate",
-        "The reverse chain starts at the right, where nothing is known of an image, and adds bits "
-        "on its way to the left. Where the curve is steep, an image is being decided.",
+        "The reverse chain starts at the right, where nothing is known of x₀, and adds bits "
+        "on its way to the left. Where the curve is steep, x₀ is being decided.",
         ["t", f"so far, {unit}"],
         [[str(t), shown(x)] for t, x in zip(curve.t, curve.rate, strict=True)],
         list(zip(curve.t, curve.rate, strict=True)),
@@ -89,15 +89,15 @@ def histogram(data: BitsPerImage, unit: str) -> Chart:
     return chart(
         plots.per_image_histogram(data, unit),
         "histogram",
-        "The figure of the page is the mean of this. How wide it is, and how many images there "
-        "are, make the interval of the sampling of images.",
-        [unit, "images"],
+        f"The figure of the page is the mean of this. How wide it is, and how many {data.examples} "
+        f"there are, make the interval of the sampling of {data.examples}.",
+        [unit, data.examples],
         [
             [f"{shown(a)} to {shown(b)}", f"{n:,}"]
             for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
         ],
         list(zip(centres.tolist(), counts.tolist(), strict=True)),
-        title="How the images spread",
+        title=f"How the {data.examples} spread",
     )
 
 

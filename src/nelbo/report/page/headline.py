@@ -14,7 +14,7 @@ FORMULAS = {
     "L_0": "−log p(x_0|x_1)",
 }
 SAYS = {
-    "L_T": "what the end of the chain still knows of an image",
+    "L_T": "what the end of the chain still knows of x₀",
     "L_mid": "the steps of the chain",
     "L_0": "the last step, into levels",
 }

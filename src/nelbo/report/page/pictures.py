@@ -8,7 +8,7 @@ from typing import final
 from nelbo.report.page.charts import Chart
 from nelbo.report.positions import Span
 
-__all__ = ["Picture", "Pictures", "Positions"]
+__all__ = ["Picture", "Pictures", "Positions", "Texts"]
 
 
 @final
@@ -43,6 +43,15 @@ class Positions:
 
 @final
 @dataclass(frozen=True)
+class Texts:
+    """Samples of text, and the first of them on its way: (t, what is not masked there)."""
+
+    samples: Sequence[str] = ()
+    way: Sequence[tuple[str, str]] = ()
+
+
+@final
+@dataclass(frozen=True)
 class Pictures:
     """What there is to see.
 
@@ -58,3 +67,4 @@ class Pictures:
     shown: int = 0
     seed: int = 0
     positions: Positions = field(default_factory=Positions)
+    texts: Texts = field(default_factory=Texts)

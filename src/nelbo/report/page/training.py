@@ -21,7 +21,7 @@ def training(log: Log) -> list[Chart]:
             chart(
                 training_plots.losses(log),
                 "loss",
-                "What the training made small, smoothed over steps. It is on training images and "
+                "What the training made small, smoothed over steps. It is on training data and "
                 "on one t for each, so it is not the bound of the page.",
                 *_table(log, "loss", unit),
             )

@@ -11,19 +11,31 @@ from torch import Tensor
 
 from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
-from nelbo.data import Images
+from nelbo.categorical.masked import seen
+from nelbo.data import Images, Tokens
+from nelbo.data.symbols import Alphabet
 from nelbo.errors import NonFinite
 from nelbo.model import Denoiser, Model
 from nelbo.model.spacing import evenly, evenly_in
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report.evaluation_plots import plots_of
-from nelbo.report.page import Picture
+from nelbo.report.page import Picture, Pictures, Texts
 from nelbo.results.result import Result
 from nelbo.sampling.ancestral import ancestral
 from nelbo.sampling.pictures import picture_sheet
-from nelbo.types import Batch
+from nelbo.sampling.texts import on_its_way
+from nelbo.tasks.report.positions import positions_of, symbols_of
+from nelbo.types import Batch, Grid
 
-__all__ = ["Drawing", "Progress", "extremes", "most_samples", "reconstructions", "samples"]
+__all__ = [
+    "Drawing",
+    "Progress",
+    "extremes",
+    "most_samples",
+    "pictures_of",
+    "reconstructions",
+    "samples",
+]
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -31,6 +43,7 @@ TIMES = 8  # of the chain that are shown
 ROWS = 4  # images of a column
 EXTREMES = 8  # easiest images, and hardest
 PIXELS = 2**16  # of all samples together
+TEXTS = 4  # samples that are text
 
 
 @final
@@ -46,6 +59,74 @@ class Drawing:
     steps: int | None = None
     drawn: Callable[[Tensor], None] = lambda levels: None
     progress: Progress = lambda done, expected, text: None
+
+
+def pictures_of(
+    model: Model,
+    examples: Images | Tokens | None,
+    columns: Mapping[str, Tensor] | None,
+    result: Result,
+    drawing: Drawing,
+    why_not: dict[str, str],
+) -> Pictures:
+    """What the model draws and what it makes of the examples; what is not there, why_not says."""
+    positions = positions_of(model, examples, drawing.seed)
+    symbols = symbols_of(model)
+    if symbols is not None:
+        why_not["reconstructions"] = "The examples are text: a best guess of it is no picture."
+        written = _written(model, symbols, drawing, why_not)
+        return Pictures(seed=drawing.seed, positions=positions, texts=written)
+    if not isinstance(model.support, Grid) or model.shape[0] not in (1, 3):
+        reason = "The data are no pictures of one or three channels, so there is nothing to see."
+        why_not |= dict.fromkeys(("reconstructions", "extremes", "samples"), reason)
+        return Pictures(positions=positions)
+    images = examples if isinstance(examples, Images) else None
+    grid, strip = _sampled(model, drawing, why_not)
+    guesses = [] if images is None else reconstructions(model, images, result, drawing.seed)
+    best, worst = (
+        ([], [])
+        if images is None or columns is None
+        else extremes(images, columns, result.unit.key)
+    )
+    shown = 0 if images is None else min(ROWS, len(images))
+    return Pictures(grid, strip, guesses, best, worst, shown, drawing.seed, positions)
+
+
+def _sampled(
+    model: Model, drawing: Drawing, why_not: dict[str, str]
+) -> tuple[Picture | None, list[Picture]]:
+    """(all samples in one picture, the first of them on their way)."""
+    sampler, count = _sampler(model, drawing, why_not)
+    if not count:
+        return None, []
+    levels, strip = samples(sampler, count, drawing.seed, drawing.progress)
+    drawing.drawn(levels)
+    side = max(1, round(len(levels) ** 0.5))
+    alt = f"{count} samples from the model, in rows of {side}"
+    return Picture(picture_sheet(levels, model.grid.n, side), alt), strip
+
+
+def _written(model: Model, symbols: Alphabet, drawing: Drawing, why_not: dict[str, str]) -> Texts:
+    """Samples of a text, and the first of them on its way."""
+    sampler, count = _sampler(model, drawing, why_not)
+    if not count:
+        return Texts()
+    levels, written = texts(sampler, symbols, count, drawing.seed, drawing.progress)
+    drawing.drawn(levels)
+    return written
+
+
+def _sampler(model: Model, drawing: Drawing, why_not: dict[str, str]) -> tuple[Model, int]:
+    """The chain that draws, and how many samples; why_not says where it is none."""
+    count = most_samples(model) if drawing.count is None else drawing.count
+    sampler = model if drawing.steps is None else model.every(drawing.steps)
+    if count and sampler.infinite:
+        why_not["samples"] = (
+            "The model has infinitely many steps; samples are drawn by a chain of some: steps= in "
+            "Python, --steps on the command line."
+        )
+        return sampler, 0
+    return sampler, count
 
 
 def samples(
@@ -65,8 +146,24 @@ def samples(
     return levels, kept
 
 
+def texts(
+    model: Model, symbols: Alphabet, count: int, seed: int, progress: Progress
+) -> tuple[Int64[Tensor, "N L"], Texts]:
+    """Ancestral samples as levels and as text, with the first of them at chosen t of its way."""
+    times, way, n = {*_times(model), 0}, [], model.grid.n
+    levels = torch.empty(0)
+    for t, x in ancestral(model, count, seed=seed):
+        progress(model.T - t, model.T, "")
+        if t in times:
+            levels = seen(model.levels(x)).cpu()
+            way.append((f"t = {t:,}" if t else "x₀", on_its_way(levels[0].tolist(), n, symbols)))
+    return levels, Texts([on_its_way(row, n, symbols) for row in levels.tolist()], way)
+
+
 def most_samples(model: Model) -> int:
-    """How many fit a page: 64, fewer of large images."""
+    """How many fit a page: 64, fewer of large images; of texts 4."""
+    if len(model.shape) == 1:
+        return TEXTS
     _, height, width = model.shape
     return max(4, min(64, PIXELS // (height * width)))
 

@@ -15,8 +15,8 @@ from nelbo.report.page import Reported
 from nelbo.report.page import page as laid_out
 from nelbo.results import Evaluation
 from nelbo.results.result import Result, parse, read
-from nelbo.tasks.report.drawing import Drawing, Progress
-from nelbo.tasks.report.report import Say, always, columns_of, pictures_of
+from nelbo.tasks.report.drawing import Drawing, Progress, pictures_of
+from nelbo.tasks.report.report import Say, always, columns_of
 from nelbo.typed_json import part_at, whole_at
 
 __all__ = ["model_of", "model_page", "page"]
@@ -76,7 +76,7 @@ def model_page(
     measured, columns = _measured(result, per_image, say)
     _require_same(model, measured)
     images = None if data is None else _images(model, measured, data)
-    why_not = always(measured) | _why_not(images is None)
+    why_not = always(measured) | _why_not(measured, images is None)
     pictures = pictures_of(model, images, columns, measured, drawing, why_not)
     return laid_out(Reported(measured, columns, pictures=pictures, why_not=why_not))
 
@@ -140,10 +140,11 @@ def _images(model: Model, result: Result, data: object) -> Images | Tokens | Non
     return examples
 
 
-def _why_not(no_images: bool) -> dict[str, str]:
+def _why_not(result: Result, no_images: bool) -> dict[str, str]:
     """What a section says where it is empty."""
-    given = "The images were not given: data= in Python, --data on the command line."
-    table = "The table of single images was not given: --per-image."
+    what = result.unit.examples
+    given = f"The {what} were not given: data= in Python, --data on the command line."
+    table = f"The table of single {what} was not given: --per-image."
     return {
         "histogram": table,
         "extremes": given if no_images else table,

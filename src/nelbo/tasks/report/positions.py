@@ -3,15 +3,17 @@
 import math
 
 from nelbo.data import Examples, Images
-from nelbo.data.symbols import Bytes
+from nelbo.data.symbols import Alphabet
 from nelbo.estimation import Evaluator, measuring
 from nelbo.estimation.positions import nats_of_positions
 from nelbo.model import InOrderModel, Model, has_positions, in_any_order
 from nelbo.report.page import Picture, Positions, charted
 from nelbo.report.positions import by_position, pixel_levels, spans
 from nelbo.sampling.pictures import picture_sheet
+from nelbo.sampling.texts import symbols_of as symbols_of_shape
+from nelbo.types import Grid
 
-__all__ = ["positions_of"]
+__all__ = ["positions_of", "symbols_of"]
 
 EXAMPLES, CALLS = 16, 32  # that are looked at, and of each order
 
@@ -38,8 +40,15 @@ def positions_of(model: Model, examples: Examples | None, seed: int) -> Position
         alt = f"mean bits of each pixel, black for 0 and white for {most:.2f}"
         png = picture_sheet(pixel_levels(bits), 256, 1)
         return Positions(how, charts, Picture(png, alt, (f"white: {most:.2f} bits",)))
-    alphabet = model.alphabet or (Bytes() if model.grid.n == Bytes().n else None)
-    if alphabet is None:
+    symbols = symbols_of(model)
+    if symbols is None:
         return Positions(how, charts)
     levels, ids = some.values.long(), some.ids.tolist()
-    return Positions(how, charts, None, *spans(bits, levels, ids, alphabet.decode))
+    return Positions(how, charts, None, *spans(bits, levels, ids, symbols.decode))
+
+
+def symbols_of(model: Model) -> Alphabet | None:
+    """What the model's text is made of; None of other models."""
+    if not isinstance(model.support, Grid):
+        return None
+    return symbols_of_shape(model.shape, model.grid.n, model.alphabet)

@@ -12,21 +12,11 @@ from nelbo import checkpoint, files, formats
 from nelbo.data import Images, Points, Tokens, load_for
 from nelbo.errors import BadInput
 from nelbo.model import Model
-from nelbo.report.page import Picture, Pictures, Reported, page, page_of
+from nelbo.report.page import Reported, page, page_of
 from nelbo.results import per_image
 from nelbo.results.loading import load as load_result
 from nelbo.results.result import Result, read
-from nelbo.sampling.pictures import picture_sheet
-from nelbo.tasks.report.drawing import (
-    ROWS,
-    Drawing,
-    Progress,
-    extremes,
-    most_samples,
-    reconstructions,
-)
-from nelbo.tasks.report.drawing import samples as draw_samples
-from nelbo.tasks.report.positions import positions_of
+from nelbo.tasks.report.drawing import Drawing, Progress, pictures_of
 from nelbo.typed_json import Json, whole_at
 from nelbo.types import Grid
 
@@ -39,7 +29,6 @@ __all__ = [
     "columns_of",
     "log_of",
     "measured",
-    "pictures_of",
     "report",
 ]
 
@@ -262,53 +251,6 @@ def _data(
     return None
 
 
-def pictures_of(
-    model: Model,
-    examples: Images | Tokens | None,
-    columns: Mapping[str, Tensor] | None,
-    result: Result,
-    drawing: Drawing,
-    why_not: dict[str, str],
-) -> Pictures:
-    """What the model draws and what it makes of the examples; what is not there, why_not says."""
-    positions = positions_of(model, examples, drawing.seed)
-    if not isinstance(model.support, Grid) or model.shape[0] not in (1, 3):
-        reason = "The data are no pictures of one or three channels, so there is nothing to see."
-        why_not |= dict.fromkeys(("reconstructions", "extremes", "samples"), reason)
-        return Pictures(positions=positions)
-    images = examples if isinstance(examples, Images) else None
-    grid, strip = _sampled(model, drawing, why_not)
-    guesses = [] if images is None else reconstructions(model, images, result, drawing.seed)
-    best, worst = (
-        ([], [])
-        if images is None or columns is None
-        else extremes(images, columns, result.unit.key)
-    )
-    shown = 0 if images is None else min(ROWS, len(images))
-    return Pictures(grid, strip, guesses, best, worst, shown, drawing.seed, positions)
-
-
-def _sampled(
-    model: Model, drawing: Drawing, why_not: dict[str, str]
-) -> tuple[Picture | None, list[Picture]]:
-    """(all samples in one picture, the first of them on their way)."""
-    count = most_samples(model) if drawing.count is None else drawing.count
-    sampler = model if drawing.steps is None else model.every(drawing.steps)
-    if count and sampler.infinite:
-        why_not["samples"] = (
-            "The model has infinitely many steps; samples are drawn by a chain of some: steps= in "
-            "Python, --steps on the command line."
-        )
-        return None, []
-    if not count:
-        return None, []
-    levels, strip = draw_samples(sampler, count, drawing.seed, drawing.progress)
-    drawing.drawn(levels)
-    side = max(1, round(len(levels) ** 0.5))
-    alt = f"{count} samples from the model, in rows of {side}"
-    return Picture(picture_sheet(levels, model.grid.n, side), alt), strip
-
-
 def _alone(result: Result) -> dict[str, str]:
     """Of a file alone: what it takes to show the rest."""
     needs = (
@@ -316,8 +258,8 @@ def _alone(result: Result) -> dict[str, str]:
         f"result as {RESULT}."
     )
     values = (
-        "A result file holds no single images: nelbo evaluate MODEL --json FILE --per-image "
-        f"{IMAGES} writes them, and nelbo report FILE --per-image {IMAGES} shows them."
+        f"A result file holds no single {result.unit.examples}: nelbo evaluate MODEL --json FILE "
+        f"--per-image {IMAGES} writes them, and nelbo report FILE --per-image {IMAGES} shows them."
     )
     parts = ("reconstructions", "extremes", "samples", "training")
     return always(result) | dict.fromkeys(parts, needs) | {"histogram": values}
@@ -325,8 +267,8 @@ def _alone(result: Result) -> dict[str, str]:
 
 def _in_run(folder: Path, result: Result) -> dict[str, str]:
     values = (
-        f"There is no table of single images: nelbo evaluate {folder} --json {folder / RESULT} "
-        f"--per-image {folder / IMAGES} writes it."
+        f"There is no table of single {result.unit.examples}: nelbo evaluate {folder} "
+        f"--json {folder / RESULT} --per-image {folder / IMAGES} writes it."
     )
     return always(result) | {
         "histogram": values,
