@@ -48,6 +48,8 @@ class Page(Nested):
             self.images.append(attrs)
         if tag in ("h1", "h2", "h3", "h4"):
             self.headings.append(int(tag[1]))
+        if tag == "section":
+            self.chart = None
         if attrs.get("class") == "chart":
             self.chart = attrs["id"]
             self.rows[self.chart] = []
@@ -211,6 +213,20 @@ def states(result, **changes):
         part, _, key = path.partition("__")
         tree[part][key] = value
     return {check.name: check.state for check in checks(parse(tree))}
+
+
+def test_checks_that_passed_are_folded_and_others_are_not(measured):
+    """Kills: a warning behind a word that nobody clicks, nine cards that say that all is well."""
+    _, result = measured
+    for tree in (result.to_dict(), result.to_dict() | {"warnings": ["affine is better"]}):
+        states = [check.state for check in checks(parse(tree))]
+        passed = states.count(State.passed)
+        text = page(Reported(parse(tree), why_not=WHY))
+        above, folded = text.split('<details class="folded">')
+        folded = folded.partition("</details>")[0]
+        assert f"<summary>{passed} of {len(states)} checks passed</summary>" in folded
+        assert (above.count("badge passed"), folded.count('class="badge')) == (0, passed)
+        assert above.count('class="badge') == len(states) - passed
 
 
 def test_checks_say_what_the_result_says(measured):
