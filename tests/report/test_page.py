@@ -120,7 +120,7 @@ def test_the_page_of_a_run_is_whole_and_shows_everything(written):
     """Kills: an id of one chart in another, a namespace left in, a chart without its table."""
     parsed = check_whole(written)
     assert [name for name, _ in parsed.charts] == [
-        *("bits-t", "bits-log-t", "bits-log-snr", "rate", "rate-distortion"),
+        *("bits-log-snr", "bits-t", "bits-log-t", "rate", "rate-distortion"),
         *("histogram", "running", "loss", "loss-by-quarter", "learning-rate"),
     ]
     assert len(parsed.images) == 10 + 16 + 1 + 10
@@ -258,7 +258,7 @@ def test_what_is_negative_or_unknown_is_written_and_not_drawn(measured):
     parsed = check_whole(alone(measured[1], terms=terms, ci95=None, rate_distortion=None, looks=[]))
     assert "no shares to draw" in parsed.words
     assert "± unknown" in parsed.words
-    assert [name for name, _ in parsed.charts] == ["bits-t", "bits-log-t", "bits-log-snr"]
+    assert [name for name, _ in parsed.charts] == ["bits-log-snr", "bits-t", "bits-log-t"]
 
 
 @pytest.mark.parametrize(

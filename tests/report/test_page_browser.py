@@ -129,7 +129,7 @@ def on_the_axes(chart, values):
     """(which values are drawn, where): only what is too small for the logarithmic axis is not."""
     drawn = np.array([len(place) == 2 for place in chart["places"]])
     assert drawn.sum() > 0.9 * len(drawn)
-    assert max(values[~drawn], default=0.0) < values[drawn].min()
+    assert max(values[~drawn], default=-np.inf) < values[drawn].min()
     return drawn, np.array([place for place in chart["places"] if len(place) == 2])
 
 
@@ -139,15 +139,20 @@ def test_what_is_drawn_is_what_the_result_says(browser, pages):
         tree = visit.page.evaluate("JSON.parse(document.getElementById('result').textContent)")
         assert tree == json.loads((pages["report"].parent / "longer/result.json").read_text())
         stated = {step["t"]: step["bits_per_dim"] for step in tree["per_step"]}
-        for id, over in (("bits-t", np.asarray), ("bits-log-t", np.log)):
+        snr = {step["t"]: step["log_snr"] for step in tree["per_step"]}
+        for id, over, up in (
+            ("bits-log-snr", lambda t: np.array([snr[int(each)] for each in t]), np.asarray),
+            ("bits-t", np.asarray, np.log),
+            ("bits-log-t", np.log, np.log),
+        ):
             chart = visit.page.evaluate(CHART, id)
             t = np.array([int(row[0]) for row in chart["rows"]])
             bits = np.array([stated[int(each)] for each in t])
             assert list(t) == list(stated)
-            assert [row[1] for row in chart["rows"]] == [f"{each:.4g}" for each in bits]
+            assert [row[-2] for row in chart["rows"]] == [f"{each:.4g}" for each in bits]
             drawn, places = on_the_axes(chart, bits)
             assert line(over(t[drawn]), places[:, 0]) < 0.1
-            assert line(np.log(bits[drawn]), places[:, 1]) < 0.1
+            assert line(up(bits[drawn]), places[:, 1]) < 0.1
             away = np.abs(np.array(chart["corners"]) - places[:, None]).max(2).min(1)
             assert away.max() < 0.1
 

@@ -137,9 +137,10 @@ def house_style() -> Iterator[None]:
 
 @house_style()
 def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, over: Axis = "t") -> Figure:
-    """The term of each t on a log axis with a 95 % band, as `steps.grouped(over)` has it.
+    """The term of each t with a 95 % band, as `steps.grouped(over)` has it.
 
-    Log SNR falls to the right, as along the chain.
+    Over log SNR, which falls to the right as along the chain, it starts at 0, so that what is high
+    costs much; over t it is on a log axis.
     """
     points = steps.grouped(over)
     x, bits, half = points.x, points.bits, NORMAL * points.se
@@ -150,7 +151,9 @@ def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, over: Axis = "t"
     figure, axes = plain_figure(title, place, f"{unit} per step")
     _axis_of_steps(axes, over)
     positive, floor = bits > 0, -np.inf
-    if positive.any():
+    if over == "log SNR" and (bits >= 0).all():
+        axes.set_ylim(0, 1.05 * float(np.nanmax([bits, bits + half])) or 1)
+    elif over != "log SNR" and positive.any():
         floor = max(bits[positive].min() / 3, bits.max() / DECADES)
         axes.set_yscale("log", nonpositive="mask")
         axes.yaxis.set(major_formatter=power, minor_formatter="")

@@ -20,14 +20,14 @@ VIEWS: dict[Axis, str] = {"t": "linear t", "log t": "log t", "log SNR": "log SNR
 
 
 def bits(curves: Plots) -> list[Chart]:
-    """The term of each t, over t, log t, and log SNR where the chain has one."""
+    """The term of each t, over log SNR where the chain has one, then over t and log t."""
     steps = curves.bits_per_step
     if steps is None:
         return []
     axes: list[Axis] = ["t"] if len(steps.t) == 1 else ["t", "log t"]
-    return [_bits(steps, curves.unit, over) for over in axes] + (
-        [] if steps.log_snr is None else [_bits(steps, curves.unit, "log SNR")]
-    )
+    if steps.log_snr is not None:
+        axes.insert(0, "log SNR")
+    return [_bits(steps, curves.unit, over) for over in axes]
 
 
 def _bits(steps: BitsPerStep, unit: str, over: Axis) -> Chart:
