@@ -71,7 +71,7 @@ DENSITY = [
     ),
     (
         "two encodings compared",
-        "tasks/compare.py",
+        "tasks/paired.py",
         "if examples_of(b, data, seed).sha256 != images.sha256:",
         "if len(images) == 0:",
         (f"{LATENTS}two_encodings_are_not_compared",),

@@ -8,6 +8,7 @@ WRAP = "tests/test_wrap_tokens.py::test_"
 FOLDER = "tests/formats/test_masked_lm.py::test_"
 CAUSAL = "tests/categorical/test_autoregressive.py::test_"
 TASKS = "tests/tasks/test_text.py::test_"
+DOCUMENTS = "tests/tasks/test_compare_documents.py::test_"
 
 TEXT = [
     (
@@ -156,5 +157,26 @@ TEXT = [
         "torch.where(self.x_1 == self.mask, own, 0).sum(1, dtype=torch.float64)",
         "own.sum(1, dtype=torch.float64)",
         (f"{CAUSAL}a_continuation_is_measured_given_its_prompt",),
+    ),
+    (
+        "text: the variance of a document is that of one of its windows",
+        "tasks/paired.py",
+        "_summed(own.variance, at), own.dof)",
+        "_summed(own.variance, at) / 9, own.dof)",
+        (f"{DOCUMENTS}a_bound_by_document_is_within_its_error_of_the_truth",),
+    ),
+    (
+        "text: documents of other windows are divided by the windows of A",
+        "tasks/paired.py",
+        "unit_of_text(self._text, self.count)",
+        "unit_of_text(self._text, len(self.sets[0]))",
+        (f"{DOCUMENTS}the_difference_of_exact_likelihoods_is_that_of_the_documents",),
+    ),
+    (
+        "text: other documents are paired",
+        "tasks/paired.py",
+        "if names[0] != names[1] or not torch.equal(*sizes):",
+        "if False:",
+        (f"{DOCUMENTS}what_are_no_pairs_of_documents_is_refused",),
     ),
 ]

@@ -1,6 +1,7 @@
 """The command that measures which of two models or more is better: compare."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,8 @@ from nelbo.cli.reading import Reading, Weights, reads_models
 from nelbo.errors import BadInput
 
 if TYPE_CHECKING:
+    from nelbo.data import Examples
+    from nelbo.model import Model
     from nelbo.results.comparison import Comparison
     from nelbo.results.comparisons import Comparisons
 
@@ -124,10 +127,38 @@ def compare(
         if several:
             result = compare_all(loaded, images, **common, progress=start)
         else:
-            result = of_two(loaded[0], loaded[1], images, **common, progress=start("compare"))
+            a, b = loaded
+            pairs = _pairs(models, loaded, images, data, split, max_images)
+            result = of_two(a, b, pairs, **common, progress=start("compare"))
     if processes.first:
         deliver_result(result, json, record=record)
     return None
+
+
+def _pairs(
+    names: Sequence[str],
+    models: Sequence["Model"],
+    first: "Examples",
+    data: str | None,
+    split: str | None,
+    most: int | None,
+) -> "Examples | tuple[Examples, Examples]":
+    """The data of the first of two models; of texts that both cut in other ways, as each does.
+
+    Raises:
+        BadInput: as `find_data`; a number of windows, of which documents may have many.
+    """
+    from nelbo.data import Tokens
+    from nelbo.tasks.paired import cut_alike
+
+    if not isinstance(first, Tokens) or cut_alike(*models):
+        return first
+    if most is not None:
+        raise BadInput(
+            "--max-images counts windows, and models that cut texts into other windows are paired "
+            "by document: leave it out"
+        )
+    return first, find_data(names[1], models[1], data, split)
 
 
 def _check_one(

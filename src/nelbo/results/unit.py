@@ -35,13 +35,14 @@ class Unit:
     `density_of` names the data where they are real numbers: then the unit is nats, whose zero
     depends on the scale of the data, and no other. Of text it is a unit per byte or token of it,
     so many nats per position of a window: whether a position is one byte, part of one, or none that
-    is counted, the sum is divided by what the text has.
+    is counted, the sum is divided by what the text has; texts: what its examples are called.
     """
 
     name: str
     key: str
     nats: float
     density_of: str | None = None
+    texts: str = "windows"
 
     @staticmethod
     def of(support: Support, data: Examples | None = None) -> "Unit":
@@ -62,8 +63,8 @@ class Unit:
 
     @property
     def examples(self) -> str:
-        """What the examples are called: images, or windows of text."""
-        return "images" if self.each == "dimension" else "windows"
+        """What the examples are called: images, or windows of text, or its documents."""
+        return "images" if self.each == "dimension" else self.texts
 
     def per_dim(self, nats: float, dims: int) -> float:
         """Nats per image in this unit."""
@@ -97,7 +98,8 @@ def unit_of_text(text: Mapping[str, Json], positions: int) -> Unit:
     text: as `Tokens.text` has it; positions: in all windows together.
     """
     if text.get("bytes") and text.get("lossless"):
-        return Unit("bits/byte", TEXT_KEYS[0], math.log(2) * number_at(text, "bytes") / positions)
+        nats = math.log(2) * number_at(text, "bytes") / positions
+        return Unit("bits/byte", TEXT_KEYS[0], nats, texts=str(text.get("pairs", "windows")))
     return Unit("nats/token", TEXT_KEYS[1], _tokens(text) / positions)
 
 

@@ -1,14 +1,12 @@
 """Two models on the same images, times and noise: what remains is what differs."""
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from nelbo.data import Examples, load_for, sizes_of
-from nelbo.errors import BadInput
+from nelbo.data import Examples
 from nelbo.estimation import (
     Evaluator,
     Processes,
@@ -21,9 +19,10 @@ from nelbo.estimation import (
     require_budget,
 )
 from nelbo.formats import Pipeline, as_model
-from nelbo.model import Model, examples_of
+from nelbo.model import Model
 from nelbo.results import Comparison, Side
 from nelbo.results.evaluation import environment
+from nelbo.tasks.paired import Pairs, pairs_of
 from nelbo.tasks.warnings import warnings_of
 from nelbo.typed_json import Json
 
@@ -52,9 +51,13 @@ def compare(
     precision is that of the difference. A model against itself gives exactly 0. check: as for
     `evaluate`, of both networks.
 
+    Models of text that cut it into other windows or other symbols are paired by document, in
+    bits/byte: data is then a spec with documents=apart, or two `Tokens`, as each model takes them.
+
     Raises:
-        BadInput: models of different shape, grid or latents, data of another, a precision or
-            budget that is too small; a network that fails, or that the check refuses.
+        BadInput: models of different shape, grid or latents, data of another, windows of several
+            documents where these are paired, a precision or budget that is too small; a network
+            that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite.
     """
     given = Settings(
@@ -69,18 +72,18 @@ def compare(
     )
     started, a, b = time.perf_counter(), as_model(a), as_model(b)
     seed, processes = given.seed, given.processes
-    images = _examples_of(a, b, data, seed)
-    require_budget(given.budget, len(images), max(a.T, b.T), 2)
-    groups = [[a, b]] if a.T == b.T else [[a], [b]]
+    pairs = pairs_of(a, b, data, seed)
+    require_budget(given.budget, max(map(len, pairs.sets)), max(a.T, b.T), 2)
+    groups = [[a, b]] if len(pairs.sets) == 1 else [[a], [b]]
     with measuring([a, b]):
         evaluators = [
             Evaluator(g, images, seed, given.batch_size, processes, progress=given.progress)
-            for g in groups
+            for g, images in zip(groups, pairs.sets, strict=True)
         ]
-        checked = examine([a, b], images, processes, given.check)
+        checked = _checked(groups, pairs, given)
         samplings, estimator = _estimates(evaluators, given)
-    *sums, difference = _sums(samplings)
-    total, monte_carlo = difference.means(sizes := sizes_of(images))
+    *sums, difference = _sums(samplings, pairs)
+    total, monte_carlo = difference.means(sizes := pairs.sizes)
     sides = [
         Side(*own.means(sizes), model.described()) for own, model in zip(sums, (a, b), strict=True)
     ]
@@ -89,43 +92,23 @@ def compare(
         monte_carlo=monte_carlo,
         a=sides[0],
         b=sides[1],
-        images=len(images),
-        dims=a.dims,
+        images=pairs.count,
+        dims=pairs.dims,
         network_evaluations=sum(evaluator.done for evaluator in evaluators),
         seconds=time.perf_counter() - started,
         estimator={
             "name": "adaptive stratified",
             "seed": seed,
-            "paired": _paired(groups),
+            "paired": pairs.names,
             "check": checked,
             **estimator,
         },
-        data={"name": images.name, "sha256": images.sha256, "split": images.split, **images.origin},
+        data=pairs.facts,
         environment=environment(a.device, a.dtype, processes.size),
         command=command,
-        unit=evaluators[0].unit,
+        unit=pairs.unit(a),
         warnings=_warnings(samplings, sides),
     )
-
-
-def _examples_of(a: Model, b: Model, data: object, seed: int) -> Examples:
-    """The data as both models take them.
-
-    Raises:
-        BadInput: models of different data, or data of another kind.
-    """
-    if (a.shape, a.support) != (b.shape, b.support):
-        raise BadInput(
-            f"the models are of different data: {a.name} takes {a.shape} on {a.support}, "
-            f"{b.name} {b.shape} on {b.support}"
-        )
-    if isinstance(data, str | os.PathLike):
-        labels = a.classes is not None or b.classes is not None
-        data = load_for(a.support, data, labels=labels, shape=a.shape, alphabet=a.alphabet)
-    images = examples_of(a, data, seed)
-    if examples_of(b, data, seed).sha256 != images.sha256:
-        raise BadInput(f"{a.name} and {b.name} encode images as different latents: give them those")
-    return images
 
 
 def _estimates(
@@ -145,10 +128,20 @@ def _estimates(
     return samplings, {"stopped_by": stopped, "seen": seen}
 
 
-def _sums(samplings: list[Sampling]) -> list[Sum]:
+def _checked(groups: Sequence[list[Model]], pairs: Pairs, given: Settings) -> Json:
+    """What a look at both networks in company says, each on what it is measured on."""
+    looks: dict[int, tuple[Examples, list[Model]]] = {}
+    for models, examples in zip(groups, pairs.sets, strict=True):
+        looks.setdefault(id(examples), (examples, []))[1].extend(models)
+    seen = [examine(m, x, given.processes, given.check) for x, m in looks.values()]
+    return seen if len(seen) > 1 and given.check else seen[0]
+
+
+def _sums(samplings: list[Sampling], pairs: Pairs) -> list[Sum]:
     """Of A, B and their difference."""
     sums = [s.total(column) for s in samplings for column in range(len(s.columns))]
     if len(sums) == 2:  # each on times and noise of its own
+        sums = [pairs.paired(own, number) for number, own in enumerate(sums)]
         first, second = sums
         both = first + second
         sums.append(Sum(first.values - second.values, both.variance, both.dof))
@@ -178,7 +171,3 @@ def _run(sampling: Sampling, precision: float, budget: int | None, groups: int) 
     evaluator = sampling.evaluator
     nats = precision * evaluator.models[0].dims * evaluator.unit.nats
     return sampling.until(nats / math.sqrt(groups))
-
-
-def _paired(groups: list[list[Model]]) -> list[str]:
-    return ["images", "times", "noise"] if len(groups) == 1 else ["images"]
