@@ -6,22 +6,16 @@ from test_page import Page
 
 import nelbo
 from browser import visiting
-from nelbo.data import windows
 from nelbo.sampling.ancestral import ancestral
 from nelbo.sampling.texts import on_its_way, symbols_of
+from small_text import TEXT, small_model
 
 torch.set_num_threads(1)
-
-CHANGES = ["network.width=8", "network.layers=1", "network.heads=2", "network.pairs=1"]
-TEXT = windows(["Grüße an alle.", "a", "日本語 and more"], context=6, stride=4, documents="apart")
 
 
 @pytest.fixture(scope="module")
 def model():
-    made = nelbo.recipe.build(nelbo.recipe.read("text", CHANGES), (6,), 257)
-    with torch.no_grad():  # as if it were trained: not all symbols alike
-        made.network.out.bias.copy_(torch.linspace(-2, 2, 257))
-    return made
+    return small_model()
 
 
 @pytest.fixture(scope="module")

@@ -11,24 +11,18 @@ from nelbo.bound.chain import constant_time
 from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.statistics import mean_over_images
 from nelbo.categorical.objective import simple_loss
-from nelbo.data import windows
 from nelbo.errors import BadInput
 from nelbo.report.page.headline import sentence
 from nelbo.results.result import parse
 from nelbo.sampling.texts import as_text, prompted, require_form
+from small_text import TEXT, small_model
 
 torch.set_num_threads(1)
-
-CHANGES = ["network.width=8", "network.layers=1", "network.heads=2", "network.pairs=1"]
-TEXT = windows(["Grüße an alle.", "a", "日本語 and more"], context=6, stride=4, documents="apart")
 
 
 @pytest.fixture(scope="module")
 def model():
-    made = nelbo.recipe.build(nelbo.recipe.read("text", CHANGES), (6,), 257)
-    with torch.no_grad():  # as if it were trained: not all symbols alike
-        made.network.out.bias.copy_(torch.linspace(-2, 2, 257))
-    return made
+    return small_model()
 
 
 @pytest.fixture(scope="module")
