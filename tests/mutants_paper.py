@@ -116,8 +116,8 @@ PAPER = [
     (
         "held-out images measured more often than time was left for",
         "recipe/fitted.py",
-        "math.ceil(count / measured)",
-        "max(1, count // measured)",
+        "return every if steps // every <= measured else math.ceil(steps / measured)",
+        "return every",
         (f"{RECIPES}held_out_images_are_measured_at_most_as_often_as_time_was_left_for",),
     ),
     (

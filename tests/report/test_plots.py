@@ -163,6 +163,15 @@ def test_points_at_or_below_zero_are_counted_in_the_caption():
     assert "not shown" not in texts(level)
 
 
+def test_over_log_snr_a_large_first_term_leaves_the_others_room():
+    """Kills: an axis up to L_0, on which every other step lies on the line."""
+    log_snr = np.linspace(9, -9, 50).tolist()
+    given = BitsPerStep(list(range(1, 51)), [50.0] + [0.01] * 49, [0.1] * 50, True, log_snr)
+    figure = bits_per_step(given, over="log SNR")
+    assert figure.axes[0].get_ylim()[1] < 0.5
+    assert "L₀ is above the axis: 50." in figure.get_supxlabel()
+
+
 def test_over_log_snr_every_bit_is_kept_and_what_is_infinite_left_out():
     """Kills: groups of the t of another axis, a column that is not thinned with the others."""
     given = steps(200)

@@ -96,9 +96,30 @@ def test_a_result_says_that_it_is_of_documents_and_is_read_back(tmp_path):
     assert result.images == len(TEXTS)
     assert "sampling of documents" in str(result)
     assert "5 documents, paired" in str(result)
+    new = "for new documents of this kind the two are not told apart"
+    assert new in result.verdict.text
     text = result.to_dict()["data"]["text"]
     assert (text["bytes"], text["a"]["context"], text["b"]["context"]) == (int(BYTES.sum()), 6, 9)
-    assert "5 documents" in result.save(tmp_path / "p.html").read_text()
+    page = result.save(tmp_path / "p.html").read_text()
+    assert "5 documents" in page
+    assert "images of this kind" not in page
+    table = result.save(tmp_path / "p.md").read_text()
+    assert "Paired on 5 documents" in table
+    assert "for new documents of this kind" in table
+
+
+def test_a_document_without_a_byte_is_none_and_other_ends_are_warned_of():
+    """Kills: an empty file that makes the same text another; what one model is given, unsaid."""
+    sides = [(exact(unigram(257, c)[1]), cut(c)) for c in (6, 9)]
+    models = [m for m, _ in sides]
+    more = [TEXTS[0], "", *TEXTS[1:]]
+    how = {"documents": "apart", "filling": "shown"}
+    result = nelbo.compare(*models, tuple(windows(more, context=c, **how) for c in (6, 9)))
+    assert (result.images, list(result.warnings)) == (len(TEXTS), [])
+    result = nelbo.compare(*models, (cut(6), cut(9, filling="shown")))
+    assert "A has it counted, B shown" in result.warnings[0]
+    with pytest.raises(BadInput, match="no document has a byte"):
+        nelbo.compare(*models, tuple(windows([""], context=c, documents="apart") for c in (6, 9)))
 
 
 def test_what_are_no_pairs_of_documents_is_refused():

@@ -151,14 +151,19 @@ def _pairs(
     from nelbo.data import Tokens
     from nelbo.tasks.paired import cut_alike
 
-    if not isinstance(first, Tokens) or cut_alike(*models):
+    if not isinstance(first, Tokens) or len(models[1].shape) != 1:
         return first
+    if cut_alike(*models) and (data is not None or models[1].settings.foreign):
+        return first
+    second = find_data(names[1], models[1], data, split, most=most)
+    if cut_alike(*models) and second.sha256 == first.sha256:
+        return first  # the text that both were trained for, in the same symbols
     if most is not None:
         raise BadInput(
             "--max-images counts windows, and models that cut texts into other windows are paired "
             "by document: leave it out"
         )
-    return first, find_data(names[1], models[1], data, split)
+    return first, second
 
 
 def _check_one(

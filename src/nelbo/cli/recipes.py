@@ -70,7 +70,7 @@ def new(
     ),
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Train for about so long here; it decides the steps."),
+        typer.Option(min=0.1, max=1e6, help="Train for about so long here; it decides the steps."),
     ] = None,
     estimate: Annotated[
         bool,

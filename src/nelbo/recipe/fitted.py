@@ -51,7 +51,7 @@ def fitted(
     sizes = _sizes(channels, height, width, images.n)
     count = sizes.steps if steps is None else steps
     held_out = _held_out(len(images)) if measured else 0
-    every = math.ceil(count / measured) if held_out else 0
+    every = _every(count, measured) if held_out else 0
     held = f"held_out = {held_out}\nheld_out_every = {every}\n" if held_out else ""
     dropout = "dropout = 0.1\n" if len(images) < FEW_IMAGES else ""
     rank = "rank = 16 # numbers a pixel, which a learned table turns into logits over the levels\n"
@@ -104,6 +104,12 @@ def _sizes(channels: int, height: int, width: int, n: int) -> _Sizes:
     batch = min(BATCH, max(LEAST_BATCH, WORK // (STEPS * dims)))
     steps = min(STEPS, max(1, WORK // (batch * dims)))
     return _Sizes(f'name = "unet"\n{patch}widths = [32, 64]\nlayers = 1\n', steps, batch, 2e-3)
+
+
+def _every(steps: int, measured: int) -> int:
+    """The last of them as near to the end as can be: the best weights are among those measured."""
+    every = max(1, steps // measured)
+    return every if steps // every <= measured else math.ceil(steps / measured)
 
 
 def _held_out(count: int) -> int:

@@ -19,7 +19,7 @@ from nelbo.typed_json import Json, number_at, object_at, whole_at
 
 __all__ = ["kind_rows"]
 
-PLUS_MINUS = "± is half of a 95 % interval for new images of this kind."
+PLUS_MINUS = "± is half of a 95 % interval for new {} of this kind."
 MONTE_CARLO = "Monte Carlo is half of a 95 % interval for this test set."
 
 
@@ -75,7 +75,9 @@ def _comparisons(pairs: Sequence[tuple[str, Compared]], first: str) -> Rows:
         Heading(r"Monte Carlo $\pm$", "Monte Carlo ±"),
     ]
     images = f"{whole_at(pairs[0][1].tree, 'images'):,}"
-    notes = [f"Paired on {images} images of {_data(pairs[0][1].tree)}.", PLUS_MINUS, MONTE_CARLO]
+    examples = pairs[0][1].unit.examples
+    paired = f"Paired on {images} {examples} of {_data(pairs[0][1].tree)}."
+    notes = [paired, PLUS_MINUS.format(examples), MONTE_CARLO]
     return Rows(headings, rows, notes, [_version(pairs[0][1].tree)] * len(rows))
 
 
@@ -102,7 +104,7 @@ def _odes(results: Sequence[OdeRead]) -> Rows:
     ]
     notes = [
         f"ODE: the likelihood of the probability-flow ODE, not a bound: {_images(results)}.",
-        PLUS_MINUS,
+        PLUS_MINUS.format("images"),
         f"{MONTE_CARLO} Solver, trace and dequantisation are what each source would leave alone.",
     ]
     return Rows(headings, rows, notes, [_version(result.tree) for result in results])

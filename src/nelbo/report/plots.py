@@ -152,7 +152,8 @@ def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, over: Axis = "t"
     _axis_of_steps(axes, over)
     positive, floor = bits > 0, -np.inf
     if over == "log SNR" and (bits >= 0).all():
-        axes.set_ylim(0, 1.05 * float(np.nanmax([bits, bits + half])) or 1)
+        others = slice(int(points.first[0] == 1 and len(bits) > 1), None)  # L_0 may be far above
+        axes.set_ylim(0, 1.05 * float(np.nanmax([bits, bits + half], axis=0)[others].max()) or 1)
     elif over != "log SNR" and positive.any():
         floor = max(bits[positive].min() / 3, bits.max() / DECADES)
         axes.set_yscale("log", nonpositive="mask")
@@ -168,6 +169,8 @@ def bits_per_step(steps: BitsPerStep, unit: str = BITS.name, *, over: Axis = "t"
         notes.append(f"Each point is the mean of up to {points.count.max()} neighbouring t.")
     if (below := bits < floor).any():
         notes.append(f"Below the axis and not shown: {below.sum()} of {len(x)} points.")
+    if over == "log SNR" and bits[0] > axes.get_ylim()[1]:
+        notes.append(f"L₀ is above the axis: {bits[0]:.3g}.")
     _caption(figure, notes)
     largest = bits.argmax()
     figure.set_label(

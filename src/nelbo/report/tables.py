@@ -258,7 +258,8 @@ def _notes(results: Sequence[Result], chosen: Sequence[Column], names: Sequence[
     )
     lines = [f"{what}, per dimension: {' and '.join(data)}."]
     if COLUMNS["bound"] in chosen:
-        lines.append("± is half of a 95 % interval for new images of this kind.")
+        examples = results[0].unit.examples
+        lines.append(f"± is half of a 95 % interval for new {examples} of this kind.")
     if COLUMNS["monte-carlo"] in chosen:
         lines.append(
             "Monte Carlo is half of a 95 % interval for this test set: "

@@ -58,7 +58,14 @@ class Compared(Stored):
     def verdict(self) -> Verdict:
         """Which is better, by the names of the models."""
         names = self.a.name, self.b.name
-        return verdict(self.value, self.half, self.half_monte_carlo, self.unit.name, names)
+        return verdict(
+            self.value,
+            self.half,
+            self.half_monte_carlo,
+            self.unit.name,
+            names,
+            examples=self.unit.examples,
+        )
 
 
 @final
@@ -90,6 +97,7 @@ class ComparedAll(Stored):
                 pair.half_monte_carlo,
                 pair.unit.name,
                 (name, self.names[0]),
+                examples=pair.unit.examples,
             )
             for pair, name in zip(self.pairs, self.names[1:], strict=True)
         ]

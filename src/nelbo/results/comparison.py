@@ -72,7 +72,9 @@ class Comparison(Shown):
     def verdict(self) -> Verdict:
         """Which is better, A or B, and how sure that is."""
         half, half_monte_carlo = map(self.half_width, (self.total, self.monte_carlo))
-        return verdict(self.per_dim, half, half_monte_carlo, self.unit.name)
+        return verdict(
+            self.per_dim, half, half_monte_carlo, self.unit.name, examples=self.unit.examples
+        )
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.comparison/1."""

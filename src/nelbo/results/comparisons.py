@@ -48,6 +48,7 @@ class Comparisons(Saved):
                 c.half_width(c.monte_carlo),
                 c.unit.name,
                 (name, self.names[0]),
+                examples=c.unit.examples,
             )
             for c, name in zip(self.comparisons, self.names[1:], strict=True)
         ]

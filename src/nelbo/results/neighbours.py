@@ -41,7 +41,14 @@ class Neighbours:
     def verdict(self) -> Verdict:
         """Which is better, by the names of the rows."""
         own = self.figure
-        return verdict(own.value, own.half, own.half_monte_carlo, self.unit.name, (self.a, self.b))
+        return verdict(
+            own.value,
+            own.half,
+            own.half_monte_carlo,
+            self.unit.name,
+            (self.a, self.b),
+            examples=self.unit.examples,
+        )
 
     @property
     def together(self) -> str:

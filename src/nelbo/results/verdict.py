@@ -28,10 +28,11 @@ def verdict(
     unit: str,
     names: tuple[str, str] = ("A", "B"),
     word: str = "better",
+    examples: str = "images",
 ) -> Verdict:
     """Of the first bound minus the second, where lower is better.
 
-    word: what the lower of two is, of which neither need be better.
+    word: what the lower of two is, of which neither need be better. examples: what they are of.
 
     half: of its 95 % interval for new images of this kind, which holds the Monte Carlo error too;
     half_monte_carlo: for this test set. Either is None where it is not known. One is better
@@ -45,9 +46,10 @@ def verdict(
         return Verdict(f"{better} is {word} by {with_half(size, half)} {unit}", better)
     if half_monte_carlo is not None and size > half_monte_carlo:
         new = "unknown" if half is None else with_half(size, half)
+        own = with_half(size, half_monte_carlo)
         text = (
-            f"{better} is {word} on these images by {with_half(size, half_monte_carlo)} {unit}; "
-            f"for new images of this kind the two are not told apart ({new})"
+            f"{better} is {word} on these {examples} by {own} {unit}; "
+            f"for new {examples} of this kind the two are not told apart ({new})"
         )
         return Verdict(text, better, these_alone=True)
     signed = with_half(difference, half_monte_carlo, "+")

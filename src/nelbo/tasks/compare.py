@@ -107,7 +107,7 @@ def compare(
         environment=environment(a.device, a.dtype, processes.size),
         command=command,
         unit=pairs.unit(a),
-        warnings=_warnings(samplings, sides),
+        warnings=[*pairs.warnings, *_warnings(samplings, sides)],
     )
 
 

@@ -83,7 +83,8 @@ class Cost:
         lines = [f"training    {self.steps:,} steps x {clock.step:.2g} s"]
         if self.times:
             each = duration(clock.measuring(self.held_out))
-            lines[0] += f" + {self.times:,} measurements of held-out images x {each}"
+            ending = "" if self.times == 1 else "s"
+            lines[0] += f" + {self.times:,} measurement{ending} of held-out images x {each}"
         lines[0] += f" = {duration(self.training(clock))}"
         lines.append(
             f"evaluation  {duration(clock.start)} + {self.images:,} images x about {EVALUATIONS} "

@@ -72,6 +72,11 @@ class SameExamples:
         """What is paired."""
         return ["images", "times", "noise"] if self.together else ["images"]
 
+    @property
+    def warnings(self) -> list[str]:
+        """Both pay for the same."""
+        return []
+
 
 @final
 @dataclass(frozen=True)
@@ -94,22 +99,20 @@ class SameDocuments:
             if tokens.statement.get("documents") != "apart" or not tokens.sources:
                 raise BadInput(
                     f"{tokens.name}: the models cut texts into other windows, so they are paired "
-                    "by document, and a window holds parts of several: "
-                    "--data SPEC,documents=apart"
+                    "by document, and a window holds parts of several: cut it with "
+                    "documents=apart, as text:FOLDER,documents=apart or topics,documents=apart:test"
                 )
             if tokens.bytes is None or not tokens.statement.get("lossless"):
                 raise BadInput(
                     f"{tokens.name}: models of other symbols are compared in bits/byte, and the "
                     "bytes that these symbols are of are not known, or not all kept"
                 )
-        places, names = zip(*(_documents(tokens.sources) for tokens in (a, b)), strict=True)
-        sizes = [
-            _summed(t.bytes, at)
-            for t, at in zip((a, b), places, strict=True)
-            if t.bytes is not None
-        ]
+        places, names = zip(*(_documents(tokens) for tokens in (a, b)), strict=True)
+        sizes = [_summed(_bytes(one), at) for one, at in zip((a, b), places, strict=True)]
         if names[0] != names[1] or not torch.equal(*sizes):
             raise BadInput(f"{a.name} and {b.name} are of other documents: give both the same text")
+        if not names[0]:
+            raise BadInput(f"{a.name}: no document has a byte, so there is nothing to compare")
         return cls((a, b), places, sizes[0])
 
     def paired(self, own: Sum, number: int) -> Sum:
@@ -154,6 +157,16 @@ class SameDocuments:
     def names(self) -> list[str]:
         """What is paired."""
         return ["documents"]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Where one pays for what the other is given, or has not."""
+        said = []
+        for key, what in (("end", "the end of a document"), ("filling", "what fills a window")):
+            ours, theirs = (str(x.statement.get(key) or "none") for x in self.sets)
+            if ours != theirs:
+                said.append(f"{what}: A has it {ours}, B {theirs}, so they pay for other things")
+        return said
 
 
 Pairs: TypeAlias = SameExamples | SameDocuments
@@ -201,14 +214,32 @@ def cut_alike(a: Model, b: Model) -> bool:
     return symbols and (a.shape, a.support) == (b.shape, b.support)
 
 
-def _documents(sources: Sequence[str]) -> tuple[Int64[Tensor, " N"], list[str]]:
-    """(the number of each window's document, the documents in their order)."""
-    names, counts = [], []
-    for name, windows in itertools.groupby(sources):
-        names.append(name)
-        counts.append(len(list(windows)))
-    return torch.arange(len(names)).repeat_interleave(torch.tensor(counts)), names
+def _bytes(tokens: Tokens) -> Int64[Tensor, " N"]:
+    """What each window is of the original text."""
+    assert tokens.bytes is not None  # as was required
+    return tokens.bytes
+
+
+def _documents(tokens: Tokens) -> tuple[Int64[Tensor, " N"], list[str]]:
+    """(the number of each window's document, the documents in their order).
+
+    A document without a byte is none: it may have an end that counts, or no window at all. Its
+    windows have the number -1.
+    """
+    names: list[str] = []
+    numbers: list[int] = []
+    begin = 0
+    for name, windows in itertools.groupby(tokens.sources):
+        count = len(list(windows))
+        empty = not bool(_bytes(tokens)[begin : begin + count].any())
+        numbers += [-1 if empty else len(names)] * count
+        names += [] if empty else [name]
+        begin += count
+    return torch.tensor(numbers), names
 
 
 def _summed(values: Tensor, at: Int64[Tensor, " N"]) -> Tensor:
-    return torch.zeros(int(at[-1]) + 1, dtype=values.dtype).index_add_(0, at, values)
+    """Of each document, over its windows."""
+    kept = at >= 0
+    total = torch.zeros(int(at.max()) + 1, dtype=values.dtype)
+    return total.index_add_(0, at[kept], values[kept])

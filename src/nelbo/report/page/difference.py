@@ -72,8 +72,9 @@ def _saved(share: object) -> str | None:
 
 def _intervals(compared: Compared) -> tuple[list[Interval], float]:
     """(both intervals of the difference on one scale with 0 in it, where 0 is)."""
+    examples = compared.unit.examples
     halves = (
-        ("new images of this kind", "sampling of images", compared.half),
+        (f"new {examples} of this kind", f"sampling of {examples}", compared.half),
         ("this test set", "Monte Carlo", compared.half_monte_carlo),
     )
     scale = _scale([compared.value, 0.0], [half for _, _, half in halves])

@@ -76,8 +76,10 @@ def pictures_of(
         why_not["reconstructions"] = "The examples are text: a best guess of it is no picture."
         written = _written(model, symbols, drawing, why_not)
         return Pictures(seed=drawing.seed, positions=positions, texts=written)
-    if not isinstance(model.support, Grid) or model.shape[0] not in (1, 3):
+    if not isinstance(model.support, Grid) or len(model.shape) != 3 or model.shape[0] not in (1, 3):
         reason = "The data are no pictures of one or three channels, so there is nothing to see."
+        if len(model.shape) == 1:
+            reason = "The model does not say what its symbols are, so there is no text to see."
         why_not |= dict.fromkeys(("reconstructions", "extremes", "samples"), reason)
         return Pictures(positions=positions)
     images = examples if isinstance(examples, Images) else None
@@ -157,7 +159,8 @@ def texts(
         if t in times:
             levels = seen(model.levels(x)).cpu()
             way.append((f"t = {t:,}" if t else "x₀", on_its_way(levels[0].tolist(), n, symbols)))
-    return levels, Texts([on_its_way(row, n, symbols) for row in levels.tolist()], way)
+    whole = [on_its_way(row, n, symbols) for row in levels.tolist()]
+    return levels, Texts(whole, way if model.T > 1 else ())  # of one step there is no way
 
 
 def most_samples(model: Model) -> int:
