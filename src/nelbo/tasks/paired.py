@@ -161,12 +161,12 @@ class SameDocuments:
     @property
     def warnings(self) -> list[str]:
         """Where one pays for what the other is given, or has not."""
-        said = []
+        lines = []
         for key, what in (("end", "the end of a document"), ("filling", "what fills a window")):
             ours, theirs = (str(x.statement.get(key) or "none") for x in self.sets)
             if ours != theirs:
-                said.append(f"{what}: A has it {ours}, B {theirs}, so they pay for other things")
-        return said
+                lines.append(f"{what}: A has it {ours}, B {theirs}, so they pay for other things")
+        return lines
 
 
 Pairs: TypeAlias = SameExamples | SameDocuments
