@@ -107,6 +107,13 @@ PAPER = [
         (f"{RECIPES}a_cost_is_measured_and_leaves_nothing",),
     ),
     (
+        "evaluations that fall as the precision, not as its square",
+        "tasks/cost.py",
+        "(1.96 * RELATIVE * self.bits / precision) ** 2",
+        "1.96 * RELATIVE * self.bits / precision",
+        (f"{RECIPES}a_cost_adds_up",),
+    ),
+    (
         "held-out images that take more of --minutes than training",
         "tasks/cost.py",
         "min(self.times, math.floor(MEASURING * seconds / each))",

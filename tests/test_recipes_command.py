@@ -89,11 +89,17 @@ def test_a_name_is_text_to_toml():
 
 
 def test_a_cost_adds_up():
-    """Kills: held-out evaluations that nobody counted, minutes taken for seconds."""
+    """Kills: held-out evaluations that nobody counted, minutes taken for seconds.
+
+    5 bits/dim to ± 0.01 take (1.96 x 0.2 x 500)^2 evaluations, to ± 0.05 a 25th of them.
+    """
     clock, cpu = Seconds(0.5, 2.0, 0.01), Seconds(0.25, 1.0, 0.005)
-    result = Cost(clock, cpu, steps=2000, times=4, held_out=200, images=100)
+    result = Cost(clock, cpu, steps=2000, times=4, held_out=200, images=100, bits=5.0)
     assert result.training(clock) == pytest.approx(1016.0, rel=1e-12)
-    assert result.evaluating(cpu) == pytest.approx(7.0, rel=1e-12)
+    assert result.evaluating(cpu) == pytest.approx(1 + 0.005 * 38_416, rel=1e-12)
+    assert result.evaluations(0.05) == 1537
+    assert replace(result, images=10_000).evaluations(0.05) == 40_000  # 4 of each
+    assert replace(result, images=2).evaluations(0.01) == 2000  # it gives up after 1,000 of each
     assert (result.within(116).steps, result.within(116).times) == (200, 4)
     assert (result.within(20).steps, result.within(20).times) == (32, 1)
     assert (result.within(0.1).steps, result.within(0.1).times) == (1, 0)
@@ -101,10 +107,13 @@ def test_a_cost_adds_up():
     assert replace(result, times=0).within(100).steps == 200
     assert str(result).splitlines() == [
         "training    2,000 steps x 0.5 s + 4 measurements of held-out images x 4 s = 17 min",
-        "evaluation  2 s + 100 images x about 12 network evaluations x 0.01 s = 14 s",
-        "CPU time    training 8 min, evaluation 7 s",
+        "evaluation  ± 0.01 bits/dim: 2 s + 100 images x about 384 network evaluations x 0.01 s "
+        "= 6 min",
+        "            ± 0.05 bits/dim: 2 s + 100 images x about 15 network evaluations x 0.01 s "
+        "= 17 s",
+        "CPU time    training 8 min, evaluation 3 min or 9 s",
     ]
-    assert len(str(replace(result, cpu=None)).splitlines()) == 2
+    assert len(str(replace(result, cpu=None)).splitlines()) == 3
     assert [duration(x) for x in (40, 89.4, 2160, 7560, 300_000)] == [
         *("40 s", "89 s", "36 min", "2.1 h", "3.5 days"),
     ]
@@ -134,7 +143,7 @@ def test_a_cost_is_measured_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     choices = recipes.read("digits", ["network.width=8", "training.held_out=20"])
     result = cost(choices)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("tmp*")) == []
     for each in (result.clock, result.cpu):
         assert each.step > 0
         assert each.start >= 0
@@ -181,9 +190,10 @@ def test_a_new_recipe_is_one_that_train_takes(nelbo, folder):
     lines = out.splitlines()
     assert lines[0] == "12 training images, 3 x 4 x 4, 256 levels"
     assert lines[1].startswith("training    4,000 steps x ")
-    assert " s + 5 images x about 12 network evaluations x " in lines[2]
-    assert lines[3].startswith("CPU time    training ")
-    assert lines[4] == "mine.toml"
+    assert " s + 5 images x about 1,000 network evaluations x " in lines[2]  # of tiny files
+    assert lines[3].startswith("            ± 0.05 bits/dim: ")
+    assert lines[4].startswith("CPU time    training ")
+    assert lines[5] == "mine.toml"
     assert "next: nelbo train mine.toml" in err
     choices = recipes.read("mine.toml")
     assert (choices.name, choices.data.train, choices.data.test) == (

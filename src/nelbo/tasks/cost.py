@@ -13,7 +13,8 @@ from typing import final
 import torch
 
 from nelbo import formats
-from nelbo.data import load
+from nelbo.data import Examples, Images, load
+from nelbo.data.packed import baselines
 from nelbo.recipe import Recipe
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.train import train
@@ -23,7 +24,10 @@ __all__ = ["Cost", "cost", "duration"]
 WARM_UP, TIMED = 2, 5  # steps of training
 MEASURING = 0.25  # of a training of given length, at most, goes to held-out images
 IMAGES, EACH = 16, 8  # that are evaluated, and how many times each
-EVALUATIONS = 12  # of each image, which the default precision takes on the recipes of the package
+PRECISIONS = (0.01, 0.05)  # bits/dim: the default of an evaluation, and what is known much sooner
+RELATIVE = 0.2  # deviation of an evaluation over the bound: 0.11 to 0.21 on trained recipes
+FEWEST, MOST = 4, 1000  # evaluations of an image
+COMPRESSED = 100  # images, by which it is guessed what bound a trained model will have
 
 
 @final
@@ -50,7 +54,8 @@ class Cost:
 
     clock: of a machine as busy as it is now. cpu: of all threads, which depends less on how busy
     the machine is; None where another device does the work. times: how often the held-out images
-    are measured during the training, by `held_out` evaluations each time.
+    are measured during the training, by `held_out` evaluations each time. bits: per dimension of
+    the test images, by the best of the usual formats.
     """
 
     clock: Seconds
@@ -59,14 +64,20 @@ class Cost:
     times: int
     held_out: int
     images: int
+    bits: float
 
     def training(self, each: Seconds) -> float:
         """Seconds, with the held-out images that are measured on the way."""
         return self.steps * each.step + self.times * each.measuring(self.held_out)
 
-    def evaluating(self, each: Seconds) -> float:
-        """Seconds of `nelbo evaluate` with its default precision, as far as can be known."""
-        return each.measuring(EVALUATIONS * self.images)
+    def evaluations(self, precision: float) -> int:
+        """What `evaluate --precision` takes of a model as good as the formats, about."""
+        wanted = (1.96 * RELATIVE * self.bits / precision) ** 2
+        return round(min(max(wanted, FEWEST * self.images), MOST * self.images))
+
+    def evaluating(self, each: Seconds, precision: float = PRECISIONS[0]) -> float:
+        """Seconds of `nelbo evaluate --precision`, as far as can be known."""
+        return each.measuring(self.evaluations(precision))
 
     def within(self, seconds: float) -> "Cost":
         """With as many steps as the clock leaves time for, at least 1.
@@ -86,14 +97,17 @@ class Cost:
             ending = "" if self.times == 1 else "s"
             lines[0] += f" + {self.times:,} measurement{ending} of held-out images x {each}"
         lines[0] += f" = {duration(self.training(clock))}"
-        lines.append(
-            f"evaluation  {duration(clock.start)} + {self.images:,} images x about {EVALUATIONS} "
-            f"network evaluations x {clock.evaluation:.2g} s = {duration(self.evaluating(clock))}"
-        )
+        for precision, name in zip(PRECISIONS, ("evaluation", ""), strict=True):
+            share = self.evaluations(precision) / self.images
+            lines.append(
+                f"{name:10}  ± {precision} bits/dim: {duration(clock.start)} + {self.images:,} "
+                f"images x about {share:,.0f} network evaluations x {clock.evaluation:.2g} s = "
+                f"{duration(self.evaluating(clock, precision))}"
+            )
         if cpu is not None:
             lines.append(
                 f"CPU time    training {duration(self.training(cpu))}, evaluation "
-                f"{duration(self.evaluating(cpu))}"
+                + " or ".join(duration(self.evaluating(cpu, x)) for x in PRECISIONS)
             )
         return "\n".join(lines)
 
@@ -137,7 +151,15 @@ def cost(recipe: Recipe, device: torch.device | str = "cpu") -> Cost:
         times=choice.steps // choice.held_out_every if choice.held_out else 0,
         held_out=choice.held_out * choice.held_out_budget,
         images=len(test),
+        bits=_bits(test.first(min(COMPRESSED, len(test))), model.grid.n),
     )
+
+
+def _bits(examples: Examples, n: int) -> float:
+    """Of a dimension, by the best of the usual formats; of a symbol of text, as many as it can."""
+    if isinstance(examples, Images):
+        return min(baselines(examples).values())
+    return math.log2(n)
 
 
 def _now() -> tuple[float, float]:
