@@ -12,6 +12,13 @@ COMPRESS = "tests/coding/test_compress.py::test_"
 
 CODING = [
     (
+        "a single image that is named by its number",
+        "tasks/compress.py",
+        'archive.single and file.suffix == ".nlb"',
+        'archive.single and file.suffix == ".x"',
+        (f"{COMPRESS}a_single_image_comes_back_by_the_name_of_its_file",),
+    ),
+    (
         "a root that float64 rounded up is left",
         "networks/integers/arithmetic.py",
         "    root -= (root * root > x).long()\n",

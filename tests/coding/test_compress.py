@@ -80,6 +80,18 @@ def test_a_folder_comes_back_pixel_by_pixel_and_name_by_name(nelbo, pictures, tm
     assert "has no image other" in err
 
 
+def test_a_single_image_comes_back_by_the_name_of_its_file(nelbo, pictures, tmp_path):
+    """Kills: an image that was fox.png and comes back as 0.png, a file's head with a name in it."""
+    (tmp_path / "one").mkdir()
+    (pictures / "most.png").rename(tmp_path / "one/fox.png")
+    file, back = tmp_path / "red fox.nlb", tmp_path / "back"
+    code, _, err = nelbo("compress", TWIN, tmp_path / "one", "-o", file)
+    assert (code, "comes back as red fox.png" in err) == (0, True)
+    assert file.stat().st_size <= 12 + 64
+    assert nelbo("decompress", TWIN, file, "-o", back)[0] == 0
+    assert [path.name for path in back.iterdir()] == ["red fox.png"]
+
+
 def test_what_cannot_be_decoded_is_one_line_and_no_output(nelbo, run, tmp_path):
     """Kills: a picture of noise in the place of an error; a half-written folder."""
     damaged, other = tmp_path / "damaged.nlb", tmp_path / "other.nlb"

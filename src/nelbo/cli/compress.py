@@ -92,6 +92,8 @@ def compress(
         )
     if any(not name.endswith(".png") for name in images.sources):
         note("files that are no PNG come back as PNG of equal pixels")
+    if len(images.sources) == 1 and output is not None:
+        note(f"a single image has no name but that of its file: it comes back as {output.stem}.png")
     deliver(
         lambda: print_result(made.bill, json),
         (output, lambda: made.content),

@@ -74,14 +74,17 @@ def _lines(label: str, unit: str = "evaluations") -> Update:
         left = ""
         if expected is not None and rate > 0:  # of what nothing is done yet nobody knows
             left = f", {_duration(max(expected - done, 0) / rate)} left"
-        line = f"{label}: {done:,}{of}, {_per_second(rate, unit)}{left}  {text}"
+        line = f"{label}: {done:,}{of}{_per_second(rate, unit, ', ')}{left}  {text}"
         print(printable(line.rstrip()), file=sys.stderr)
 
     return update
 
 
-def _per_second(rate: float, unit: str) -> str:
-    return f"{rate:,.1f} {unit}/s" if rate < 10 else f"{rate:,.0f} {unit}/s"
+def _per_second(rate: float, unit: str, before: str = "") -> str:
+    """Nothing where nothing is done since the first report."""
+    if rate == 0:
+        return ""
+    return before + (f"{rate:,.1f} {unit}/s" if rate < 10 else f"{rate:,.0f} {unit}/s")
 
 
 def _duration(seconds: float) -> str:
@@ -94,13 +97,20 @@ def _duration(seconds: float) -> str:
 
 
 class _Rate:
-    """What is done in a second since the first report, which may be of work that was resumed."""
+    """What is done in a second since the first report, which may be of work that was resumed.
+
+    Work that begins anew, as what was compressed is decoded again, has a rate of its own.
+    """
 
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.first: tuple[int, float] | None = None
+        self.last = 0
 
     def at(self, done: int, now: float) -> float:
+        if done < self.last:
+            self.first = (done, now)
+        self.last = done
         if self.first is None:
             self.first = (done, now)
             return done / max(now - self.started, 1e-9)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import final
 
 import torch
@@ -130,8 +130,8 @@ def decompress(
 ) -> Decompressed:
     """The images of a .nlb file, every pixel as it was.
 
-    where: the file's name in messages. only: one image, by its name or its number from 0. first:
-    read this many of the groups alone and guess the rest, for a preview.
+    where: the file's name, which messages and a single image have. only: one image, by its name or
+    its number from 0. first: read this many of the groups alone and guess the rest, for a preview.
 
     Raises:
         BadInput: damaged bytes; another model than the file was made with; no such image or group.
@@ -149,7 +149,7 @@ def decompress(
     chosen = range(len(archive.codes)) if only is None else [_number(archive, only, where)]
     codes = [archive.code(i) for i in chosen]
     levels = code.decode(codes, first=first, progress=progress)
-    return Decompressed(levels, [_name(archive, i) for i in chosen])
+    return Decompressed(levels, [_name(archive, i, where) for i in chosen])
 
 
 def described(content: bytes, where: str) -> dict[str, Json]:
@@ -199,8 +199,11 @@ def _names(sources: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(_plain, names))
 
 
-def _name(archive: Archive, i: int) -> str:
-    """The relative path of image i: that of the table, or its number."""
+def _name(archive: Archive, i: int, where: str) -> str:
+    """The relative path of image i: that of the table or its number; of a single one the file's."""
+    file = PurePath(where)
+    if archive.single and file.suffix == ".nlb":
+        return f"{file.stem}.png"
     if not archive.names:
         return f"{i:0{len(str(len(archive.codes) - 1))}}.png"
     return _plain(archive.names[i])
