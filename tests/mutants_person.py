@@ -9,6 +9,20 @@ RECIPE = "tests/test_recipe.py::test_"
 
 PERSON = [
     (
+        "progress: a second part of the work at the rate of the first",
+        "cli/progress.py",
+        "if done < self.last:",
+        "if done < 0:",
+        (CLI + "the_time_left_is_stated_once_something_is_done",),
+    ),
+    (
+        "command: large arrays are mapped anew each time",
+        "__main__.py",
+        "KEEPING = ((-4, 0), (-1, -1))",
+        "KEEPING = ((-1, -1),)",
+        (CLI + "memory_that_is_freed_is_used_again_unless_the_user_says_otherwise",),
+    ),
+    (
         "shown: samples by the generator that dropout draws from",
         "training/pictures.py",
         "seed = self.recipe.training.seed",

@@ -422,14 +422,44 @@ def test_waiting_threads_give_their_core_away_unless_the_user_says_otherwise(sta
     assert made.stdout == f"{spins}\n"
 
 
+@pytest.mark.parametrize(
+    ("stated", "kept"), [({}, True), ({"MALLOC_MMAP_MAX_": "65536"}, False)], ids=["kept", "stated"]
+)
+def test_memory_that_is_freed_is_used_again_unless_the_user_says_otherwise(stated, kept):
+    """Kills: pages that each batch asks for anew; a choice of the user that is overridden."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    code = (
+        "import resource, nelbo.__main__ as m\n"
+        "def pages():\n"
+        "    for _ in range(9):\n"
+        "        bytes(bytearray(2**26))\n"
+        "        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\n"
+        "m.main = pages\n"
+        "m.program()"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code], env=own | stated, capture_output=True, text=True, check=True
+    )
+    first, *_, before, last = map(int, made.stdout.split())
+    assert (last - before < first / 100) == kept  # `first` holds those of starting, too
+
+
 def test_the_time_left_is_stated_once_something_is_done(monkeypatch, capsys):
-    """Kills: millions of hours left at the start; a time that counts what was done before."""
+    """Kills: millions of hours left at the start; a time that counts what was done before.
+
+    A second part of the work, here of 64 again from 8 at 90 s on, has a rate of its own.
+    """
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
     with progress.bars() as start:
         update = start("sample", "samples")
-        for clock.now, done in ((20.0, 0), (40.0, 0), (60.0, 16)):
+        for clock.now, done in ((20.0, 0), (40.0, 0), (60.0, 16), (80.0, 64), (90.0, 8), (102, 32)):
             update(done, 64, "")
-    first, second, third = capsys.readouterr().err.splitlines()
-    assert first == second == "sample: 0/64, 0.0 samples/s"
-    assert third == "sample: 16/64, 0.4 samples/s, 2 min 00 s left"
+    assert capsys.readouterr().err.splitlines() == [
+        "sample: 0/64",
+        "sample: 0/64",
+        "sample: 16/64, 0.4 samples/s, 2 min 00 s left",
+        "sample: 64/64, 1.1 samples/s, 0 s left",
+        "sample: 8/64",
+        "sample: 32/64, 2.0 samples/s, 16 s left",
+    ]

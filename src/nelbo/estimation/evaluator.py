@@ -37,7 +37,7 @@ Progress = Callable[[int, int | None, str], None]
 """Called with (evaluations done, evaluations expected if known, the running result)."""
 
 CELLS = 2**16  # numbers in the images of a chunk: 1024 digits, 21 CIFAR images; more on a GPU
-SYMBOLS = 256  # logits of a dimension that CELLS counts as one number
+SYMBOLS = 64  # logits of a dimension that CELLS counts as one number
 CONTEXT = 2**27  # numbers that may be kept of what a network says of the images
 TURNS = 8  # batches of each process between two meetings, where the end of one is noticed
 
@@ -350,7 +350,7 @@ class Evaluator:
 
 
 def _widths(model: Model) -> int:
-    """How many times 256 logits a dimension has: 1 for images, 197 for a vocabulary of 50,257."""
+    """How many times 64 logits a dimension has: 4 for levels of 8 bits, 785 for 50,257 tokens."""
     of_states = model.facts.get("family") == "categorical"
     return max(1, model.grid.n // SYMBOLS) if of_states else 1
 
