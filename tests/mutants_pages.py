@@ -9,6 +9,16 @@ TEXT = "tests/report/test_text_page.py::test_"
 
 PAGES = [
     (
+        "the table beside a model's result is not looked for",
+        "tasks/report/model_page.py",
+        "return measured(result, say)",
+        "return read(result, say), None",
+        (
+            "tests/report/test_model_page.py::test_"
+            "the_table_of_images_beside_a_result_is_that_of_its_page",
+        ),
+    ),
+    (
         "the Monte Carlo interval shown for sampling of images",
         "results/result.py",
         'half=half_of(tree["ci95"]),',

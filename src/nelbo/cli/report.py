@@ -44,7 +44,8 @@ def report(
     figure: FigureOption = None,
     width: Width = None,
     per_image: Annotated[
-        Path | None, typer.Option(help="The result's table of images; default RUN/images.csv.")
+        Path | None,
+        typer.Option(help="The table of images; default RUN/images.csv, or RESULT.csv."),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(min=0, help="How many to draw; default 64, fewer of large images.")

@@ -16,7 +16,7 @@ from nelbo.report.page import page as laid_out
 from nelbo.results import Evaluation
 from nelbo.results.result import Result, parse, read
 from nelbo.tasks.report.drawing import Drawing, Progress, pictures_of
-from nelbo.tasks.report.report import Say, always, columns_of
+from nelbo.tasks.report.report import Say, always, columns_of, measured
 from nelbo.typed_json import part_at, whole_at
 
 __all__ = ["model_of", "model_page", "page"]
@@ -42,8 +42,9 @@ def page(
     model: the one that was measured, as `nelbo.load` or `nelbo.wrap` gave it, or what `load` takes.
     result: of `nelbo.evaluate`, or its file. data: the images that were measured, for
     reconstructions and for the easiest and the hardest of them. per_image: the table of a result
-    that is a file. samples: how many are drawn, 64 or fewer by default, none for 0. steps: of the
-    chain that draws them, which a model of infinitely many steps needs; by default its own.
+    that is a file, by default the one beside it. samples: how many are drawn, 64 or fewer by
+    default, none for 0. steps: of the chain that draws them, which a model of infinitely many steps
+    needs; by default its own.
 
     Raises:
         BadInput: no .html, a result of other weights or another chain, or data that are not those
@@ -73,12 +74,12 @@ def model_page(
     say: Say = lambda text: None,
 ) -> str:
     """The HTML page, as `page` writes it."""
-    measured, columns = _measured(result, per_image, say)
-    _require_same(model, measured)
-    images = None if data is None else _images(model, measured, data)
-    why_not = always(measured) | _why_not(measured, images is None)
-    pictures = pictures_of(model, images, columns, measured, drawing, why_not)
-    return laid_out(Reported(measured, columns, pictures=pictures, why_not=why_not))
+    shown, columns = _measured(result, per_image, say)
+    _require_same(model, shown)
+    images = None if data is None else _images(model, shown, data)
+    why_not = always(shown) | _why_not(shown, images is None)
+    pictures = pictures_of(model, images, columns, shown, drawing, why_not)
+    return laid_out(Reported(shown, columns, pictures=pictures, why_not=why_not))
 
 
 def model_of(source: str | Path, result: Result, device: str | None) -> Model:
@@ -106,6 +107,8 @@ def _measured(
     if isinstance(result, Evaluation):
         return parse(result.to_dict()), result.per_image.columns()
     if isinstance(result, str | Path):
+        if per_image is None:
+            return measured(result, say)
         result = read(result, say)
     if not isinstance(result, Result):
         raise BadInput(
@@ -150,5 +153,5 @@ def _why_not(result: Result, no_images: bool) -> dict[str, str]:
         "extremes": given if no_images else table,
         "reconstructions": given if no_images else "The chain has no x̂₀.",
         "samples": "No samples were requested.",
-        "training": "The model was trained elsewhere, and no log is known.",
+        "training": "",  # elsewhere: there is no such section
     }
