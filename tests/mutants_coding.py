@@ -12,6 +12,13 @@ COMPRESS = "tests/coding/test_compress.py::test_"
 
 CODING = [
     (
+        "a twin is compared on all images, whatever was stated",
+        "cli/integers.py",
+        "max_images = COMPARED",
+        "max_images = None",
+        (f"{COMPRESS}what_a_twin_costs_is_of_some_images_which_is_stated",),
+    ),
+    (
         "a single image that is named by its number",
         "tasks/compress.py",
         'archive.single and file.suffix == ".nlb"',

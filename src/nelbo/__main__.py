@@ -11,7 +11,7 @@ SPINS = "10000"  # of a thread that waits, before it sleeps; libgomp's own count
 """On two cores that other work shares, 40 steps of digits take 55 s with it and 150 s without."""
 
 KEEPING = ((-4, 0), (-1, -1))  # mallopt: M_MMAP_MAX maps nothing, M_TRIM_THRESHOLD none back
-"""Pages of memory that is freed and wanted again are a fifth to two fifths of an evaluation."""
+"""Pages of memory that is freed and wanted again take up to a third of the CPU time."""
 
 
 def main() -> int:

@@ -14,12 +14,15 @@ from PIL import Image
 from twins import twin
 
 import nelbo as package
+from conftest import changed
 from nelbo.categorical.orders import read_order
+from nelbo.cli import integers
 from nelbo.data import Images
 from nelbo.errors import NotWritten
 from nelbo.model import in_order
 from nelbo.tasks import compress as task
 from nelbo.tasks.compress import compress, decompress
+from nelbo.tasks.train import train
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TWIN = GOLDEN / "twin.safetensors"
@@ -196,3 +199,16 @@ def test_a_twin_is_a_checkpoint_like_any_other(nelbo):
     code, _, err = nelbo("evaluate", TWIN, "--weights", "raw")
     assert code == 2
     assert "twin of its ema weights" in err
+
+
+def test_what_a_twin_costs_is_of_some_images_which_is_stated(nelbo, tmp_path, monkeypatch):
+    """Kills: half an hour on all of MNIST, a number of images that nobody was told."""
+    small = {"training.steps": 1, "training.batch_size": 16, "network.width": 8}
+    run = train(changed("digits-absorbing", small), tmp_path / "run")
+    monkeypatch.setattr(integers, "COMPARED", 9)
+    make = ("improve", run, "--integers", "--budget", 100, "--json", "-", "-o")
+    for more, images in (((), 9), (("--max-images", 4), 4)):
+        code, out, err = nelbo(*make, tmp_path / f"twin-{images}", *more)
+        assert code == 0, err
+        assert json.loads(out)["images"] == images
+        assert ("the first 9 of 500 images: --max-images" in err) == (images == 9)

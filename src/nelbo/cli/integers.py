@@ -10,6 +10,8 @@ from nelbo.cli.terminal import artefacts, detail, note
 
 __all__ = ["improve_integers"]
 
+COMPARED = 500  # images, where the command line does not say: whole numbers are computed slowly
+
 
 def improve_integers(
     model: str,
@@ -35,6 +37,9 @@ def improve_integers(
     check_outputs(Output("--json", json, "comparison", stdout=True), force=force)
     loaded = find_model(model, reading, device)
     fitted, others = find_training_data(model, loaded, data, test, held_out, seed)
+    if max_images is None and len(others) > COMPARED:
+        note(f"what it costs is of the first {COMPARED} of {len(others):,} images: --max-images N")
+        max_images = COMPARED
     others = others if max_images is None else others.first(max_images)
     twin = integer_twin(loaded, fitted, seed=seed)
     folder = save(model, twin, output)
