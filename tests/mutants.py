@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
@@ -687,8 +687,10 @@ def verdict(mutant: Mutant, place: Place) -> str:
     original = path.read_text()
     if original.count(mutant.old) != 1:
         return f"TEXT FOUND {original.count(mutant.old)} TIMES"
-    times = path.stat()
     path.write_text(original.replace(mutant.old, mutant.new))
+    # another mutant of this file, as long and of the same second, may have been compiled before
+    compiled = Path(cache_from_source(str(path)))
+    compiled.unlink(missing_ok=True)
     try:
         for test in mutant.tests:
             code = place.outcome([test])
@@ -697,7 +699,7 @@ def verdict(mutant: Mutant, place: Place) -> str:
                 return f"{'SURVIVED' if code == 0 else f'ERROR {code} in'} {test}"
     finally:
         path.write_text(original)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # compiled files stay valid
+        compiled.unlink(missing_ok=True)
     return KILLED
 
 
