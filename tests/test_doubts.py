@@ -27,7 +27,7 @@ from nelbo.report.page.checks import State, checks
 from nelbo.results.result import parse
 from nelbo.results.unit import BITS
 from nelbo.results.warnings import of_figure
-from nelbo.types import Grid
+from nelbo.types import Grid, Reals
 
 T = 100
 GRID = Grid(65)
@@ -158,6 +158,14 @@ def test_the_yardstick_is_the_affine_denoiser_of_the_other_half(size):
         assert float(result[i]) == pytest.approx(-weight * error, rel=1e-9)
     assert sorted(yardstick.half.tolist()) == [0] * 6 + [1] * 6
     assert Yardstick.of(Steps(schedule), grid, levels[:7]) is None
+
+
+def test_a_yardstick_leaves_the_points_as_they_are():
+    """Kills: data that are centred in place by what they are measured by."""
+    points = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)).double() + 5
+    before = points.clone()
+    assert Yardstick.of(Steps(log_snr_linear(9, 6.0, -6.0)), Reals(), points) is not None
+    assert torch.equal(points, before)
 
 
 def test_z_is_that_of_student_and_the_range_is_where_the_excess_is():

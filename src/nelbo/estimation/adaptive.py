@@ -372,7 +372,8 @@ class Sampling:
         fine = Layout.even(share, EXPECTED)
         parts, last = [], []
         for model, own in zip(self.evaluator.models, self.controls, strict=True):
-            x_0 = model.x_0(self.evaluator.images.values)
+            pieces = self.evaluator.images.values.split(self.evaluator.chunk)
+            x_0 = torch.cat([model.x_0(piece) for piece in pieces])
             parts += [control.totals(x_0, fine.bin, fine.count) for control in own]
             last += [parts[-1]] if own else []
         of_fine_bins = torch.stack(parts, dim=3)

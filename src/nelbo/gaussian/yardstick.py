@@ -41,7 +41,7 @@ class Yardstick:
 
         def fit(side: int) -> AffineFit:
             rows = (self.half != side).nonzero()[:FITTED, 0]  # no others are read
-            flat = x_0[rows].flatten(1).cpu()
+            flat = x_0[rows].flatten(1).cpu()  # a copy, as rows are chosen by number
             return AffineFit(flat if support is None else support.values(flat, torch.float64))
 
         self.fits = [fit(side) for side in (0, 1)]
@@ -70,12 +70,15 @@ class Yardstick:
 
 @final
 class AffineFit:
-    """Mean, the axes that the images span with their variances, and that of all other axes."""
+    """Mean, the axes that the images span with their variances, and that of all other axes.
+
+    x_0 is centred in place: of large images it is most of what an evaluation holds.
+    """
 
     def __init__(self, x_0: Float64[Tensor, "n dims"]) -> None:
         count, dims = x_0.shape
         self.mean = x_0.mean(0)
-        squared, self.axes = _principal(x_0 - self.mean)
+        squared, self.axes = _principal(x_0.sub_(self.mean))
         variance = squared / max(count - 1, 1)
         trace, squares = float(variance.sum()), float(variance.square().sum())
         above = (1 - 2 / dims) * squares + trace**2

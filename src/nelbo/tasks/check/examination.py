@@ -363,5 +363,5 @@ def _affine(
 
     if len(others) < FEWEST:
         return None
-    fit = AffineFit(even(others[:FITTED]))
+    fit = AffineFit(even(others[:FITTED]).clone())  # which is changed, where points are themselves
     return per_dim(float(torch.cat([each.affine(fit, even(each.levels)) for each in draws]).mean()))
