@@ -64,7 +64,7 @@ class Grid:
         self, levels: Integer[Tensor, "*dims"], dtype: torch.dtype
     ) -> Float[Tensor, "*dims"]:
         """The real number of each level; computed in float64 and rounded once."""
-        return torch.mul(levels.to(torch.float64), self.spacing).add_(self.lo).to(dtype)
+        return (self.lo + levels.to(torch.float64) * self.spacing).to(dtype)
 
     def levels(self, values: Float[Tensor, "*dims"]) -> Int[Tensor, "*dims"]:
         """The level nearest to each value, the inverse of `values`."""
