@@ -174,7 +174,7 @@ def test_z_is_that_of_student_and_the_range_is_where_the_excess_is():
     count, steps = 10, 100
     excess = Excess(torch.ones(steps - 1, dtype=torch.float64), count)
     t = torch.arange(2, steps + 1).repeat_interleave(count)
-    image = torch.arange(count).repeat(steps - 1)
+    image = torch.cat([torch.randperm(count, generator=generator) for _ in range(steps - 1)])
     rows = Rows(image, t, torch.zeros_like(t), torch.ones(len(t), dtype=torch.float64))
     noise = torch.randn(count, generator=generator, dtype=torch.float64)
     over = torch.where((t > 40) & (t <= 60), 1.0 + 0.2 * noise[image], -1.0)
