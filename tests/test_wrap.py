@@ -178,14 +178,19 @@ def test_samples_are_of_the_distribution_that_is_measured():
 
 
 def test_a_network_that_works_in_place_is_measured_all_the_same():
-    """Kills: an x_t that the network has changed before the posterior mean is taken of it."""
+    """Kills: an x_t that the network has changed before the posterior mean is taken of it, times
+    that a person keeps and the network adds to.
+    """
+    kept = {}
 
     def network(x_t, t):
         t.add_(7)
         return x_t.mul_(0.5).add_(0.25)
 
-    model = wrap(network, time_input=lambda schedule, t: t)
+    model = wrap(network, time_input=lambda schedule, t: kept.setdefault(tuple(t.tolist()), t))
     assert through_the_model(model, LEVELS) == pytest.approx(truth(), rel=1e-10)
+    assert kept
+    assert all(tuple(t.tolist()) == stated for stated, t in kept.items())
 
 
 @dataclass
