@@ -15,6 +15,7 @@ import torch
 from nelbo import formats
 from nelbo.data import Examples, Images, load
 from nelbo.data.packed import baselines
+from nelbo.estimation.adaptive import MOST_EACH
 from nelbo.recipe import Recipe
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.train import train
@@ -26,7 +27,7 @@ MEASURING = 0.25  # of a training of given length, at most, goes to held-out ima
 IMAGES, EACH = 16, 8  # that are evaluated, and how many times each
 PRECISIONS = (0.01, 0.05)  # bits/dim: the default of an evaluation, and what is known much sooner
 RELATIVE = 0.2  # deviation of an evaluation over the bound: 0.11 to 0.21 on trained recipes
-FEWEST, MOST = 4, 1000  # evaluations of an image
+FEWEST = 4  # evaluations of an image
 COMPRESSED = 100  # images, by which it is guessed what bound a trained model will have
 
 
@@ -73,7 +74,7 @@ class Cost:
     def evaluations(self, precision: float) -> int:
         """What `evaluate --precision` takes of a model as good as the formats, about."""
         wanted = (1.96 * RELATIVE * self.bits / precision) ** 2
-        return round(min(max(wanted, FEWEST * self.images), MOST * self.images))
+        return round(min(max(wanted, FEWEST * self.images), MOST_EACH * self.images))
 
     def evaluating(self, each: Seconds, precision: float = PRECISIONS[0]) -> float:
         """Seconds of `nelbo evaluate --precision`, as far as can be known."""
