@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -296,3 +298,47 @@ def test_a_run_is_drawn_with_a_result_that_lies_elsewhere(nelbo, folder, tmp_pat
     code, _, err = nelbo("report", folder, other, "-o", page, "--force")
     assert (code, len(err.splitlines())) == (2, 1)
     assert "is of other weights than the run has" in err
+
+
+ENTRY = {
+    **{"step": 2, "loss": 3.7, "loss_by_quarter": [3.1, None, 2.0, 0.02], "unit": "bits/dim"},
+    **{"gradient_norm": 0.9, "learning_rate": 0.0, "held_out": 2.5, "ci95_half": 0.1},
+}
+DAMAGED = {
+    "no JSON": lambda entry: None,
+    **{
+        f"{key} {value!r:.20}": lambda entry, key=key, value=value: entry | {key: value}
+        for key, values in {
+            "step": ("x", -1, 1.5, 10**30, True),
+            "loss": ("x", [1], None, math.nan, True),
+            "loss_by_quarter": (3, [1], ["a", 1, 2, 3]),
+            "learning_rate": ("x",),
+            "unit": (5,),
+            "held_out": ("x",),
+            "ci95_half": ({},),
+        }.items()
+        for value in values
+    },
+    **{
+        f"no {key}": lambda entry, key=key: {k: x for k, x in entry.items() if k != key}
+        for key in ("step", "unit", "ci95_half")
+    },
+}
+
+
+def test_a_damaged_log_is_one_line_and_no_page(nelbo, run, tmp_path):
+    """Kills: exit 1 of a failure in the drawing, an entry without its step left out in silence."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert nelbo("evaluate", folder, "--max-images", 4, "--json", folder / "result.json")[0] == 0
+    output = ("report", folder, "--samples", 0, "-o", tmp_path / "page.html")
+    for name, damage in DAMAGED.items():
+        entry = damage(ENTRY)
+        line = '{"step": 2, "lo' if entry is None else json.dumps(entry)
+        (folder / "log.jsonl").write_text(f"{json.dumps(ENTRY)}\n{line}\n")
+        code, out, err = nelbo(*output)
+        assert (code, out, len(err.splitlines())) == (2, "", 1), (name, err)
+        assert "log.jsonl is no log of a training: line 2" in err, name
+        assert not (tmp_path / "page.html").exists()
+    (folder / "log.jsonl").write_text(json.dumps(ENTRY) + "\n")
+    assert nelbo(*output)[0] == 0

@@ -3,21 +3,57 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
+
+from pydantic import Field
 
 from nelbo import files
 from nelbo.errors import BadInput
 from nelbo.training.tracking import Tracker
-from nelbo.typed_json import Json, whole_at
+from nelbo.typed_json import Finite, Json, Typed, Whole, as_typed, parse_object, whole_at
 
-__all__ = ["EVERY", "LOG", "SPEED", "Log"]
+__all__ = ["EVERY", "LOG", "SPEED", "Log", "read_log"]
 
 LOG = "log.jsonl"
 SPEED = "speed.jsonl"
 EVERY = 50  # steps
 PLACES = ("step", "since_step", "seconds")  # say where in a run an entry is
+NEEDED = (("loss", "unit"), ("held_out", "unit"), ("held_out", "ci95_half"))
+MOST = 2**30  # bytes
+
+
+def read_log(path: Path) -> list[dict[str, Json]]:
+    """The entries of a training's log, as they were written; none where there is no log.
+
+    Raises:
+        BadInput: a line that is no JSON object, or no entry of a log.
+    """
+    if not path.is_file():
+        return []
+    entries = []
+    for number, line in enumerate(files.read(path, MOST, "log").splitlines(), 1):
+        place = f"{path} is no log of a training: line {number}"
+        entries.append(entry := parse_object(line, place))
+        as_typed(_Entry, entry, place)
+        for key, other in NEEDED:
+            if key in entry and other not in entry:
+                raise BadInput(f"{place} has {key} without {other}")
+    return entries
+
+
+class _Entry(Typed):
+    """What a line may hold; a default stands for a key that is not there, and null is no number."""
+
+    step: Annotated[Whole, Field(ge=0, lt=2**53)]
+    unit: str = ""
+    loss: Finite = 0.0
+    loss_by_quarter: Annotated[Sequence[Finite | None], Field(min_length=4, max_length=4)] = ()
+    gradient_norm: Finite = 0.0
+    learning_rate: Finite = 0.0
+    held_out: Finite = 0.0
+    ci95_half: Finite = 0.0
 
 
 @final
@@ -99,7 +135,7 @@ class Log:
     def _content(self) -> bytes:
         if not self.path.exists():
             raise BadInput(f"{self.path} is missing: restore a copy")
-        return files.read(self.path, 2**30, "log")
+        return files.read(self.path, MOST, "log")
 
 
 def _digest(content: bytes) -> dict[str, Json]:

@@ -13,7 +13,8 @@ from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry, names_of
 from nelbo.results.result import Result
 from nelbo.results.saved import Saved
-from nelbo.tasks.report.report import LOG, columns_of, log_of, measured
+from nelbo.tasks.report.report import columns_of, measured
+from nelbo.training.log import LOG, read_log
 
 __all__ = ["paper_figure", "paper_table"]
 
@@ -73,7 +74,7 @@ def paper_figure(
     if kind is not None and kind not in figures.FIGURES:
         raise BadInput(f"a figure is one of {', '.join(figures.FIGURES)}; got {kind}")
     if kind == "training":
-        logs = {str(source): log_of(Path(source) / LOG) for source in sources}
+        logs = {str(source): read_log(Path(source) / LOG) for source in sources}
         return figures.file(figures.training(logs, width), suffix)
     others = _no_evaluations(sources)
     if others:

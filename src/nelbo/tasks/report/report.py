@@ -1,6 +1,5 @@
 """The page of a run or of a result file: what is at hand is gathered, what is not is named."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor
 
-from nelbo import checkpoint, files, formats
+from nelbo import checkpoint, formats
 from nelbo.data import Images, Points, Tokens, load_for
 from nelbo.errors import BadInput
 from nelbo.model import Model
@@ -17,22 +16,21 @@ from nelbo.results import per_image
 from nelbo.results.loading import load as load_result
 from nelbo.results.result import Result, read
 from nelbo.tasks.report.drawing import Drawing, Progress, pictures_of
-from nelbo.typed_json import Json, whole_at
+from nelbo.training.log import LOG, read_log
+from nelbo.typed_json import whole_at
 from nelbo.types import Grid
 
 __all__ = [
     "IMAGES",
-    "LOG",
     "RESULT",
     "Say",
     "always",
     "columns_of",
-    "log_of",
     "measured",
     "report",
 ]
 
-RESULT, IMAGES, LOG = "result.json", "images.csv", "log.jsonl"
+RESULT, IMAGES = "result.json", "images.csv"
 """What a run folder may hold beside its model; the names that a page looks for."""
 
 DIGEST = "per_image_sha256"
@@ -96,7 +94,7 @@ def report(
     drawing = Drawing(samples, seed, steps, drawn, progress)
     pictures = pictures_of(model, test, columns, measured, drawing, why_not)
     recipe = formats.recipe_of(source).model_dump(mode="json")
-    log = log_of(source / LOG)
+    log = read_log(source / LOG)
     return page(Reported(measured, columns, log, pictures, recipe, table, why_not))
 
 
@@ -299,21 +297,3 @@ def _no_distortion(result: Result) -> str:
     if result.model.get("time") == "continuous":
         return "In continuous time no error of x̂₀ is kept; a chain's steps have one (--steps N)."
     return "The reconstruction error was not requested: nelbo evaluate --json FILE writes it."
-
-
-def log_of(path: Path) -> list[dict[str, Json]]:
-    """The entries of a training log; none where there is none.
-
-    Raises:
-        BadInput: a line is no JSON object.
-    """
-    if not path.is_file():
-        return []
-    try:
-        text = files.read(path, 2**30, "log").decode("utf-8")
-        entries = [json.loads(line) for line in text.splitlines()]
-    except BadInput:
-        raise
-    except (RecursionError, ValueError):
-        raise BadInput(f"{path} is no log of a training: it holds a line that is no JSON") from None
-    return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
