@@ -177,6 +177,22 @@ def test_what_a_result_is_of_cannot_be_edited_and_an_older_one_reports_so(nelbo,
     assert (code, err.count("of an older nelbo and has no digest of what it holds")) == (0, 1)
 
 
+@pytest.mark.parametrize("command", ["report", "cite"])
+@pytest.mark.parametrize("kind", ["evaluation", "derivation"])
+def test_a_digest_whose_name_is_damaged_vouches_for_nothing(nelbo, copied, kind, command):
+    """Kills: a damaged file that is taken for one of an older nelbo; a citation of one."""
+    path = copied / "r.json"
+    if kind == "derivation":
+        assert nelbo("derive", "--json", path, "--force")[0] == 0
+    text = path.read_text()
+    assert text.count('"content_sha256"') == 1
+    path.write_text(text.replace('"content_sha256"', '"content_shq256"').replace('"torch"', '"t"'))
+    output = (copied / "page.html", "--force") if command == "report" else ()
+    code, out, err = nelbo(command, path, *(["-o", *output] if output else []))
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert "damaged or was edited: it is not what it was written as" in err
+
+
 @pytest.mark.parametrize("change", EDITED)
 def test_a_figure_that_was_edited_makes_no_page(nelbo, copied, change):
     """Where nothing else in the result tells of it. Kills: a curve that nobody measured."""

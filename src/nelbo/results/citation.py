@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nelbo.errors import BadInput, printable
 from nelbo.results.result import load
+from nelbo.results.saved import require_intact
 from nelbo.typed_json import Json, at, number_at, object_at, part_at
 
 __all__ = ["bibtex", "read_result", "reasons"]
@@ -45,7 +46,7 @@ def read_result(path: Path) -> Mapping[str, Json]:
     """The object that a command wrote by --json.
 
     Raises:
-        BadInput: no file, no JSON, or no result.
+        BadInput: no file, no JSON, no result, or anything else than what was written.
     """
     result = load(path)
     schema = result.get("schema") if isinstance(result, Mapping) else None
@@ -54,6 +55,7 @@ def read_result(path: Path) -> Mapping[str, Json]:
             f"{path} is no result: its schema is {schema}; cite takes what evaluate, compare, "
             "improve or derive wrote by --json, or a run folder"
         )
+    require_intact(object_at(result), path)
     return object_at(result)
 
 

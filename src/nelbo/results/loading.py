@@ -23,7 +23,7 @@ from nelbo.results.read_images import (
 from nelbo.results.read_ode import ODE, OdeRead, parse_ode
 from nelbo.results.read_orders import ORDER_BOUNDS, OrdersRead, parse_orders
 from nelbo.results.result import Result
-from nelbo.results.saved import DIGEST, digest_of
+from nelbo.results.saved import DIGEST, require_intact
 from nelbo.results.stored import Other, keeping_to
 from nelbo.typed_json import Json, object_at, rows_at, text_at
 
@@ -63,10 +63,7 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
     if not isinstance(tree, Mapping) or tree.get("schema") in (None, evaluation.SCHEMA):
         return single.checked(tree, path, say)
     result = as_read(tree, str(path))
-    if tree.get(DIGEST, content := digest_of(tree)) != content:
-        raise BadInput(
-            f"{path} is damaged or was edited: it is not what it was written as; make it again"
-        )
+    require_intact(tree, path)
     if DIGEST not in tree:
         say(f"{path}: the result is of an older nelbo and has no digest of what it holds")
     return result

@@ -10,7 +10,7 @@ from nelbo.errors import BadInput, printable
 from nelbo.files import read as read_file
 from nelbo.results.evaluation import SCHEMA, figures_digest
 from nelbo.results.saved import DIGEST as CONTENT
-from nelbo.results.saved import Saved, digest_of
+from nelbo.results.saved import Saved, intact
 from nelbo.results.unit import BITS, NATS, Unit, unit_of_text
 from nelbo.typed_json import (
     Json,
@@ -162,7 +162,7 @@ def checked(tree: object, path: str | Path, say: Say) -> Result:
     """As `read`, of what the file holds."""
     result = parse(tree, str(path))
     wrong = next(_contradictions(result), None)
-    if result.tree.get(CONTENT, content := digest_of(result.tree)) != content:
+    if not intact(result.tree):
         wrong = wrong or "it is not what it was written as"
     if result.tree.get(DIGEST, figures := figures_digest(result.tree)) != figures:
         wrong = "its figures are not those that it was written with"

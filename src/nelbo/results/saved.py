@@ -3,23 +3,56 @@
 import hashlib
 import importlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from nelbo.errors import BadInput
 from nelbo.typed_json import Json
 
-__all__ = ["DIGEST", "Provenance", "Saved", "digest_of", "sealed", "showing"]
+__all__ = [
+    "DIGEST",
+    "Provenance",
+    "Saved",
+    "digest_of",
+    "intact",
+    "require_intact",
+    "sealed",
+    "showing",
+]
 
 DIGEST = "content_sha256"
+OTHER_DIGESTS = ("figures_sha256", "per_image_sha256")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def digest_of(tree: Mapping[str, Json]) -> str:
     """The SHA-256 of all that a JSON object holds, but for this digest itself."""
     content = {key: value for key, value in tree.items() if key != DIGEST}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def intact(tree: Mapping[str, Json]) -> bool:
+    """Whether the object is what it was written as, or of an older nelbo and without a digest.
+
+    A digest under a name that none has is one whose name was damaged: without it nothing is held
+    against anything.
+    """
+    if DIGEST in tree:
+        return tree[DIGEST] == digest_of(tree)
+    unknown = (value for key, value in tree.items() if key not in OTHER_DIGESTS)
+    return not any(isinstance(value, str) and SHA256.fullmatch(value) for value in unknown)
+
+
+def require_intact(tree: Mapping[str, Json], path: str | Path) -> None:
+    """Raises BadInput where the object in the file is not what it was written as."""
+    if not intact(tree):
+        raise BadInput(
+            f"{path} is damaged or was edited: it is not what it was written as; make it again"
+        )
 
 
 def sealed(tree: Mapping[str, object]) -> dict[str, Json]:
