@@ -149,4 +149,11 @@ COMPANY = [
         "schedule = self.schedule",
         (f"{PICKLES}a_model_comes_back_from_a_pickle_and_measures_the_same[eps-by_pickle]",),
     ),
+    (
+        "a NaN in one of two calls left out",
+        "estimation/company.py",
+        "if not torch.equal(finite, b.isfinite().all(1)):",
+        "if False:",
+        (f"{TESTS}a_network_whose_answer_depends_on_chance_is_refused",),
+    ),
 ]

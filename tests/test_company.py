@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import itertools
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -115,12 +117,18 @@ def seeded_inside(network):
     return call
 
 
+def now_and_then(network):
+    calls = itertools.count()
+    return lambda x, t: network(x, t) * (math.nan if next(calls) % 2 else 1)
+
+
 COMPANY = {
     "BatchNorm without statistics": lambda: Net(nn.BatchNorm2d(4, track_running_stats=False)),
     "batch statistics by hand": lambda: Net(BatchStandardised()),
     "attention across the batch": lambda: Net(Attention()),
     "the first t for all": lambda: by_the_first_t(Net()),
     "the mean t for all": lambda: by_the_mean_t(Net()),
+    "a NaN of a row alone": lambda: Net(Always(lambda x: x * (1 if len(x) > 1 else math.nan))),
     "the size of the batch": lambda: by_the_size_of_the_batch(Net()),
     "functional batch norm in training": lambda: Net(
         Always(lambda x: F.batch_norm(x, None, None, training=True))
@@ -134,6 +142,7 @@ CHANCE = {
     "functional dropout": lambda: Net(Always(lambda x: F.dropout(x, 0.2))),
     "noise": lambda: lambda x, t: torch.tanh(x) + 0.01 * torch.randn_like(x),
     "a counter": lambda: Net(Counter()),
+    "a NaN at every other call": lambda: now_and_then(Net()),
 }
 
 

@@ -238,12 +238,15 @@ def _limit(model: Model, output: Tensor) -> float:
 def _change(output: Tensor, before: Tensor) -> float:
     """The largest rms of a row's change, in units of the rms of the outputs.
 
-    Rows that are not finite are left out: an evaluation names them.
+    Infinite where a row is finite in one of the two alone. Rows that are finite in neither are left
+    out: an evaluation names them.
     """
     if output.shape != before.shape:
         return float("inf")
     a, b = (x.double().flatten(1) for x in (output, before))
-    finite = (a.isfinite() & b.isfinite()).all(1)
+    finite = a.isfinite().all(1)
+    if not torch.equal(finite, b.isfinite().all(1)):
+        return float("inf")
     if not finite.any():
         return 0.0
     rms = b[finite].square().mean().sqrt()
