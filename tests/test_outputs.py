@@ -1,7 +1,9 @@
 """Files that go out: checked before the work, never replacing what the command does not make."""
 
+import errno
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 
 from nelbo import files
 from nelbo.errors import BadInput
+from nelbo.training import lock
 
 FEW = ("--max-images", "5", "--budget", "100")
 VICTIMS = {
@@ -261,6 +264,35 @@ def test_a_folder_is_whole_or_absent(tmp_path):
     (tmp_path / "x").mkdir()
     with pytest.raises(BadInput, match="exists already"):
         fail()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_refuses_a_name_does_not_say_that_it_is_taken(tmp_path, monkeypatch, number):
+    """Kills: advice to remove what is not there, where the last rename fails; for both writers."""
+
+    def rename(path, target):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(files.Path, "rename", rename)
+    place = tmp_path / "x"
+    why = re.escape(os.strerror(number))
+    with pytest.raises(OSError, match=why) as raised, files.whole_folder(place) as folder:
+        (folder / "a").write_text("a")
+    assert raised.value.filename == str(place)
+    why = f"cannot make the folder {re.escape(str(place))}: "
+    with pytest.raises(BadInput, match=why), lock.made(place):
+        raise AssertionError
+    assert not list(tmp_path.iterdir())
+
+    def taken(path, target):
+        target.mkdir()
+        raise OSError(errno.ENOTEMPTY, "")
+
+    monkeypatch.setattr(files.Path, "rename", taken)
+    for way in (files.whole_folder, lock.made):
+        with pytest.raises(BadInput, match="exists already and is left as it is"), way(place):
+            pass
+        place.rmdir()
 
 
 # ---- streams

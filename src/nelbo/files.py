@@ -263,10 +263,12 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
                 for file in temporary.iterdir():
                     _sync_at(file)
                 _sync_at(temporary)
-            try:
-                temporary.rename(path)
-            except OSError:
-                raise _exists(path) from None
+                try:
+                    temporary.rename(path)
+                except OSError:
+                    if os.path.lexists(path):  # another came first
+                        raise _exists(path) from None
+                    raise
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if isinstance(error, OSError) and error.filename is not None:

@@ -56,9 +56,11 @@ def _made(folder: Path) -> int:
             if folder.exists():
                 raise FileExistsError
             temporary.rename(folder)  # fails where another has come first: its name is inside
-        except OSError:
+        except OSError as error:
             os.close(handle)
             _refuse_owned(folder)
+            if not isinstance(error, FileExistsError) and not os.path.lexists(folder):
+                raise BadInput(f"cannot make the folder {folder}: {error.strerror}") from None
             raise BadInput(
                 f"{folder} exists already and is left as it is: choose another folder, or "
                 "go on with the run in it by --resume"
