@@ -2,6 +2,7 @@
 
 __all__ = ["LASTING"]
 
+RESUME = "tests/tasks/test_train_resume.py::test_"
 TABLES = "tests/test_tables_and_results.py::test_"
 CRAFTED = "tests/test_crafted_checkpoints.py::test_"
 SIZES = "tests/test_sizes.py::test_"
@@ -54,8 +55,8 @@ LASTING = [
     (
         "figures under the name of another model",
         "results/result.py",
-        "result.tree.get(CONTENT, content := digest_of(result.tree)) != content",
-        "False",
+        "if not intact(result.tree):",
+        "if False:",
         (f"{TABLES}what_a_result_is_of_cannot_be_edited_and_an_older_one_reports_so",),
     ),
     (
@@ -148,5 +149,82 @@ LASTING = [
         "if CONTENT not in result.tree:",
         "if False:",
         (f"{TABLES}an_older_result_is_read_and_what_it_lacks_is_reported",),
+    ),
+    (
+        "a digest without its name taken for an older result",
+        "results/saved.py",
+        "return not any(isinstance(value, str) and SHA256.fullmatch(value) for value in unknown)",
+        "return True",
+        (f"{TABLES}a_digest_whose_name_is_damaged_vouches_for_nothing",),
+    ),
+    (
+        "a citation of a result that was edited",
+        "results/citation.py",
+        "require_intact(object_at(result), path)",
+        "object_at(result)",
+        (f"{TABLES}a_digest_whose_name_is_damaged_vouches_for_nothing",),
+    ),
+    (
+        "a figure of a log without the one that it needs",
+        "training/log.py",
+        "if key in entry and other not in entry:",
+        "if False:",
+        ("tests/report/test_page_of_runs.py::test_a_damaged_log_is_one_line_and_no_page",),
+    ),
+    (
+        "an entry of a log that is not looked at",
+        "training/log.py",
+        "as_typed(_Entry, entry, place)",
+        "place",
+        ("tests/report/test_page_of_runs.py::test_a_damaged_log_is_one_line_and_no_page",),
+    ),
+    (
+        "a folder that the disk refuses called one that is there",
+        "files.py",
+        "if os.path.lexists(path):  # another came first",
+        "if True:",
+        ("tests/test_outputs.py::test_a_disk_that_refuses_a_name_does_not_say_that_it_is_taken",),
+    ),
+    (
+        "a run folder that the disk refuses called one that is there",
+        "training/lock.py",
+        "if not isinstance(error, FileExistsError) and not os.path.lexists(folder):",
+        "if False:",
+        ("tests/test_outputs.py::test_a_disk_that_refuses_a_name_does_not_say_that_it_is_taken",),
+    ),
+    (
+        "a position that contradicts itself",
+        "training/state.py",
+        "unknown or not stored.possible or",
+        "unknown or",
+        (f"{RESUME}a_fault_in_any_part_is_an_error_that_names_it",),
+    ),
+    (
+        "an average that counts other updates",
+        "training/state.py",
+        "right = int(x) == step",
+        "right = True",
+        (f"{RESUME}a_fault_in_any_part_is_an_error_that_names_it",),
+    ),
+    (
+        "an optimizer whose count began anew",
+        "training/state.py",
+        "(float(x) == 0 and not moved)",
+        "float(x) == 0",
+        (f"{RESUME}a_fault_in_any_part_is_an_error_that_names_it",),
+    ),
+    (
+        "times that were seen of another number of rows",
+        "training/state.py",
+        "int(x.sum()) == step * choice.batch_size",
+        "True",
+        (f"{RESUME}a_fault_in_any_part_is_an_error_that_names_it",),
+    ),
+    (
+        "a last checkpoint without its held-out measurement",
+        "training/loop.py",
+        "self._save()  # again",
+        "pass  # again",
+        (f"{RESUME}a_run_that_a_signal_stopped_goes_on_to_the_same_bytes",),
     ),
 ]

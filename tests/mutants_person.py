@@ -46,8 +46,8 @@ PERSON = [
     (
         "shown: samples that a signal put off are never drawn",
         "training/loop.py",
-        "        self._draw()\n        while",
-        "        while",
+        "        self._draw()\n        if position.measured",
+        "        if position.measured",
         (SHOWN + "a_signal_while_samples_are_drawn_saves_and_the_picture_is_drawn_later",),
     ),
     (

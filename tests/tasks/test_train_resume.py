@@ -1,6 +1,7 @@
 """A run that was stopped ends as if it had not been; restoring is everything or an error."""
 
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from nelbo import checkpoint, files, formats
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput, NonFinite, Stopped
 from nelbo.tasks.train import begun, train
-from nelbo.training import lock
+from nelbo.training import lock, state
 
 NEWEST = f"checkpoints/step-{STEPS:06d}.safetensors"
 EVERYTHING = {
@@ -68,6 +69,21 @@ def test_a_killed_run_goes_on_to_the_same_bytes(whole, tmp_path, step):
     assert (folder / best).read_bytes() == (whole / best).read_bytes()
 
 
+@pytest.mark.parametrize("step", [3, 12])
+def test_a_run_that_a_signal_stopped_goes_on_to_the_same_bytes(whole, tmp_path, step):
+    """Kills: a last checkpoint that a signal had written before its held-out measurement."""
+
+    def progress(done, expected, text):
+        if done == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped, match=f"after step {step}, which is saved"):
+        train(recipe(**EVERYTHING), folder, progress=progress)
+    train(recipe(**EVERYTHING), folder, resume=True)
+    assert same(folder, whole)
+
+
 def test_every_part_of_the_state_is_in_a_checkpoint(whole):
     """Kills: H37; a part left out that these few steps happen not to need."""
     result = tensors(whole / NEWEST)
@@ -82,9 +98,9 @@ def test_every_part_of_the_state_is_in_a_checkpoint(whole):
     assert result["updates.ema"] == STEPS
     assert result["times.seen"].sum() == 8 * STEPS
     assert result["times.seen"].min() >= 10  # so that the last steps drew by importance
-    state = checkpoint.load(whole / NEWEST).description["state"]
-    assert set(state["tensors"]) == set(result)
-    assert state["sampler"] == {"epoch": 0, "place": 96, "images": 1294}
+    kept = checkpoint.load(whole / NEWEST).description["state"]
+    assert set(kept["tensors"]) == set(result)
+    assert kept["sampler"] == {"epoch": 0, "place": 96, "images": 1294}
 
 
 def altered(path, change):
@@ -95,6 +111,26 @@ def altered(path, change):
     description["state"] = dict(description["state"])
     change(tensors, description)
     checkpoint.save(path, Checkpoint(tensors, description))
+
+
+LOST = "left out"
+
+
+def at(description, key, value):
+    """The position with another value; its other parts as they were."""
+    position = dict(description["state"]["position"])
+    if value == LOST:
+        del position[key]
+    else:
+        position[key] = value
+    description["state"]["position"] = position
+
+
+def resealed(tensors, description, name, value):
+    """The tensor with another value and its right digest."""
+    tensors[name].fill_(value)
+    digests = dict(description["state"]["tensors"])
+    description["state"]["tensors"] = digests | {name: state._sha256(tensors[name])}
 
 
 FAULTS = {
@@ -115,9 +151,37 @@ FAULTS = {
     "processes": lambda x, d: d["state"].__setitem__("processes", 2),
     "data": lambda x, d: d.__setitem__("data", {**d["data"], "sha256": "0"}),
     "log": lambda x, d: d["state"].__setitem__("log", {**d["state"]["log"], "sha256": "0"}),
+    "log lost": lambda x, d: d["state"].pop("log"),
     "no state": lambda x, d: d.pop("state"),
+    "weights that are none": lambda x, d: resealed(x, d, "network.enter.weight", math.nan),
+    "updates": lambda x, d: resealed(x, d, "updates.ema", 0),
+    "updates of the optimizer": lambda x, d: resealed(x, d, "optimizer.enter.weight.step", 0),
+    "a negative square": lambda x, d: resealed(x, d, "optimizer.enter.weight.exp_avg_sq", -1),
+    "times seen": lambda x, d: resealed(x, d, "times.seen", 10),
+    "the step": lambda x, d: d.__setitem__("step", "twelve"),
+    **{
+        f"position {key} {value!r}": lambda x, d, key=key, value=value: at(d, key, value)
+        for key, values in {
+            "step": (None, LOST, 11, -1, "x"),
+            "smoothed": (None, LOST, math.nan, "x"),
+            "by_quarter": (None, LOST, [0.5], "xxxx", [0.5, "x", None, None]),
+            "best": (None, LOST, [3], ["x", 1.0], [3, math.inf], "x"),
+            "worse": (None, LOST, -1, "x", math.nan, 99),
+            "measured": (None, LOST, -1, "x", 13, 0),
+            "more": (1,),
+        }.items()
+        for value in values
+    },
 }
 NAMED = {
+    "log lost": "lacks the mark of its log",
+    "weights that are none": "network.enter.weight is not finite",
+    "updates": "updates.ema is not of step 12",
+    "updates of the optimizer": r"optimizer.enter.weight.step is not of step 12",
+    "a negative square": r"optimizer.enter.weight.exp_avg_sq is not of step 12",
+    "times seen": "times.seen is not of step 12",
+    "the step": "its position contradicts itself or its step",
+    **{name: "its position" for name in FAULTS if name.startswith("position")},
     "weights": "network.enter.weight is not what was saved",
     "average": "ema.enter.weight is not what was saved",
     "number of averages": "updates.ema is not what was saved",

@@ -99,9 +99,10 @@ class RunFolder:
 def _is_of(path: Path) -> bool:
     """Whether the checkpoint is not of another step; a damaged one says nothing against it."""
     try:
-        return bool(checkpoint.described(path).get("step", _step(path)) == _step(path))
+        step = checkpoint.described(path).get("step")
     except BadInput:
         return True
+    return not isinstance(step, int) or step == _step(path)
 
 
 def _step(path: Path) -> int:

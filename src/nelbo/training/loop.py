@@ -80,8 +80,11 @@ class Loop:
             OSError: the disk refuses; the checkpoints from before are as they were.
         """
         position = self.state.position
+        measured = position.measured
         self._measure()  # what a signal may have put off
         self._draw()
+        if position.measured != measured and position.step % self.choice.checkpoint_every == 0:
+            self._save()  # again: it was saved without that measurement
         while position.step < self.choice.steps and not self._enough():
             value, norm, stop = self._step(position.step)
             position.step += 1

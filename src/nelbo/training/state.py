@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from nelbo import checkpoint
@@ -17,7 +18,7 @@ from nelbo.training.batches import Batches
 from nelbo.training.learner import Learner
 from nelbo.training.log import Log
 from nelbo.training.times import Times
-from nelbo.typed_json import Json, object_at, part_at
+from nelbo.typed_json import Finite, Json, Typed, Whole, as_typed, object_at, part_at
 
 __all__ = ["Position", "State", "require_same"]
 
@@ -38,6 +39,28 @@ class Position:
     best: tuple[int, float] | None = None
     worse: int = 0
     measured: int = 0
+
+
+class _Stored(Typed):
+    """A position as a checkpoint has it: every key, of its type."""
+
+    step: Annotated[Whole, Field(ge=0)]
+    smoothed: Finite | None
+    by_quarter: Annotated[tuple[Finite | None, ...], Field(min_length=4, max_length=4)]
+    best: tuple[Whole, Finite] | None
+    worse: Annotated[Whole, Field(ge=0)]
+    measured: Annotated[Whole, Field(ge=0)]
+
+    @property
+    def possible(self) -> bool:
+        """Whether a run can have come there."""
+        best = 0 if self.best is None else self.best[0]
+        return (
+            (self.smoothed is None) == (self.step == 0)
+            and (best > 0) == (self.measured > 0)
+            and best <= self.measured <= self.step
+            and (self.worse == 0) == (best == self.measured)
+        )
 
 
 @final
@@ -103,11 +126,13 @@ class State:
             for name, x in parts.items():
                 x.copy_(stored.tensors[name])
         self._set_generators(stored.part("generator"))
-        for key, value in object_at(state, "position").items():
-            setattr(self.position, key, tuple(value) if isinstance(value, list) else value)
+        self._set_position(refusal, part_at(state, "position"), stored.description)
         require_same(refusal, self._derived(), state)
+        self._require_counts(refusal, stored.tensors)
+        if not (mark := part_at(state, "log")):
+            raise BadInput(f"{refusal}it lacks the mark of its log")
         if self.processes.first:
-            self.log.begin(self.position.step, part_at(state, "log") or None)
+            self.log.begin(self.position.step, mark)
 
     def _require_tensors(
         self,
@@ -130,6 +155,36 @@ class State:
         for name, x in saved.items():
             if digests.get(name) != _sha256(x):
                 raise BadInput(f"{refusal}{name} is not what was saved")
+            if x.is_floating_point() and not x.isfinite().all():
+                raise BadInput(f"{refusal}{name} is not finite")
+
+    def _set_position(
+        self, refusal: str, tree: Mapping[str, Json], description: Mapping[str, Json]
+    ) -> None:
+        values = {key: tuple(x) if isinstance(x, list) else x for key, x in tree.items()}
+        stored = as_typed(_Stored, values, f"{refusal}its position")
+        unknown = tree.keys() - _Stored.model_fields.keys()
+        if unknown or not stored.possible or description.get("step") != stored.step:
+            raise BadInput(f"{refusal}its position contradicts itself or its step")
+        for key in tree:
+            setattr(self.position, key, getattr(stored, key))
+
+    def _require_counts(self, refusal: str, tensors: Mapping[str, Tensor]) -> None:
+        """What was counted is of this step; a parameter without a gradient has no updates."""
+        step, choice = self.position.step, self.learner.choice
+        for name, x in tensors.items():
+            right = True
+            if name == "updates.ema":
+                right = int(x) == step
+            elif name == "times.seen":
+                right = bool((x >= 0).all()) and int(x.sum()) == step * choice.batch_size
+            elif name.startswith("optimizer.") and name.endswith(".exp_avg_sq"):
+                right = bool((x >= 0).all())
+            elif name.startswith("optimizer.") and name.endswith(".step"):
+                moved = bool(tensors[f"{name.removesuffix('step')}exp_avg"].any())
+                right = float(x) == step or (float(x) == 0 and not moved)
+            if not right:
+                raise BadInput(f"{refusal}{name} is not of step {step}")
 
     def _tensors(self) -> dict[str, Tensor]:
         times = {f"times.{name}": x for name, x in self.times.tensors().items()}
