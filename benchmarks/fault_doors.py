@@ -40,10 +40,33 @@ DOORS_OF_FILES = {
     "train": lambda x: ["train", x, "-o", "new", "--smoke"],
     "train --data": lambda x: ["train", "digits", "--data", x, "-o", "new", "--smoke"],
     "train --resume": lambda x: ["train", "--resume", x],
+    "train text --data": lambda x: ["train", "text", "--data", x, "-o", "new", "--smoke"],
+    "demo --recipe": lambda x: ["demo", "--recipe", x, "-o", "new"],
+    "evaluate --plan": lambda x: ["evaluate", "--plan", x],
+    "evaluate --order": lambda x: ["evaluate", "twin.safetensors", "--order", x, *FEW[:2]],
+    "evaluate --part": lambda x: ["evaluate", x, "--exhaustive", "--part", "1/2", "-o", "new.json"],
+    "merge": lambda x: ["merge", x, "part-1.json", "-o", "new.json"],
+    "check": lambda x: ["check", x, "--no-search"],
+    "classify": lambda x: ["classify", x, *FEW[:2]],
+    "rank": lambda x: ["rank", x, *FEW[:2]],
+    "card": lambda x: ["card", x],
+    "compress": lambda x: ["compress", x, "data.npy", "-o", "new.nlb"],
+    "compress DATA": lambda x: ["compress", "twin.safetensors", x, "-o", "new.nlb"],
+    "decompress": lambda x: ["decompress", x, "many.nlb", "-o", "new"],
+    "decompress FILE": lambda x: ["decompress", "twin.safetensors", x, "-o", "new"],
+    "improve --integers": lambda x: ["improve", x, "--integers", "-o", "better", *FEW[:2]],
+    "recipes new": lambda x: ["recipes", "new", "--data", x, "--no-estimate", "-o", "new.toml"],
+    "recipes show": lambda x: ["recipes", "show", x],
+    "report MODEL": lambda x: ["report", x, "result.json", "--samples", "0", "-o", "new.html"],
+    "report a result": lambda x: ["report", "run", x, "--samples", "0", "-o", "new.html"],
+    "report a table": lambda x: ["report", x, "-o", "new.tex"],
+    "report a figure": lambda x: ["report", x, "-o", "new.pdf"],
     "nelbo": lambda x: [],
 }
+BESIDE = ("run", "result.json", "data.npy", "twin.safetensors", "many.nlb", "part-1.json")
 NAMES = (
-    *("x.pt", "x.bin", "x.ckpt", "x.pth", "x.npy", "x.npz", "x.safetensors", "x.json", "x.csv"),
+    *("x.nlb", "x.txt", "x.jsonl", "x.pt", "x.bin", "x.ckpt", "x.pth", "x.npy", "x.npz"),
+    *("x.safetensors", "x.json", "x.csv"),
     *("x.parquet", "x.toml", "x.png"),
 )
 FOLDERS = {
@@ -194,7 +217,7 @@ class Doors:
         """The file, or a folder with it, in an empty place beside a run; what to name."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir()
-        for path in ("run", "result.json"):
+        for path in BESIDE:
             os.symlink(self.source / path, self.place / path)
         kinds = [*NAMES, *FOLDERS.values()]
         name = kinds[number * 7 % len(kinds)]

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from fault_lines import ended
 from PIL import Image
 
 from nelbo import checkpoint, data, evaluate, formats, recipe
@@ -26,7 +27,10 @@ from nelbo.recipe import Recipe
 from nelbo.results import per_image, result
 from nelbo.tasks.train import train
 
-__all__ = ["BITS", "CUTS", "FILES", "Case", "made"]
+__all__ = [
+    *("BITS", "CUTS", "FILES", "PLAIN", "Case", "Change", "Damage"),
+    *("by_content", "cut", "damaged", "flipped", "made", "never"),
+]
 
 Case = Callable[[int], str]
 Change = Callable[[bytes, int], bytes]
@@ -45,15 +49,18 @@ WORDS = (
     b"9" * 400,
 )
 PICTURES = ("png", "jpg", "bmp", "gif", "tif", "webp", "ppm")
+RUNS = {"run": "digits", "classes": "digits-classes", "masked": "digits-absorbing"}
+SMALL = ("training.steps=2", "network.width=8", "training.batch_size=16")
+PART = ("--max-images", "6", "--exhaustive", "--steps", "4", "--batch-size", "4")
+GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 RESULT = ("value", "half", "half_monte_carlo", "terms", "steps", "rate", "looks", "images")
 
 
 def made(folder: Path) -> Path:
-    """A small run with its result, table and data, all that the parts damage copies of."""
-    choices = recipe.read(
-        "digits", ["training.steps=2", "network.width=8", "training.batch_size=16"]
-    )
-    run = train(choices, folder / "run")
+    """Small runs with their results, tables and data, all that the parts damage copies of."""
+    for name, of in RUNS.items():
+        train(recipe.read(of, list(SMALL)), folder / name)
+    run = folder / "run"
     evaluation = evaluate(
         formats.load(run), data.load("digits:test").first(12), budget=400, distortion=True
     )
@@ -71,6 +78,13 @@ def made(folder: Path) -> Path:
     (folder / "idx.gz").write_bytes(gzip.compress(head + levels.tobytes(), mtime=0))
     text = (Path(recipe.__file__).parent.parent / "recipes" / "digits.toml").read_text()
     (folder / "recipe.toml").write_text(text)
+    for name in ("twin.safetensors", "many.nlb", "one.nlb"):
+        shutil.copyfile(GOLDEN / name, folder / name)
+    for k in (1, 2):
+        words = ("evaluate", "run", *PART, "--part", f"{k}/2", "-o", f"part-{k}.json")
+        code, _, err = ended(folder, list(words))
+        if code != 0:
+            raise AssertionError(err)
     return folder
 
 
@@ -142,21 +156,23 @@ class Damage:
         return len(self.content) * (8 if self.change is flipped else 1)
 
 
-def _by_content(
+def by_content(
     folder: Path,
     name: str,
     read: Callable[[Path], object],
     written: Callable[[bytes], object],
     change: Change,
 ) -> Case:
+    """The damage of a copy of a file in the folder."""
     content, place = (folder / name).read_bytes(), folder / "damaged"
     place.mkdir(exist_ok=True)
-    if change is cut and not name.endswith(".toml"):
-        written = _never  # a reader that fills what is missing is no oracle
+    if change is cut and not name.endswith((".toml", ".jsonl")):
+        written = never  # a reader that fills what is missing is no oracle
     return Damage(place / name, content, change, read, written, read(folder / name))
 
 
-def _never(changed: bytes) -> object:
+def never(changed: bytes) -> object:
+    """What no reader gives: of a file with a checksum, which is the same or refused."""
     return object()
 
 
@@ -165,7 +181,7 @@ def _result(folder: Path, change: Change = damaged) -> Case:
         stored = result.read(path)
         return [getattr(stored, name) for name in RESULT]
 
-    return _by_content(folder, "result.json", read, _never, change)
+    return by_content(folder, "result.json", read, never, change)
 
 
 def _table(suffix: str, folder: Path, change: Change = damaged) -> Case:
@@ -178,14 +194,14 @@ def _table(suffix: str, folder: Path, change: Change = damaged) -> Case:
             raise BadInput("of another evaluation")
         return known
 
-    return _by_content(folder, f"images.{suffix}", read, _never, change)
+    return by_content(folder, f"images.{suffix}", read, never, change)
 
 
 def _recipe(folder: Path, change: Change = damaged) -> Case:
     def written(changed: bytes) -> object:
         return Recipe.model_validate(tomllib.loads(changed.decode("utf-8-sig")))
 
-    return _by_content(folder, "recipe.toml", recipe.read, written, change)
+    return by_content(folder, "recipe.toml", recipe.read, written, change)
 
 
 def _checkpoint(folder: Path, change: Change = damaged) -> Case:
@@ -195,7 +211,7 @@ def _checkpoint(folder: Path, change: Change = damaged) -> Case:
         stored = checkpoint.load(path)
         return stored.description, {name: x.tolist() for name, x in stored.tensors.items()}
 
-    return _by_content(folder, "model.safetensors", read, _never, change)
+    return by_content(folder, "model.safetensors", read, never, change)
 
 
 def _array(folder: Path, change: Change = damaged) -> Case:
@@ -207,14 +223,14 @@ def _array(folder: Path, change: Change = damaged) -> Case:
             warnings.simplefilter("ignore", UserWarning)
             return np.load(io.BytesIO(changed)).tolist()
 
-    return _by_content(folder, "data.npy", read, written, change)
+    return by_content(folder, "data.npy", read, written, change)
 
 
 def _archive(folder: Path, change: Change = damaged) -> Case:
     def read(path: Path) -> object:
         return data.load(str(path), levels=17).levels.tolist()
 
-    return _by_content(folder, "data.npz", read, _never, change)
+    return by_content(folder, "data.npz", read, never, change)
 
 
 def _picture(name: str, folder: Path, change: Change = damaged) -> Case:
@@ -231,7 +247,7 @@ def _picture(name: str, folder: Path, change: Change = damaged) -> Case:
         with Image.open(io.BytesIO(changed)) as image:
             return np.asarray(image.convert("RGB")).transpose(2, 0, 1).tolist()
 
-    return _by_content(folder, name, read, _never if name.endswith("png") else written, change)
+    return by_content(folder, name, read, never if name.endswith("png") else written, change)
 
 
 def _idx(folder: Path, change: Change = damaged) -> Case:
@@ -241,7 +257,7 @@ def _idx(folder: Path, change: Change = damaged) -> Case:
         shutil.copyfile(path, inside / "t10k-images-idx3-ubyte.gz")
         return data.load(f"mnist:{inside}", split="test").levels.tolist()
 
-    return _by_content(folder, "idx.gz", read, _never, change)
+    return by_content(folder, "idx.gz", read, never, change)
 
 
 PLAIN = ", which has no checksum"

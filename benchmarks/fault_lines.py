@@ -24,6 +24,7 @@ WORDS = (
     "", "-", "--", ".", "..", "/dev/null", "run", "run/model.safetensors", "result.json", "a b",
     "data.npy", "data.npz", "images.csv", "recipe.toml", "digits", "digits:test", "digits:train",
     "\x1b[2J", "\u202e", "no/such/file", "new.json", "new.html", "new.png", "new.npy", "new.csv",
+    "twin.safetensors", "many.nlb", "classes", "part-1.json", "new.nlb", "new.toml", "raster",
     "hf:a/b", "mnist:", "mnist:.", "x" * 300, "cuda:99", "cpu", "test", "ema", "even", "é",
 )  # fmt: skip
 NUMBERS = ("0", "1", "2", "3", "-1", "1e9", "1.5", "nan", "inf", "99999999999999999999", "x", "64")
@@ -35,9 +36,24 @@ FEW = {
     "sample": ("--steps", "2", "-n", "2"),
     "train": ("--smoke",),
     "report": ("--samples", "0"),
+    "rank": ("--max-images", "2", "--first", "8", "--again", "0", "--steps", "2"),
+    "classify": ("--max-images", "2", "--steps", "2"),
+    "check": ("--no-search",),
+    "compress": ("--max-images", "2", "--calls", "2"),
+    "recipes": ("--no-estimate",),
+}
+FILES = {"compare": 2, "merge": 2, "compress": 2, "decompress": 2}
+FIRST = {
+    **{"train": ("digits",), "recipes": ("new", "show"), "classify": ("classes",)},
+    **{"compress": ("twin.safetensors", "data.npy"), "merge": ("part-1.json", "part-2.json")},
+    "decompress": ("twin.safetensors", "many.nlb"),
 }
 LEFT = ("demo",)  # minutes of work
-KEPT = ("run/model.safetensors", "result.json", "data.npy", "images.csv", "recipe.toml")
+FOLDERS = ("run", "classes")
+KEPT = (
+    *("run/model.safetensors", "result.json", "data.npy", "images.csv", "recipe.toml"),
+    *("classes/model.safetensors", "twin.safetensors", "many.nlb", "part-1.json", "part-2.json"),
+)
 
 
 def _lines(folder: Path) -> Callable[[int], str]:
@@ -50,7 +66,7 @@ def _lines(folder: Path) -> Callable[[int], str]:
         draw = random.Random(number)
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-        for name in ("run", *KEPT):
+        for name in (*FOLDERS, *KEPT):
             source = folder / name
             copy = shutil.copytree if source.is_dir() else shutil.copyfile
             if not (place / name).exists():
@@ -90,12 +106,14 @@ def _line(draw: random.Random, names: list[str], commands: dict[str, Any]) -> li
         words.append(draw.choice(option.opts + option.secondary_opts))
         if not getattr(option, "is_flag", False):
             words += [_value(draw, kinds.get(option.name)) for _ in range(option.nargs)]
-    given = ["run", "run", draw.choice(WORDS)]
-    count = {"compare": 2, "derive": draw.randrange(2), "report": draw.choice((1, 1, 2))}.get(
-        name, 1
-    )
-    first = "digits" if name == "train" else "run"
-    words[1:1] = [draw.choice([first, *given]) for _ in range(count)]
+    count = {"derive": draw.randrange(2), "report": draw.choice((1, 1, 2))} | FILES
+    right = FIRST.get(name, ("run",))
+    words[1:1] = [
+        draw.choice([right[i % len(right)], "run", "run", draw.choice(WORDS)])
+        if draw.random() < 0.5
+        else right[i % len(right)]
+        for i in range(count.get(name, 1))
+    ]
     if draw.random() < 0.1:
         words.insert(draw.randrange(len(words) + 1), draw.choice(WORDS + NUMBERS))
     return [*words, *FEW.get(name, ())] if draw.random() < 0.99 else words[:1]

@@ -33,6 +33,11 @@ COMMANDS = {
     "improve": ["improve", "run", "--max-images", "6", "--no-check", "--data", "data.npy",
                 "-o", "new"],
     "report": ["report", "run", "--samples", "2", "-o", "new.html"],
+    "evaluate --part": ["evaluate", "run", *OF_IMAGES, "--exhaustive", "--part", "1/1",
+                        "-o", "new.json"],
+    "rank": ["rank", "run", *OF_IMAGES, "--first", "16", "--again", "16", "--json", "new.json",
+             "--csv", "new.csv"],
+    "evaluate --ode": ["evaluate", "run", *OF_IMAGES, "--ode", "--json", "new.json"],
     "train": ["train", "digits", *TINY, "-o", "new"],
 }  # fmt: skip
 T = 4

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-NAMES = ("disk", "doors", "files", "kills", "lines", "values")
+NAMES = ("disk", "doors", "files", "kills", "lines", "results", "starts", "values")
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,13 @@ def outcomes(case, count, all_of_them=0):
 
 def test_damaged_files_are_refused_or_read_as_they_were(place):
     """By chance, cut, and bit by bit. Kills: another number in silence, a traceback, two lines."""
-    from fault_files import BITS, CUTS, FILES
+    from fault_files import BITS, CUTS, FILES, PLAIN
+    from fault_results import RESULT_BITS, RESULT_CUTS, RESULTS
 
-    for parts, count in ((FILES, 25), (CUTS, 12), (BITS, 40)):
+    some = ("comparison.json", "part.json", "plan.toml", f"log.jsonl{PLAIN}", "many.nlb")
+    results = {name: RESULTS[name] for name in (*some, f"unet/config.json{PLAIN}")}
+    cut = {f"cuts of {name}": RESULT_CUTS[f"cuts of {name}"] for name in ("part.json", "one.nlb")}
+    for parts, count in ((FILES | results, 25), (CUTS | cut, 12), (BITS | RESULT_BITS, 40)):
         for name, (cases, make) in parts.items():
             assert "refused" in outcomes(make(place), count, cases), name
 
@@ -45,8 +49,18 @@ def test_a_disk_that_refuses_costs_no_file(place):
     """Kills: half a file, litter, an error that is swallowed."""
     from fault_disk import Writes
 
-    result = outcomes(Writes(place, ("inspect", "evaluate")), 24)
+    result = outcomes(Writes(place, ("inspect", "evaluate", "decompress an array")), 24)
     assert result == {"stopped", "went on", "none fires"}
+
+
+def test_what_is_restored_is_whole_and_one_start_owns_a_place(place):
+    """Kills: a part of the state that is left out in silence, two owners, another's files."""
+    from fault_starts import STARTS
+
+    restored = STARTS["parts that are restored"][1](place)
+    assert outcomes(restored, 40) == {"refused"}
+    eight = STARTS["eight starts at once"][1](place)
+    assert {eight(number) for number in range(5)} == {"refused"}
 
 
 def test_nothing_of_a_file_is_run(place):
