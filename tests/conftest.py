@@ -20,6 +20,8 @@ gc.disable()  # while a million objects are imported and collected, none of whic
 torch.set_num_threads(1)
 # what tests start has threads of its own; those that wait leave the cores to other tests
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# where it is set, those that start with OMP_NUM_THREADS=1 would sum otherwise than this process
+os.environ.pop("MKL_NUM_THREADS", None)
 
 
 SHAPED = pytest.StashKey[bool]()
