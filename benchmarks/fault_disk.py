@@ -95,8 +95,8 @@ ENDING = {
     "improve --integers": "better",
 }  # a folder that is there is no place for the same command again
 VARIES = re.compile(
-    rb'"(seconds|command|created|status|content_sha256|sha256)": [^\n,}]*'
-    rb"|[\d.]+ (s|seconds|minutes)\b"
+    rb'"(seconds|command|created|status|content_sha256|sha256)": ?[^\n,}]*'
+    rb'|[\d.]+ (s|seconds|minutes)\b|data:application/gzip;base64,[^"]*'
 )
 KEPT = (
     *("result.json", "images.csv", "data.npy", "part-1.json", "part-2.json"),
