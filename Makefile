@@ -51,7 +51,7 @@ compat: $(READY) ## sdist, its wheel, and the main commands in an environment at
 	tar -xzf .venv/compat/dist/*.tar.gz -C .venv/compat/dist
 	cd .venv/compat/dist/nelbo-*/ && $(CURDIR)/$(BIN)/python -m hatchling build -t wheel -d $(CURDIR)/.venv/compat/dist
 	.venv/compat/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/lowest.txt \
-	  "$$(echo .venv/compat/dist/*.whl)[parquet]"
+	  "$$(echo .venv/compat/dist/*.whl)[parquet,text]"
 	.venv/compat/bin/python tests/smoke.py
 
 paper-test: $(READY) ## tables, figures and the derivation as pages of a paper, by pdflatex and poppler of the system

@@ -12,15 +12,9 @@ import time
 from pathlib import Path
 
 HELPED = (
-    "demo",
-    "train",
-    "sample",
-    "report",
-    "improve",
-    "evaluate",
-    "compare",
-    "derive",
-    "inspect",
+    *("card", "check", "cite", "classify", "compare", "compress", "decompress", "demo", "derive"),
+    *("evaluate", "improve", "inspect", "merge", "rank", "recipes", "recipes new", "recipes show"),
+    *("report", "sample", "train"),
 )
 DIFFUSERS = """
 import torch, diffusers
@@ -49,6 +43,26 @@ COMMANDS = (
     "derive --html derivation.html",
     "inspect ddpm",
     "cite run",
+    "card run",
+    "report run/result.json -o table.tex",
+    "report run/result.json -o figure.pdf",
+    "recipes new --data digits:train --test-data digits:test --no-estimate -o new.toml",
+    "rank run --steps 10 --max-images 12 --first 8 --again 0",
+    "evaluate run --ode --steps 8 --max-images 4 --precision 9",
+    *(
+        f"evaluate run --steps 4 --max-images 4 --exhaustive --part {part}/2 -o part-{part}.json"
+        for part in (2, 1)
+    ),
+    "merge part-1.json part-2.json -o merged.json",
+    "train digits-classes --smoke -o classes",
+    "classify classes --steps 4 --max-images 4",
+    "train digits-absorbing --smoke -o masked",
+    "evaluate masked --calls 4 --max-images 4 --budget 200",
+    "improve masked --integers --max-images 4 -o twin",
+    "compress twin digits:test --max-images 4 -o digits.nlb",
+    "decompress twin digits.nlb -o again",
+    "train text --smoke -o text",
+    "sample text -n 2 --steps 4 -o text.txt",
 )
 
 
@@ -72,6 +86,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-c", DIFFUSERS], check=True)
         for command in COMMANDS:
             nelbo(command)
+        assert len(list(Path("again").iterdir())) == 4
         assert Path("report.html").stat().st_size > 10_000
         assert Path("samples.png").read_bytes().startswith(b"\x89PNG")
 

@@ -320,6 +320,7 @@ def test_a_demo_that_was_stopped_goes_on(nelbo, recipe_file, tmp_path, monkeypat
     assert {path.name for path in folder.iterdir()} >= {"samples.png", "model.safetensors"}
     result = json.loads((folder / "result.json").read_text())
     assert result["nats_per_image"] == measured["nats_per_image"]
+    assert result["command"] == f"nelbo demo --recipe {path} -o '{folder}'"  # as of one not stopped
     check_refusal(nelbo, tmp_path, 2, "by --resume", *typed)
 
 

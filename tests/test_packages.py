@@ -35,7 +35,8 @@ def test_the_wheel_of_the_sdist_holds_every_file_of_the_package(tmp_path):
 def test_the_lowest_versions_that_are_tested_are_those_that_are_required():
     """Kills: a bound that no environment has held: typer 0.15 ends every --help with 1."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *extras["parquet"], *extras["text"]]
     bounds = dict(re.match(r"([\w-]+)>=([\d.]+)", one).groups() for one in required)
     held = re.findall(r"^([\w-]+)==([\d.]+)", (ROOT / "constraints/lowest.txt").read_text(), re.M)
     assert {name: release(v) for name, v in held} == {

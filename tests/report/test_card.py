@@ -1,6 +1,8 @@
 """A model card: what the hub's own reader finds in it is the result."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
@@ -54,3 +56,21 @@ def test_the_command_prints_it(nelbo, tmp_path):
     (result, _) = result_of("a", A)
     (tmp_path / "r.json").write_text(json.dumps(dict(result.tree)))
     assert nelbo("card", tmp_path / "r.json")[:2] == (0, card([result]))
+
+
+def test_a_run_is_its_result_where_that_is_of_its_weights(nelbo, run, tmp_path):
+    """Kills: the card of a model with the figures of another."""
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    code, out, err = nelbo("card", folder)
+    assert (code, out, "was not measured yet" in err) == (2, "", True)
+    result = folder / "result.json"
+    assert nelbo("evaluate", folder, "--max-images", 4, "--json", result)[0] == 0
+    assert nelbo("card", folder)[:2] == nelbo("card", result)[:2]
+    assert nelbo("evaluate", run, "--weights", "raw", "--max-images", 4, "--json", result)[0] == 0
+    assert nelbo("card", folder)[:2] == nelbo("card", result)[:2]
+    tree = json.loads(result.read_text())
+    tree["model"]["sha256"] = "0" * 64
+    del tree["content_sha256"], tree["figures_sha256"], tree["per_image_sha256"]
+    result.write_text(json.dumps(tree))
+    code, out, err = nelbo("card", folder)
+    assert (code, out, "is of other weights than the run has" in err) == (2, "", True)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nelbo.cli.app import Command, app
+from nelbo.cli.terminal import note
 
 __all__ = ["card"]
 
@@ -13,13 +14,14 @@ __all__ = ["card"]
 @app.command(cls=Command)
 def card(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULT.json...", help="What evaluate --json wrote.")
+        list[Path],
+        typer.Argument(metavar="RESULT...", help="What evaluate --json wrote, or a run folder."),
     ],
 ) -> None:
     """Print a model card for the Hugging Face hub.
 
     \b
-    nelbo card result.json
+    nelbo card runs/digits
     nelbo card digits.json mnist.json
 
     Several results are of one model on several data sets. Nothing is sent anywhere: redirect it to
@@ -27,5 +29,7 @@ def card(
     """
     from nelbo.report.card import card as made
     from nelbo.results.result import read
+    from nelbo.tasks.report import measured
 
-    print(made([read(path) for path in results]), end="")
+    known = [measured(x, note)[0] if x.is_dir() else read(x, note) for x in results]
+    print(made(known), end="")

@@ -9,7 +9,7 @@ import typer
 
 from nelbo.cli import completion
 from nelbo.cli.app import Command, app
-from nelbo.cli.options import check_folder, command
+from nelbo.cli.options import check_folder
 from nelbo.cli.progress import bars
 from nelbo.cli.terminal import artefacts, console, name_made
 from nelbo.errors import Stopped, printable
@@ -57,7 +57,7 @@ def demo(
                 choices=read(recipe),
                 control=with_control,
                 resume=resume,
-                command=command(),
+                command=_from_the_beginning("--resume"),
                 progress=start,
             )
     except Stopped as error:
@@ -66,6 +66,11 @@ def demo(
     _print_table(heading, rows)
     print(printable(result.evaluation, lines=True))
     name_made(artefacts(output))
+
+
+def _from_the_beginning(option: str) -> str:
+    """What the user typed, without the option: what makes all of it again."""
+    return shlex.join(["nelbo", *(word for word in sys.argv[1:] if word != option)])
 
 
 def _once_more(option: str) -> str:

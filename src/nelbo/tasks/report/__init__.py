@@ -4,13 +4,14 @@ from nelbo.tasks.report.comparison import comparison
 from nelbo.tasks.report.drawing import Drawing
 from nelbo.tasks.report.model_page import model_of, model_page, page
 from nelbo.tasks.report.paper import paper_figure, paper_table
-from nelbo.tasks.report.report import IMAGES, RESULT, report
+from nelbo.tasks.report.report import IMAGES, RESULT, measured, report
 
 __all__ = [
     "IMAGES",
     "RESULT",
     "Drawing",
     "comparison",
+    "measured",
     "model_of",
     "model_page",
     "page",
