@@ -201,7 +201,11 @@ def run(*words):
 
 run()
 run("--help")
-run("evaluate", "--help")
+import typer
+from nelbo.cli import app
+for name, command in typer.main.get_command(app).commands.items():
+    for more in ([], *([word] for word in getattr(command, "commands", ()))):
+        run(name, *more, "--help")
 run("evalute")
 run("--version")
 for words, position in (("nelbo ev", 1), ("nelbo train digits-", 2), ("nelbo sample ru", 2),

@@ -29,10 +29,10 @@ def listed(context: typer.Context) -> None:
     nelbo recipes show digits
     nelbo recipes new --data my-images/ -o my.toml
     """
-    from nelbo.recipe import names, subject
-
     if context.invoked_subcommand is not None:
         return
+    from nelbo.recipe import names, subject
+
     width = max(map(len, names()))
     for name in names():
         print(f"{name:<{width}}  {subject(name)}")
