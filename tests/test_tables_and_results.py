@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 
+from nelbo import results
 from nelbo.errors import BadInput
 from nelbo.results import per_image
 from nelbo.results.result import read
@@ -175,6 +176,17 @@ def test_what_a_result_is_of_cannot_be_edited_and_an_older_one_reports_so(nelbo,
     path.write_text(json.dumps(whole))
     code, _, err = nelbo(*output)
     assert (code, err.count("of an older nelbo and has no digest of what it holds")) == (0, 1)
+
+
+def test_an_older_inspection_with_a_digest_of_weights_is_read(nelbo, run, tmp_path):
+    """Kills: every digest taken for the one of the file."""
+    path = tmp_path / "inspection.json"
+    assert nelbo("inspect", run, "--json", path)[0] == 0
+    tree = json.loads(path.read_text())
+    del tree["content_sha256"]
+    tree["name"] = "f" * 64
+    path.write_text(json.dumps(tree))
+    assert results.load(path).to_dict()["sha256"] == tree["sha256"]
 
 
 @pytest.mark.parametrize("command", ["report", "cite"])
