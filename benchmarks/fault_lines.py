@@ -37,7 +37,7 @@ FEW = {
     "train": ("--smoke",),
     "report": ("--samples", "0"),
     "rank": ("--max-images", "2", "--first", "8", "--again", "0", "--steps", "2"),
-    "classify": ("--max-images", "2", "--steps", "2"),
+    "classify": ("--max-images", "2", "--steps", "2", "--most", "64"),
     "check": ("--no-search",),
     "compress": ("--max-images", "2", "--calls", "2"),
     "recipes": ("--no-estimate",),

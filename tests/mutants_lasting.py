@@ -227,4 +227,28 @@ LASTING = [
         "pass  # again",
         (f"{RESUME}a_run_that_a_signal_stopped_goes_on_to_the_same_bytes",),
     ),
+    (
+        "a link to nothing advised in its own place",
+        "files.py",
+        "{*folders, *others} - {path.name}",
+        "{*folders, *others}",
+        ("tests/test_cli.py::test_a_name_that_nothing_can_have_is_bad_input",),
+    ),
+    (
+        "a name that is too long called a disk that fails",
+        "cli/command_line.py",
+        "NO_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)",
+        "NO_NAMES = (errno.ELOOP,)",
+        ("tests/test_cli.py::test_a_name_that_nothing_can_have_is_bad_input",),
+    ),
+    (
+        "a spread of nothing squared beyond a float",
+        "estimation/spread.py",
+        "self.information * ratio * ratio",
+        "self.information * ratio**2",
+        (
+            "tests/estimation/test_strata.py::"
+            "test_rows_that_are_all_the_same_are_no_better_known_by_what_is_supposed",
+        ),
+    ),
 ]

@@ -46,6 +46,19 @@ def mixed(folder):
     picture(folder / "b.png", GREY[:4])
 
 
+@pytest.mark.parametrize("command", ["inspect", "card", "report", "sample"])
+def test_a_name_that_nothing_can_have_is_bad_input(nelbo, tmp_path, command):
+    """Kills: exit 1, as for a disk that fails; a link to nothing advised in its own place."""
+    for path in (tmp_path / ("x" * 300), tmp_path / "loop", tmp_path / "nothing"):
+        if path.name == "loop":
+            path.symlink_to(path)
+        if path.name == "nothing":
+            path.symlink_to(tmp_path / "no such file")
+        code, out, err = nelbo(command, path)
+        assert (code, out, err.count("nelbo: ")) == (2, "", 1), err
+        assert "did you mean" not in err
+
+
 BAD_DATA = {
     "an unknown spec": (None, "digit", "did you mean digits"),
     "a missing folder": (None, "none/", "none"),

@@ -35,7 +35,7 @@ __all__ = [
 
 Kind = TypeVar("Kind")
 
-SEEDS = 2**63  # those of a person are not negative
+MOST = 2**63  # of 64 bits with a sign
 LONGEST = 60  # characters of a wrong value that a message shows
 
 
@@ -50,12 +50,14 @@ def whole(name: str, value: object, least: int | None = None) -> int:
     """The value as an int: also 1e4, numpy's and torch's scalars; at least `least`.
 
     Raises:
-        BadInput: it is none, or less.
+        BadInput: it is none, or less, or needs more than 64 bits.
     """
     rule = "" if least is None else f", at least {least}"
     integer = scalar(value)
     if isinstance(integer, float) and integer.is_integer():
         integer = int(integer)
+    if isinstance(integer, int) and integer >= MOST:
+        raise BadInput(f"{name} must be a whole number below 2**63; got {shown(integer)}")
     if not isinstance(integer, int) or (least is not None and integer < least):
         got = shown(value if integer is None else integer)
         raise BadInput(f"{name} must be a whole number{rule}; got {got}")
@@ -68,10 +70,10 @@ def seed_of(value: object) -> int:
     Raises:
         BadInput: it is none, is negative, or has more than 63 bits.
     """
-    integer = whole("seed", value)
-    if not 0 <= integer < SEEDS:
+    integer = scalar(value)
+    if isinstance(integer, int) and not 0 <= integer < MOST:
         raise BadInput(f"a seed is an integer from 0 to 2**63 - 1; got {integer!r:.40}")
-    return integer
+    return whole("seed", value, 0)
 
 
 def whole_numbers(name: str, values: object) -> list[int]:

@@ -284,8 +284,11 @@ def _exists(path: Path) -> BadInput:
 
 
 def near(path: str | Path) -> Path | None:
-    """The file or folder that is there and whose name is most like that of one that is not."""
+    """The file or folder that is there and whose name is most like that of one that is not.
+
+    A link that leads nowhere has its name in the folder, and is not there.
+    """
     path = Path(path)
     _, folders, others = next(os.walk(path.parent), ("", [], []))
-    name = closest(path.name, [*folders, *others])
+    name = closest(path.name, {*folders, *others} - {path.name})
     return None if name is None else path.parent / name

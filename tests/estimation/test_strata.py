@@ -472,6 +472,14 @@ def test_one_row_per_image_takes_the_spread_between_images():
     assert variance_of_sum(values[:1]).variance.isnan().all()
 
 
+def test_rows_that_are_all_the_same_are_no_better_known_by_what_is_supposed():
+    """Kills: an overflow of the square of by how much nothing was widened."""
+    same = torch.ones(2, 4, dtype=torch.float64)
+    wider = variance_of_sum(same).at_least(0.5)
+    assert wider.variance.tolist() == [0.5, 0.5]
+    assert wider.information == 0
+
+
 # The layout.
 
 

@@ -309,6 +309,7 @@ def test_a_value_that_is_not_finite_stops_the_evaluation_by_name(run, test_image
         ({"precision": math.nan}, "precision must be a finite number; got nan"),
         ({"budget": 11}, "starts at 12 evaluations; got 11"),
         ({"batch_size": 0}, "batch size must be at least 1; got 0"),
+        ({"batch_size": 10**20}, r"batch_size must be a whole number below 2\*\*63; got 1"),
     ],
 )
 def test_a_wrong_request_is_refused(run, test_images, options, message):

@@ -1,5 +1,6 @@
 """The command line from arguments to exit code: what becomes of an error."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ __all__ = ["run"]
 
 UsageError = typer.BadParameter.__mro__[1]  # typer's own class for a wrong command line
 FAILED, BAD_INPUT, NON_FINITE = 1, 2, 3
+NO_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # no disk fails: nothing can be called so, or be there
 
 
 def _say(message: object) -> None:
@@ -68,7 +70,7 @@ def _answer(error: Exception) -> int:
         _say(_misused(error))
         return BAD_INPUT
     _say(error if str(error) else type(error).__name__)
-    if isinstance(error, BadInput):
+    if isinstance(error, BadInput) or getattr(error, "errno", None) in NO_NAMES:
         return BAD_INPUT
     if isinstance(error, NonFinite):
         return NON_FINITE

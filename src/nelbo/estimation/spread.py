@@ -34,7 +34,8 @@ class Spread:
         """No image's is smaller, and none is thereby better known."""
         wider = self.variance.clamp(min=variance)
         ratio = float(wider.sum() / self.variance.sum().clamp(min=TINY))
-        return Spread(wider, self.information * ratio**2, self.most)
+        # not by its square, which is beyond a float where nothing varied
+        return Spread(wider, self.information * ratio * ratio, self.most)
 
     def dof(self, tails: int | float = 0) -> float:
         """Of the sum of the variances; tails as in `satterthwaite`."""
