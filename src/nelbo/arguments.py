@@ -24,6 +24,7 @@ __all__ = [
     "interval",
     "number",
     "path",
+    "rows",
     "scalar",
     "seed_of",
     "shown",
@@ -50,18 +51,28 @@ def whole(name: str, value: object, least: int | None = None) -> int:
     """The value as an int: also 1e4, numpy's and torch's scalars; at least `least`.
 
     Raises:
-        BadInput: it is none, or less, or needs more than 64 bits.
+        BadInput: it is none, or less.
     """
     rule = "" if least is None else f", at least {least}"
     integer = scalar(value)
     if isinstance(integer, float) and integer.is_integer():
         integer = int(integer)
-    if isinstance(integer, int) and integer >= MOST:
-        raise BadInput(f"{name} must be a whole number below 2**63; got {shown(integer)}")
     if not isinstance(integer, int) or (least is not None and integer < least):
         got = shown(value if integer is None else integer)
         raise BadInput(f"{name} must be a whole number{rule}; got {got}")
     return integer
+
+
+def rows(name: str, value: object) -> int:
+    """The value as a number of rows, as an array may have them.
+
+    Raises:
+        BadInput: as `whole`, or it needs more than 63 bits.
+    """
+    number = whole(name, value)
+    if number >= MOST:
+        raise BadInput(f"{name} must be a whole number below 2**63; got {shown(number)}")
+    return number
 
 
 def seed_of(value: object) -> int:
@@ -70,10 +81,10 @@ def seed_of(value: object) -> int:
     Raises:
         BadInput: it is none, is negative, or has more than 63 bits.
     """
-    integer = scalar(value)
-    if isinstance(integer, int) and not 0 <= integer < MOST:
+    integer = whole("seed", value)
+    if not 0 <= integer < MOST:
         raise BadInput(f"a seed is an integer from 0 to 2**63 - 1; got {integer!r:.40}")
-    return whole("seed", value, 0)
+    return integer
 
 
 def whole_numbers(name: str, values: object) -> list[int]:

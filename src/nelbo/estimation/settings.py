@@ -40,7 +40,7 @@ class Settings:
             "precision": arguments.number,
             "budget": arguments.whole,
             "seed": lambda name, x: arguments.seed_of(x),
-            "batch_size": arguments.whole,
+            "batch_size": arguments.rows,
             "check": arguments.flag,
             "record": arguments.path,
             "processes": lambda name, x: arguments.instance(name, x, Processes),
