@@ -24,7 +24,7 @@ from nelbo import checkpoint, recipe
 from nelbo.errors import BadInput
 from nelbo.tasks.train import train
 
-__all__ = ["DISK", "PLAN"]
+__all__ = ["DISK", "PLAN", "SMALL"]
 
 KINDS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "short": 0}
 WRITES, OTHERS = ("write", "pwrite", "sendfile"), ("fsync", "replace", "rename", "mkdir", "open")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fault_disk import PLAN
+from fault_disk import PLAN, SMALL
 from fault_files import PLAIN, Case, Change, Damage, by_content, cut, damaged, flipped, never
 from fault_lines import ended
 
@@ -28,13 +28,13 @@ from diffusers_folders import pipeline
 
 __all__ = ["COMMANDS", "RESULTS", "RESULT_BITS", "RESULT_CUTS"]
 
-FEW = ("--max-images", "6", "--budget", "60")
 COMMANDS = {
-    "comparison.json": ["compare", "run", "run", *FEW, "--weights", "raw"],
+    "comparison.json": ["compare", "run", "run", *SMALL, "--weights", "raw"],
     "comparisons.json": [
-        "compare", "run", "run/model.safetensors", "twin.safetensors", *FEW[:2], "--budget", "300",
+        "compare", "run", "run/model.safetensors", "twin.safetensors", *SMALL[:2],
+        "--budget", "300",
     ],
-    "improvement.json": ["improve", "run", *FEW, "--data", "data.npy", "--steps", "2", "-o", "b"],
+    "improvement.json": ["improve", "run", *SMALL, "--data", "data.npy", "--steps", "2", "-o", "b"],
     "derivation.json": ["derive"],
     "inspection.json": ["inspect", "run"],
     "check.json": ["check", "run", "--no-search"],
@@ -44,7 +44,7 @@ COMMANDS = {
     "order_bounds.json": [
         "evaluate", "twin.safetensors", "--data", "data.npy", "--max-images", "4", "--orders", "2",
     ],
-    "ode.json": ["evaluate", "run", "--ode", "--steps", "8", *FEW[:2], "--precision", "9"],
+    "ode.json": ["evaluate", "run", "--ode", "--steps", "8", *SMALL[:2], "--precision", "9"],
     "plan.json": ["evaluate", "--plan", "plan.toml"],
 }  # fmt: skip
 """What writes a result of each kind."""

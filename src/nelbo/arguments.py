@@ -64,7 +64,7 @@ def whole(name: str, value: object, least: int | None = None) -> int:
 
 
 def rows(name: str, value: object) -> int:
-    """The value as a number of rows, as an array may have them.
+    """The value as an int that can count the rows of an array.
 
     Raises:
         BadInput: as `whole`, or it needs more than 63 bits.
