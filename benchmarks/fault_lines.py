@@ -16,6 +16,7 @@ import typer
 
 from nelbo.__main__ import main
 from nelbo.cli import app
+from nelbo.cli.outputs import kind_of
 from nelbo.cli.terminal import TerminalOptions, set_terminal_options
 
 __all__ = ["LINES", "ended"]
@@ -76,12 +77,23 @@ def _lines(folder: Path) -> Callable[[int], str]:
         code, out, err = ended(place, words)
         if "Traceback" in out + err:
             return "traceback"
-        lost = [name for name, digest in before.items() if _digests(place).get(name) != digest]
+        after = _digests(place)
+        lost = [
+            name
+            for name, digest in before.items()
+            if after.get(name) != digest and not (name in words and _same_kind(folder, place, name))
+        ]
         if lost and "--force" not in words:
             return f"lost {lost[0]}"
         return _verdict(code, err, words)
 
     return case
+
+
+def _same_kind(folder: Path, place: Path, name: str) -> bool:
+    """Whether an output has been replaced by one of its own kind, as the rule for outputs is."""
+    kinds = {kind_of(where / name) for where in (folder, place)}
+    return len(kinds) == 1 and "unknown" not in kinds
 
 
 def _verdict(code: int, err: str, words: list[str]) -> str:

@@ -256,7 +256,7 @@ class Signals:
 KEYS = ("training.seed", "training.steps", "network.width", "training.batch_size")
 OTHER = ("--seed 0|1", "--steps 4|3", "--weights ema|raw", "--data digits --split test|train")
 OTHERS = (  # a|b: each rank's
-    *(f"train digits -o NEW --set {key}=8|{key}=4" for key in KEYS),
+    *(f"train digits -o NEW --set {key}=8|{key}=16" for key in KEYS),
     "train digits|digits-ddpm -o NEW",
     "train digits -o NEW --set data.train=digits:train|data.train=digits:test",
     *(f"evaluate RUN {FEW} --json NEW {words}" for words in OTHER),
