@@ -2,9 +2,10 @@
 
     python benchmarks/improve.py RUN... [--steps 20 50 100] [--output benchmarks/results/NAME.json]
 
-For each number of steps the bound of the improved model is set beside that of the run, and, on the
-same steps with the same V_1, beside those of the small and the large variance and of one optimal
-variance for each t. All of it on the run's test data, the fitting on its training data alone.
+For each number of steps the bound of the improved model is set beside that of the run; on the same
+steps with the same V_1, beside those of the small and the large variance; and beside that of one
+optimal variance for each t, and for each t and dimension. All of it on the run's test data, the
+fitting on its training data alone.
 """
 
 import argparse
@@ -24,12 +25,14 @@ def variances(model, better, train, seed):
     """The model on the same steps with other variances, by name."""
     plan = better.plan
     schedule = better.model.chain.q.schedule
-    V_1 = float(better.table[1].mean())
-    tables = {"small": small(schedule, V_1).table, "large": large(schedule, V_1).table}
-    per_t = improve(model, train, steps=len(plan["steps"]), per_dimension=False, seed=seed)
-    if per_t.plan["steps"] == plan["steps"]:
-        tables["optimal per t"] = per_t.table
-    return {name: improved(model, {**plan, "variance": name}, x) for name, x in tables.items()}
+    V_1 = better.variance.V_1
+    others = {"small": small(schedule, V_1), "large": large(schedule, V_1)}
+    models = {name: improved(model, {**plan, "variance": name}, V) for name, V in others.items()}
+    for per in ("time", "dimension"):
+        models[f"{per}, at the best steps for it"] = improve(
+            model, train, steps=len(plan["steps"]), per=per, seed=seed
+        ).model
+    return models
 
 
 def row(a, b, images, precision, seed):
@@ -55,7 +58,7 @@ def rows(run, steps, precision, seed):
         )
         for name, other in variances(model, better, train, seed).items():
             first = row(better.model, other, test, precision, seed)
-            yield f"{count} steps, optimal per dimension, against {name}", first
+            yield f"{count} steps, optimal, against {name}", first
 
 
 def main() -> None:

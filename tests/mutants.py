@@ -473,15 +473,15 @@ MUTANTS = [
     Mutant(
         "learned range mixes variances, not logarithms (H12)",
         "gaussian/variance.py",
-        "fraction * at(self.schedule.beta, t, x_t).log() + (1 - fraction) * log_low",
-        "(fraction * at(self.schedule.beta, t, x_t) + (1 - fraction) * log_low.exp()).log()",
+        "fraction * at(self.schedule.beta, t, x_0_hat).log() + (1 - fraction) * log_low",
+        "(fraction * at(self.schedule.beta, t, x_0_hat) + (1 - fraction) * log_low.exp()).log()",
         laws("a_learned_variance_interpolates_the_logarithms"),
     ),
     Mutant(
         "learned range with its end points swapped (H12)",
         "gaussian/variance.py",
-        "fraction * at(self.schedule.beta, t, x_t).log() + (1 - fraction) * log_low",
-        "(1 - fraction) * at(self.schedule.beta, t, x_t).log() + fraction * log_low",
+        "fraction * at(self.schedule.beta, t, x_0_hat).log() + (1 - fraction) * log_low",
+        "(1 - fraction) * at(self.schedule.beta, t, x_0_hat).log() + fraction * log_low",
         laws("a_learned_variance_interpolates_the_logarithms"),
     ),
     Mutant(

@@ -220,7 +220,7 @@ FOLDERS = [
     (
         "steps of a sub-chain taken for those of the whole (H14)",
         "tasks/improve.py",
-        '"steps": gaussian_reverse(model).q.schedule.kept[torch.tensor(kept) - 1].tolist(),',
+        '"steps": costs.schedule.kept[torch.tensor(kept) - 1].tolist(),',
         '"steps": kept,',
         (f"{OTHERS}a_sub_chain_or_an_improved_model_is_improved_by_its_own_steps",),
     ),
@@ -248,8 +248,8 @@ FOLDERS = [
     (
         "a learned variance in the way of the table",
         "model/gaussian.py",
-        'Tabulated(text_at(plan, "variance"), table, p.variance.outputs)',
-        'Tabulated(text_at(plan, "variance"), table)',
+        "variance = replace(variance, outputs=p.variance.outputs)",
+        "variance = replace(variance, outputs=0)",
         (f"{OTHERS}a_variance_of_the_networks_own_gives_way_to_the_table",),
     ),
     (

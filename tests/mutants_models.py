@@ -5,6 +5,8 @@ __all__ = ["MODELS"]
 WRAP = "tests/test_wrap.py::test_"
 GRID = "tests/formats/test_scheduler_grid.py::test_"
 OPTIMAL = "tests/gaussian/test_optimal.py::test_"
+VALUE = "tests/gaussian/test_by_value.py::test_"
+BETTER = "tests/tasks/test_improve.py::test_"
 ONE_TIME = "tests/gaussian/test_one_time.py::test_"
 HYBRID = "tests/gaussian/test_hybrid.py::test_"
 RECIPE = "tests/test_recipe.py::test_"
@@ -96,8 +98,8 @@ MODELS = [
     (
         "learned range mixes variances, not logarithms, in a diffusers model (H12)",
         "gaussian/variance.py",
-        "fraction * at(self.schedule.beta, t, x_t).log() + (1 - fraction) * log_low",
-        "(fraction * at(self.schedule.beta, t, x_t) + (1 - fraction) * log_low.exp()).log()",
+        "fraction * at(self.schedule.beta, t, x_0_hat).log() + (1 - fraction) * log_low",
+        "(fraction * at(self.schedule.beta, t, x_0_hat) + (1 - fraction) * log_low.exp()).log()",
         (f"{STEP}[epsilon-learned_range-False-all]",),
     ),
     (
@@ -209,8 +211,8 @@ MODELS = [
     (
         "shrunk the wrong way round",
         "gaussian/optimal_variance.py",
-        "return own * M + (1 - own) * M.mean(-1, keepdim=True)",
-        "return (1 - own) * M + own * M.mean(-1, keepdim=True)",
+        "return own * M + (1 - own) * mean",
+        "return (1 - own) * M + own * mean",
         (
             f"{OPTIMAL}the_mixing_is_the_one_under_which_folds_predict_one_another_best",
             f"{OPTIMAL}a_dimension_without_errors_is_safe_on_other_images",
@@ -219,9 +221,58 @@ MODELS = [
     (
         "shrinkage chosen by the fit itself",
         "gaussian/optimal_variance.py",
-        "images.repeat(len(images), 1).fill_diagonal_(0)",
-        "images.repeat(len(images), 1)",
+        "others = 1 - torch.eye(len(mean), dtype=torch.float64)",
+        "others = torch.ones(len(mean), len(mean), dtype=torch.float64)",
         (f"{OPTIMAL}shrunk_errors_serve_other_images_like_the_better_of_both_tables",),
+    ),
+    (
+        "the end of an interval in the upper one",
+        "gaussian/by_value.py",
+        "torch.searchsorted(self.edges[t].to(values), values)",
+        "torch.searchsorted(self.edges[t].to(values), values, right=True)",
+        (f"{VALUE}log_var_is_that_of_the_interval_where_the_prediction_lies",),
+    ),
+    (
+        "ties of a clip apart by a rounding",
+        "gaussian/by_value.py",
+        "_intervals((x_0 + error).float().double(), error",
+        "_intervals(x_0 + error, error",
+        (f"{VALUE}what_a_clip_made_equal_lies_in_one_interval",),
+    ),
+    (
+        "optimal variance of an interval with c for c^2",
+        "gaussian/by_value.py",
+        "gain = schedule.posterior_x_0[2:, None].square()",
+        "gain = schedule.posterior_x_0[2:, None]",
+        (f"{VALUE}the_optimal_table_makes_the_kl_least",),
+    ),
+    (
+        "intervals of the step before",
+        "gaussian/by_value.py",
+        "torch.cat([error.edges[:1], error.edges])",
+        "torch.cat([error.edges, error.edges[-1:]])",
+        (f"{VALUE}the_optimal_table_makes_the_kl_least",),
+    ),
+    (
+        "errors smoothed over the rows before",
+        "gaussian/by_value.py",
+        "(padded[:-2] + padded[1:-1] + padded[2:])",
+        "(padded[:-2] + padded[:-2] + padded[1:-1])",
+        (f"{VALUE}errors_for_the_choice_of_steps_are_the_mean_of_three_neighbours",),
+    ),
+    (
+        "folds by thirds for fourths",
+        "gaussian/by_value.py",
+        "torch.arange(len(x_0)).remainder(folds)",
+        "torch.arange(len(x_0)).remainder(folds - 1)",
+        (f"{VALUE}intervals_hold_as_many_values_each_and_folds_are_of_their_own_images",),
+    ),
+    (
+        "a choice of the variance that serves worse",
+        "tasks/improve.py",
+        "by_value.cost < by_dimension.cost",
+        "by_value.cost > by_dimension.cost",
+        (f"{BETTER}an_improved_checkpoint_is_a_model_like_any_other",),
     ),
     (
         "a jump at the small variance called optimal",

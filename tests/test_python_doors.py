@@ -183,7 +183,7 @@ def test_the_other_functions_take_or_refuse_every_value(tmp_path):
     model, few = wrapped(), [x for x in ANYTHING if not isinstance(x, nn.Module)]
     for name in ("count", "seed", "label", "conditions", "check"):
         assert not raw(lambda x, name=name: nelbo.sample(model, **({"count": 1} | {name: x})), few)
-    for name in ("steps", "per_dimension", "candidates", "seed", "check"):
+    for name in ("steps", "per", "candidates", "seed", "check"):
         assert not raw(lambda x, name=name: nelbo.improve(model, LEVELS, **{name: x}), few)
     for name in ("images", "paths", "seed", "dtype"):
         assert not raw(

@@ -259,7 +259,7 @@ def test_the_derivation_holds_on_a_model_of_classes(class_run):
 def test_an_improved_model_of_classes_is_one():
     """Kills: an improved model that lost its classes."""
     model, _ = labelled.conditional()
-    assert improve(model, labelled.images(40), steps=3, per_dimension=False).model.classes == 2
+    assert improve(model, labelled.images(40), steps=3, per="time").model.classes == 2
 
 
 def test_an_improved_run_of_classes_is_read_as_one(class_run, tmp_path):

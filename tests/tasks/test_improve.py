@@ -29,18 +29,18 @@ def training():
     return load("digits:train").first(120)
 
 
-@pytest.mark.parametrize("per_dimension", [False, True])
-def test_the_bound_of_the_result_is_the_closed_form_of_its_table(training, per_dimension):
+@pytest.mark.parametrize("per", ["time", "dimension"])
+def test_the_bound_of_the_result_is_the_closed_form_of_its_table(training, per):
     """The zero network's x0-hat is x_t / sqrt(alpha_bar): M_t = (1 - alpha_bar) / alpha_bar.
 
     Kills: a variance for other steps than its own, a sub-chain other than the plan says.
     """
     model = zero_model()
-    improved = improve(model, training, steps=12, per_dimension=per_dimension)
+    improved = improve(model, training, steps=12, per=per)
     schedule = model.chain.q.schedule.subchain(improved.plan["steps"])
     t = torch.arange(1, 13)
     error = SquaredError(t, (-schedule.log_snr[1:]).exp()[:, None].expand(12, 64), 64, 1)
-    table = Tabulated("found", improved.table.flatten(1) if per_dimension else improved.table)
+    table = Tabulated("found", improved.variance.table.reshape(13, -1))
     exact = float(expected_kl(schedule, table, error).sum())
     result = evaluate(improved.model, training, exhaustive=True)
     assert abs(result.terms["L_mid"][1].mean - exact) < 4 * result.terms["L_mid"][1].se
@@ -72,7 +72,7 @@ def test_an_improved_checkpoint_is_a_model_like_any_other(zero_run, tmp_path, ne
     assert (code, str(folder) in out) == (0, True), err
     model = formats.load(folder)
     assert model.T == 5
-    assert model.facts["variance"] == "optimal-per-dimension"
+    assert model.facts["variance"] == "optimal-per-value"
     assert model.facts["improved"]["steps"][-1] <= 1000
     few = ("--max-images", 40, "--budget", 500)
     code, out, err = nelbo("evaluate", folder, *few, "--json", "-")

@@ -1,5 +1,6 @@
 """The command that finds a better bound in the same weights: improve."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,14 @@ from nelbo.errors import BadInput
 __all__ = ["improve"]
 
 
+class Per(StrEnum):
+    """Each interval of what the network predicts, each dimension, or nothing."""
+
+    VALUE = "value"
+    DIMENSION = "dimension"
+    TIME = "time"
+
+
 @app.command(cls=Command)
 @reads_models
 def improve(
@@ -62,9 +71,10 @@ def improve(
         bool,
         typer.Option("--integers", help="An integer twin in place of this, for nelbo compress."),
     ] = False,
-    per_time: Annotated[
-        bool, typer.Option("--per-time", help="One variance for each t, not for each dimension.")
-    ] = False,
+    per: Annotated[
+        Per | None,
+        typer.Option(help="What has a variance of its own at each t; default what serves best."),
+    ] = None,
     precision: Precision = 0.01,
     budget: Budget = None,
     max_images: MaxImages = None,
@@ -85,8 +95,8 @@ def improve(
     images that were not used for them.
     """
     if integers:
-        if steps is not None or per_time:
-            raise BadInput("--steps and --per-time are of Gaussian chains: leave out --integers")
+        if steps is not None or per is not None:
+            raise BadInput("--steps and --per are of Gaussian chains: leave out --integers")
         measured = (precision, budget, max_images, seed, check, device, json, force)
         improve_integers(model, reading, output, data, test, held_out, *measured)
         return
@@ -110,7 +120,7 @@ def improve(
             loaded,
             fitted,
             steps=steps,
-            per_dimension=not per_time,
+            per=None if per is None else per.value,
             seed=seed,
             check=check,
             progress=start(f"improve {loaded.name}"),

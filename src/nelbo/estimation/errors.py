@@ -11,6 +11,7 @@ from torch import Tensor
 from nelbo.bound.estimators import Rows
 from nelbo.errors import BadInput
 from nelbo.estimation.evaluator import Evaluator
+from nelbo.gaussian.by_value import ErrorByValue
 from nelbo.gaussian.continuous import LikelihoodDecoded
 from nelbo.gaussian.decoder import Density, LevelPosterior
 from nelbo.gaussian.optimal_variance import SquaredError, optimal_V_1
@@ -28,10 +29,11 @@ class Errors:
     """M_t of each fold of the images at the candidates, and what it costs to end a chain at each.
 
     decoder: the best E -log p_theta(x_0 | x_s) in nats per image, +inf where it was not looked
-    for; V_1 is what reaches it, where the decoder has one.
+    for; V_1 is what reaches it, where the decoder has one. by_value: the same errors by x0-hat.
     """
 
     folds: list[SquaredError]
+    by_value: ErrorByValue
     decoder: Float64[Tensor, " C"]
     V_1: Float64[Tensor, " C"]
 
@@ -91,6 +93,8 @@ def measured_errors(evaluator: Evaluator, candidates: Int64[Tensor, " C"]) -> Er
 
     difference, nats = evaluator.ask(0, len(rows), compute)
     difference = difference.reshape(len(candidates), count, model.dims)
+    x_0 = model.x_0(evaluator.images.values, torch.float64).flatten(1).cpu()
+    by_value = ErrorByValue.measured(candidates, x_0, difference, FOLDS)
     folds = [
         SquaredError(
             candidates,
@@ -102,10 +106,10 @@ def measured_errors(evaluator: Evaluator, candidates: Int64[Tensor, " C"]) -> Er
     ]
     if isinstance(p.emission, LevelPosterior):
         costs = nats.reshape(len(candidates), count).mean(1)
-        return Errors(folds, costs, torch.full_like(costs, torch.nan))
+        return Errors(folds, by_value, costs, torch.full_like(costs, torch.nan))
     if isinstance(p.emission, Density):
-        return Errors(folds, *_density(model.dims, difference))
-    return Errors(folds, *_discretized(evaluator, p, candidates, difference))
+        return Errors(folds, by_value, *_density(model.dims, difference))
+    return Errors(folds, by_value, *_discretized(evaluator, p, x_0, candidates, difference))
 
 
 def _density(
@@ -117,11 +121,10 @@ def _density(
 
 
 def _discretized(
-    evaluator: Evaluator, p: GaussianReverse, candidates: Tensor, difference: Tensor
+    evaluator: Evaluator, p: GaussianReverse, x_0: Tensor, candidates: Tensor, difference: Tensor
 ) -> tuple[Float64[Tensor, " C"], Float64[Tensor, " C"]]:
     """The decoder's cost at its best V_1, where x_s says more than it hides."""
     model = evaluator.models[0]
-    x_0 = model.x_0(evaluator.images.values, torch.float64).flatten(1).cpu()
     levels = evaluator.images.values.flatten(1).long()
     costs = torch.full((len(candidates),), torch.inf, dtype=torch.float64)
     V_1 = torch.full_like(costs, torch.nan)

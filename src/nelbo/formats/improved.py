@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
-
 from nelbo import checkpoint, files
 from nelbo.checkpoint import Checkpoint
 from nelbo.errors import BadInput
@@ -22,6 +20,8 @@ from nelbo.formats.foreign_folder import load_foreign
 from nelbo.formats.hub import place_of
 from nelbo.formats.python_file import is_function
 from nelbo.formats.run import file_of
+from nelbo.gaussian.by_value import ByValue, tables_of, variance_of
+from nelbo.gaussian.variance import Tabulated
 from nelbo.model import Model, improved
 from nelbo.typed_json import Json, object_at, text_at
 
@@ -36,7 +36,11 @@ def is_improved(place: Path) -> bool:
 
 
 def keep_improved(
-    path: str | Path, model: Model, plan: Mapping[str, Json], table: Tensor, folder: str | Path
+    path: str | Path,
+    model: Model,
+    plan: Mapping[str, Json],
+    variance: Tabulated | ByValue,
+    folder: str | Path,
 ) -> Path:
     """Makes the folder: the improvement of the model that was read from the path; the folder.
 
@@ -45,6 +49,7 @@ def keep_improved(
     Raises:
         BadInput: the folder exists, or the path holds another model.
     """
+    kept = {f"improved.{name}": table for name, table in tables_of(variance).items()}
     if is_function(path):
         about: dict[str, Json] = {
             "function": str(path),
@@ -52,9 +57,9 @@ def keep_improved(
             "improved": dict(plan),
         }
         with files.whole_folder(folder) as part:
-            checkpoint.save(part / NAME, Checkpoint({"improved.variance": table}, about))
+            checkpoint.save(part / NAME, Checkpoint(kept, about))
         return Path(folder)
-    place, kept = place_of(path), {"improved.variance": table}
+    place = place_of(path)
     if not model.settings.foreign:
         ours = checkpoint.load(file_of(place))
         made = Checkpoint({**ours.tensors, **kept}, {**ours.description, "improved": dict(plan)})
@@ -96,6 +101,7 @@ def load_improved(
     """
     stored = checkpoint.load(place / NAME)
     about, plan = stored.description, object_at(stored.description, "improved")
+    variance = variance_of(text_at(plan, "variance"), stored.part("improved"))
     if "function" in about:
         if of is None:
             raise BadInput(
@@ -106,7 +112,7 @@ def load_improved(
             raise BadInput(
                 f"{place} was found for other weights than those of {of.name}: improve it again"
             )
-        return improved(of, plan, stored.part("improved")["variance"])
+        return improved(of, plan, variance)
     if of is not None:
         raise BadInput(f"{place} has the model that it was found for: leave of= out")
     if weights not in (None, plan["weights"]):
@@ -121,4 +127,4 @@ def load_improved(
             "improve them again"
         )
     model = replace(model, weights=text_at(plan, "weights"))
-    return improved(model, plan, stored.part("improved")["variance"])
+    return improved(model, plan, variance)

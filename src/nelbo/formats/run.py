@@ -16,10 +16,11 @@ from nelbo.formats.diffusers.folder import is_diffusers
 from nelbo.formats.hub import is_hub_name, refuse_cache
 from nelbo.formats.look import refuse_foreign
 from nelbo.formats.python_file import is_function
+from nelbo.gaussian.by_value import variance_of
 from nelbo.model import Model, improved, with_network
 from nelbo.networks.integers import Twin, sizes_of
 from nelbo.recipe import Recipe
-from nelbo.typed_json import Json
+from nelbo.typed_json import Json, text_at
 
 __all__ = ["described_by", "file_of", "load_ours", "recipe_of", "trained_on"]
 
@@ -48,7 +49,8 @@ def load_ours(path: Path, weights: Literal["ema", "raw"]) -> Model:
             f"{weights}; improve the original with those"
         )
     with _consistent(path):
-        return improved(model, plan, stored.part("improved")["variance"])
+        variance = variance_of(text_at(plan, "variance"), stored.part("improved"))
+        return improved(model, plan, variance)
 
 
 def _twin(

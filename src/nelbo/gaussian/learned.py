@@ -28,7 +28,7 @@ class Learned(Variance):
     name: str = "learned"
     outputs: int = 1
 
-    def log_var(self, output: Output, t: Time, x_t: Batch) -> Float[Tensor, "..."]:
+    def log_var(self, output: Output, t: Time, x_0_hat: Batch) -> Float[Tensor, "..."]:
         return output.log()
 
 

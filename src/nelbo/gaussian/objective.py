@@ -134,7 +134,7 @@ def _term_with_frozen_mean(p: GaussianReverse, x_0: Batch, t: Time, answer: _Ans
     output = answer.output.detach()
     mean = p.clipped(p.parametrization.x_0(output, x_t, t, q.schedule))
     error = p.error(x_0, answer.eps, output, t)
-    log_var = p.variance.log_var(answer.variance, t, x_t)
+    log_var = p.variance.log_var(answer.variance, t, mean)
 
     def L_0(rows: Int64[Tensor, " R"]) -> Nats:
         return -p.emission(Prediction(mean[rows], log_var[rows])).log_prob(x_0[rows])

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from nelbo.errors import BadInput, NonFinite
+from nelbo.gaussian.by_value import ErrorByValue
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.optimal_variance import SquaredError
 from nelbo.gaussian.schedule import Schedule
@@ -42,24 +43,26 @@ def small_jumps(schedule: Schedule, error: SquaredError) -> Float64[Tensor, "C C
     return _downwards(0.5 * squares[:, None] * _falls(schedule, error))
 
 
-def optimal_jumps(schedule: Schedule, error: SquaredError) -> Float64[Tensor, "C C"]:
+def optimal_jumps(schedule: Schedule, error: SquaredError | ErrorByValue) -> Float64[Tensor, "C C"]:
     """Sum over d of log(1 + (SNR_r - SNR_s) M_{s,d})/2: as `small_jumps`, with the optimal V.
 
-    V is per t and dimension where the errors are, else per t (`optimal` for the sub-chain): the
-    fall of the SNR is c^2 / beta-tilde of the jump, so this is log(V / beta-tilde)/2.
+    V is per t and dimension, or interval of x0-hat, where the errors are, else per t (`optimal` for
+    the sub-chain): the fall of the SNR is c^2 / beta-tilde of the jump, so this is
+    log(V / beta-tilde)/2.
 
     Raises:
         BadInput: an error measured beyond the schedule's T.
     """
     falls, M = _falls(schedule, error), error.columns(error.t)
+    share = error.share.expand_as(M)
     jumps = torch.zeros_like(falls)
     for s in range(1, len(M)):
-        for part in M[s].split(BLOCK):
-            jumps[s, :s] += torch.log1p(falls[s, :s, None] * part).sum(1)
-    return _downwards(0.5 * error.dims / M.shape[1] * jumps)
+        for part, weight in zip(M[s].split(BLOCK), share[s].split(BLOCK), strict=True):
+            jumps[s, :s] += torch.log1p(falls[s, :s, None] * part) @ weight
+    return _downwards(0.5 * error.dims * jumps)
 
 
-def _falls(schedule: Schedule, error: SquaredError) -> Float64[Tensor, "C C"]:
+def _falls(schedule: Schedule, error: SquaredError | ErrorByValue) -> Float64[Tensor, "C C"]:
     """SNR_r - SNR_s, in row s and column r; of no meaning where not r < s."""
     if (error.t > schedule.T).any():
         raise BadInput(

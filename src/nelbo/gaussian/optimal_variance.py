@@ -21,7 +21,18 @@ from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Tabulated, first_variance
 from nelbo.types import Grid
 
-__all__ = ["FirstVariance", "SquaredError", "expected_kl", "optimal", "optimal_V_1", "shrunk"]
+__all__ = [
+    "FirstVariance",
+    "HeldOut",
+    "SquaredError",
+    "expected_kl",
+    "held_out",
+    "held_out_dimensions",
+    "optimal",
+    "optimal_V_1",
+    "shrunk",
+    "towards_mean",
+]
 
 # How many images' worth of the mean dimension each dimension is mixed with. The most first, so that
 # a tie is decided for it; never none.
@@ -87,6 +98,11 @@ class SquaredError:
     def columns(self, t: Int64[Tensor, " steps"]) -> Float64[Tensor, "steps columns"]:
         """M_t at these t as a matrix, of one column or of D."""
         return self.at(t).reshape(len(t), math.prod(self.mean.shape[1:]))
+
+    @property
+    def share(self) -> Float64[Tensor, ""]:
+        """Of all values, those in each column."""
+        return torch.tensor(1 / math.prod(self.mean.shape[1:]), dtype=torch.float64)
 
     def subchain(self, steps: Sequence[int]) -> "SquaredError":
         """That of the chain `Schedule.subchain(steps)`, whose t are 1..N.
@@ -170,36 +186,65 @@ def shrunk(schedule: Schedule, folds: Sequence[SquaredError]) -> SquaredError:
             f"shrinkage needs squared errors of one shape from two or more sets of images; "
             f"got {[tuple(fold.mean.shape[1:]) for fold in folds]}"
         )
-    t = _later(schedule)
+    t, count = _later(schedule), _images(folds)
     parts = torch.stack([fold.columns(t) for fold in folds])
-    images = torch.tensor([fold.images for fold in folds], dtype=torch.float64)
-    k = _pseudo_images(schedule, parts, images)
-    total = images.sum()
-    mean = _towards_mean(torch.tensordot(images / total, parts, 1), total, k)
+    total = count.sum()
+    whole = (count / total * parts).sum(0)
+    mean = towards_mean(whole, total, held_out(schedule, parts, count).k)
     shape = (len(t), *folds[0].mean.shape[1:])
     return SquaredError(t, mean.reshape(shape), folds[0].dims, int(total))
 
 
-def _pseudo_images(
-    schedule: Schedule, parts: Float64[Tensor, "folds steps D"], images: Float64[Tensor, " folds"]
-) -> Tensor:
-    """The k under which the folds predict one another best."""
-    others = images.repeat(len(images), 1).fill_diagonal_(0)
-    rest = others.sum(1)
-    left = torch.tensordot(others / rest[:, None], parts, 1)
+def held_out_dimensions(schedule: Schedule, folds: Sequence[SquaredError]) -> "HeldOut":
+    """How well V_t per dimension, made from all folds but one, do for that one."""
+    parts = torch.stack([fold.columns(_later(schedule)) for fold in folds])
+    return held_out(schedule, parts, _images(folds))
+
+
+def _images(folds: Sequence[SquaredError]) -> Float64[Tensor, "F 1 1"]:
+    return torch.tensor([fold.images for fold in folds], dtype=torch.float64)[:, None, None]
+
+
+@final
+@dataclass(frozen=True)
+class HeldOut:
+    """The best k, and by it log V + (beta-tilde + c^2 M) / V, the mean over values, summed over t.
+
+    V is relative to beta-tilde and made from the other folds; smaller is better.
+    """
+
+    k: Tensor
+    cost: float
+
+
+def held_out(
+    schedule: Schedule,
+    mean: Float64[Tensor, "folds steps cells"],
+    count: Float64[Tensor, "folds _ _"],
+) -> HeldOut:
+    """The k under which the folds predict one another best, each cell of so many values.
+
+    A cell is a dimension, or an interval of x0-hat: whatever has a V_t of its own.
+    """
+    others = 1 - torch.eye(len(mean), dtype=torch.float64)
+    rest = torch.tensordot(others, count, 1)
+    left = torch.tensordot(others, count * mean, 1) / rest.clamp(min=1)
     # beta-tilde (1 + fall M) is V, or the moment that V is held to
     fall = (schedule.posterior_x_0[2:].square() / schedule.posterior_variance[2:])[:, None]
     choices, costs = torch.tensor(PSEUDO_IMAGES, dtype=torch.float64), []
     for k in choices:
-        V = 1 + fall * _towards_mean(left, rest[:, None, None], k)
-        costs.append(images @ (V.log() + (1 + fall * parts) / V).sum((1, 2)))
-    return choices[torch.stack(costs).argmin()]
+        V = 1 + fall * towards_mean(left, rest, k)
+        costs.append((count * (V.log() + (1 + fall * mean) / V)).sum())
+    values = count.expand_as(mean).sum() / max(1, mean.shape[1])
+    return HeldOut(choices[torch.stack(costs).argmin()], float(min(costs) / values))
 
 
-def _towards_mean(M: Float64[Tensor, "... D"], images: Tensor, k: Tensor) -> Tensor:
-    """(images M + k mean_d M) / (images + k), which k may make the mean by being infinite."""
-    own = images / (images + k)
-    return own * M + (1 - own) * M.mean(-1, keepdim=True)
+def towards_mean(M: Float64[Tensor, "... D"], count: Tensor, k: Tensor) -> Tensor:
+    """(count M + k mean M) / (count + k), the mean over cells where k is infinite."""
+    own = count / (count + k)
+    weight = count.expand_as(M)
+    mean = (weight * M).sum(-1, keepdim=True) / weight.sum(-1, keepdim=True)
+    return own * M + (1 - own) * mean
 
 
 @final

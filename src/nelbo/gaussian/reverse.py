@@ -182,9 +182,9 @@ class GaussianReverse(nn.Module, ReverseProcess[Gaussian]):
 
     def read(self, output: Output, variance: Output, x_t: Batch, t: Time) -> Prediction:
         """What the network's output at (x_t, t) says."""
-        log_var = self.variance.log_var(variance, t, x_t)
         schedule = self.q.schedule
         x_0 = self.clipped(self.parametrization.x_0(output, x_t, t, schedule))
+        log_var = self.variance.log_var(variance, t, x_0)
         if not isinstance(self.parametrization, Levels):
             return Prediction(x_0, log_var)
         log_levels = partial(self.parametrization.log_posterior, output, x_t, t, schedule)

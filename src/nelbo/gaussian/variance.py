@@ -77,8 +77,8 @@ class Variance(ABC):
     V_1: float
 
     @abstractmethod
-    def log_var(self, output: Output, t: Time, x_t: Batch) -> Float[Tensor, "..."]:
-        """log V_t, broadcasting against x_t; output has `outputs` channels per data channel."""
+    def log_var(self, output: Output, t: Time, x_0_hat: Batch) -> Float[Tensor, "..."]:
+        """log V_t, broadcasting against x0-hat; output has `outputs` channels per data channel."""
 
 
 VarianceRule: TypeAlias = Callable[[Schedule], Variance]
@@ -99,8 +99,8 @@ class Tabulated(Variance):
         """The mean of the entry at t = 1."""
         return float(self.table[1].mean())
 
-    def log_var(self, output: Output, t: Time, x_t: Batch) -> Float[Tensor, "..."]:
-        return at(self.table, t, x_t).log()
+    def log_var(self, output: Output, t: Time, x_0_hat: Batch) -> Float[Tensor, "..."]:
+        return at(self.table, t, x_0_hat).log()
 
 
 def by_t(variance: Variance) -> TypeGuard[Tabulated]:
@@ -136,12 +136,12 @@ class LearnedRange(Variance):
     name: str = "learned-range"
     outputs: int = 1
 
-    def log_var(self, output: Output, t: Time, x_t: Batch) -> Float[Tensor, "..."]:
+    def log_var(self, output: Output, t: Time, x_0_hat: Batch) -> Float[Tensor, "..."]:
         low = self.schedule.posterior_variance.clone()
         low[1] = self.V_1
         fraction = (output + 1) / 2
-        log_low = at(low, t, x_t).log()
-        return fraction * at(self.schedule.beta, t, x_t).log() + (1 - fraction) * log_low
+        log_low = at(low, t, x_0_hat).log()
+        return fraction * at(self.schedule.beta, t, x_0_hat).log() + (1 - fraction) * log_low
 
 
 def learned_range(schedule: Schedule, V_1: float | str) -> LearnedRange:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
 
-from torch import Tensor, nn
+from torch import nn
 
 from nelbo.bound.chain import Chain, ReverseProcess
 from nelbo.bound.distribution import StepDistribution
 from nelbo.bound.noise import Noise
 from nelbo.errors import BadInput
 from nelbo.gaussian.ancestral import Ancestral
+from nelbo.gaussian.by_value import ByValue
 from nelbo.gaussian.decoder import Decoder, Density, LevelPosterior
 from nelbo.gaussian.distribution import Gaussian
 from nelbo.gaussian.forward import GaussianForward
@@ -25,7 +26,7 @@ from nelbo.model.model import Model, Step
 from nelbo.model.scheduled import Scheduled, described_clip
 from nelbo.model.settings import Setting, Settings
 from nelbo.model.spacing import Spacing, evenly
-from nelbo.typed_json import Json, list_at, number_of, part_at, text_at
+from nelbo.typed_json import Json, list_at, number_of, part_at
 from nelbo.types import Batch, Nats, Reals, Support, Time
 
 __all__ = ["GaussianModel", "gaussian_model", "improved"]
@@ -149,11 +150,13 @@ def _check(support: Support, decoder: Decoder) -> None:
         )
 
 
-def improved(model: Model, plan: Mapping[str, Json], table: Tensor) -> GaussianModel:
+def improved(
+    model: Model, plan: Mapping[str, Json], variance: Tabulated | ByValue
+) -> GaussianModel:
     """The chain that keeps the t of plan["steps"], with these variances, row i for the i-th.
 
     plan: "steps", counted as the network receives them, also where the model is a sub-chain itself;
-    "variance", the name of the table; what else it holds is reported. A variance that the network
+    what else it holds is reported. A variance that the network
     gives is dropped.
 
     Raises:
@@ -168,7 +171,7 @@ def improved(model: Model, plan: Mapping[str, Json], table: Tensor) -> GaussianM
     if not set(steps) <= set(kept):
         raise BadInput(f"the chain of {model.name} has not the steps {steps[:8]}")
     schedule = p.q.schedule.subchain([kept[t] for t in steps])
-    variance = Tabulated(text_at(plan, "variance"), table, p.variance.outputs)
+    variance = replace(variance, outputs=p.variance.outputs)
     only = _Only(variance, model.name)
     return GaussianModel(
         name=f"{model.name.removesuffix(IMPROVED)}{IMPROVED}",
@@ -190,10 +193,10 @@ def improved(model: Model, plan: Mapping[str, Json], table: Tensor) -> GaussianM
 class _Only:
     """The variance, for the chain that it was made for."""
 
-    variance: Tabulated
+    variance: Tabulated | ByValue
     name: str
 
-    def __call__(self, schedule: Schedule) -> Tabulated:
+    def __call__(self, schedule: Schedule) -> Tabulated | ByValue:
         T = self.variance.table.shape[0] - 1
         if schedule.T != T:
             raise BadInput(

@@ -3,28 +3,39 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Literal, TypeAlias, final, get_args
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
-from nelbo.arguments import flag, seed_of, whole
+from nelbo.arguments import flag, seed_of, whole, word
 from nelbo.data import Examples, Images
 from nelbo.errors import BadInput
 from nelbo.estimation import Evaluator, Processes, Progress, examine, measuring
 from nelbo.estimation.errors import Errors, gaussian_reverse, measured_errors
 from nelbo.formats import Pipeline, as_model, keep_improved
+from nelbo.gaussian.by_value import ByValue, ErrorByValue, optimal_by_value
 from nelbo.gaussian.optimal_subchain import expected_prior_kl, optimal_jumps, optimal_subchains
-from nelbo.gaussian.optimal_variance import optimal, shrunk
+from nelbo.gaussian.optimal_variance import (
+    SquaredError,
+    held_out_dimensions,
+    optimal,
+    shrunk,
+)
+from nelbo.gaussian.schedule import Schedule
+from nelbo.gaussian.variance import Tabulated
 from nelbo.model import Model, evenly_in, examples_of, improved
 from nelbo.results import Unit
 from nelbo.typed_json import Json
 
-__all__ = ["Improvement", "held_out", "improve", "optimal_steps", "save"]
+__all__ = ["Improvement", "Per", "held_out", "improve", "optimal_steps", "save"]
 
 CANDIDATES = 250  # steps of the chain among which a sub-chain may choose
 IMAGES = 300  # of the training data that the errors are measured on
+
+Per: TypeAlias = Literal["value", "dimension", "time"]
+"""What has a variance of its own beside each t."""
 
 
 @final
@@ -38,7 +49,7 @@ class Improvement:
 
     model: Model
     plan: Mapping[str, Json]
-    table: Float64[Tensor, "steps *dims"]
+    variance: Tabulated | ByValue
     predicted: float
     network_evaluations: int
 
@@ -48,7 +59,7 @@ def improve(
     images: object,
     *,
     steps: int | None = None,
-    per_dimension: bool = True,
+    per: Per | None = None,
     candidates: int = CANDIDATES,
     seed: int = 0,
     check: bool = True,
@@ -57,8 +68,10 @@ def improve(
     """The best sub-chain of so many steps, with the variances and V_1 that are best for it.
 
     images: training data as for `evaluate`, of which the seed draws 300. steps: None for the number
-    whose bound is predicted to be least. per_dimension: a variance for each t and dimension, not
-    for each t. check: as for `evaluate`; the plan says where it was not made.
+    whose bound is predicted to be least. per: what has a variance of its own at each t: "value",
+    each of 32 intervals of x0-hat; "dimension"; or "time", nothing. None: whichever of the first
+    two serves better on images that it was not made from. check: as for `evaluate`; the plan says
+    where it was not made.
 
     Raises:
         BadInput: no Gaussian chain, too few images or candidates, steps outside what was measured;
@@ -67,7 +80,8 @@ def improve(
     """
     model, seed, check = as_model(model), seed_of(seed), flag("check", check)
     steps = None if steps is None else whole("steps", steps)
-    per_dimension = flag("per_dimension", per_dimension)
+    if per is not None:
+        word("per", per, get_args(Per))
     candidates = whole("candidates", candidates, 1)
     gaussian_reverse(model)  # refused before data are read
     _require_measured(steps, min(candidates, model.T))
@@ -75,16 +89,14 @@ def improve(
     with measuring([model]):
         examine([model], some, Processes(), check)
     errors, evaluator = _measure(model, some, candidates, seed, progress)
-    kept, nats = _plan(model, some, errors, steps)
-    schedule = gaussian_reverse(model).q.schedule.subchain(kept)
-    error = errors.whole if per_dimension else errors.whole.per_time
-    own = error.subchain(kept)
-    if per_dimension and schedule.T > 1:
-        own = shrunk(schedule, [fold.subchain(kept) for fold in errors.folds])
-    V_1 = float(errors.V_1[errors.folds[0].t == kept[0]])
-    variance = optimal(schedule, own, "beta_1" if V_1 != V_1 else V_1)
+    costs = _Costs(model, some, errors)
+    kept, nats = costs.plan(errors.whole.per_time, steps)
+    per = per or _better(costs.schedule, errors, kept)
+    if per == "value":
+        kept, nats = costs.plan(errors.by_value, steps)
+    variance = _variance(costs.schedule, errors, kept, per)
     plan: dict[str, Json] = {
-        "steps": gaussian_reverse(model).q.schedule.kept[torch.tensor(kept) - 1].tolist(),
+        "steps": costs.schedule.kept[torch.tensor(kept) - 1].tolist(),
         "variance": variance.name,
         "weights": model.weights,
         "images": len(some),
@@ -92,9 +104,9 @@ def improve(
         **({} if check else {"check": "none"}),
     }
     return Improvement(
-        improved(model, plan, variance.table),
+        improved(model, plan, variance),
         plan,
-        variance.table,
+        variance,
         Unit.of(model.support).per_dim(nats, model.dims),
         evaluator.done,
     )
@@ -108,7 +120,7 @@ def save(path: str | Path, improvement: Improvement, folder: str | Path) -> Path
     Raises:
         BadInput: the folder exists, or the path holds another model.
     """
-    return keep_improved(path, improvement.model, improvement.plan, improvement.table, folder)
+    return keep_improved(path, improvement.model, improvement.plan, improvement.variance, folder)
 
 
 def held_out(images: Images, share: float, seed: int = 0) -> tuple[Images, Images]:
@@ -152,7 +164,7 @@ def optimal_steps(
     _require_measured(steps, model.T)
     images = _some(images, seed)
     errors, _ = _measure(model, images, max(CANDIDATES, steps), seed, progress)
-    return _plan(model, images, errors, steps)[0]
+    return _Costs(model, images, errors).plan(errors.whole.per_time, steps)[0]
 
 
 def _measure(
@@ -172,16 +184,51 @@ def _require_measured(steps: int | None, most: int) -> None:
         raise BadInput(f"steps must lie in 1..{most}, those that are measured; got {steps}")
 
 
-def _plan(
-    model: Model, images: Examples, errors: Errors, steps: int | None
-) -> tuple[list[int], float]:
-    """The t to keep, and the bound predicted for them in nats per image."""
-    schedule, error = gaussian_reverse(model).q.schedule, errors.whole.per_time
-    mean_square = float(model.x_0(images.values, torch.float64).square().mean())
-    prior = expected_prior_kl(schedule, mean_square, model.dims)[error.t - 1]
-    most = len(error.t)
-    subchains = optimal_subchains(
-        error.t, optimal_jumps(schedule, error), errors.decoder, prior, longest=steps or most
-    )
-    number = steps or subchains.best(most)
-    return subchains.steps(number), float(subchains.bounds[number - 1])
+@final
+class _Costs:
+    """What a sub-chain of the model costs on the images, by the errors that were measured there."""
+
+    def __init__(self, model: Model, images: Examples, errors: Errors) -> None:
+        self.schedule, self.errors = gaussian_reverse(model).q.schedule, errors
+        mean_square = float(model.x_0(images.values, torch.float64).square().mean())
+        prior = expected_prior_kl(self.schedule, mean_square, model.dims)
+        self.prior = prior[errors.by_value.t - 1]
+
+    def plan(
+        self, error: SquaredError | ErrorByValue, steps: int | None
+    ) -> tuple[list[int], float]:
+        """The t to keep, and the bound predicted for them in nats per image."""
+        most = len(error.t)
+        subchains = optimal_subchains(
+            error.t,
+            optimal_jumps(self.schedule, error),
+            self.errors.decoder,
+            self.prior,
+            longest=steps or most,
+        )
+        number = steps or subchains.best(most)
+        return subchains.steps(number), float(subchains.bounds[number - 1])
+
+
+def _better(schedule: Schedule, errors: Errors, kept: list[int]) -> Per:
+    """Which V_t along these steps serves images better that it was not made from."""
+    if len(kept) == 1:
+        return "dimension"
+    along = schedule.subchain(kept)
+    by_value = errors.by_value.subchain(kept).held_out(along)
+    by_dimension = held_out_dimensions(along, [fold.subchain(kept) for fold in errors.folds])
+    return "value" if by_value.cost < by_dimension.cost else "dimension"
+
+
+def _variance(schedule: Schedule, errors: Errors, kept: list[int], per: Per) -> Tabulated | ByValue:
+    """The best variance along these steps."""
+    V_1 = float(errors.V_1[errors.by_value.t == kept[0]])
+    first: float | str = "beta_1" if V_1 != V_1 else V_1
+    along = schedule.subchain(kept)
+    if per == "value":
+        return optimal_by_value(along, errors.by_value.subchain(kept), first)
+    error = errors.whole if per == "dimension" else errors.whole.per_time
+    own = error.subchain(kept)
+    if per == "dimension" and along.T > 1:
+        own = shrunk(along, [fold.subchain(kept) for fold in errors.folds])
+    return optimal(along, own, first)
