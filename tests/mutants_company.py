@@ -37,8 +37,8 @@ COMPANY = [
     (
         "the check is counted as evaluations of the bound",
         "tasks/evaluate.py",
-        "network_evaluations=self.evaluator.done,",
-        "network_evaluations=self.evaluator.done + 16,",
+        "network_evaluations=self.evaluator.done + (",
+        "network_evaluations=self.evaluator.done + 16 + (",
         (f"{TESTS}the_calls_of_the_check_are_counted_apart",),
     ),
     (

@@ -3,6 +3,7 @@
 __all__ = ["ESTIMATOR"]
 
 FEW = "tests/estimation/test_few_images.py::test_"
+SUBSET = "tests/tasks/test_subset.py::test_"
 DECIDED = f"{FEW}sizes_are_decided_by_values_that_are_thrown_away"
 
 ESTIMATOR = [
@@ -89,5 +90,33 @@ ESTIMATOR = [
         "missed += len(rows) * torch.log1p",
         "missed += torch.log1p",
         (f"{FEW}the_chance_of_missing_a_t_is_at_least_how_often_one_is_missed",),
+    ),
+    (
+        "a subset that is the first images",
+        "tasks/evaluate.py",
+        "images.subset(order[:number].sort().values)",
+        "images.first(number)",
+        (f"{SUBSET}it_is_the_evaluation_of_so_many_images_drawn_by_the_seed",),
+    ),
+    (
+        "a subset by the half-width and not its square",
+        "tasks/evaluate.py",
+        "MARGIN * (half / given.precision) ** 2",
+        "MARGIN * (half / given.precision)",
+        (f"{SUBSET}it_is_the_evaluation_of_so_many_images_drawn_by_the_seed",),
+    ),
+    (
+        "the pilot of a subset is for nothing",
+        "tasks/evaluate.py",
+        "self.evaluator.done + (self.few.evaluations if self.few else 0)",
+        "self.evaluator.done",
+        (f"{SUBSET}it_is_the_evaluation_of_so_many_images_drawn_by_the_seed",),
+    ),
+    (
+        "a subset beside a budget",
+        "tasks/evaluate.py",
+        "_check_subset(model, budget is not None or exhaustive)",
+        "_check_subset(model, exhaustive)",
+        (f"{SUBSET}without_a_precision_there_is_no_subset",),
     ),
 ]

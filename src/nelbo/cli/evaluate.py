@@ -97,6 +97,12 @@ def evaluate(
     dequantise: Dequantise = None,
     ode_solver: OdeSolver = None,
     max_images: MaxImages = None,
+    subset: Annotated[
+        bool,
+        typer.Option(
+            "--subset", help="Only as many images, drawn at random, as --precision takes."
+        ),
+    ] = False,
     seed: Seed = 0,
     batch_size: BatchSize = None,
     check: Check = True,
@@ -116,6 +122,7 @@ def evaluate(
     \b
     nelbo evaluate runs/digits
     nelbo evaluate runs/digits --data my-images/ --precision 0.005 --plots plots/
+    nelbo evaluate runs/mnist --precision 0.02 --subset
     nelbo evaluate runs/digits --steps 50 --json result.json --per-image images.csv
     nelbo evaluate ./ddpm-cifar10 --data my-images/ --json -
     nelbo evaluate runs/digits-absorbing --order dispersed --calls 16
@@ -134,7 +141,18 @@ def evaluate(
     path = model_or_plan(context, model, plan)
     if isinstance(path, Path):
         return measure_plan(path, json, device, force)
-    of_the_bound = (budget, exhaustive, spacing, continuous, order, calls, per_image, plots, part)
+    of_the_bound = (
+        budget,
+        exhaustive,
+        subset,
+        spacing,
+        continuous,
+        order,
+        calls,
+        per_image,
+        plots,
+        part,
+    )
     check_ode(ode, dequantise, ode_solver, of_the_bound)
     check_orders(context, orders)
     _check_mode(budget is not None, exhaustive, order is not None)
@@ -158,12 +176,11 @@ def evaluate(
     if context.obj is not None:  # what `nelbo merge` evaluates in place of the network
         result = context.obj.evaluation(loaded, images, baselines)
         return _deliver(result, json, per_image, plots, record)
+    how |= {"budget": budget, "exhaustive": exhaustive, "subset": subset}
     with bars(processes.first) as start:
         made = run(
             loaded,
             images,
-            budget=budget,
-            exhaustive=exhaustive,
             baselines=baselines and processes.first,
             distortion=True,
             part=None if own is None else own.pair,

@@ -21,7 +21,7 @@ __all__ = ["Dequantise", "OdeSolver", "check_ode", "measure_ode"]
 
 
 OF_THE_BOUND = (
-    *("--budget", "--exhaustive", "--spacing", "--continuous"),
+    *("--budget", "--exhaustive", "--subset", "--spacing", "--continuous"),
     *("--order", "--calls", "--per-image", "--plots", "--part"),
 )
 

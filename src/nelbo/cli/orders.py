@@ -20,7 +20,7 @@ __all__ = ["Orders", "check_orders", "measure_orders"]
 
 OTHERS = (
     *("precision", "budget", "exhaustive", "steps", "spacing", "continuous", "order", "ode"),
-    *("baselines", "part", "output", "per_image", "plots"),
+    *("subset", "baselines", "part", "output", "per_image", "plots"),
 )
 Orders = Annotated[
     int | None,

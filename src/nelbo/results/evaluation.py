@@ -243,8 +243,7 @@ class Evaluation(Tabulated):
             f"  {evaluations} network evaluations in {self.seconds:.1f} s, "
             f"estimator {self.estimator['name']}, seed {self.estimator['seed']}"
         )
-        if "stopped_by" in self.estimator:
-            lines.append(f"  stopped: {self._why()}")
+        lines += self._ended()
         lines += unchecked(self.estimator)
         for name, bits in sorted((self.baselines or {}).items(), key=lambda one: -one[1]):
             lines.append(f"  by no model: {bits:.4f}  {name}")
@@ -269,6 +268,22 @@ class Evaluation(Tabulated):
         if why.startswith("a tenth of"):
             return "the Monte Carlo error is a tenth of what the spread between images leaves"
         return f"{wanted} is not reached after {why}, which is the most"
+
+    def _ended(self) -> list[str]:
+        """Why there were no more evaluations, nor images, where a precision decided it."""
+        stopped = [f"  stopped: {self._why()}"] if "stopped_by" in self.estimator else []
+        return stopped + ([f"  {self._drawn()}"] if "subset" in self.estimator else [])
+
+    def _drawn(self) -> str:
+        """Which of the data were evaluated, where that was left to the precision."""
+        of = whole_at(self.estimator, "subset", "of")
+        wanted = f"± {self.estimator['precision']:g} {self.unit}, sampling of {self.unit.examples}"
+        if of == self.images:
+            return f"all {of:,} {self.unit.examples}: a pilot planned no fewer for {wanted}"
+        return (
+            f"{self.images:,} of {of:,} {self.unit.examples}, drawn at random: a pilot planned "
+            f"this for {wanted}"
+        )
 
     @property
     def _text(self) -> dict[str, float | None] | None:
@@ -295,7 +310,8 @@ class Evaluation(Tabulated):
     def _of_these(self) -> str:
         if kind_of(self.model) == "likelihood":
             return "  this test set      exact: nothing is drawn"
-        return f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, this test set)"
+        of = f"these {self.unit.examples}" if "subset" in self.estimator else "this test set"
+        return f"  Monte Carlo        {self._plus_minus(self.monte_carlo)} (95 %, {of})"
 
     def _per_dim(self, nats: float | None) -> float | None:
         return None if nats is None else self.unit.per_dim(nats, self.dims)

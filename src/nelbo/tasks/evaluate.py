@@ -1,10 +1,14 @@
 """The bound of a data set under a model, as precisely as wanted."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack, final, overload
+
+import torch
 
 from nelbo.arguments import flag
 from nelbo.data import Examples, Images, Points, packed, sizes_of
@@ -32,7 +36,11 @@ from nelbo.results.per_image import PerImage
 from nelbo.tasks.warnings import warnings_of
 from nelbo.typed_json import Json
 
-__all__ = ["Measured", "described_data", "evaluate", "of_levels"]
+__all__ = ["Few", "Measured", "described_data", "evaluate", "of_levels"]
+
+PILOT = 100  # images
+FEWEST = 4  # evaluations of an image: two of L_0 and two later ones
+MARGIN = 1.15  # times as many images as the pilot says
 
 
 class Options(TypedDict, total=False):
@@ -44,6 +52,7 @@ class Options(TypedDict, total=False):
     seed: int
     batch_size: int | None
     distortion: bool
+    subset: bool
     check: bool
     baselines: bool
     record: str | Path | None
@@ -92,6 +101,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int | None = None,
     distortion: bool = False,
+    subset: bool = False,
     check: bool = True,
     baselines: bool = False,
     record: str | Path | None = None,
@@ -111,6 +121,8 @@ def evaluate(
     (N, C, H, W), or of numbers on the model's grid; for a density Points or floats (N, *dims), or
     images where the model encodes them; or a spec or path. model: also a path, a name of the hub
     or a pipeline, as `nelbo.load` takes them. distortion: the reconstruction error at each t too.
+    subset: only as many images, drawn at random by the seed, as bring the half-width for sampling
+    of images to `precision`, by a pilot on 100 of them whose values are thrown away.
     check: whether a few rows are first evaluated together, again and alone, and a network whose
     output for an image depends on other images or on chance is refused; `estimator` says so.
     baselines: also what the images cost without a model: uniform, PNG, WebP, xz.
@@ -119,9 +131,10 @@ def evaluate(
     returns a `Part` to save; `nelbo.merge` makes the evaluation of all parts.
 
     Raises:
-        BadInput: a precision, budget or batch size that is not positive, a budget below two
-            evaluations of L_0 and two later ones for each image, data of another shape, grid or
-            kind, a record of something else; a network that fails, or that the check refuses.
+        BadInput: a precision, budget or batch size that is not positive, a subset without a
+            precision to choose it by, a budget below two evaluations
+            of L_0 and two later ones for each image, data of another shape, grid or kind, a record
+            of something else; a network that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite; the message names t, the images and the rank.
     """
     given = Settings(
@@ -140,12 +153,60 @@ def evaluate(
     exhaustive = exhaustive or model.exact
     if share is not None:
         _check_part(exhaustive, baselines)
-    images = examples_of(model, data, given.seed)
+    images, few = examples_of(model, data, given.seed), None
+    if flag("subset", subset):
+        _check_subset(model, budget is not None or exhaustive)
+        few = Few.planned(model, images, given)
+        images = few.images
     levels = of_levels(images) if flag("baselines", baselines) else None
-    measured = Measured(model, images, given, exhaustive, distortion, share=share)
+    measured = Measured(model, images, given, exhaustive, distortion, few=few, share=share)
     if share is not None:
         return measured.part(share)
     return measured.evaluation(levels, command)
+
+
+def _check_subset(model: Model, otherwise: bool) -> None:
+    """Refuses a subset where no precision decides how much is evaluated."""
+    if otherwise or model.exact:
+        raise BadInput(
+            "a subset is of as many images as a precision takes: leave out budget, exhaustive, "
+            "part and order, or take fewer images yourself (--max-images)"
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Few:
+    """Images drawn at random, as many as a half-width takes, and what the pilot for it took."""
+
+    images: Examples
+    of: int
+    pilot: int
+    evaluations: int
+
+    @classmethod
+    def planned(cls, model: Model, images: Examples, given: Settings) -> "Few":
+        """By the half-width of a pilot of as few evaluations of an image as there may be.
+
+        It goes down with the root of the number of images, of which there are a seventh more than
+        that: the pilot's spread is one of 100 images.
+        """
+        count = len(images)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(given.seed))
+        if count <= PILOT:
+            return cls(images, count, 0, 0)
+        some = images.subset(order[:PILOT].sort().values)
+        how = replace(given, budget=PILOT * FEWEST, record=None)
+        pilot = Measured(model, some, how, False, False).evaluation(None, "")
+        half = pilot.half_width(pilot.total) or math.inf
+        wanted = PILOT * MARGIN * (half / given.precision) ** 2
+        number = given.processes.once(lambda: math.ceil(min(max(wanted, PILOT), count)))
+        chosen = images if number == count else images.subset(order[:number].sort().values)
+        return cls(chosen, count, PILOT, pilot.network_evaluations)
+
+    def to_dict(self) -> dict[str, Json]:
+        """What a report says of it."""
+        return {"of": self.of, "pilot": self.pilot, "pilot_evaluations": self.evaluations}
 
 
 def _check_part(exhaustive: bool, baselines: bool) -> None:
@@ -177,11 +238,12 @@ class Measured:
         exhaustive: bool,
         distortion: bool,
         *,
+        few: "Few | None" = None,
         share: Share | None = None,
         replay: Replay | None = None,
     ) -> None:
         self.started = time.perf_counter()
-        self.model, self.images, self.replay = model, images, replay
+        self.model, self.images, self.replay, self.few = model, images, replay, few
         mode = {"exhaustive": True} if exhaustive else given.mode
         require_budget(None if exhaustive else given.budget, len(images), model.T)
         with measuring([model]):
@@ -239,6 +301,7 @@ class Measured:
         total, described = estimate.total(), model.described()
         on_average, exactly = total.means(sizes := sizes_of(images))
         parts = {"L_T": estimate.L_T(), "L_mid": estimate.later(), "L_0": estimate.first()}
+        few = {} if self.few is None else {"subset": self.few.to_dict()}
         own = {"seed": self.evaluator.seed, **_settings_of(self.evaluator), "check": self.checked}
         return Evaluation(
             total=on_average,
@@ -250,9 +313,9 @@ class Measured:
             distortion=estimate.curve(),
             images=len(images),
             dims=model.dims,
-            network_evaluations=self.evaluator.done,
+            network_evaluations=self.evaluator.done + (self.few.evaluations if self.few else 0),
             seconds=self.seconds,
-            estimator=self.estimator | own,
+            estimator=self.estimator | few | own,
             model=described,
             data=described_data(model, images),
             environment=self.environment,
