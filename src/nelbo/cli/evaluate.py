@@ -142,16 +142,8 @@ def evaluate(
     if isinstance(path, Path):
         return measure_plan(path, json, device, force)
     of_the_bound = (
-        budget,
-        exhaustive,
-        subset,
-        spacing,
-        continuous,
-        order,
-        calls,
-        per_image,
-        plots,
-        part,
+        *(budget, exhaustive, subset, spacing, continuous),
+        *(order, calls, per_image, plots, part),
     )
     check_ode(ode, dequantise, ode_solver, of_the_bound)
     check_orders(context, orders)
