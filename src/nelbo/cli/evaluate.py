@@ -149,8 +149,7 @@ def evaluate(
     check_orders(context, orders)
     _check_mode(budget is not None, exhaustive, order is not None)
     _check_steps(continuous, steps is not None, spacing is not None, (order, calls) != (None, None))
-    kind = "ode" if ode else "evaluation" if orders is None else "order_bounds"
-    _check_outputs(kind, json, per_image, plots, force)
+    _check_outputs(_kind_of(ode, orders), json, per_image, plots, force)
     own = written_part(part, output, record, any((json, per_image, plots, baselines)), force)
     processes = Processes.started()  # before what may fail in one of them alone
     loaded = find_model(path, reading, device, None if ode else steps, spacing, dtype)
@@ -168,13 +167,12 @@ def evaluate(
     if context.obj is not None:  # what `nelbo merge` evaluates in place of the network
         result = context.obj.evaluation(loaded, images, baselines)
         return _deliver(result, json, per_image, plots, record)
-    how |= {"budget": budget, "exhaustive": exhaustive, "subset": subset}
+    how |= {"budget": budget, "exhaustive": exhaustive, "subset": subset, "distortion": True}
     with bars(processes.first) as start:
         made = run(
             loaded,
             images,
             baselines=baselines and processes.first,
-            distortion=True,
             part=None if own is None else own.pair,
             command=command(),
             progress=start(f"evaluate {loaded.name}"),
@@ -185,6 +183,11 @@ def evaluate(
     if isinstance(made, Evaluation):
         return _deliver(made, json, per_image, plots, record)
     return None if own is None else own.deliver(made, record)
+
+
+def _kind_of(ode: bool, orders: int | None) -> str:
+    """Which result the command makes."""
+    return "ode" if ode else "evaluation" if orders is None else "order_bounds"
 
 
 def _check_outputs(
