@@ -139,3 +139,16 @@ def test_an_x0_hat_that_is_not_finite_is_named_by_t_and_image(training, monkeypa
     message = rf"x0-hat is not finite at t = 40 for images {training.ids[17]} of digits"
     with pytest.raises(NonFinite, match=message):
         improve(model, training, candidates=60)
+
+
+def test_as_many_t_as_memory_holds_give_the_same_plan(training, monkeypatch):
+    """One t at a time, or all. Kills: rows that are not joined, an end that each part allows."""
+    model = zero_model(**{"chain.decoder": "discretized-gaussian"})
+    at_once = improve(model, training, steps=9, candidates=30)
+    monkeypatch.setattr("nelbo.estimation.errors.HELD", 120 * 64)
+    one_by_one = improve(model, training, steps=9, candidates=30)
+    assert one_by_one.plan == at_once.plan
+    assert one_by_one.network_evaluations == at_once.network_evaluations
+    assert one_by_one.predicted == pytest.approx(at_once.predicted, rel=1e-5)
+    got, want = one_by_one.variance.table, at_once.variance.table
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-9)

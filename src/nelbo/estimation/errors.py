@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.estimators import Rows
@@ -21,6 +21,7 @@ from nelbo.model import Model
 __all__ = ["Errors", "gaussian_reverse", "measured_errors"]
 
 FOLDS = 4  # of images, to hold what is fitted to some against the others
+HELD = 2**26  # errors of single dimensions that are held at once, of 8 bytes
 
 
 @final
@@ -65,17 +66,32 @@ def gaussian_reverse(model: Model) -> GaussianReverse:
 
 
 def measured_errors(evaluator: Evaluator, candidates: Int64[Tensor, " C"]) -> Errors:
-    """One evaluation of each image at each candidate t.
+    """One evaluation of each image at each candidate t, of as many t at a time as memory holds.
 
     Raises:
         BadInput: no Gaussian chain, fewer images than folds.
         NonFinite: the network gave NaN or infinity; the message names t, the images and the rank.
     """
-    model, count = evaluator.models[0], len(evaluator.images)
-    p = gaussian_reverse(model).given(*evaluator.chains[0].p.condition)
+    gaussian_reverse(evaluator.models[0])
+    count = len(evaluator.images)
     if count < FOLDS:
         raise BadInput(f"improving takes at least {FOLDS} images; got {count}")
     evaluator.expected = count * len(candidates)
+    at_once = max(1, HELD // (count * evaluator.models[0].dims))
+    least = int(candidates[0])
+    parts = [_measured(evaluator, some, least) for some in candidates.split(at_once)]
+    return Errors(
+        [SquaredError.joined(folds) for folds in zip(*(e.folds for e in parts), strict=True)],
+        ErrorByValue.joined([e.by_value for e in parts]),
+        torch.cat([e.decoder for e in parts]),
+        torch.cat([e.V_1 for e in parts]),
+    )
+
+
+def _measured(evaluator: Evaluator, candidates: Int64[Tensor, " C"], least: int) -> Errors:
+    """The errors at some t, all of them at once; least: of all t, where a chain may end anyhow."""
+    model, count = evaluator.models[0], len(evaluator.images)
+    p = gaussian_reverse(model).given(*evaluator.chains[0].p.condition)
     t = candidates.repeat_interleave(count)
     rows = Rows(torch.arange(count).repeat(len(candidates)), t, torch.zeros_like(t), t.double())
     key = evaluator.key.draw(torch.full((count,), -1))
@@ -109,7 +125,8 @@ def measured_errors(evaluator: Evaluator, candidates: Int64[Tensor, " C"]) -> Er
         return Errors(folds, by_value, costs, torch.full_like(costs, torch.nan))
     if isinstance(p.emission, Density):
         return Errors(folds, by_value, *_density(model.dims, difference))
-    return Errors(folds, by_value, *_discretized(evaluator, p, x_0, candidates, difference))
+    clear = (p.q.schedule.log_snr[candidates] > 0) | (candidates == least)
+    return Errors(folds, by_value, *_discretized(evaluator, x_0, difference, clear))
 
 
 def _density(
@@ -121,15 +138,16 @@ def _density(
 
 
 def _discretized(
-    evaluator: Evaluator, p: GaussianReverse, x_0: Tensor, candidates: Tensor, difference: Tensor
+    evaluator: Evaluator,
+    x_0: Float64[Tensor, "N D"],
+    difference: Float64[Tensor, "C N D"],
+    clear: Bool[Tensor, " C"],
 ) -> tuple[Float64[Tensor, " C"], Float64[Tensor, " C"]]:
     """The decoder's cost at its best V_1, where x_s says more than it hides."""
     model = evaluator.models[0]
     levels = evaluator.images.values.flatten(1).long()
-    costs = torch.full((len(candidates),), torch.inf, dtype=torch.float64)
+    costs = torch.full(clear.shape, torch.inf, dtype=torch.float64)
     V_1 = torch.full_like(costs, torch.nan)
-    clear = p.q.schedule.log_snr[candidates] > 0
-    clear[0] = True
     for place in clear.nonzero()[:, 0].tolist():
         optimum = optimal_V_1(levels, x_0 + difference[place], model.grid)
         costs[place], V_1[place] = model.dims * optimum.nats, optimum.V_1

@@ -115,6 +115,17 @@ class ErrorByValue:
         edges, count, mean = (torch.stack(part, -2) for part in zip(*rows, strict=True))
         return cls(t, edges, count, mean, x_0.shape[1])
 
+    @classmethod
+    def joined(cls, parts: Sequence["ErrorByValue"]) -> "ErrorByValue":
+        """Those of the same images at t that follow each other."""
+        return cls(
+            torch.cat([e.t for e in parts]),
+            torch.cat([e.edges for e in parts]),
+            torch.cat([e.count for e in parts], 1),
+            torch.cat([e.mean for e in parts], 1),
+            parts[0].dims,
+        )
+
     def subchain(self, steps: Sequence[int]) -> "ErrorByValue":
         """That of the chain `Schedule.subchain(steps)`, whose t are 1..N."""
         kept = torch.searchsorted(self.t, torch.tensor(steps, dtype=torch.int64))

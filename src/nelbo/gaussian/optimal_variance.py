@@ -75,6 +75,12 @@ class SquaredError:
                 value, t = float(self.mean[tuple(place)]), int(self.t[place[0]])
                 raise error(f"squared errors must be finite and at least 0; got {value} at t = {t}")
 
+    @classmethod
+    def joined(cls, parts: Sequence["SquaredError"]) -> "SquaredError":
+        """Those of the same images at t that follow each other."""
+        t, mean = torch.cat([e.t for e in parts]), torch.cat([e.mean for e in parts])
+        return cls(t, mean, parts[0].dims, parts[0].images)
+
     @property
     def per_time(self) -> "SquaredError":
         """The same with one number for each t, the mean over dimensions."""
