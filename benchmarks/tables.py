@@ -37,6 +37,7 @@ TIMINGS = {
     "evaluate": Table("evaluate.py"),
     "sample": Table("sample.py"),
     "train": Table("train.py"),
+    "ranks": Table("ranks.py"),
     "parts": Table("parts.py"),
     "large": Table("large.py", ("{runs}/large.npy",)),
 }
