@@ -23,6 +23,7 @@ from nelbo.estimation.excess import Excess
 from nelbo.estimation.parts import Replay, Share
 from nelbo.estimation.processes import Processes
 from nelbo.estimation.record import Record
+from nelbo.estimation.replies import Replies
 from nelbo.model import Model
 from nelbo.model.model import Context
 from nelbo.networks.batches import in_batches
@@ -245,11 +246,11 @@ class Evaluator:
             NonFinite: compute's, in every process, whichever of them met it.
         """
         batches = torch.split(torch.arange(count), self.chunk)
-        kept = self._kept(stage, len(batches))
+        replies = Replies([len(batch) for batch in batches])
+        replies.put(self._kept(stage, len(batches)))
         before, rank, size = self.done, self.processes.rank, self.processes.size
-        rows = sum(len(batches[b]) for b in kept)
-        self._advance(before, rows)
-        todo = [b for b in self._own(len(batches)) if b not in kept]
+        self._advance(before, replies.rows)
+        todo = [b for b in self._own(len(batches)) if b not in replies.there]
         for start in range(0, len(todo), size * TURNS):
             turn, results, failed = todo[start : start + size * TURNS], {}, None
             for b in turn[rank::size]:
@@ -262,18 +263,17 @@ class Evaluator:
                     self.record.put(stage, b, results[b])
                 # of the others is known at the next meeting what this one supposes of them
                 own = sum(len(batches[mine]) for mine in results)
-                self._advance(before, min(rows + own * size, count))
+                self._advance(before, min(replies.rows + own * size, count))
             for entries, failure in self.processes.gather((results, failed)):
                 if failure is not None:
                     raise failure
-                kept |= entries
-            rows = sum(len(batches[b]) for b in kept)
-            self._advance(before, rows)
+                replies.put(entries)
+            self._advance(before, replies.rows)
         if self.share is not None:
             one = partial(self._within_memory, batches[0][:1], compute)
-            kept = self.share.filled(stage, kept, [len(batch) for batch in batches], one)
-        columns = zip(*(kept[b] for b in range(len(batches))), strict=True)
-        return [torch.cat(column) for column in columns]
+            kept = {b: replies.of(b) for b in replies.there}
+            replies.put(self.share.filled(stage, kept, replies.sizes, one))
+        return replies.columns
 
     def _kept(self, stage: int, count: int) -> dict[int, tuple[Tensor, ...]]:
         """Of so many batches, those that the record has."""

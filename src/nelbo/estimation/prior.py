@@ -17,13 +17,11 @@ def prior_terms(evaluator: Evaluator) -> Float64[Tensor, "N models"]:
     Raises:
         NonFinite: it is NaN or infinite for some image.
     """
-    batches = []
-    for values in torch.split(evaluator.images.values, evaluator.chunk):
-        parts = [
-            prior_term(model.chain, model.x_0(values, torch.float64)) for model in evaluator.models
-        ]
-        batches.append(torch.stack([part.double().cpu() for part in parts], dim=1))
-    prior = torch.cat(batches)
+    values, models = evaluator.images.values, evaluator.models
+    prior = torch.empty(len(values), len(models), dtype=torch.float64)  # in one piece: see Replies
+    for some, row in zip(values.split(evaluator.chunk), prior.split(evaluator.chunk), strict=True):
+        for column, model in zip(row.unbind(1), models, strict=True):
+            column.copy_(prior_term(model.chain, model.x_0(some, torch.float64)))
     bad = ~prior.isfinite().all(1)
     if bad.any():
         T, ids = evaluator.models[0].T, evaluator.images.ids[bad].tolist()[:5]
