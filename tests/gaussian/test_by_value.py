@@ -111,7 +111,11 @@ def test_the_optimal_table_makes_the_kl_least(monkeypatch):
         total = torch.zeros(())
         for t in range(2, 7):
             bt, c = SCHEDULE.posterior_variance[t], SCHEDULE.posterior_x_0[t]
-            V = ByValue("x", table, best.edges).log_var(m, constant_time(t, x_0), m[t - 1]).exp()
+            V = (
+                ByValue("x", table, best.edges)
+                .log_var(m[t - 1], constant_time(t, x_0), m[t - 1])
+                .exp()
+            )
             square = bt + (c * (x_0 - m[t - 1])) ** 2
             total = total + 0.5 * ((V / bt).log() + square / V - 1).sum()
         return float(total)
