@@ -16,7 +16,12 @@ from nelbo.gaussian.by_value import (
     variance_of,
 )
 from nelbo.gaussian.optimal_subchain import optimal_jumps
-from nelbo.gaussian.optimal_variance import SquaredError, held_out, held_out_dimensions, optimal
+from nelbo.gaussian.optimal_variance import (
+    SquaredError,
+    cross_validated,
+    cross_validated_dimensions,
+    optimal,
+)
 from nelbo.gaussian.schedule import log_snr_linear
 from nelbo.gaussian.variance import Tabulated
 
@@ -172,7 +177,9 @@ def test_the_folds_tell_which_variance_serves_other_images():
         error = errors_of(x_0, m)
         square = (m - x_0).square()
         folds = [SquaredError(T, square[:, fold::4].mean(1), 16, 60) for fold in range(4)]
-        return error.held_out(SCHEDULE).cost, held_out_dimensions(SCHEDULE, folds).cost
+        return error.cross_validated(SCHEDULE).cost, cross_validated_dimensions(
+            SCHEDULE, folds
+        ).cost
 
     value, dimension = costs(x_0, m)
     assert value < dimension - 0.01
@@ -181,7 +188,7 @@ def test_the_folds_tell_which_variance_serves_other_images():
     value, dimension = costs(wide, 1e-3 * torch.randn(6, 240, 16, generator=draw).double())
     assert dimension < value - 0.01
     same = torch.randn(4, 1, 500, generator=draw, dtype=torch.float64).square()
-    assert held_out(log_snr_linear(2, 1.0, 0.0), same, torch.ones(4, 1, 1).double()).k > 30
+    assert cross_validated(log_snr_linear(2, 1.0, 0.0), same, torch.ones(4, 1, 1).double()).k > 30
 
 
 def test_a_sub_chain_keeps_its_rows():

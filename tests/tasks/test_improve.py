@@ -152,3 +152,12 @@ def test_as_many_t_as_memory_holds_give_the_same_plan(training, monkeypatch):
     assert one_by_one.predicted == pytest.approx(at_once.predicted, rel=1e-5)
     got, want = one_by_one.variance.table, at_once.variance.table
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("per", [None, "value", "dimension", "time"])
+def test_a_chain_of_one_step_has_a_decoder_and_no_other_variance(training, per):
+    """Its V_1 is in every entry. Kills: a choice between variances that there are none of."""
+    model = zero_model(**{"chain.decoder": "discretized-gaussian"})
+    improved = improve(model, training, steps=1, candidates=8, per=per)
+    assert improved.model.T == 1
+    assert len(improved.variance.table[1].unique()) == 1

@@ -10,7 +10,7 @@ from conftest import PLAIN, small_recipe
 from nelbo import recipe
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
-from nelbo.tasks.evaluate import FEWEST, MARGIN, PILOT, evaluate
+from nelbo.tasks.evaluate import FEWEST, MARGIN, PILOT, Few, evaluate
 
 ZERO = PLAIN | {"chain.schedule": {"name": "linear", "T": 60, "beta_T": 0.3}}
 
@@ -58,6 +58,13 @@ def test_it_is_the_evaluation_of_so_many_images_drawn_by_the_seed(model, images)
         "pilot_evaluations": PILOT * FEWEST,
     }
     assert result.half_width(result.total) < WANTED
+
+
+def test_the_time_of_the_pilot_is_counted(model, images, monkeypatch):
+    """Kills: seconds that begin after it."""
+    some = Few(images.first(120), len(images), PILOT, PILOT * FEWEST, seconds=1e6)
+    monkeypatch.setattr(Few, "planned", lambda *given: some)
+    assert evaluate(model, images, precision=WANTED, subset=True).seconds > 1e6
 
 
 def test_the_interval_of_a_subset_covers_the_mean_of_all():

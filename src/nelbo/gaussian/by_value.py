@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from nelbo.errors import BadInput
-from nelbo.gaussian.optimal_variance import HeldOut, held_out, towards_mean
+from nelbo.gaussian.optimal_variance import CrossValidation, cross_validated, towards_mean
 from nelbo.gaussian.parametrization import Output
 from nelbo.gaussian.schedule import Schedule
 from nelbo.gaussian.variance import Tabulated, Variance, first_variance
@@ -158,9 +158,9 @@ class ErrorByValue:
         padded = torch.cat([log[:1], log, log[-1:]])
         return ((padded[:-2] + padded[1:-1] + padded[2:]) / 3).exp()[torch.searchsorted(self.t, t)]
 
-    def held_out(self, schedule: Schedule) -> HeldOut:
+    def cross_validated(self, schedule: Schedule) -> CrossValidation:
         """How well V_t made from all folds but one do for that one; t = 1..T of this schedule."""
-        return held_out(schedule, self.mean[:, 1:], self.count[:, 1:])
+        return cross_validated(schedule, self.mean[:, 1:], self.count[:, 1:])
 
 
 def optimal_by_value(schedule: Schedule, error: ErrorByValue, V_1: float | str) -> ByValue:
@@ -173,7 +173,7 @@ def optimal_by_value(schedule: Schedule, error: ErrorByValue, V_1: float | str) 
     Raises:
         BadInput: as `first_variance`.
     """
-    k = error.held_out(schedule).k
+    k = error.cross_validated(schedule).k
     table = torch.zeros(schedule.T + 1, error.total.shape[1], dtype=torch.float64)
     table[1] = first_variance(schedule, V_1)
     gain = schedule.posterior_x_0[2:, None].square()

@@ -22,12 +22,12 @@ from nelbo.gaussian.variance import Tabulated, first_variance
 from nelbo.types import Grid
 
 __all__ = [
+    "CrossValidation",
     "FirstVariance",
-    "HeldOut",
     "SquaredError",
+    "cross_validated",
+    "cross_validated_dimensions",
     "expected_kl",
-    "held_out",
-    "held_out_dimensions",
     "optimal",
     "optimal_V_1",
     "shrunk",
@@ -196,15 +196,17 @@ def shrunk(schedule: Schedule, folds: Sequence[SquaredError]) -> SquaredError:
     parts = torch.stack([fold.columns(t) for fold in folds])
     total = count.sum()
     whole = (count / total * parts).sum(0)
-    mean = towards_mean(whole, total, held_out(schedule, parts, count).k)
+    mean = towards_mean(whole, total, cross_validated(schedule, parts, count).k)
     shape = (len(t), *folds[0].mean.shape[1:])
     return SquaredError(t, mean.reshape(shape), folds[0].dims, int(total))
 
 
-def held_out_dimensions(schedule: Schedule, folds: Sequence[SquaredError]) -> "HeldOut":
+def cross_validated_dimensions(
+    schedule: Schedule, folds: Sequence[SquaredError]
+) -> "CrossValidation":
     """How well V_t per dimension, made from all folds but one, do for that one."""
     parts = torch.stack([fold.columns(_later(schedule)) for fold in folds])
-    return held_out(schedule, parts, _images(folds))
+    return cross_validated(schedule, parts, _images(folds))
 
 
 def _images(folds: Sequence[SquaredError]) -> Float64[Tensor, "F 1 1"]:
@@ -213,7 +215,7 @@ def _images(folds: Sequence[SquaredError]) -> Float64[Tensor, "F 1 1"]:
 
 @final
 @dataclass(frozen=True)
-class HeldOut:
+class CrossValidation:
     """The best k, and by it log V + (beta-tilde + c^2 M) / V, the mean over values, summed over t.
 
     V is relative to beta-tilde and made from the other folds; smaller is better.
@@ -223,11 +225,11 @@ class HeldOut:
     cost: float
 
 
-def held_out(
+def cross_validated(
     schedule: Schedule,
     mean: Float64[Tensor, "folds steps cells"],
     count: Float64[Tensor, "folds _ _"],
-) -> HeldOut:
+) -> CrossValidation:
     """The k under which the folds predict one another best, each cell of so many values.
 
     A cell is a dimension, or an interval of x0-hat: whatever has a V_t of its own.
@@ -242,7 +244,7 @@ def held_out(
         V = 1 + fall * towards_mean(left, rest, k)
         costs.append((count * (V.log() + (1 + fall * mean) / V)).sum())
     values = count.expand_as(mean).sum() / max(1, mean.shape[1])
-    return HeldOut(choices[torch.stack(costs).argmin()], float(min(costs) / values))
+    return CrossValidation(choices[torch.stack(costs).argmin()], float(min(costs) / values))
 
 
 def towards_mean(M: Float64[Tensor, "... D"], count: Tensor, k: Tensor) -> Tensor:

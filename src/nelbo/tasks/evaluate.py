@@ -132,9 +132,9 @@ def evaluate(
 
     Raises:
         BadInput: a precision, budget or batch size that is not positive, a subset without a
-            precision to choose it by, a budget below two evaluations
-            of L_0 and two later ones for each image, data of another shape, grid or kind, a record
-            of something else; a network that fails, or that the check refuses.
+            precision to choose it by, a budget below two evaluations of L_0 and two later ones for
+            each image, data of another shape, grid or kind, a record of something else; a network
+            that fails, or that the check refuses.
         NonFinite: a term is NaN or infinite; the message names t, the images and the rank.
     """
     given = Settings(
@@ -183,6 +183,7 @@ class Few:
     of: int
     pilot: int
     evaluations: int
+    seconds: float
 
     @classmethod
     def planned(cls, model: Model, images: Examples, given: Settings) -> "Few":
@@ -194,7 +195,7 @@ class Few:
         count = len(images)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(given.seed))
         if count <= PILOT:
-            return cls(images, count, 0, 0)
+            return cls(images, count, 0, 0, 0.0)
         some = images.subset(order[:PILOT].sort().values)
         how = replace(given, budget=PILOT * FEWEST, record=None)
         pilot = Measured(model, some, how, False, False).evaluation(None, "")
@@ -202,7 +203,7 @@ class Few:
         wanted = PILOT * MARGIN * (half / given.precision) ** 2
         number = given.processes.once(lambda: math.ceil(min(max(wanted, PILOT), count)))
         chosen = images if number == count else images.subset(order[:number].sort().values)
-        return cls(chosen, count, PILOT, pilot.network_evaluations)
+        return cls(chosen, count, PILOT, pilot.network_evaluations, pilot.seconds)
 
     def to_dict(self) -> dict[str, Json]:
         """What a report says of it."""
@@ -273,7 +274,7 @@ class Measured:
         """Since it began; of parts, those of all together."""
         if self.replay is not None:
             return sum(part.seconds for part in self.replay.parts)
-        return time.perf_counter() - self.started
+        return time.perf_counter() - self.started + (self.few.seconds if self.few else 0.0)
 
     @property
     def environment(self) -> dict[str, Json]:

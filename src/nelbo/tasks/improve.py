@@ -19,7 +19,7 @@ from nelbo.gaussian.by_value import ByValue, ErrorByValue, optimal_by_value
 from nelbo.gaussian.optimal_subchain import expected_prior_kl, optimal_jumps, optimal_subchains
 from nelbo.gaussian.optimal_variance import (
     SquaredError,
-    held_out_dimensions,
+    cross_validated_dimensions,
     optimal,
     shrunk,
 )
@@ -215,8 +215,8 @@ def _better(schedule: Schedule, errors: Errors, kept: list[int]) -> Per:
     if len(kept) == 1:
         return "dimension"
     along = schedule.subchain(kept)
-    by_value = errors.by_value.subchain(kept).held_out(along)
-    by_dimension = held_out_dimensions(along, [fold.subchain(kept) for fold in errors.folds])
+    by_value = errors.by_value.subchain(kept).cross_validated(along)
+    by_dimension = cross_validated_dimensions(along, [fold.subchain(kept) for fold in errors.folds])
     return "value" if by_value.cost < by_dimension.cost else "dimension"
 
 
