@@ -24,7 +24,7 @@ from PIL import Image
 from nelbo import checkpoint, data, evaluate, formats, recipe
 from nelbo.errors import BadInput
 from nelbo.recipe import Recipe
-from nelbo.results import per_image, result
+from nelbo.results import per_image, reading
 from nelbo.tasks.train import train
 
 __all__ = [
@@ -53,7 +53,7 @@ RUNS = {"run": "digits", "classes": "digits-classes", "masked": "digits-absorbin
 SMALL = ("training.steps=2", "network.width=8", "training.batch_size=16")
 PART = ("--max-images", "6", "--exhaustive", "--steps", "4", "--batch-size", "4")
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
-RESULT = ("value", "half", "half_monte_carlo", "terms", "steps", "rate", "looks", "images")
+RESULT = ("per_dim", "half", "half_monte_carlo", "terms", "per_step", "rate", "looks", "images")
 
 
 def made(folder: Path) -> Path:
@@ -178,7 +178,7 @@ def never(changed: bytes) -> object:
 
 def _result(folder: Path, change: Change = damaged) -> Case:
     def read(path: Path) -> object:
-        stored = result.read(path)
+        stored = reading.read(path)
         return [getattr(stored, name) for name in RESULT]
 
     return by_content(folder, "result.json", read, never, change)

@@ -143,7 +143,7 @@ CLASSES = [
     ),
     (
         "classes: a figure of p(x | class) called one of p(x)",
-        "results/evaluation.py",
+        "results/context.py",
         'if "likelihood" in model else ""',
         'if "likelihood" not in model else ""',
         (f"{MEASURED}{COMPARED}",),

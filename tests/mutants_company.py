@@ -43,7 +43,7 @@ COMPANY = [
     ),
     (
         "a check that was not made is not said",
-        "results/evaluation.py",
+        "results/context.py",
         'if "check" not in estimator or estimator["check"] is not None:',
         "if True:",
         (f"{TESTS}what_is_not_checked_is_reported_to_be_so",),

@@ -54,8 +54,8 @@ COMPARISON = [
     (
         "the worst model first",
         "results/ranking.py",
-        "key=lambda one: (one[0].value, json",
-        "key=lambda one: (-one[0].value, json",
+        "key=lambda one: (one[0].per_dim, json",
+        "key=lambda one: (-one[0].per_dim, json",
         (f"{RANKING}the_order_in_which_results_are_given_leaves_no_trace[order0]",),
     ),
     (

@@ -7,7 +7,36 @@ RUNS = "tests/report/test_page_of_runs.py::test_"
 PLOTS = "tests/report/test_plots.py::test_"
 TEXT = "tests/report/test_text_page.py::test_"
 
+READ = "tests/report/test_saved.py::test_an_evaluation_that_was_read_is_one"
 PAGES = [
+    (
+        "a result that is read has the spread of one more image",
+        "results/evaluation_parts.py",
+        "return Mean.of_half(self._mean(), half, self.images - 1)",
+        "return Mean.of_half(self._mean(), half, self.images)",
+        (READ,),
+    ),
+    (
+        "a half of the interval of a look read as its standard error",
+        "results/evaluation_parts.py",
+        "mean = Mean.of_half(self._nats(number_at(look, self.unit.key)), half, math.inf)",
+        "mean = Mean(self._nats(number_at(look, self.unit.key)), half, math.inf)",
+        (READ,),
+    ),
+    (
+        "an error of x0-hat read as that of a whole image",
+        "results/evaluation_parts.py",
+        "* level).square() * self.dims",
+        "* level).square()",
+        (READ,),
+    ),
+    (
+        "a log SNR that is not read back",
+        "results/evaluation_parts.py",
+        "return known or None",
+        "return None",
+        (READ,),
+    ),
     (
         "the table beside a model's result is not looked for",
         "tasks/report/model_page.py",
@@ -20,21 +49,21 @@ PAGES = [
     ),
     (
         "the Monte Carlo interval shown for sampling of images",
-        "results/result.py",
-        'half=half_of(tree["ci95"]),',
-        'half=half_of(tree["ci95_monte_carlo"]),',
+        "results/shown.py",
+        "return self.half_width(self.total)",
+        "return self.half_width(self.monte_carlo)",
         (f"{PAGE}the_numbers_are_those_of_the_result_as_the_command_line_rounds_them",),
     ),
     (
         "a standard error shown as half an interval",
-        "results/result.py",
-        "float(stdtrit(images - 1, 0.975)) * se",
-        "se",
+        "results/evaluation.py",
+        "mean.mean, self.dims), self.half_width(mean))",
+        "mean.mean, self.dims), self._per_dim(mean.se))",
         (f"{PAGE}the_numbers_are_those_of_the_result_as_the_command_line_rounds_them",),
     ),
     (
         "another schema is read as this one",
-        "results/result.py",
+        "results/evaluation.py",
         "if schema != SCHEMA:",
         "if False:",
         (f"{PAGE}what_is_no_result_is_refused_in_one_line",),

@@ -39,7 +39,7 @@ PAPER = [
     (
         "a warned result beside others without a word",
         "report/tables.py",
-        'for text in list_at(result.tree.get("warnings", ()))]',
+        "for text in result.warnings]",
         "for text in ()]",
         (f"{LAW}what_a_reader_has_to_know_stands_under_the_table",),
     ),
@@ -137,8 +137,8 @@ PAPER = [
     (
         "a notebook shows the interval for new images twice",
         "report/showing.py",
-        "monte_carlo = parsed.half_monte_carlo",
-        "monte_carlo = parsed.half",
+        "_half(result.half_monte_carlo)",
+        "_half(result.half)",
         (f"{NOTEBOOK}a_cell_is_the_head_of_the_page",),
     ),
 ]

@@ -31,8 +31,8 @@ PLAN = [
     (
         "a pair of a plan that contradicts itself",
         "results/loading.py",
-        "single.checked(known, source, lambda text: None)",
-        "single.parse(known, source)",
+        "checked(known, source, lambda text: None)",
+        "Evaluation.from_dict(known, source)",
         (f"{SAVED}what_a_page_or_table_needs_is_looked_at_even_where_a_digest_was_made_for_it",),
     ),
     (
@@ -76,7 +76,7 @@ PLAN = [
     (
         "neighbours in the order of the plan",
         "results/neighbours.py",
-        "ordered = sorted(group, key=lambda entry: entry.result.value)",
+        "ordered = sorted(group, key=lambda entry: entry.result.per_dim)",
         "ordered = group",
         (
             "tests/report/test_ranking.py::test_neighbours_follow_each_other_by_their_bounds_and_"

@@ -15,7 +15,7 @@ from nelbo.gaussian.controls import AffineControl
 from nelbo.metrics import BitsPerDim
 from nelbo.report.evaluation_plots import plots_of
 from nelbo.results import BITS, Unit, per_image
-from nelbo.results.result import parse
+from nelbo.results.evaluation import Evaluation
 from nelbo.tasks.compare import compare
 from nelbo.types import Grid, Reals
 
@@ -144,7 +144,7 @@ def test_results_keep_their_unit_through_every_door(tmp_path):
         table = per_image.read(path)
         assert list(table) == ["id", "nats_per_dim", "se", "L_T", "L_mid", "L_0"]
         assert torch.equal(table["nats_per_dim"], result.per_image.total / 2)
-    plots = plots_of(parse(tree), result.per_image.columns())
+    plots = plots_of(Evaluation.from_dict(tree), result.per_image.columns())
     assert (plots.unit, plots.rate_distortion.levels) == ("nats/dim", None)
     first = plots.rate_distortion
     wanted = math.sqrt(float(result.distortion.squared_error[0]) / 2)

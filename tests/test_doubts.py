@@ -24,7 +24,7 @@ from nelbo.gaussian.along import Steps
 from nelbo.gaussian.schedule import cosine, log_snr_linear
 from nelbo.gaussian.yardstick import Yardstick
 from nelbo.report.page.checks import State, checks
-from nelbo.results.result import parse
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.unit import BITS
 from nelbo.results.warnings import of_figure
 from nelbo.types import Grid, Reals
@@ -266,17 +266,19 @@ def test_warnings_are_in_the_text_the_json_the_page_and_on_stderr(nelbo, zero_ru
     for warning in tree["warnings"]:
         assert f"warning: {warning}" in err
     assert f"warning: {tree['warnings'][0]}" in nelbo(*arguments)[1]
-    (check,) = [check for check in checks(parse(tree)) if check.name == "Warnings"]
+    (check,) = [check for check in checks(Evaluation.from_dict(tree)) if check.name == "Warnings"]
     assert check.state is State.warning
     assert tree["warnings"][0][1:] in check.why
     for changed, state in (([], State.passed), (None, State.unknown)):
         other = {key: value for key, value in tree.items() if key != "warnings"}
         other |= {} if changed is None else {"warnings": changed}
-        (check,) = [check for check in checks(parse(other)) if check.name == "Warnings"]
+        (check,) = [
+            check for check in checks(Evaluation.from_dict(other)) if check.name == "Warnings"
+        ]
         assert check.state is state
     for wrong in ([3], "text", 3, {"a": 1}):
         with pytest.raises(BadInput, match="warnings"):
-            parse(tree | {"warnings": wrong})
+            Evaluation.from_dict(tree | {"warnings": wrong})
 
 
 def test_a_comparison_names_the_model_that_is_doubted(images):

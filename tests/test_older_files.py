@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nelbo import data, evaluate
-from nelbo.results.result import read
+from nelbo.results.reading import read
 
 OLDER = Path(__file__).parent / "golden" / "older"
 SAME = 1e-5  # of a network in float32 on another processor, whose terms were formed in float32 then
@@ -22,9 +22,11 @@ def test_a_model_of_then_has_the_bound_of_then():
     """Kills: a key whose new default changes a chain that was written without it."""
     then = read(OLDER / "run" / "result.json")
     now = evaluate(OLDER / "run", data.load("digits:test").first(then.images), exhaustive=True)
-    assert now.bits_per_dim == pytest.approx(then.value, rel=SAME)
+    assert now.bits_per_dim == pytest.approx(then.per_dim, rel=SAME)
     steps = [now.unit.per_dim(step.mean, now.dims) for step in now.per_step]
-    assert steps == pytest.approx([step.value for step in then.steps], rel=SAME, abs=1e-9)
+    assert steps == pytest.approx(
+        [then.unit.per_dim(step.mean, then.dims) for step in then.per_step], rel=SAME, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("table", ["images.csv", "images.parquet"])

@@ -295,7 +295,7 @@ def test_test_images_that_are_trained_on_are_counted_aloud(tmp_path, shared):
 
 def test_a_bound_on_the_training_images_says_so_in_the_result_and_on_the_page(nelbo, tmp_path):
     from nelbo.report.page.checks import checks
-    from nelbo.results.result import read
+    from nelbo.results.reading import read
 
     images = levels(8)
     with warnings.catch_warnings():

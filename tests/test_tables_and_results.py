@@ -9,7 +9,7 @@ import torch
 from nelbo import results
 from nelbo.errors import BadInput
 from nelbo.results import per_image
-from nelbo.results.result import read
+from nelbo.results.reading import read
 from test_outputs import result  # noqa: F401
 
 CSV = {

@@ -10,7 +10,6 @@ import nelbo
 from nelbo.data import Points
 from nelbo.gaussian.schedule import from_log_snr, linear, log_snr_linear
 from nelbo.report.page.checks import State, checks
-from nelbo.results.result import parse
 from nelbo.results.unit import BITS
 from nelbo.results.warnings import lost_by_V_1, of_figure
 
@@ -84,7 +83,7 @@ def test_an_error_above_sqrt_V_1_is_reported(V_1, reported):
     assert_close(error["rms"], math.sqrt(known), rel=0.05)
     scale = math.exp(-9.2) if V_1 == "inverse_snr_1" else V_1
     assert_close(error["in_deviations"], math.sqrt(known / scale), rel=0.05)
-    states = {check.name: check.state for check in checks(parse(result.to_dict()))}
+    states = {check.name: check.state for check in checks(result)}
     assert states["V_1"] is (State.warning if reported else State.passed)
 
 
@@ -107,7 +106,7 @@ def test_what_too_large_a_V_1_costs_is_the_L_0_that_the_best_one_saves():
     words = f"which costs {lost:.2g} nats/dim: V_1 = {error['rms'] ** 2:.2g} is better"
     assert [words in warning for warning in large.warnings] == [True]
     assert best.warnings == []
-    states = [check.state for check in checks(parse(large.to_dict())) if check.name == "V_1"]
+    states = [check.state for check in checks(large) if check.name == "V_1"]
     assert states == [State.warning]
 
     at_1 = {"rms": 0.02, "in_deviations": 0.02 / math.sqrt(0.01 + 0.002)}  # bins have 0.002

@@ -25,7 +25,6 @@ from nelbo.gaussian.parametrization import PARAMETRIZATIONS
 from nelbo.gaussian.schedule import log_snr_linear
 from nelbo.model import Settings, continuous_model
 from nelbo.report.page.checks import State, checks
-from nelbo.results.result import parse
 from nelbo.types import Grid
 
 torch.set_num_threads(1)
@@ -314,7 +313,7 @@ def test_a_result_says_where_its_network_gets_a_rounded_x_t(first, dtype, steps)
     rounded = result.model.get("x_t_rounded")
     assert (rounded or {"steps": 0})["steps"] == steps
     assert ("the network gets x_t in float32" in str(result)) == (steps > 0)
-    states = {check.name: check.state for check in checks(parse(result.to_dict()))}
+    states = {check.name: check.state for check in checks(result)}
     assert states["Arithmetic"] is (State.warning if steps else State.passed)
     if steps:
         assert_close(rounded["log_snr_above"], 21.94, rel=1e-3)

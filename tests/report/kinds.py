@@ -19,7 +19,6 @@ from nelbo.results.ode import OdeLikelihood
 from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.plan import PlanEntry, PlanResults
 from nelbo.results.ranking import Entry, rank
-from nelbo.results.result import parse
 from nelbo.results.unit import BITS
 
 IMAGES = 10
@@ -31,11 +30,9 @@ def every_kind(run):
     model = load(run)
     evaluation = evaluate(model, images, budget=80, distortion=True)
     comparison = compare(load(run, weights="raw"), model, images, budget=160)
-    parsed = parse(evaluation.to_dict())
     raw = evaluate(load(run, weights="raw"), images, budget=80)
     rows = [
-        Entry(name, parse(one.to_dict()), one.per_image.columns())
-        for name, one in (("a", evaluation), ("b", raw))
+        Entry(name, one, one.per_image.columns()) for name, one in (("a", evaluation), ("b", raw))
     ]
     entries = [
         *(PlanEntry(r.name, "digits", "kept", Path(f"{r.name}.json"), r.result) for r in rows),
@@ -52,7 +49,7 @@ def every_kind(run):
         "plan": PlanResults(
             entries, {"seed": 0}, "nelbo evaluate --plan plan.toml", neighbours("digits", rows)
         ),
-        "ranking": rank([(parsed, evaluation.per_image.columns()), (parsed, None)]),
+        "ranking": rank([(evaluation, evaluation.per_image.columns()), (evaluation, None)]),
         "improvement": BeforeAfter({"steps": [1, 2], "images": 8, "data": "d"}, 1.5, 9, comparison),
         "compression": Compression(
             {"name": "m"},

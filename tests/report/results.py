@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from nelbo.results.result import parse
+from nelbo.results.evaluation import Evaluation
 
 IMAGES = 40
 
@@ -32,7 +32,14 @@ def result_of(name, values, *, seed=0, half_monte_carlo=0.01, steps=1000, **chan
         "seconds": 1.0,
         "estimator": {"name": "adaptive stratified", "seed": seed},
         "model": {"name": name, "sha256": name, "weights": "ema", "T": 1000, "steps": steps},
-        "data": {"name": "digits", "sha256": "d", "split": "test", "images": n, "levels": 17},
+        "data": {
+            "name": "digits",
+            "sha256": "d",
+            "split": "test",
+            "images": n,
+            "levels": 17,
+            "grid": [-1.0, 1.0],
+        },
         "environment": {},
         "command": "",
     }
@@ -42,7 +49,7 @@ def result_of(name, values, *, seed=0, half_monte_carlo=0.01, steps=1000, **chan
         for part in path:
             place = place[part]
         place[last] = value
-    return parse(tree), {"id": torch.arange(n), "bits_per_dim": torch.tensor(values)}
+    return Evaluation.from_dict(tree), {"id": torch.arange(n), "bits_per_dim": torch.tensor(values)}
 
 
 def drawn(seed, shift=0.0):

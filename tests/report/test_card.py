@@ -20,13 +20,13 @@ def test_the_hub_reads_the_result_back():
     assert card_read.data.model_name == "a"
     for read, result in zip(card_read.data.eval_results, (a, b), strict=True):
         assert read.metric_type == "bits_per_dim"
-        assert read.metric_value == result.value
+        assert read.metric_value == result.per_dim
         assert read.metric_args["ci95_half_width_sampling_of_images"] == result.half
         assert read.metric_args["ci95_half_width_monte_carlo"] == result.half_monte_carlo
         assert (read.dataset_type, read.dataset_split) == (result.data["name"], "test")
         assert (read.task_type, read.verified) == ("image-generation", False)
         assert "of p(x | class)" in read.metric_name
-    assert f"{a.value:.4f} ± {a.half:.4f}" in card_read.content
+    assert f"{a.per_dim:.4f} ± {a.half:.4f}" in card_read.content
 
 
 def test_an_exact_likelihood_is_no_bound():

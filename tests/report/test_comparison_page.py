@@ -10,7 +10,7 @@ from test_page import Page
 
 from nelbo.report.page import comparison_page
 from nelbo.results import per_image, rank
-from nelbo.results.result import parse
+from nelbo.results.evaluation import Evaluation
 
 SECTIONS = ["ranking", "differences", "terms", "curves", "settings", "provenance"]
 
@@ -92,7 +92,7 @@ def test_chains_of_other_lengths_are_laid_over_each_other(three):
 def test_the_rate_ends_with_all_bits_before_the_last_step(three):
     """Kills: a curve that stops where its last group does."""
     rows = [row for row in Page(text(*three)).rows["rate"] if row[0] == "a"]
-    L_T, L_mid, _ = three[0][0].terms
+    L_T, L_mid, _ = three[0][0].figures
     assert [row[1] for row in rows] == [str(t) for t in range(1, 11)]
     assert rows[0][3] == f"{L_T.value + L_mid.value:.4g}"
 
@@ -189,4 +189,4 @@ def test_what_does_not_compare_is_refused(nelbo, tmp_path, changes, options, mes
 
 def test_the_number_of_images_is_shown(three):
     assert f"{IMAGES} images" in Page(text(*three)).words
-    assert parse(three[0][0].tree).images == IMAGES
+    assert Evaluation.from_dict(three[0][0].tree).images == IMAGES

@@ -14,7 +14,7 @@ from nelbo.data import load as load_data
 from nelbo.errors import BadInput
 from nelbo.report import tables
 from nelbo.results import per_image
-from nelbo.results.result import parse, read
+from nelbo.results.reading import read
 from nested import Nested
 
 
@@ -62,9 +62,8 @@ def test_a_cell_is_the_head_of_the_page(result, difference):
 
 
 def test_a_result_is_a_line_of_a_table(result):
-    parsed = parse(result.to_dict())
-    assert result.to_latex() == tables.latex([parsed])
-    assert result.to_markdown(["model", "bound"]) == tables.markdown([parsed], ["model", "bound"])
+    assert result.to_latex() == tables.latex([result])
+    assert result.to_markdown(["model", "bound"]) == tables.markdown([result], ["model", "bound"])
 
 
 def test_a_result_is_drawn_on_axes_of_ones_own(result):

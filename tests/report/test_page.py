@@ -15,7 +15,7 @@ from nelbo.errors import BadInput
 from nelbo.report.page import Reported, page
 from nelbo.report.page.checks import State, checks
 from nelbo.results import Evaluation, per_image
-from nelbo.results.result import parse, read
+from nelbo.results.reading import read
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.report import report
 from nelbo.tasks.train import train
@@ -91,7 +91,7 @@ def written(measured):
 def alone(result: Evaluation, **changes) -> str:
     """The page of the result's JSON with changes, without anything beside it."""
     tree = json.loads(result.to_json()) | changes
-    return page(Reported(parse(tree), why_not=WHY))
+    return page(Reported(Evaluation.from_dict(tree), why_not=WHY))
 
 
 def check_whole(text):
@@ -190,7 +190,7 @@ HOSTILE = "<script>alert(1)</script>\"'&"
 def test_a_page_of_very_many_images_leaves_their_table_out_and_says_so(measured):
     """Kills: a page that grows with the data."""
     images = {name: torch.ones(20_000) for name in ("bits_per_dim", "se")}
-    text = page(Reported(parse(json.loads(measured[1].to_json())), {"id": images["se"], **images}))
+    text = page(Reported(measured[1], {"id": images["se"], **images}))
     assert "too long for a page" in check_whole(text).words
 
 
@@ -199,7 +199,7 @@ def test_names_are_text_whatever_they_are(measured):
     tree = json.loads(measured[1].to_json())
     tree["data"]["name"] = tree["model"]["name"] = tree["command"] = HOSTILE
     tree["model"][HOSTILE] = {HOSTILE: [HOSTILE]}
-    text = page(Reported(parse(tree), why_not=WHY, table=[(HOSTILE, HOSTILE)] * 2))
+    text = page(Reported(Evaluation.from_dict(tree), why_not=WHY, table=[(HOSTILE, HOSTILE)] * 2))
     parsed = check_whole(text)
     assert parsed.tags.count("script") == 2
     assert HOSTILE in parsed.words
@@ -212,16 +212,16 @@ def states(result, **changes):
     for path, value in changes.items():
         part, _, key = path.partition("__")
         tree[part][key] = value
-    return {check.name: check.state for check in checks(parse(tree))}
+    return {check.name: check.state for check in checks(Evaluation.from_dict(tree))}
 
 
 def test_checks_that_passed_are_folded_and_others_are_not(measured):
     """Kills: a warning behind a word that nobody clicks, nine cards that say that all is well."""
     _, result = measured
     for tree in (result.to_dict(), result.to_dict() | {"warnings": ["affine is better"]}):
-        states = [check.state for check in checks(parse(tree))]
+        states = [check.state for check in checks(Evaluation.from_dict(tree))]
         passed = states.count(State.passed)
-        text = page(Reported(parse(tree), why_not=WHY))
+        text = page(Reported(Evaluation.from_dict(tree), why_not=WHY))
         above, folded = text.split('<details class="folded">')
         folded = folded.partition("</details>")[0]
         assert f"<summary>{passed} of {len(states)} checks passed</summary>" in folded

@@ -23,7 +23,7 @@ from nelbo.errors import BadInput, NonFinite
 from nelbo.gaussian.schedule import at
 from nelbo.report.page import Reported, page
 from nelbo.results import per_image
-from nelbo.results.result import parse
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.saved import sealed
 from nelbo.sampling.pictures import picture_sheet
 from nelbo.tasks.evaluate import evaluate
@@ -113,7 +113,7 @@ def test_the_guess_of_a_gaussian_chain_is_off_by_what_its_steps_say(kind, test_i
 def test_a_guess_that_is_not_finite_makes_no_page(test_images):
     """Kills: a NaN that is drawn as half grey."""
     model = recipes.build(small_recipe(), (1, 8, 8), 17)
-    result = parse(evaluate(model, test_images, budget=100).to_dict())
+    result = evaluate(model, test_images, budget=100)
     inner = model.network.forward
     model.network.forward = lambda x_t, time: inner(x_t, time).where(
         (torch.arange(len(x_t)) != 2)[:, None, None, None], torch.nan
@@ -168,7 +168,7 @@ def test_every_kind_of_result_has_a_page(kind, run, vdm_run, categorical, test_i
     result = evaluate(model, test_images.first(6), distortion=True, **KINDS[kind])
     tree = json.loads(result.to_json())
     parsed = check_whole(
-        page(Reported(parse(tree), result.per_image.columns(), why_not=WHY, log=[]))
+        page(Reported(Evaluation.from_dict(tree), result.per_image.columns(), why_not=WHY, log=[]))
     )
     charts = [name for name, _ in parsed.charts]
     assert ("bits-log-snr" in charts) == (kind in ("gaussian", "limit"))
@@ -191,7 +191,7 @@ def test_a_density_is_reported_in_nats_and_of_a_foreign_model_each_setting_has_i
     points = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
     result = nelbo.evaluate(model, points, budget=300, distortion=True)
     tree = json.loads(result.to_json())
-    text = page(Reported(parse(tree), result.per_image.columns(), why_not=WHY))
+    text = page(Reported(Evaluation.from_dict(tree), result.per_image.columns(), why_not=WHY))
     parsed = check_whole(text)
     assert f"{result.per_dim:.4f} nats/dim, density of data" in parsed.words
     assert "bits/dim" not in parsed.words

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -52,9 +53,9 @@ def test_a_table_has_the_numbers_of_its_results():
         *("Model", "T", "bits/dim", "Monte Carlo ±", "L_T", "Σ L_(t−1)", "L_0", "Evaluations")
     ]
     for row, result, monte_carlo in ((first, a, "0.0100"), (second, b, "0.00040")):
-        assert row[2] == f"{result.value:.4f} ± {result.half:.4f}"
+        assert row[2] == f"{result.per_dim:.4f} ± {result.half:.4f}"
         assert row[3] == monte_carlo
-        assert row[5] == f"{result.value:.4f}"
+        assert row[5] == f"{result.per_dim:.4f}"
         assert (row[1], row[7]) == ("1,000", "5,000")
 
 
@@ -71,7 +72,7 @@ def test_latex_and_markdown_and_csv_say_the_same():
     columns = next(line for line in tex.splitlines() if line.startswith("\\begin"))
     assert columns == "\\begin{tabular}{lrrrrrrr}"
     for read, result in zip(csv.DictReader(io.StringIO(tables.csv(results))), results, strict=True):
-        assert float(read["bits_per_dim"]) == result.value
+        assert float(read["bits_per_dim"]) == result.per_dim
         assert float(read["sampling_of_images_half_width"]) == result.half
         assert float(read["monte_carlo_half_width"]) == result.half_monte_carlo
         assert int(read["network_evaluations"]) == 5000
@@ -169,9 +170,9 @@ def test_two_units_are_no_one_table_and_no_one_axis():
     (a, images) = result_of("a", A)
     tree = {**a.tree, "bits_per_dim": None, "nats_per_dim": 1.0, "unit": "nats/dim, density of x"}
     terms = {name: {"nats_per_dim": 1.0, "se": 0.0} for name in ("L_T", "L_mid", "L_0")}
-    from nelbo.results.result import parse
+    from nelbo.results.evaluation import Evaluation
 
-    density = parse({**tree, "terms": terms})
+    density = Evaluation.from_dict({**tree, "terms": terms})
     with pytest.raises(BadInput, match="make two"):
         tables.markdown([a, density])
     with pytest.raises(BadInput, match="two figures"):
@@ -222,7 +223,8 @@ def test_the_lines_are_those_of_the_results():
     """Kills: rate and distortion, or two results, interchanged."""
     (axes,) = figures.figure("distortion", entries(whole())).axes
     (line,) = axes.lines
-    assert line.get_xydata().tolist() == [[1.5, 1.0], [0.8, 3.0], [0.1, 7.0]]
+    wanted = [[1.5, 1.0], [0.8, 3.0], [0.1, 7.0]]
+    assert line.get_xydata() == pytest.approx(np.array(wanted), rel=1e-14)
     (axes,) = figures.figure("difference", entries(*TWO)).axes
     zero, mean = axes.lines
     assert zero.get_xdata()[0] == 0

@@ -110,7 +110,7 @@ def test_the_order_in_which_results_are_given_leaves_no_trace(order):
     results = [result_of("a", A), result_of("b", B), result_of("c", C)]
     ranking = rank([results[place] for place in order])
     assert ranking.to_json() == rank(results).to_json()
-    values = [entry.result.value for entry in ranking.entries]
+    values = [entry.result.per_dim for entry in ranking.entries]
     assert values == sorted(values)
     ab, ac, bc = (change.mean.mean for change in ranking.differences)
     assert ab + bc == pytest.approx(ac, rel=1e-12)

@@ -18,7 +18,6 @@ from nelbo.errors import BadInput
 from nelbo.model import in_any_order, in_order
 from nelbo.report.page import Reported, page
 from nelbo.results import rank
-from nelbo.results.result import parse
 from nelbo.tasks.evaluate import evaluate
 from nelbo.tasks.train import train
 
@@ -100,12 +99,12 @@ def test_an_exact_result_says_so_to_people_and_pages(masked, images):
     result = evaluate(in_order(masked, read_order("dispersed", SHAPE), 2), images)
     assert "exact -log p in the order dispersed, 2 calls" in str(result)
     assert "Monte Carlo" not in str(result)
-    assert "Exactly" in page(Reported(parse(result.to_dict())))
+    assert "Exactly" in page(Reported(result))
     bound = evaluate(masked.in_the_limit(), images, budget=2000)
     assert bound.to_dict()["kind"] == "bound"
     assert "Monte Carlo" in str(bound)
     with pytest.raises(BadInput, match="are a bound and the exact likelihood"):
-        rank([(parse(one.to_dict()), None) for one in (result, bound)])
+        rank([(one, None) for one in (result, bound)])
 
 
 def test_the_limit_is_estimated_without_bias(masked, images):

@@ -16,7 +16,7 @@ from nelbo.formats.foreign import Options
 from nelbo.model import in_any_order, in_order
 from nelbo.recipe import parse_plan
 from nelbo.recipe.plan import OWN, PlannedModel
-from nelbo.results.result import read
+from nelbo.results.reading import read
 from nelbo.tasks import plan as task
 from nelbo.tasks.train import train
 

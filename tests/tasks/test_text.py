@@ -13,7 +13,7 @@ from nelbo.bound.statistics import mean_over_images
 from nelbo.categorical.objective import simple_loss
 from nelbo.errors import BadInput
 from nelbo.report.page.headline import sentence
-from nelbo.results.result import parse
+from nelbo.results.evaluation import Evaluation
 from nelbo.sampling.texts import as_text, prompted, require_form
 from small_text import TEXT, small_model
 
@@ -40,8 +40,8 @@ def test_a_result_of_text_is_per_byte_and_reads_back(result, tmp_path):
     assert tree["bits_per_byte"] == pytest.approx(nats / math.log(2) / size, rel=1e-12)
     assert tree["text_units"]["bits_per_byte"] == pytest.approx(tree["bits_per_byte"], rel=1e-12)
     assert tree["bits_per_dim"] is None
-    again = parse(json.loads(json.dumps(tree)))
-    assert again.value == tree["bits_per_byte"]
+    again = Evaluation.from_dict(json.loads(json.dumps(tree)))
+    assert again.per_dim == tree["bits_per_byte"]
     assert (again.unit.name, again.unit.each) == ("bits/byte", "byte")
     assert "sampling of windows" in str(result)
     assert f"of {size} bytes" in str(result)

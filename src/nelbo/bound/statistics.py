@@ -80,6 +80,13 @@ class Mean:
     se: float | None
     dof: int | float
 
+    @classmethod
+    def of_half(cls, mean: float, half: float | None, dof: int | float) -> "Mean":
+        """The mean whose 95 % interval has this half-width; None where it is not known."""
+        quantile = cls(0.0, 1.0, dof).half_width()
+        known = None if half is None or quantile is None else half / quantile
+        return cls(mean, known, dof)
+
     def interval(self, level: float = 0.95) -> Interval | None:
         """Student's t interval; None where se is."""
         half = self.half_width(level)

@@ -28,7 +28,7 @@ def card(
     the README.md of the model's repository.
     """
     from nelbo.report.card import card as made
-    from nelbo.results.result import read
+    from nelbo.results.reading import read
     from nelbo.tasks.report import measured
 
     known = [measured(x, note)[0] if x.is_dir() else read(x, note) for x in results]

@@ -274,8 +274,7 @@ def _plots_of(result: "Evaluation", folder: Path) -> list[tuple[Path, Callable[[
     """(path, content) of each plot; the folder is there then."""
     from nelbo.report.evaluation_plots import plots_of
     from nelbo.report.plots import drawn, make_folder
-    from nelbo.results.result import parse
 
-    plots = plots_of(parse(result.to_dict()), result.per_image.columns())
+    plots = plots_of(result, result.per_image.columns())
     place = make_folder(folder)
     return [(place / name, partial(bytes, content)) for name, content in drawn(plots)]

@@ -160,7 +160,7 @@ def _of_model(
     drawing: dict[str, int | None],
 ) -> str:
     """The page of the model, read as the result says that it was."""
-    from nelbo.results.result import read
+    from nelbo.results.reading import read
     from nelbo.tasks.report import Drawing, model_of, model_page
 
     result = read(sources[1], note)

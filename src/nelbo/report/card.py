@@ -5,8 +5,8 @@ from typing import Any
 
 from nelbo.errors import BadInput, printable
 from nelbo.report.tables import markdown
-from nelbo.results.evaluation import likelihood_of, order_of
-from nelbo.results.result import Result
+from nelbo.results.context import likelihood_of, order_of
+from nelbo.results.evaluation import Evaluation
 
 __all__ = ["card"]
 
@@ -14,7 +14,7 @@ LIBRARY = "nelbo"
 TASKS = {False: "unconditional-image-generation", True: "image-generation"}
 
 
-def card(results: Sequence[Result]) -> str:
+def card(results: Sequence[Evaluation]) -> str:
     """The text of a README.md: metadata as YAML between lines of ---, then Markdown.
 
     Each result is an entry of the model-index, with its intervals and what the figure is of; none
@@ -41,7 +41,7 @@ def card(results: Sequence[Result]) -> str:
     return f"---\n{data.to_yaml()}\n---\n\n# {_heading(name)}\n\n{table}"
 
 
-def _entry(result: Result) -> dict[str, Any]:
+def _entry(result: Evaluation) -> dict[str, Any]:
     """As the hub's model-index has it."""
     unit, split = result.unit, result.data.get("split")
     continuous = result.model.get("time") == "continuous"
@@ -55,13 +55,13 @@ def _entry(result: Result) -> dict[str, Any]:
         "dataset_split": split,
         "metric_type": unit.key,
         "metric_name": printable(f"{unit}, {what}"),
-        "metric_value": result.value,
+        "metric_value": result.per_dim,
         "metric_args": {
             "ci95_half_width_sampling_of_images": result.half,
             "ci95_half_width_monte_carlo": result.half_monte_carlo,
             "images": result.images,
             "steps": "infinite" if continuous else result.model.get("steps"),
-            "network_evaluations": result.tree["network_evaluations"],
+            "network_evaluations": result.network_evaluations,
             "weights_sha256": result.model.get("sha256"),
             "data_sha256": result.data.get("sha256"),
         },

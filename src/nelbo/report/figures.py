@@ -183,7 +183,7 @@ def _histogram(axes: Axes, entries: Sequence[Entry]) -> str:
         label = plain(entry.name) if len(entries) > 1 else None
         edges = own.min() + bar * np.arange(int(np.ptp(own) / bar) + 2)
         axes.stairs(np.histogram(own, edges)[0], edges, color=mark.colour, ls=mark.dash, lw=1.1)
-        axes.axvline(entry.result.value, color=mark.colour, ls=mark.dash, lw=0.8, label=label)
+        axes.axvline(entry.result.per_dim, color=mark.colour, ls=mark.dash, lw=0.8, label=label)
         ranges.append(f"{entry.name} {own.min():.3g} to {own.max():.3g}, mean {own.mean():.4f}")
     axes.set(xlabel=f"{unit.name} of an image", ylabel="images")
     axes.yaxis.set_major_locator(whole_ticks())

@@ -22,7 +22,7 @@ def bounds(entries: Sequence[Entry]) -> tuple[Curves, list[str]]:
     """(the bound of each with both intervals, the names of the intervals)."""
     results = [entry.result for entry in entries]
     halves = [[r.half for r in results], [r.half_monte_carlo for r in results]]
-    values = [result.value for result in results]
+    values = [result.per_dim for result in results]
     places = [entry.name for entry in entries]
     return _intervals("The bounds", results[0].unit.name, places, values, halves), INTERVALS
 

@@ -8,7 +8,7 @@ from nelbo.report.bill import bill_rows
 from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
 from nelbo.results.compared import Compared, ComparedAll
 from nelbo.results.compression import Compression
-from nelbo.results.evaluation import likelihood_of
+from nelbo.results.context import likelihood_of
 from nelbo.results.order_bounds import FEWEST
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead

@@ -162,7 +162,7 @@ def rate(ranking: Ranking) -> Curves:
         if not points:
             absent.append(entry.name)
             continue
-        L_T, L_mid, _ = entry.result.terms  # all bits before x_1 is known
+        L_T, L_mid, _ = entry.result.figures  # all bits before x_1 is known
         knots = [(1, L_T.value + L_mid.value), *((point.t, point.rate) for point in points)]
         t, cumulative = np.array(knots, np.float64).T
         labels = [str(time) for time, _ in knots]
@@ -325,5 +325,5 @@ def _length(entry: Entry) -> int:
     return (
         whole_at(model, "steps")
         if model.get("steps")
-        else max((step.t for step in entry.result.steps), default=1)
+        else max((step.t for step in entry.result.per_step), default=1)
     )

@@ -1,12 +1,13 @@
 """A result in Python as a table, a figure, a notebook's cell, or a file by its suffix."""
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from nelbo import files
 from nelbo.errors import BadInput, printable
@@ -29,7 +30,6 @@ from nelbo.results.ranking import Entry
 from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
 from nelbo.results.read_orders import OrdersRead
-from nelbo.results.result import Result, parse
 from nelbo.results.rounding import plain_number, with_half
 from nelbo.results.saved import Saved
 from nelbo.typed_json import number_at
@@ -37,6 +37,7 @@ from nelbo.typed_json import number_at
 __all__ = ["cell", "dataframe", "plot", "save", "table"]
 
 TERMS = {"L_T": "L_T", "L_mid": "Σ L_(t−1)", "L_0": "L_0"}
+TABLES = (".csv", ".parquet")  # of single images
 NEEDS_A_MODEL = ("reconstructions", "extremes", "samples", "training")
 WHY_NOT = dict.fromkeys(
     NEEDS_A_MODEL, "This takes the model: nelbo report RUN makes a page of a run folder with it."
@@ -45,7 +46,7 @@ WHY_NOT = dict.fromkeys(
 
 def table(result: Evaluation, suffix: str, columns: Sequence[str] | None) -> str:
     """The result as a table of one line."""
-    return tables.table([parse(result.to_dict())], suffix, columns)
+    return tables.table([result], suffix, columns)
 
 
 def plot(result: Evaluation, ax: Axes | None, figure: str) -> Axes:
@@ -102,13 +103,12 @@ def _(result: Evaluation) -> dict[str, Callable[[], bytes]]:
         return lambda: figures.file(figures.figure("steps", [_entry(result)]), suffix)
 
     def of_page() -> bytes:
-        parsed = parse(result.to_dict())
-        return page(Reported(parsed, result.per_image.columns(), why_not=WHY_NOT)).encode()
+        return page(Reported(result, _columns(result), why_not=WHY_NOT)).encode()
 
     return {
         ".json": lambda: result.to_json().encode(),
         ".html": of_page,
-        **{suffix: of_images(suffix) for suffix in (".csv", ".parquet")},
+        **{suffix: of_images(suffix) for suffix in TABLES if result.rows is not None},
         **{suffix: of_table(suffix) for suffix in (".tex", ".md")},
         **{suffix: of_figure(suffix) for suffix in (".pdf", ".svg", ".png")},
     }
@@ -141,16 +141,6 @@ def _table_of(result: Saved, suffix: str) -> bytes:
 
 
 @_made.register
-def _(result: Result) -> dict[str, Callable[[], bytes]]:
-    return {
-        ".json": lambda: result.to_json().encode(),
-        ".html": lambda: page(Reported(result, why_not=WHY_NOT)).encode(),
-        ".tex": lambda: tables.table([result], ".tex", None).encode(),
-        ".md": lambda: tables.table([result], ".md", None).encode(),
-    }
-
-
-@_made.register
 def _(result: PlanResults) -> dict[str, Callable[[], bytes]]:
     def of_table(suffix: str) -> Callable[[], bytes]:
         return lambda: tables.plans([result], suffix).encode()
@@ -164,8 +154,12 @@ def _(result: PlanResults) -> dict[str, Callable[[], bytes]]:
 
 
 def _entry(result: Evaluation) -> Entry:
-    result_read = parse(result.to_dict())
-    return Entry(str(result_read.model["name"]), result_read, result.per_image.columns())
+    return Entry(str(result.model["name"]), result, _columns(result))
+
+
+def _columns(result: Evaluation) -> Mapping[str, Tensor] | None:
+    """Those of its table of images, which one that was read from JSON has not."""
+    return None if result.rows is None else result.rows.columns()
 
 
 @singledispatch
@@ -176,15 +170,13 @@ def cell(result: Saved) -> str:
 
 @cell.register
 def _(result: Evaluation) -> str:
-    parsed = parse(result.to_dict())
-    monte_carlo = parsed.half_monte_carlo
     rows = [
-        ("sampling of images (95 %)", f"± {_half(parsed.half)}"),
-        ("Monte Carlo (95 %)", f"± {_half(monte_carlo)}"),
-        *((TERMS[term.name], plain_number(term.value)) for term in parsed.terms),
+        ("sampling of images (95 %)", f"± {_half(result.half)}"),
+        ("Monte Carlo (95 %)", f"± {_half(result.half_monte_carlo)}"),
+        *((TERMS[term.name], plain_number(term.value)) for term in result.figures),
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
-    return _cell(f"{parsed.value:.4f} {parsed.unit}", result.headline, rows, result.warnings)
+    return _cell(f"{result.per_dim:.4f} {result.unit}", result.headline, rows, result.warnings)
 
 
 @cell.register

@@ -6,12 +6,12 @@ from typing import final
 
 from nelbo.errors import BadInput, closest, printable
 from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
-from nelbo.results.evaluation import likelihood_of
+from nelbo.results.context import likelihood_of
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import names_of
-from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
-from nelbo.typed_json import Json, at, list_at, number_at, whole_at
+from nelbo.typed_json import Json, at, whole_at
 
 __all__ = ["COLUMNS", "DEFAULT", "csv", "latex", "markdown", "plans", "table"]
 
@@ -26,12 +26,12 @@ class Column:
 
     tex: str
     plain: str
-    cell: Callable[[str, Result], Cell]
+    cell: Callable[[str, Evaluation], Cell]
     numeric: bool = True
 
 
 def table(
-    results: Sequence[Result],
+    results: Sequence[Evaluation],
     suffix: str,
     columns: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
@@ -68,7 +68,7 @@ def plans(plans: Sequence[PlanResults], suffix: str, columns: Sequence[str] | No
     return table([result for _, result in measured], suffix, columns, names, notes)
 
 
-def latex(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
+def latex(results: Sequence[Evaluation], columns: Sequence[str] | None = None) -> str:
     """A `tabular` of booktabs, for \\input; what a reader has to know follows as comments.
 
     Raises:
@@ -77,7 +77,7 @@ def latex(results: Sequence[Result], columns: Sequence[str] | None = None) -> st
     return table(results, ".tex", columns)
 
 
-def markdown(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
+def markdown(results: Sequence[Evaluation], columns: Sequence[str] | None = None) -> str:
     """A table of Markdown, and under it what its numbers are.
 
     Raises:
@@ -86,7 +86,7 @@ def markdown(results: Sequence[Result], columns: Sequence[str] | None = None) ->
     return table(results, ".md", columns)
 
 
-def csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
+def csv(results: Sequence[Evaluation], columns: Sequence[str] | None = None) -> str:
     """The numbers as they are, unrounded; the names of models first, the version of nelbo last.
 
     Raises:
@@ -95,7 +95,7 @@ def csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
     return table(results, ".csv", columns)
 
 
-def _rows(results: Sequence[Result], chosen: Sequence[Column], names: Sequence[str]) -> Rows:
+def _rows(results: Sequence[Evaluation], chosen: Sequence[Column], names: Sequence[str]) -> Rows:
     unit = results[0].unit.name
     return Rows(
         [
@@ -115,31 +115,31 @@ def _rows(results: Sequence[Result], chosen: Sequence[Column], names: Sequence[s
     )
 
 
-def _model(name: str, result: Result) -> Cell:
+def _model(name: str, result: Evaluation) -> Cell:
     given = likelihood_of(result.model)
     tex = escaped(name + (f" ({given.strip()})" if given else ""))
     return Cell(tex, marked(name + (f" ({given.strip()})" if given else "")), {"model": name})
 
 
-def _data(name: str, result: Result) -> Cell:
+def _data(name: str, result: Evaluation) -> Cell:
     split = result.data.get("split")
     spec = f"{result.data['name']}:{split}" if split else str(result.data["name"])
     return Cell(escaped(spec), marked(spec), {"data": spec, "data_sha256": _digest(result)})
 
 
-def _digest(result: Result) -> Json:
+def _digest(result: Evaluation) -> Json:
     return result.data.get("sha256")
 
 
-def _bound(name: str, result: Result) -> Cell:
-    value, half = result.value, result.half
+def _bound(name: str, result: Evaluation) -> Cell:
+    value, half = result.per_dim, result.half
     plain = with_half(value, half)
     numbers = {result.unit.key: value, "sampling_of_images_half_width": half}
     tex = plain.replace("±", "\\pm").replace("unknown", "\\mathrm{unknown}")
     return Cell(f"${tex}$", plain, numbers)
 
 
-def _monte_carlo(name: str, result: Result) -> Cell:
+def _monte_carlo(name: str, result: Evaluation) -> Cell:
     half = result.half_monte_carlo
     numbers = {"monte_carlo_half_width": half}
     if half is None:
@@ -147,21 +147,21 @@ def _monte_carlo(name: str, result: Result) -> Cell:
     return Cell(*number(half, half), numbers)
 
 
-def _term(place: int) -> Callable[[str, Result], Cell]:
-    def cell(name: str, result: Result) -> Cell:
-        term = result.terms[place]
+def _term(place: int) -> Callable[[str, Evaluation], Cell]:
+    def cell(name: str, result: Evaluation) -> Cell:
+        term = result.figures[place]
         return Cell(*number(term.value), {term.name: term.value})
 
     return cell
 
 
-def _steps(name: str, result: Result) -> Cell:
+def _steps(name: str, result: Evaluation) -> Cell:
     if _is_continuous(result):
         return Cell(r"$\infty$", "∞", {"steps": "infinite"})
     return _count(result.model.get("steps"), "steps")
 
 
-def _is_continuous(result: Result) -> bool:
+def _is_continuous(result: Evaluation) -> bool:
     return result.model.get("time") == "continuous"
 
 
@@ -170,17 +170,16 @@ def _count(value: Json, key: str) -> Cell:
     return Cell(text, text, {key: value})
 
 
-def _of_tree(key: str) -> Callable[[str, Result], Cell]:
+def _of_tree(key: str) -> Callable[[str, Evaluation], Cell]:
     return lambda name, result: _count(whole_at(result.tree, key), key)
 
 
-def _seconds(name: str, result: Result) -> Cell:
-    seconds = float(number_at(result.tree, "seconds"))
-    return Cell(f"{seconds:.1f}", f"{seconds:.1f}", {"seconds": seconds})
+def _seconds(name: str, result: Evaluation) -> Cell:
+    return Cell(f"{result.seconds:.1f}", f"{result.seconds:.1f}", {"seconds": result.seconds})
 
 
-def _setting(key: str) -> Callable[[str, Result], Cell]:
-    def cell(name: str, result: Result) -> Cell:
+def _setting(key: str) -> Callable[[str, Evaluation], Cell]:
+    def cell(name: str, result: Evaluation) -> Cell:
         value = result.model.get(key)
         text = "none" if value is None else f"{value:.6g}" if isinstance(value, float) else value
         return Cell(escaped(str(text)), marked(str(text)), {key: value})
@@ -188,7 +187,7 @@ def _setting(key: str) -> Callable[[str, Result], Cell]:
     return cell
 
 
-def _seed(name: str, result: Result) -> Cell:
+def _seed(name: str, result: Evaluation) -> Cell:
     seed = result.estimator.get("seed")
     return Cell(str(seed), str(seed), {"seed": seed})
 
@@ -216,7 +215,7 @@ COLUMNS: Mapping[str, Column] = {
 DEFAULT = ("model", "steps", "bound", "monte-carlo", "L_T", "L_mid", "L_0", "evaluations")
 
 
-def _chosen(results: Sequence[Result], columns: Sequence[str] | None) -> list[Column]:
+def _chosen(results: Sequence[Evaluation], columns: Sequence[str] | None) -> list[Column]:
     if not results:
         raise BadInput("a table is of one result or more; got none")
     units = dict.fromkeys(str(result.unit) for result in results)
@@ -235,15 +234,17 @@ def _chosen(results: Sequence[Result], columns: Sequence[str] | None) -> list[Co
     return [COLUMNS[name] for name in columns]
 
 
-def _names(results: Sequence[Result]) -> list[str]:
+def _names(results: Sequence[Evaluation]) -> list[str]:
     return names_of([result.model for result in results])
 
 
-def _spec(result: Result) -> tuple[str, object]:
+def _spec(result: Evaluation) -> tuple[str, object]:
     return _data("", result).plain, _digest(result)
 
 
-def _notes(results: Sequence[Result], chosen: Sequence[Column], names: Sequence[str]) -> list[str]:
+def _notes(
+    results: Sequence[Evaluation], chosen: Sequence[Column], names: Sequence[str]
+) -> list[str]:
     """What a reader has to know of the numbers; what the results warn of."""
     subjects: dict[str, list[str]] = {}
     for name, result in zip(names, results, strict=True):
@@ -270,11 +271,11 @@ def _notes(results: Sequence[Result], chosen: Sequence[Column], names: Sequence[
     if COLUMNS["evaluations"] in chosen:
         lines.append("One evaluation is one call of the network for one image at one step.")
     for name, result in zip(names, results, strict=True):
-        lines += [f"Warning, {name}: {text}" for text in list_at(result.tree.get("warnings", ()))]
+        lines += [f"Warning, {name}: {text}" for text in result.warnings]
     return [printable(line) for line in lines]
 
 
-def _subject(result: Result) -> str:
+def _subject(result: Evaluation) -> str:
     """What the figure is: a bound, or exact; of p(x), or of x given something."""
     likelihood = result.model.get("likelihood", "p(x)")
     density = result.unit.density_of

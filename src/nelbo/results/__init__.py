@@ -4,12 +4,12 @@ Nowhere else do nats become a unit per dimension.
 """
 
 from nelbo.results.comparison import Comparison, Side
-from nelbo.results.evaluation import Curve, Evaluation, Look, Step, environment, likelihood_of
+from nelbo.results.context import environment, likelihood_of
+from nelbo.results.evaluation import Curve, Evaluation, Look, Step, Term
 from nelbo.results.improvement import BeforeAfter
 from nelbo.results.loading import load
 from nelbo.results.per_image import PerImage
 from nelbo.results.ranking import Ranking, rank
-from nelbo.results.result import Result
 from nelbo.results.unit import BITS, Unit, bits_per_dim
 
 __all__ = [
@@ -21,9 +21,9 @@ __all__ = [
     "Look",
     "PerImage",
     "Ranking",
-    "Result",
     "Side",
     "Step",
+    "Term",
     "Unit",
     "bits_per_dim",
     "environment",

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from nelbo.errors import BadInput, printable
-from nelbo.results.result import load
+from nelbo.results.reading import read_tree
 from nelbo.results.saved import require_intact
 from nelbo.typed_json import Json, at, number_at, object_at, part_at
 
@@ -48,7 +48,7 @@ def read_result(path: Path) -> Mapping[str, Json]:
     Raises:
         BadInput: no file, no JSON, no result, or anything else than what was written.
     """
-    result = load(path)
+    result = read_tree(path)
     schema = result.get("schema") if isinstance(result, Mapping) else None
     if schema not in [f"nelbo.{name}/1" for name in RESULTS]:
         raise BadInput(

@@ -8,9 +8,8 @@ from nelbo.errors import BadInput
 from nelbo.results.comparison import SCHEMA
 from nelbo.results.comparisons import SCHEMA as SEVERAL
 from nelbo.results.ranking import names_of
-from nelbo.results.result import ends_of, half_of, unit_of
-from nelbo.results.stored import SAME, Stored, apart_at, check_parts, keeping_to
-from nelbo.results.unit import Unit
+from nelbo.results.stored import SAME, Stored, apart_at, check_parts, ends_of, half_of, keeping_to
+from nelbo.results.unit import Unit, unit_of
 from nelbo.results.verdict import Verdict, verdict
 from nelbo.typed_json import Json, list_at, number_at, object_at, rows_at, text_at
 

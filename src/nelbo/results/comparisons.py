@@ -7,7 +7,7 @@ from typing import final
 
 from nelbo.errors import printable
 from nelbo.results.comparison import Comparison, Side
-from nelbo.results.evaluation import likelihood_of
+from nelbo.results.context import likelihood_of
 from nelbo.results.ranking import names_of
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved, sealed

@@ -3,26 +3,23 @@
 import hashlib
 import json
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
+from functools import cached_property
 from typing import final
 
-import torch
-from jaxtyping import Float64, Int64
-from torch import Tensor
-
 from nelbo.bound.statistics import Mean
-from nelbo.errors import printable
+from nelbo.errors import BadInput, printable
+from nelbo.results.context import kind_of, likelihood_of, order_of, unchecked
+from nelbo.results.evaluation_parts import Curve, Look, Point, Read, Step, Term, level_of
 from nelbo.results.per_image import PerImage, digest
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Tabulated
+from nelbo.results.stored import keeping_to
 from nelbo.results.unit import TEXT_KEYS, in_text_units
 from nelbo.typed_json import (
     Json,
-    list_at,
+    number_at,
     number_of,
     object_at,
     part_at,
@@ -31,76 +28,16 @@ from nelbo.typed_json import (
     whole_at,
 )
 
-__all__ = [
-    "Curve",
-    "Evaluation",
-    "Look",
-    "Step",
-    "environment",
-    "figures_digest",
-    "kind_of",
-    "likelihood_of",
-    "order_of",
-    "unchecked",
-]
+__all__ = ["SCHEMA", "Curve", "Evaluation", "Look", "Point", "Step", "Term", "figures_digest"]
 
 SCHEMA = "nelbo.evaluation/1"
+WRITTEN_BY = "nelbo evaluate MODEL --json FILE writes one"
 FIGURES = (
     *("bits_per_dim", "nats_per_dim", *TEXT_KEYS, "unit"),
     *("ci95", "ci95_monte_carlo", "nats_per_image"),
     *("terms", "per_step", "rate_distortion", "looks", "per_image_sha256"),
     *("images", "dims", "network_evaluations", "kind"),
 )
-
-
-def environment(device: torch.device, dtype: torch.dtype, world_size: int = 1) -> dict[str, Json]:
-    """What else decides the digits: versions, device, dtype, TF32, number of processes.
-
-    TF32 is on where products of matrices or convolutions may use it; torch's default is the latter.
-    """
-    of_convolutions = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
-    allowed = (torch.backends.cuda.matmul.fp32_precision, of_convolutions)
-    tf32 = device.type == "cuda" and "tf32" in allowed
-    return {
-        "nelbo": _own_version(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": str(device),
-        "dtype": str(dtype).removeprefix("torch."),
-        "tf32": tf32,
-        "threads": torch.get_num_threads(),
-        "world_size": world_size,
-    }
-
-
-@cache  # it reads and parses a file, which a small evaluation would notice
-def _own_version() -> str:
-    return version("nelbo")
-
-
-def unchecked(estimator: Mapping[str, Json]) -> list[str]:
-    """A line where the network was not checked before it was measured."""
-    if "check" not in estimator or estimator["check"] is not None:
-        return []
-    return ["  not checked: whether an image's output depends on other images or on chance"]
-
-
-def likelihood_of(model: Mapping[str, Json]) -> str:
-    """What a figure of the model is of, where that is not p(x), as the end of a line."""
-    return f" of {model['likelihood']}" if "likelihood" in model else ""
-
-
-def kind_of(model: Mapping[str, Json]) -> str:
-    """likelihood, of a model of one order, whose -log p is exact; bound, of any other."""
-    return "likelihood" if "order" in model else "bound"
-
-
-def order_of(model: Mapping[str, Json]) -> str:
-    """The order that the likelihood is exact in, as the end of a line; nothing of a bound."""
-    if "order" not in model:
-        return ""
-    order = object_at(model, "order")
-    return f", exact -log p in the order {order['name']}, {order['calls']} calls"
 
 
 def figures_digest(tree: Mapping[str, Json]) -> str:
@@ -110,57 +47,115 @@ def figures_digest(tree: Mapping[str, Json]) -> str:
 
 
 @final
-@dataclass(frozen=True)
-class Step:
-    """The term of t over the images evaluated there: L_0 at t = 1, L_{t-1} after; nats."""
-
-    t: int
-    mean: float
-    se: float | None
-
-
-@final
-@dataclass(frozen=True)
-class Look:
-    """The estimate when so many evaluations were done, with its Monte Carlo error; nats."""
-
-    evaluations: int
-    mean: Mean
-
-
-@final
-@dataclass(frozen=True)
-class Curve:
-    """The rate: cumulative bits before x_t is known, and how far x0-hat(x_t) then is from x_0.
-
-    rate is L_T + the sum of L_{s-1} over s > t, squared_error |x_0 - x0-hat|^2, None where it was
-    not computed or the chain has no x0-hat; both per image.
-    """
-
-    t: Int64[Tensor, " points"]
-    rate: Float64[Tensor, " points"]
-    squared_error: Float64[Tensor, " points"] | None
-
-
-@final
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation(Tabulated):
     """The bound of a data set under a model, by term, with two intervals; or -log p, exactly.
 
     Means are nats per image. Of each pair the first has the error of the sampling of images, the
-    second that of Monte Carlo. log_snr is that of t = 0..T, where the chain has one; warnings say
-    why the figure may not be the model's. baselines: what the same images cost by no model, in
-    bits/dim by name, where it was computed.
+    second that of Monte Carlo. rows: those of `per_image`. log_snr is that of t, where the chain
+    has one; warnings say why the figure may not be the model's. baselines: what the same images
+    cost by no model, in bits/dim by name, where it was computed. stored: the JSON object that it
+    was read from, which it is written as again.
     """
 
     terms: Mapping[str, tuple[Mean, Mean]]
     per_step: Sequence[Step]
-    per_image: PerImage
     looks: Sequence[Look]
     distortion: Curve | None
     images: int
-    log_snr: Float64[Tensor, " steps"] | None = None
+    rows: PerImage | None = None
+    log_snr: Mapping[int, float] | None = None
     baselines: Mapping[str, float] | None = None
+    stored: Mapping[str, Json] | None = None
+
+    @classmethod
+    def from_dict(cls, tree: object, source: str = "the result") -> "Evaluation":
+        """The evaluation that a JSON object tells, which messages call `source`.
+
+        Its table of images is a file of its own, and is not there.
+
+        Raises:
+            BadInput: another schema, or a part that is missing or of another kind.
+        """
+        schema = tree.get("schema") if isinstance(tree, Mapping) else None
+        if not isinstance(tree, Mapping) or schema is None:
+            raise BadInput(f"{source} is no result of nelbo: it names no schema; {WRITTEN_BY}")
+        if schema != SCHEMA:
+            raise BadInput(
+                f"{source} is of schema {schema}, a page is made of {SCHEMA}; {WRITTEN_BY}"
+            )
+        with keeping_to(SCHEMA, source, WRITTEN_BY):
+            read = Read(tree)
+            return cls(
+                total=read.total(),
+                monte_carlo=read.monte_carlo(),
+                terms=read.terms(),
+                per_step=read.steps(),
+                looks=read.looks(),
+                distortion=read.curve(),
+                images=read.images,
+                dims=read.dims,
+                network_evaluations=whole_at(tree, "network_evaluations"),
+                seconds=number_at(tree, "seconds"),
+                estimator=read.named("estimator"),
+                model=read.named("model"),
+                data=read.named("data"),
+                environment=object_at(tree, "environment"),
+                command=text_at(tree.get("command", "")),
+                unit=read.unit,
+                log_snr=read.log_snr(),
+                warnings=read.warnings(),
+                baselines=read.baselines(),
+                stored=tree,
+            )
+
+    @property
+    def per_image(self) -> PerImage:
+        """The bound and its terms for each image, in nats.
+
+        Raises:
+            BadInput: the evaluation was read from its JSON, which does not hold them.
+        """
+        if self.rows is None:
+            raise BadInput(
+                "a result that was read from JSON has no rows of images: nelbo evaluate MODEL "
+                "--per-image FILE writes them"
+            )
+        return self.rows
+
+    @property
+    def levels(self) -> int | None:
+        """Of the data; None for real numbers."""
+        return None if self.data.get("levels") is None else whole_at(self.data, "levels")
+
+    @property
+    def figures(self) -> list[Term]:
+        """The three terms in the unit."""
+        return [
+            Term(name, self.unit.per_dim(mean.mean, self.dims), self.half_width(mean))
+            for name, (mean, _) in self.terms.items()
+        ]
+
+    @property
+    def rate(self) -> list[Point]:
+        """The curve in the unit; errors in levels, or in the data's own unit where they have none.
+
+        A level is the grid's width over n - 1.
+        """
+        curve = self.distortion
+        if curve is None:
+            return []
+        errors: list[float | None] = [None] * len(curve.t)
+        if curve.squared_error is not None:
+            level, scaled = level_of(self.data), (curve.squared_error / self.dims).tolist()
+            errors = [math.sqrt(error) / level for error in scaled]
+        rates = (curve.rate / self.unit.of_image(self.dims)).tolist()
+        return [Point(*point) for point in zip(curve.t.tolist(), rates, errors, strict=True)]
+
+    def log_snr_at(self, t: int) -> float | None:
+        """None where it is infinite or not known, and of a chain that has none."""
+        value = math.inf if self.log_snr is None else self.log_snr.get(t, math.inf)
+        return value if math.isfinite(value) else None
 
     @property
     def headline(self) -> str:
@@ -173,6 +168,13 @@ class Evaluation(Tabulated):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.evaluation/1."""
+        return dict(self.tree)
+
+    @cached_property
+    def tree(self) -> Mapping[str, Json]:
+        """What `to_dict` gives, made once."""
+        if self.stored is not None:
+            return self.stored
         tree: dict[str, Json] = {
             "schema": SCHEMA,
             "kind": kind_of(self.model),
@@ -188,16 +190,10 @@ class Evaluation(Tabulated):
                 }
                 for name, (data, noise) in self.terms.items()
             },
-            "per_step": [
-                {
-                    "t": step.t,
-                    self.unit.key: self._per_dim(step.mean),
-                    "se": self._per_dim(step.se),
-                    **self._log_snr(step.t),
-                }
-                for step in self.per_step
-            ],
-            "rate_distortion": None if self.distortion is None else self._curve(self.distortion),
+            "per_step": self._steps(),
+            "rate_distortion": None
+            if self.distortion is None
+            else [{"t": p.t, self.unit.key: p.rate, "rmse": p.rmse} for p in self.rate],
             "looks": [
                 {
                     "network_evaluations": look.evaluations,
@@ -316,28 +312,17 @@ class Evaluation(Tabulated):
     def _per_dim(self, nats: float | None) -> float | None:
         return None if nats is None else self.unit.per_dim(nats, self.dims)
 
-    def _log_snr(self, t: int) -> dict[str, float | None]:
-        """Of a chain that has one; None where it is infinite."""
+    def _steps(self) -> list[dict[str, Json]]:
+        """All at once: there may be thousands."""
+        key, image = self.unit.key, self.unit.of_image(self.dims)
+        rows: list[dict[str, Json]] = [
+            {"t": s.t, key: s.mean / image, "se": None if s.se is None else s.se / image}
+            for s in self.per_step
+        ]
         if self.log_snr is None:
-            return {}
-        value = float(self.log_snr[t])
-        return {"log_snr": value if math.isfinite(value) else None}
-
-    def _curve(self, curve: Curve) -> list[dict[str, Json]]:
-        """Reconstruction errors in levels, the grid's width over n - 1; in their own unit without.
-
-        None where they are not known.
-        """
-        level = 1.0
-        if self.data["levels"] is not None:
-            lo, hi = map(number_of, list_at(self.data, "grid"))
-            level = (hi - lo) / (whole_at(self.data, "levels") - 1)
-        errors = [None] * len(curve.t) if curve.squared_error is None else curve.squared_error
+            return rows
+        known = [self.log_snr.get(step.t, math.inf) for step in self.per_step]
         return [
-            {
-                "t": t,
-                self.unit.key: self._per_dim(rate),
-                "rmse": None if error is None else math.sqrt(float(error) / self.dims) / level,
-            }
-            for t, rate, error in zip(curve.t.tolist(), curve.rate.tolist(), errors, strict=True)
+            {**row, "log_snr": value if math.isfinite(value) else None}
+            for row, value in zip(rows, known, strict=True)
         ]

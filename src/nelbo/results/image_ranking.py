@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nelbo.data.images import shown
 from nelbo.errors import BadInput, printable
-from nelbo.results.evaluation import likelihood_of
+from nelbo.results.context import likelihood_of
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured

@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 from nelbo.errors import BadInput
 from nelbo.results import comparison, comparisons, compression, evaluation, plan
-from nelbo.results import result as single
 from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
 from nelbo.results.compression import Compression
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.neighbours import parse_neighbours
 from nelbo.results.plan import PlanEntry, PlanResults, status_of
 from nelbo.results.read_compression import parse_compression
@@ -22,7 +22,7 @@ from nelbo.results.read_images import (
 )
 from nelbo.results.read_ode import ODE, OdeRead, parse_ode
 from nelbo.results.read_orders import ORDER_BOUNDS, OrdersRead, parse_orders
-from nelbo.results.result import Result
+from nelbo.results.reading import checked, read_tree
 from nelbo.results.saved import DIGEST, require_intact
 from nelbo.results.stored import Other, keeping_to
 from nelbo.typed_json import Json, object_at, rows_at, text_at
@@ -30,7 +30,7 @@ from nelbo.typed_json import Json, object_at, rows_at, text_at
 __all__ = ["AnyResult", "as_read", "load"]
 
 AnyResult: TypeAlias = (
-    Result
+    Evaluation
     | Compared
     | ComparedAll
     | OdeRead
@@ -48,10 +48,11 @@ WRITTEN_BY = "nelbo evaluate --plan FILE.toml --json FILE writes one"
 def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> AnyResult:
     """The result in a file that `--json` or `save` wrote, whatever kind it is of.
 
-    An evaluation is a `Result`, a comparison `Compared`, several `ComparedAll`, a likelihood by the
-    ODE an `OdeRead`, both sides of any order `OrdersRead`, a classification `Classified`, images in
-    their order `RankedImages`, a plan `PlanResults`, the bill of a compression a `Compression`;
-    others are kept as they are, in `tree`. Saved again, each is the same object.
+    An evaluation is an `Evaluation`, but for its table of images, which is a file of its own; a
+    comparison `Compared`, several `ComparedAll`, a likelihood by the ODE an `OdeRead`, both sides
+    of any order `OrdersRead`, a classification `Classified`, images in their order `RankedImages`,
+    a plan `PlanResults`, the bill of a compression a `Compression`; others are kept as they are, in
+    `tree`. Saved again, each is the same object.
 
     say: called with what should be known of the file.
 
@@ -59,9 +60,9 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
         BadInput: no such file, no JSON, no schema of nelbo, a part that is missing, of another
             kind or contradicts another, or anything else than what was written.
     """
-    tree = single.load(path)
+    tree = read_tree(path)
     if not isinstance(tree, Mapping) or tree.get("schema") in (None, evaluation.SCHEMA):
-        return single.checked(tree, path, say)
+        return checked(tree, path, say)
     result = as_read(tree, str(path))
     require_intact(tree, path)
     if DIGEST not in tree:
@@ -97,7 +98,7 @@ def _plan(tree: Mapping[str, Json], source: str) -> PlanResults:
 def _entry(row: Mapping[str, Json], source: str) -> PlanEntry:
     """One pair of a plan; ValueError where it is neither a result nor an error."""
     known = row["result"]
-    result = None if known is None else single.checked(known, source, lambda text: None)
+    result = None if known is None else checked(known, source, lambda text: None)
     status = status_of(row["status"])
     if (status == "failed") != (result is None):
         raise ValueError(f"status {status} contradicts its result")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.ranking import Entry, difference
-from nelbo.results.result import Result
 from nelbo.results.stored import Interval, apart_at, interval_of
 from nelbo.results.unit import Unit
 from nelbo.results.verdict import Verdict, verdict
@@ -70,7 +70,7 @@ def neighbours(data: str, entries: Sequence[Entry]) -> list[Neighbours]:
         groups.setdefault(_comparable(entry.result), []).append(entry)
     made = []
     for group in groups.values():
-        ordered = sorted(group, key=lambda entry: entry.result.value)
+        ordered = sorted(group, key=lambda entry: entry.result.per_dim)
         for a, b in itertools.pairwise(ordered):
             own = difference(a, b, together=len(ordered) - 1)
             tree = {"data": data, **own.to_dict(a.result.unit)}
@@ -91,7 +91,7 @@ def parse_neighbours(tree: Mapping[str, Json], unit: Unit) -> Neighbours:
     return Neighbours(tree, data, a, b, unit, figure, why_not, apart)
 
 
-def _comparable(result: Result) -> str:
+def _comparable(result: Evaluation) -> str:
     """What two results have to share, so that their difference is one of models."""
     tree = result.tree
     facts = [str(result.unit), tree["dims"], tree.get("kind", "bound"), result.levels]

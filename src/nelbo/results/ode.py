@@ -7,7 +7,8 @@ from typing import final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
-from nelbo.results.evaluation import Evaluation, likelihood_of, unchecked
+from nelbo.results.context import likelihood_of, unchecked
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured
 from nelbo.results.verdict import Verdict, verdict

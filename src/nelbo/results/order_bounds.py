@@ -5,7 +5,7 @@ from typing import final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import printable
-from nelbo.results.evaluation import likelihood_of, unchecked
+from nelbo.results.context import likelihood_of, unchecked
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured
 from nelbo.typed_json import Json

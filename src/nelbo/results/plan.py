@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias, final, get_args
 
 from nelbo.errors import printable
-from nelbo.results.evaluation import likelihood_of
+from nelbo.results.context import likelihood_of
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.neighbours import Neighbours
-from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved, sealed
-from nelbo.typed_json import Json, list_at, whole_at
+from nelbo.typed_json import Json
 
 __all__ = ["HEADING", "NOTE", "PlanEntry", "PlanResults", "Status", "status_of"]
 
@@ -45,7 +45,7 @@ class PlanEntry:
     data: str
     status: Status
     file: Path
-    result: Result | None = None
+    result: Evaluation | None = None
     error: str | None = None
 
     @property
@@ -63,11 +63,11 @@ class PlanEntry:
         return (
             self.model,
             self.data,
-            with_half(result.value, result.half),
+            with_half(result.per_dim, result.half),
             noise,
             f"{result.unit.name}{likelihood_of(result.model)}",
             f"{result.images:,}",
-            f"{whole_at(result.tree, 'network_evaluations'):,}",
+            f"{result.network_evaluations:,}",
             self.status if self.status == "kept" else "",
         )
 
@@ -97,12 +97,12 @@ class PlanResults(Saved):
     neighbours: Sequence[Neighbours] = ()
 
     @property
-    def measured(self) -> list[tuple[PlanEntry, Result]]:
+    def measured(self) -> list[tuple[PlanEntry, Evaluation]]:
         """The pairs that did not fail, with their results."""
         return [(entry, entry.result) for entry in self.entries if entry.result is not None]
 
     @property
-    def results(self) -> list[Result]:
+    def results(self) -> list[Evaluation]:
         """Of the pairs that did not fail."""
         return [result for _, result in self.measured]
 
@@ -146,5 +146,5 @@ class PlanResults(Saved):
         return [
             f"{entry.name}: {warning}"
             for entry, result in self.measured
-            for warning in list_at(result.tree.get("warnings", ()))
+            for warning in result.warnings
         ]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nelbo.bound.statistics import Interval, Mean
 from nelbo.errors import BadInput, printable
-from nelbo.results.result import Result
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.saved import Saved, sealed
 from nelbo.results.unit import Unit
 from nelbo.typed_json import Json
@@ -31,15 +31,13 @@ class Entry:
     """A result under a name of its own; images: the columns of its per-image table, or None."""
 
     name: str
-    result: Result
+    result: Evaluation
     images: Mapping[str, Tensor] | None = None
 
     @property
     def mean(self) -> Mean:
         """The bound per dimension, for sampling of images."""
-        half, dof = self.result.half, self.result.images - 1
-        se = None if half is None else half / _quantile(dof)
-        return Mean(self.result.value, se, dof)
+        return Mean.of_half(self.result.per_dim, self.result.half, self.result.total.dof)
 
 
 @final
@@ -137,7 +135,7 @@ class Ranking(Saved):
         )
 
 
-def rank(results: Sequence[tuple[Result, Mapping[str, Tensor] | None]]) -> Ranking:
+def rank(results: Sequence[tuple[Evaluation, Mapping[str, Tensor] | None]]) -> Ranking:
     """The results, each with the columns of its per-image table, in the order of their bounds.
 
     Raises:
@@ -148,7 +146,7 @@ def rank(results: Sequence[tuple[Result, Mapping[str, Tensor] | None]]) -> Ranki
     first = results[0][0]
     for other, _ in results[1:]:
         _check_comparable(first, other)
-    ordered = sorted(results, key=lambda one: (one[0].value, json.dumps(one[0].tree)))
+    ordered = sorted(results, key=lambda one: (one[0].per_dim, json.dumps(one[0].tree)))
     names = names_of([result.model for result, _ in ordered])
     entries = [Entry(name, *result) for name, result in zip(names, ordered, strict=True)]
     pairs = list(itertools.combinations(entries, 2))
@@ -159,7 +157,7 @@ def rank(results: Sequence[tuple[Result, Mapping[str, Tensor] | None]]) -> Ranki
     )
 
 
-def _check_comparable(a: Result, b: Result) -> None:
+def _check_comparable(a: Evaluation, b: Evaluation) -> None:
     """Raises BadInput where the two figures are not of the same thing."""
     names = f"{a.model['name']} and {b.model['name']}"
     if a.unit != b.unit:
@@ -223,7 +221,7 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _digest(result: Result) -> object:
+def _digest(result: Evaluation) -> object:
     return result.data.get("sha256")
 
 
@@ -240,7 +238,7 @@ def difference(a: Entry, b: Entry, together: int = 1) -> Difference:
     return Difference(a.name, b.name, mean, half, at_most, values, why_not, together)
 
 
-def _monte_carlo(a: Result, b: Result, mean: Mean, at_most: bool) -> float | None:
+def _monte_carlo(a: Evaluation, b: Evaluation, mean: Mean, at_most: bool) -> float | None:
     """Half of the Monte Carlo interval, if they are the same for both.
 
     The interval of the sampling of images holds this error too, and so is a bound of it.
@@ -308,9 +306,3 @@ def _warnings(entries: Sequence[Entry]) -> list[str]:
             f"the images ({counts})."
         )
     return warnings
-
-
-def _quantile(dof: int) -> float:
-    half = Mean(0.0, 1.0, dof).half_width(LEVEL)
-    assert half is not None
-    return half

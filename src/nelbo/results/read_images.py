@@ -7,9 +7,8 @@ from typing import final
 from nelbo.results.classification import SCHEMA as CLASSIFICATION
 from nelbo.results.classification import Bin, wilson
 from nelbo.results.image_ranking import SCHEMA as IMAGE_RANKING
-from nelbo.results.result import ends_of, unit_of
-from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to
-from nelbo.results.unit import Unit
+from nelbo.results.stored import Interval, Stored, check_parts, ends_of, interval_of, keeping_to
+from nelbo.results.unit import Unit, unit_of
 from nelbo.typed_json import (
     Json,
     known_at,

@@ -6,9 +6,8 @@ from typing import final
 
 from nelbo.results.ode import DEQUANTISED, KIND
 from nelbo.results.ode import SCHEMA as ODE
-from nelbo.results.result import unit_of
 from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to
-from nelbo.results.unit import Unit
+from nelbo.results.unit import Unit, unit_of
 from nelbo.typed_json import Json, at, known_of, number_at, object_at, rows_at, whole_of
 
 __all__ = ["ODE", "OdeRead", "parse_ode"]

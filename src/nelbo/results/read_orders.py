@@ -6,9 +6,8 @@ from typing import final
 
 from nelbo.results.order_bounds import FEWEST, KIND
 from nelbo.results.order_bounds import SCHEMA as ORDER_BOUNDS
-from nelbo.results.result import unit_of
 from nelbo.results.stored import Interval, Stored, check_parts, interval_of, keeping_to
-from nelbo.results.unit import Unit
+from nelbo.results.unit import Unit, unit_of
 from nelbo.typed_json import Json, number_at, object_at, part_at, whole_at
 
 __all__ = ["ORDER_BOUNDS", "OrdersRead", "parse_orders"]

@@ -52,6 +52,16 @@ class Shown(Saved):
         half = mean.half_width()
         return None if half is None else self.unit.per_dim(half, self.dims)
 
+    @property
+    def half(self) -> float | None:
+        """Half of the 95 % interval of the sampling of images, in `unit`."""
+        return self.half_width(self.total)
+
+    @property
+    def half_monte_carlo(self) -> float | None:
+        """Half of the 95 % interval of Monte Carlo, in `unit`."""
+        return self.half_width(self.monte_carlo)
+
     def _interval(self, mean: Mean) -> list[float] | None:
         """A mean's 95 % interval in `unit`."""
         interval = mean.interval()

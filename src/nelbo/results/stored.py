@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import final
 
 from nelbo.errors import BadInput, printable
-from nelbo.results.result import ends_of, half_of
 from nelbo.results.saved import Saved
 from nelbo.typed_json import (
     Json,
     list_at,
     number_at,
+    number_of,
     object_at,
     text_at,
     texts_at,
@@ -24,6 +24,8 @@ __all__ = [
     "Stored",
     "apart_at",
     "check_parts",
+    "ends_of",
+    "half_of",
     "interval_of",
     "keeping_to",
 ]
@@ -66,6 +68,20 @@ class Interval:
     value: float
     half: float | None
     half_monte_carlo: float | None
+
+
+def ends_of(interval: Json) -> tuple[float, float] | None:
+    """Its two numbers, None of null; ValueError where it is none."""
+    if interval is None:
+        return None
+    low, high = map(number_of, list_at(interval))
+    return low, high
+
+
+def half_of(interval: Json) -> float | None:
+    """Half of the width; ValueError where it is none."""
+    ends = ends_of(interval)
+    return None if ends is None else (ends[1] - ends[0]) / 2
 
 
 def interval_of(part: Mapping[str, Json], key: str) -> Interval:

@@ -7,7 +7,7 @@ from typing import final
 
 from nelbo.data import Examples, Tokens
 from nelbo.errors import BadInput
-from nelbo.typed_json import Json, known_of, number_at, whole_at
+from nelbo.typed_json import Json, known_of, number_at, object_at, whole_at
 from nelbo.types import Grid, Support
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "bits_per_byte",
     "bits_per_dim",
     "in_text_units",
+    "unit_of",
     "unit_of_text",
 ]
 
@@ -68,7 +69,11 @@ class Unit:
 
     def per_dim(self, nats: float, dims: int) -> float:
         """Nats per image in this unit."""
-        return nats / (dims * self.nats)
+        return nats / self.of_image(dims)
+
+    def of_image(self, dims: int) -> float:
+        """Nats of one unit in each dimension of an image, for whoever divides many at once."""
+        return dims * self.nats
 
     def headline(self, nats: float, dims: int) -> dict[str, Json]:
         """A result's first keys: bits_per_dim, or null there, a density's own key and its unit."""
@@ -101,6 +106,25 @@ def unit_of_text(text: Mapping[str, Json], positions: int) -> Unit:
         nats = math.log(2) * number_at(text, "bytes") / positions
         return Unit("bits/byte", TEXT_KEYS[0], nats, texts=str(text.get("pairs", "windows")))
     return Unit("nats/token", TEXT_KEYS[1], _tokens(text) / positions)
+
+
+def unit_of(tree: Mapping[str, Json]) -> Unit:
+    """Bits, or the nats of the density that the tree names; ValueError where it names none.
+
+    Of text, bits per byte or nats per token.
+    """
+    if tree[BITS.key] is not None:
+        return BITS
+    if "text" in object_at(tree, "data"):
+        positions = whole_at(tree, "images") * whole_at(tree, "dims")
+        unit = unit_of_text(object_at(tree, "data", "text"), positions)
+        if unit.name != tree["unit"]:
+            raise ValueError(f"unit {tree['unit']!r} is not that of its text, {unit.name}")
+        return unit
+    name, _, subject = str(tree["unit"]).partition(", density of ")
+    if name != NATS.name or not subject:
+        raise ValueError(f"unit {tree['unit']!r} is none")
+    return replace(NATS, density_of=subject)
 
 
 def in_text_units(nats: float, text: Mapping[str, Json]) -> dict[str, float | None]:

@@ -19,7 +19,7 @@ from nelbo.estimation.race import Allocation, Race, looks_of
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results.classification import Classification
-from nelbo.results.evaluation import environment
+from nelbo.results.context import environment
 from nelbo.typed_json import Json
 
 __all__ = ["classify"]

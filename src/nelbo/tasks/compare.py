@@ -21,7 +21,7 @@ from nelbo.estimation import (
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model
 from nelbo.results import Comparison, Side
-from nelbo.results.evaluation import environment
+from nelbo.results.context import environment
 from nelbo.tasks.paired import Pairs, pairs_of
 from nelbo.tasks.warnings import warnings_of
 from nelbo.typed_json import Json

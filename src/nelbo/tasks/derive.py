@@ -32,8 +32,8 @@ from nelbo.gaussian.schedule import from_betas
 from nelbo.gaussian.variance import small
 from nelbo.model import Model, examples_of
 from nelbo.networks.mode import evaluating, without_gradients
+from nelbo.results.context import environment
 from nelbo.results.derivation import ChainDerivation, Derivation
-from nelbo.results.evaluation import environment
 from nelbo.typed_json import Json
 
 __all__ = ["Progress", "derive"]

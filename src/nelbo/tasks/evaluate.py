@@ -30,7 +30,7 @@ from nelbo.estimation import (
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
-from nelbo.results.evaluation import environment
+from nelbo.results.context import environment
 from nelbo.results.part import Part, processor
 from nelbo.results.per_image import PerImage
 from nelbo.tasks.warnings import warnings_of
@@ -309,7 +309,7 @@ class Measured:
             monte_carlo=exactly,
             terms={name: part.means(sizes) for name, part in parts.items()},
             per_step=estimate.steps(),
-            per_image=_per_image(self.evaluator, total, parts),
+            rows=_per_image(self.evaluator, total, parts),
             looks=estimate.looks,
             distortion=estimate.curve(),
             images=len(images),
@@ -322,7 +322,7 @@ class Measured:
             environment=self.environment,
             command=command,
             unit=self.evaluator.unit,
-            log_snr=model.log_snr,
+            log_snr=None if model.log_snr is None else dict(enumerate(model.log_snr.tolist())),
             warnings=warnings_of(self.evaluator, 0, parts, described),
             baselines=None if of_levels is None else packed.baselines(of_levels),
         )

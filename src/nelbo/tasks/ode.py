@@ -17,7 +17,7 @@ from nelbo.formats import Pipeline, as_model
 from nelbo.gaussian.ode import TOLERANCE
 from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
-from nelbo.results.evaluation import environment
+from nelbo.results.context import environment
 from nelbo.results.ode import OdeLikelihood
 from nelbo.tasks.evaluate import evaluate
 from nelbo.typed_json import Json

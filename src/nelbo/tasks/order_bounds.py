@@ -10,7 +10,7 @@ from nelbo.estimation import Evaluator, Processes, Progress, Settings, examine, 
 from nelbo.estimation.orders import nats_of_orders, two_sides
 from nelbo.formats import Pipeline, as_model
 from nelbo.model import AnyOrderModel, Model, examples_of, in_any_order
-from nelbo.results.evaluation import environment
+from nelbo.results.context import environment
 from nelbo.results.order_bounds import FEWEST, OrderBounds
 from nelbo.tasks.evaluate import described_data
 

@@ -17,11 +17,12 @@ from nelbo.formats import load, trained_on
 from nelbo.model import Model, revealing
 from nelbo.recipe.plan import Amount, Plan, PlannedData, PlannedModel, read_plan
 from nelbo.results import per_image
-from nelbo.results.evaluation import environment
+from nelbo.results.context import environment
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.neighbours import Neighbours, neighbours
 from nelbo.results.plan import PlanEntry, PlanResults
 from nelbo.results.ranking import Entry
-from nelbo.results.result import Result, parse, read
+from nelbo.results.reading import read
 from nelbo.tasks.evaluate import described_data, evaluate
 from nelbo.typed_json import Json
 from nelbo.types import Grid
@@ -168,7 +169,7 @@ def _kept_or_measured(
     images: Examples,
     command: str,
     progress: Progress,
-) -> tuple[Result, bool]:
+) -> tuple[Evaluation, bool]:
     """(the result of the pair, whether it was there already)."""
     table = _table(file)
     if file.is_file() and table.is_file():
@@ -189,10 +190,10 @@ def _kept_or_measured(
     )
     files.write(table, per_image.content(made.per_image, table.name))
     files.write(file, made.to_json().encode())
-    return parse(made.to_dict()), False
+    return made, False
 
 
-def _is_of(table: Path, result: Result) -> bool:
+def _is_of(table: Path, result: Evaluation) -> bool:
     """Whether the table of images is that of the result: a kill may have come between the two."""
     try:
         return bool(per_image.digest(per_image.read(table)) == result.tree.get("per_image_sha256"))
@@ -200,7 +201,7 @@ def _is_of(table: Path, result: Result) -> bool:
         return False
 
 
-def _settings(result: Result) -> dict[str, Json]:
+def _settings(result: Evaluation) -> dict[str, Json]:
     """What decides a result's figures, as its file has it."""
     how = result.estimator
     return {

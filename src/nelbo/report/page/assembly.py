@@ -22,7 +22,7 @@ from nelbo.report.page.headline import data_name, parts, plus_minus, sentence
 from nelbo.report.page.pictures import Pictures
 from nelbo.report.page.provenance import settings
 from nelbo.report.page.training import training
-from nelbo.results.result import Result
+from nelbo.results.evaluation import Evaluation
 from nelbo.typed_json import Json, number_of
 
 __all__ = ["Reported", "environment", "page"]
@@ -39,7 +39,7 @@ class Reported:
     (what, bits/dim), the first one the heading; why_not: by section, why it is not there.
     """
 
-    result: Result
+    result: Evaluation
     images: Mapping[str, Tensor] | None = None
     log: Sequence[Mapping[str, Json]] = ()
     pictures: Pictures = field(default_factory=Pictures)
@@ -82,7 +82,7 @@ def page(reported: Reported) -> str:
         .get_template("report.html")
         .render(
             result=result,
-            headline=f"{result.value:.4f}",
+            headline=f"{result.per_dim:.4f}",
             plus_minus=plus_minus,
             data_name=data_name(result),
             sentence=sentence(result),
@@ -111,13 +111,13 @@ def page(reported: Reported) -> str:
     )
 
 
-def _baselines(result: Result) -> list[tuple[str, str]]:
+def _baselines(result: Evaluation) -> list[tuple[str, str]]:
     """What the same images cost by no model and by this one, the most first; none if not known."""
     baselines = result.tree.get("baselines")
     if not isinstance(baselines, Mapping):
         return []
     values = {str(name): number_of(bits) for name, bits in baselines.items()}
-    values[str(result.model["name"])] = result.value
+    values[str(result.model["name"])] = result.per_dim
     ordered = sorted(values.items(), key=lambda row: -row[1])
     return [("code", result.unit.name), *((name, f"{bits:.4f}") for name, bits in ordered)]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
-from nelbo.results.result import Result
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.warnings import TOO_FAR
-from nelbo.typed_json import at, known_of, number_at, part_at, rows_at, texts_at, whole_at
+from nelbo.typed_json import at, known_of, number_at, part_at, rows_at, whole_at
 
 __all__ = ["SMALL_L_T", "Check", "State", "checks"]
 
@@ -46,7 +46,7 @@ class Check:
     why: str
 
 
-def checks(result: Result) -> list[Check]:
+def checks(result: Evaluation) -> list[Check]:
     """In the order of the bound: the chain, its end, the numbers, the estimate."""
     return [
         *_images(result),
@@ -63,7 +63,7 @@ def checks(result: Result) -> list[Check]:
     ]
 
 
-def _images(result: Result) -> list[Check]:
+def _images(result: Evaluation) -> list[Check]:
     """Notes on the images, where there are any."""
     notes = []
     if result.data.get("trained_on"):
@@ -76,7 +76,7 @@ def _images(result: Result) -> list[Check]:
     return notes
 
 
-def _settings(result: Result) -> Check:
+def _settings(result: Evaluation) -> Check:
     sources = part_at(result.model, "sources")
     if "sources" not in result.model:
         return Check(
@@ -94,12 +94,12 @@ def _settings(result: Result) -> Check:
     return Check("Settings", State.warning, f"{len(assumed)} assumed", why)
 
 
-def _warnings(result: Result) -> Check:
+def _warnings(result: Evaluation) -> Check:
     """What the result itself warns of, all of it; another check says at most that it is there."""
     if result.tree.get("warnings") is None:
         why = "The result does not say: it was measured by an older version."
         return Check("Warnings", State.unknown, "not tested", why)
-    warnings = texts_at(result.tree, "warnings")
+    warnings = result.warnings
     if not warnings:
         why = "Nothing looks like conventions that are not the network's own. That is no proof."
         return Check("Warnings", State.passed, "none", why)
@@ -108,8 +108,9 @@ def _warnings(result: Result) -> Check:
     return Check("Warnings", State.warning, count, why)
 
 
-def _schedule(result: Result) -> Check:
-    known = [step.log_snr for step in result.steps if step.log_snr is not None]
+def _schedule(result: Evaluation) -> Check:
+    stated = [result.log_snr_at(step.t) for step in result.per_step]
+    known = [value for value in stated if value is not None]
     if len(known) < 2:
         why = "This chain has no log SNR, or one t alone was evaluated."
         return Check("Schedule", State.unknown, "no log SNR", why)
@@ -121,8 +122,8 @@ def _schedule(result: Result) -> Check:
     return Check("Schedule", State.warning, figure, "log SNR rises somewhere along the chain.")
 
 
-def _end(result: Result) -> Check:
-    L_T = result.terms[0].value
+def _end(result: Evaluation) -> Check:
+    L_T = result.figures[0].value
     figure = f"{L_T:.2g} {result.unit.name}"
     if L_T < SMALL_L_T:
         return Check("L_T small", State.passed, figure, "The chain ends where its samples begin.")
@@ -130,20 +131,20 @@ def _end(result: Result) -> Check:
     return Check("L_T small", State.warning, figure, why)
 
 
-def _one(result: Result) -> str:
+def _one(result: Evaluation) -> str:
     """An image, or a window of text."""
     return result.unit.examples.removesuffix("s")
 
 
-def _finite(result: Result) -> Check:
-    values = [step.value for step in result.steps] + [term.value for term in result.terms]
-    if all(math.isfinite(value) for value in [*values, result.value]):
+def _finite(result: Evaluation) -> Check:
+    values = [step.mean for step in result.per_step] + [term.value for term in result.figures]
+    if all(math.isfinite(value) for value in [*values, result.per_dim]):
         why = f"No term of any {_one(result)} was infinite or not a number."
         return Check("Finite", State.passed, f"{result.images:,} {result.unit.examples}", why)
     return Check("Finite", State.warning, "not all", "A term is not finite.")
 
 
-def _arithmetic(result: Result) -> Check:
+def _arithmetic(result: Evaluation) -> Check:
     if "x_t_rounded" in result.model:
         return Check("Arithmetic", State.warning, "x_t is rounded", "The warnings say where.")
     dtype, tf32 = result.environment.get("dtype"), result.environment.get("tf32")
@@ -157,20 +158,20 @@ def _arithmetic(result: Result) -> Check:
     return Check("Arithmetic", State.warning, figure, why)
 
 
-def _decoder(result: Result) -> list[Check]:
+def _decoder(result: Evaluation) -> list[Check]:
     if result.estimator.get("x_0_hat_at_1") is None:  # no V_1
         return []
     error = number_at(result.estimator, "x_0_hat_at_1", "in_deviations")
     figure = f"{error:.2g} × sqrt(V_1)"
     if error > TOO_FAR:
         return [Check("V_1", State.warning, figure, "It is too small, as the warnings say.")]
-    warnings = texts_at(result.tree.get("warnings", []))
+    warnings = result.warnings
     if any(warning.startswith("V_1 is too large") for warning in warnings):
         return [Check("V_1", State.warning, figure, "It is too large, as the warnings say.")]
     return [Check("V_1", State.passed, figure, "The error of x0-hat at t = 1 fits it.")]
 
 
-def _controls(result: Result) -> Check:
+def _controls(result: Evaluation) -> Check:
     controls = rows_at(result.estimator.get("controls") or [])
     failed = [control for control in controls if not control["passed"]]
     if not controls:
@@ -185,13 +186,13 @@ def _controls(result: Result) -> Check:
     return Check("Control variates", State.passed, f"|z| ≤ {largest:.1f}", why)
 
 
-def _coverage(result: Result) -> Check:
+def _coverage(result: Evaluation) -> Check:
     steps = whole_at(result.model, "steps") if "steps" in result.model else 0
-    evaluated = len(result.steps)
+    evaluated = len(result.per_step)
     figure = f"{evaluated:,} of {steps:,} t"
     if result.estimator["name"] == "exhaustive":
         return Check("Evaluated t", State.passed, figure, f"Every t of every {_one(result)}.")
-    pairs = whole_at(result.tree, "network_evaluations") / max(result.images * steps, 1)
+    pairs = result.network_evaluations / max(result.images * steps, 1)
     share = f"{100 * pairs:.2g} % of all ({_one(result)}, t) pairs"
     missed = known_of(result.estimator.get("chance_of_missing_a_t"))
     why = f"{share}. What sits in one t that was not evaluated is not seen"
@@ -203,7 +204,7 @@ def _coverage(result: Result) -> Check:
     return Check("Evaluated t", state, figure, why)
 
 
-def _precision(result: Result) -> Check:
+def _precision(result: Evaluation) -> Check:
     half = result.half_monte_carlo
     figure = "± unknown" if half is None else f"± {half:.2g}"
     wanted, stopped = (

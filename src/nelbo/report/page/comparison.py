@@ -100,7 +100,7 @@ def comparison_page(ranking: Ranking) -> str:
             unit=ranking.unit,
             best=best,
             data_name=data_name(best.result),
-            headline=f"{best.result.value:.4f}",
+            headline=f"{best.result.per_dim:.4f}",
             lead=_lead(ranking),
             warnings=ranking.warnings,
             names=[entry.name for entry in entries],
@@ -159,22 +159,22 @@ def _state(difference: Difference) -> str:
 
 def _places(ranking: Ranking) -> list[Place]:
     results = [entry.result for entry in ranking.entries]
-    low = min(result.value - (result.half or 0.0) for result in results)
-    high = max(result.value + (result.half or 0.0) for result in results)
-    longest = max(result.value for result in results)
+    low = min(result.per_dim - (result.half or 0.0) for result in results)
+    high = max(result.per_dim + (result.half or 0.0) for result in results)
+    longest = max(result.per_dim for result in results)
     return [
         Place(
             name=entry.name,
             mark=mark(number),
-            value=f"{entry.result.value:.4f}",
+            value=f"{entry.result.per_dim:.4f}",
             half=plus_minus(entry.result.half),
             half_monte_carlo=plus_minus(entry.result.half_monte_carlo),
             above=_above(ranking, entry),
             steps=_steps(entry),
             evaluations=f"{entry.result.tree['network_evaluations']:,}",
-            strip=_strip(entry.result.value, entry.result.half, low, high),
+            strip=_strip(entry.result.per_dim, entry.result.half, low, high),
             parts=parts(entry.result),
-            width=100 * entry.result.value / longest if longest > 0 else 0.0,
+            width=100 * entry.result.per_dim / longest if longest > 0 else 0.0,
             command=str(entry.result.tree.get("command") or ""),
             sha256=str(entry.result.model.get("sha256")),
         )

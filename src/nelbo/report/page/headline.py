@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from nelbo.results.result import Result
+from nelbo.results.evaluation import Evaluation
 from nelbo.typed_json import at
 
 __all__ = ["Part", "data_name", "parts", "plus_minus", "sentence"]
@@ -39,10 +39,10 @@ def plus_minus(half: float | None) -> str:
     return "± unknown" if half is None else f"± {half:.2g}"
 
 
-def parts(result: Result) -> list[Part]:
+def parts(result: Evaluation) -> list[Part]:
     """The three terms."""
-    whole = sum(term.value for term in result.terms)
-    split = whole > 0 and all(term.value >= -1e-9 * whole for term in result.terms)
+    whole = sum(term.value for term in result.figures)
+    split = whole > 0 and all(term.value >= -1e-9 * whole for term in result.figures)
     continuous = result.model.get("time") == "continuous"
     symbols = {"L_T": "L_T", "L_mid": "L∞" if continuous else "Σ L_t-1", "L_0": "L_0"}
     density = result.unit.density_of is not None
@@ -56,17 +56,17 @@ def parts(result: Result) -> list[Part]:
             half=plus_minus(term.half),
             share=max(term.value, 0.0) / whole if split else None,
         )
-        for term in result.terms
+        for term in result.figures
     ]
 
 
-def data_name(result: Result) -> str:
+def data_name(result: Evaluation) -> str:
     """As a data spec names it."""
     name, split = str(result.data["name"]), result.data.get("split")
     return name if not split else f"{name}:{split}"
 
 
-def sentence(result: Result) -> str:
+def sentence(result: Evaluation) -> str:
     """What the figure is."""
     model, density = result.model, result.unit.density_of
     of = "log₂ p(x₀)" if density is None else f"log p(x₀), a density of {density},"
@@ -78,7 +78,7 @@ def sentence(result: Result) -> str:
         chain = f"{steps:,} of its {whole:,} steps"
     if "masks" in model:
         chain = f"{model['calls']:,} calls, each of which reveals as many positions, evenly chosen,"
-    evaluations = result.tree["network_evaluations"]
+    evaluations = result.network_evaluations
     clip = f", x̂₀ {'clipped' if model.get('clip') else 'not clipped'}"
     if model.get("family") == "categorical":
         clip = ""

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from nelbo.report.page.headline import plus_minus
 from nelbo.report.page.provenance import rows
 from nelbo.report.page.sheet import Section, Sheet, Table, data_named, groups, lines
-from nelbo.results.evaluation import likelihood_of
+from nelbo.results.context import likelihood_of
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.plan import HEADING, NOTE, PlanEntry, PlanResults
-from nelbo.results.result import Result
 from nelbo.results.rounding import with_half
 
 __all__ = ["plan_sheet"]
 
 NUMERIC = {2, 3, 5, 6}  # of HEADING, without its last
-Measured = tuple[PlanEntry, Result]
+Measured = tuple[PlanEntry, Evaluation]
 
 
 def plan_sheet(result: PlanResults) -> Sheet:
@@ -47,8 +47,8 @@ def plan_sheet(result: PlanResults) -> Sheet:
 def _headline(result: PlanResults) -> tuple[str, str]:
     if len({(entry.data, str(own.unit)) for entry, own in result.measured}) != 1:
         return str(len(result.measured)), f"of {len(result.entries)} are measured"
-    best, own = min(result.measured, key=lambda one: one[1].value)
-    return f"{own.value:.4f}", f"{own.unit.name}, {best.model}: the lowest"
+    best, own = min(result.measured, key=lambda one: one[1].per_dim)
+    return f"{own.per_dim:.4f}", f"{own.unit.name}, {best.model}: the lowest"
 
 
 def _all(result: PlanResults) -> Section:
@@ -63,7 +63,7 @@ def _by_data(result: PlanResults) -> list[Section]:
     for entry, own in result.measured:
         parts.setdefault((entry.data, str(own.unit)), []).append((entry, own))
     return [
-        _on_one(result, f"data-{number}", sorted(part, key=lambda one: one[1].value))
+        _on_one(result, f"data-{number}", sorted(part, key=lambda one: one[1].per_dim))
         for number, part in enumerate(parts.values())
     ]
 
@@ -72,7 +72,7 @@ def _on_one(result: PlanResults, id: str, group: Sequence[Measured]) -> Section:
     """The bounds on one scale, and how far those that follow each other are apart."""
     entry, first = group[0]
     bounds = [
-        (one.model, likelihood_of(own.model).strip(), own.value, own.half) for one, own in group
+        (one.model, likelihood_of(own.model).strip(), own.per_dim, own.half) for one, own in group
     ]
     links = [
         (

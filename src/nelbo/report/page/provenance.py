@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from nelbo.results.result import Result
+from nelbo.results.evaluation import Evaluation
 from nelbo.typed_json import Json, at, part_at, text_at
 
 __all__ = ["Row", "rows", "settings"]
@@ -16,7 +16,7 @@ OWN = ("sources", "options")  # shown by the rows themselves
 
 
 def settings(
-    result: Result, recipe: Mapping[str, Json] | None = None
+    result: Evaluation, recipe: Mapping[str, Json] | None = None
 ) -> list[tuple[str, list[Row]]]:
     """Groups of rows; recipe: what the run was trained by, where it is known."""
     sources = part_at(result.model, "sources")

@@ -8,7 +8,7 @@ from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.charts import Chart
 from nelbo.report.page.headline import plus_minus
 from nelbo.report.page.provenance import Row, rows
-from nelbo.results.evaluation import likelihood_of
+from nelbo.results.context import likelihood_of
 from nelbo.results.rounding import with_half
 from nelbo.results.stored import Interval
 from nelbo.typed_json import Json, object_at, whole_at

@@ -21,7 +21,7 @@ from nelbo.model import Denoiser, Model, examples_of
 from nelbo.model.parts import schedule_of
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.results.check import ModelCheck, Ranked, differing
-from nelbo.results.evaluation import environment
+from nelbo.results.context import environment
 from nelbo.results.unit import Unit
 from nelbo.tasks.check.rounds import (
     LAST,

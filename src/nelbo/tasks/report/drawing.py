@@ -20,7 +20,7 @@ from nelbo.model.spacing import evenly, evenly_in
 from nelbo.networks.mode import evaluating, without_gradients
 from nelbo.report.evaluation_plots import plots_of
 from nelbo.report.page import Picture, Pictures, Texts
-from nelbo.results.result import Result
+from nelbo.results.evaluation import Evaluation
 from nelbo.sampling.ancestral import ancestral
 from nelbo.sampling.pictures import picture_sheet
 from nelbo.sampling.texts import on_its_way
@@ -65,7 +65,7 @@ def pictures_of(
     model: Model,
     examples: Images | Tokens | None,
     columns: Mapping[str, Tensor] | None,
-    result: Result,
+    result: Evaluation,
     drawing: Drawing,
     why_not: dict[str, str],
 ) -> Pictures:
@@ -171,7 +171,7 @@ def most_samples(model: Model) -> int:
     return max(4, min(64, PIXELS // (height * width)))
 
 
-def reconstructions(model: Model, images: Images, result: Result, seed: int) -> list[Picture]:
+def reconstructions(model: Model, images: Images, result: Evaluation, seed: int) -> list[Picture]:
     """x0-hat(x_t) of the first images at chosen t, with the rate there; last, the images.
 
     Raises:
@@ -249,7 +249,7 @@ def _levels(model: Model, x: Batch) -> Int64[Tensor, "N C H W"]:
     return torch.where(levels < n, levels, (n - 1) // 2).long()
 
 
-def _rate(result: Result, t: int) -> tuple[str, ...]:
+def _rate(result: Evaluation, t: int) -> tuple[str, ...]:
     """The rate there, where the result knows."""
     rate = plots_of(result).rate
     return () if rate is None else (f"{np.interp(t, rate.t, rate.rate):.2f} {result.unit.name}",)

@@ -14,7 +14,7 @@ from nelbo.model import Model, examples_of
 from nelbo.report.page import Reported
 from nelbo.report.page import page as laid_out
 from nelbo.results import Evaluation
-from nelbo.results.result import Result, parse, read
+from nelbo.results.reading import read
 from nelbo.tasks.report.drawing import Drawing, Progress, pictures_of
 from nelbo.tasks.report.report import Say, always, columns_of, measured
 from nelbo.typed_json import part_at, whole_at
@@ -26,7 +26,7 @@ PAGES = (".html", ".htm")
 
 def page(
     model: Model | str | Path | Pipeline,
-    result: Evaluation | Result | str | Path,
+    result: Evaluation | str | Path,
     path: str | Path,
     *,
     data: object = None,
@@ -67,7 +67,7 @@ def page(
 
 def model_page(
     model: Model,
-    result: Evaluation | Result | str | Path,
+    result: Evaluation | str | Path,
     data: object,
     per_image: str | Path | None,
     drawing: Drawing,
@@ -82,7 +82,7 @@ def model_page(
     return laid_out(Reported(shown, columns, pictures=pictures, why_not=why_not))
 
 
-def model_of(source: str | Path, result: Result, device: str | None) -> Model:
+def model_of(source: str | Path, result: Evaluation, device: str | None) -> Model:
     """The model at the path, read by the options of the result and its chain as it was then.
 
     Raises:
@@ -102,23 +102,23 @@ def model_of(source: str | Path, result: Result, device: str | None) -> Model:
 
 def _measured(
     result: object, per_image: str | Path | None, say: Say
-) -> tuple[Result, Mapping[str, Tensor] | None]:
+) -> tuple[Evaluation, Mapping[str, Tensor] | None]:
     """The result as a page has it, and the columns of its table of images."""
-    if isinstance(result, Evaluation):
-        return parse(result.to_dict()), result.per_image.columns()
     if isinstance(result, str | Path):
         if per_image is None:
             return measured(result, say)
         result = read(result, say)
-    if not isinstance(result, Result):
+    if not isinstance(result, Evaluation):
         raise BadInput(
             "a page of a model is of a result of nelbo.evaluate, or of its file; got a "
             f"{type(result).__name__}"
         )
-    return result, None if per_image is None else columns_of(Path(per_image), result, say)
+    if per_image is not None:
+        return result, columns_of(Path(per_image), result, say)
+    return result, None if result.rows is None else result.rows.columns()
 
 
-def _require_same(model: Model, result: Result) -> None:
+def _require_same(model: Model, result: Evaluation) -> None:
     """Refuses a model that is not the one that the result is of."""
     name = result.model["name"]
     if model.sha256() != result.model.get("sha256"):
@@ -132,7 +132,7 @@ def _require_same(model: Model, result: Result) -> None:
             )
 
 
-def _images(model: Model, result: Result, data: object) -> Images | Tokens | None:
+def _images(model: Model, result: Evaluation, data: object) -> Images | Tokens | None:
     """The images or windows of the result; None of points, which have no positions."""
     examples = examples_of(model, data)
     if not isinstance(examples, Images | Tokens):
@@ -143,7 +143,7 @@ def _images(model: Model, result: Result, data: object) -> Images | Tokens | Non
     return examples
 
 
-def _why_not(result: Result, no_images: bool) -> dict[str, str]:
+def _why_not(result: Evaluation, no_images: bool) -> dict[str, str]:
     """What a section says where it is empty."""
     what = result.unit.examples
     given = f"The {what} were not given: data= in Python, --data on the command line."

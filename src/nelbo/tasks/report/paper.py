@@ -7,11 +7,11 @@ from nelbo.errors import BadInput
 from nelbo.report import figures, tables
 from nelbo.report.kind_figures import kind_figure
 from nelbo.report.kind_tables import kind_rows
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.loading import AnyResult
 from nelbo.results.loading import load as load_result
 from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry, names_of
-from nelbo.results.result import Result
 from nelbo.results.saved import Saved
 from nelbo.tasks.report.report import columns_of, measured
 from nelbo.training.log import LOG, read_log
@@ -41,8 +41,8 @@ def paper_table(
     if all(isinstance(result, PlanResults) for result in results):
         return tables.plans([r for r in results if isinstance(r, PlanResults)], suffix, columns)
     results = [one for read in results for one in _each(read)]
-    if all(isinstance(result, Result) for result in results):
-        return tables.table([r for r in results if isinstance(r, Result)], suffix, columns)
+    if all(isinstance(result, Evaluation) for result in results):
+        return tables.table([r for r in results if isinstance(r, Evaluation)], suffix, columns)
     rows = kind_rows(results)
     if columns is not None:
         raise BadInput("columns are of a table of evaluations: leave them out (--columns)")
@@ -96,4 +96,4 @@ def paper_figure(
 def _no_evaluations(sources: Sequence[Source]) -> list[Saved]:
     """The results of other kinds among the files."""
     results = [load_result(source) for source in sources if not Path(source).is_dir()]
-    return [result for result in results if not isinstance(result, Result)]
+    return [result for result in results if not isinstance(result, Evaluation)]

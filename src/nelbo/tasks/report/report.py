@@ -13,8 +13,9 @@ from nelbo.errors import BadInput
 from nelbo.model import Model
 from nelbo.report.page import Reported, page, page_of
 from nelbo.results import per_image
+from nelbo.results.evaluation import Evaluation
 from nelbo.results.loading import load as load_result
-from nelbo.results.result import Result, read
+from nelbo.results.reading import read
 from nelbo.tasks.report.drawing import Drawing, Progress, pictures_of
 from nelbo.training.log import LOG, read_log
 from nelbo.typed_json import whole_at
@@ -103,7 +104,7 @@ def _of_file(
 ) -> str:
     """The page of a result of any kind, without its model."""
     result = load_result(source, say)
-    if not isinstance(result, Result):
+    if not isinstance(result, Evaluation):
         return page_of(result)
     columns = None if images is None else columns_of(Path(images), result, say)
     return page(Reported(result, columns, table=table, why_not=_alone(result)))
@@ -111,7 +112,7 @@ def _of_file(
 
 def measured(
     source: str | Path, say: Say = lambda text: None
-) -> tuple[Result, dict[str, Tensor] | None]:
+) -> tuple[Evaluation, dict[str, Tensor] | None]:
     """The result of a run folder or a file, and its per-image table where that is beside it.
 
     It is a run's images.csv; beside FILE.json FILE.csv or FILE.parquet, or images.csv. say: called
@@ -139,7 +140,7 @@ def measured(
     return result, None
 
 
-def _of_run(folder: Path, path: Path, say: Say) -> Result:
+def _of_run(folder: Path, path: Path, say: Say) -> Evaluation:
     """The result at the path, which is said to be of the model in the folder."""
     if not formats.says_all(folder):
         raise BadInput(
@@ -156,7 +157,7 @@ def _of_run(folder: Path, path: Path, say: Say) -> Result:
     return read(path, say)
 
 
-def _model(folder: Path, path: Path, result: Result, device: str | None) -> Model:
+def _model(folder: Path, path: Path, result: Evaluation, device: str | None) -> Model:
     """The model that was measured, its chain as short as it was then."""
     read_as: dict[str, Any] = {"weights": result.model.get("weights")}
     model = formats.load(folder, device=device, **read_as)
@@ -169,7 +170,7 @@ def _model(folder: Path, path: Path, result: Result, device: str | None) -> Mode
     return model if steps == model.T else model.every(steps)
 
 
-def columns_of(path: Path, result: Result, say: Say) -> dict[str, Tensor]:
+def columns_of(path: Path, result: Evaluation, say: Say) -> dict[str, Tensor]:
     """The table of the very evaluation that the result is of.
 
     Raises:
@@ -187,22 +188,22 @@ def columns_of(path: Path, result: Result, say: Say) -> dict[str, Tensor]:
     return columns
 
 
-def _belongs(columns: Mapping[str, Tensor], result: Result) -> bool:
+def _belongs(columns: Mapping[str, Tensor], result: Evaluation) -> bool:
     """Whether the table is that of the result: by its digest, in older results by its means."""
     known = result.tree.get(DIGEST)
     if known is not None:
         return bool(known == per_image.digest(columns))
-    wanted = {result.unit.key: result.value, **{term.name: term.value for term in result.terms}}
+    wanted = {result.unit.key: result.per_dim, **{term.name: term.value for term in result.figures}}
     return all(
         name in columns
         and len(columns[name]) == result.images
-        and abs(float(columns[name].mean()) - value) <= SAME * max(abs(value), abs(result.value))
+        and abs(float(columns[name].mean()) - value) <= SAME * max(abs(value), abs(result.per_dim))
         for name, value in wanted.items()
     )
 
 
 def _own_columns(
-    folder: Path, images: str | Path | None, result: Result, why_not: dict[str, str], say: Say
+    folder: Path, images: str | Path | None, result: Evaluation, why_not: dict[str, str], say: Say
 ) -> dict[str, Tensor] | None:
     if images is not None:
         return columns_of(Path(images), result, say)
@@ -216,7 +217,7 @@ def _own_columns(
 
 
 def _data(
-    folder: Path, model: Model, result: Result, data: str | None, why_not: dict[str, str]
+    folder: Path, model: Model, result: Evaluation, data: str | None, why_not: dict[str, str]
 ) -> Images | Tokens | None:
     """The images or windows that were measured, where they are given or the run's recipe has them.
 
@@ -249,7 +250,7 @@ def _data(
     return None
 
 
-def _alone(result: Result) -> dict[str, str]:
+def _alone(result: Evaluation) -> dict[str, str]:
     """Of a file alone: what it takes to show the rest."""
     needs = (
         "This takes the model: nelbo report RUN makes a page of a run folder that holds this "
@@ -263,7 +264,7 @@ def _alone(result: Result) -> dict[str, str]:
     return always(result) | dict.fromkeys(parts, needs) | {"histogram": values}
 
 
-def _in_run(folder: Path, result: Result) -> dict[str, str]:
+def _in_run(folder: Path, result: Evaluation) -> dict[str, str]:
     values = (
         f"There is no table of single {result.unit.examples}: nelbo evaluate {folder} "
         f"--json {folder / RESULT} --per-image {folder / IMAGES} writes it."
@@ -277,18 +278,18 @@ def _in_run(folder: Path, result: Result) -> dict[str, str]:
     }
 
 
-def always(result: Result) -> dict[str, str]:
+def always(result: Evaluation) -> dict[str, str]:
     """Of each chart of a result, why it is not there where it is not."""
     old = "The result does not hold it; nelbo evaluate of this version writes it."
     return {
         "steps": "The result holds no single step.",
-        "rate": "The chain has no steps beside the last." if len(result.steps) < 2 else old,
+        "rate": "The chain has no steps beside the last." if len(result.per_step) < 2 else old,
         "distortion": _no_distortion(result) if result.rate else old,
         "running": old,
     }
 
 
-def _no_distortion(result: Result) -> str:
+def _no_distortion(result: Evaluation) -> str:
     if result.model.get("family") == "categorical":
         return (
             "The states of this chain are levels and no numbers: no squared error of x̂₀ is read "

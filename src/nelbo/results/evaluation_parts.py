@@ -1,0 +1,206 @@
+"""The parts of an evaluation's result, and each of them as its JSON object has it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from nelbo.bound.statistics import Mean
+from nelbo.results.stored import half_of
+from nelbo.results.unit import unit_of
+from nelbo.typed_json import (
+    Json,
+    known_at,
+    known_of,
+    list_at,
+    number_at,
+    number_of,
+    object_at,
+    rows_at,
+    text_at,
+    whole_at,
+)
+
+__all__ = ["Curve", "Look", "Point", "Read", "Step", "Term", "level_of"]
+
+TERMS = ("L_T", "L_mid", "L_0")
+MOST = 2**31  # of a t
+
+
+@final
+@dataclass(frozen=True)
+class Step:
+    """The term of t over the images evaluated there: L_0 at t = 1, L_{t-1} after; nats."""
+
+    t: int
+    mean: float
+    se: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Look:
+    """The estimate when so many evaluations were done, with its Monte Carlo error; nats."""
+
+    evaluations: int
+    mean: Mean
+
+
+@final
+@dataclass(frozen=True)
+class Curve:
+    """The rate: cumulative bits before x_t is known, and how far x0-hat(x_t) then is from x_0.
+
+    rate is L_T + the sum of L_{s-1} over s > t, squared_error |x_0 - x0-hat|^2, None where it was
+    not computed or the chain has no x0-hat; both per image.
+    """
+
+    t: Int64[Tensor, " points"]
+    rate: Float64[Tensor, " points"]
+    squared_error: Float64[Tensor, " points"] | None
+
+
+@final
+@dataclass(frozen=True)
+class Point:
+    """A point of the curve: the rate in the unit, and the error in levels where it is known."""
+
+    t: int
+    rate: float
+    rmse: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Term:
+    """One of the three terms in the unit; half of its 95 % interval (sampling of images)."""
+
+    name: str
+    value: float
+    half: float | None
+
+
+def level_of(data: Mapping[str, Json]) -> float:
+    """The distance of two levels; 1 of real numbers, which have none."""
+    if data["levels"] is None:
+        return 1.0
+    lo, hi = map(number_of, list_at(data, "grid"))
+    return (hi - lo) / (whole_at(data, "levels") - 1)
+
+
+@final
+class Read:
+    """An evaluation by its JSON object, whose figures are nats again.
+
+    Of a Monte Carlo error a file has the interval, and not how many degrees of freedom are behind
+    it: its 95 % interval is kept, as if there were infinitely many.
+    """
+
+    def __init__(self, tree: Mapping[str, Json]) -> None:
+        self.tree = tree
+        self.images, self.dims = whole_at(tree, "images"), whole_at(tree, "dims")
+        if min(self.images, self.dims) < 1:
+            raise ValueError("images and dims are whole numbers from 1")
+        self.unit = unit_of(tree)
+        if not self.unit.nats > 0:
+            raise ValueError("its text has no length")
+
+    def total(self) -> Mean:
+        """With the error of the sampling of images."""
+        half = self._half(self.tree["ci95"])
+        if half is not None and self.images < 2:
+            raise ValueError("ci95 of one image is null")
+        return Mean.of_half(self._mean(), half, self.images - 1)
+
+    def monte_carlo(self) -> Mean:
+        """The same with that of Monte Carlo."""
+        return Mean.of_half(self._mean(), self._half(self.tree["ci95_monte_carlo"]), math.inf)
+
+    def terms(self) -> dict[str, tuple[Mean, Mean]]:
+        """All three, each with both errors."""
+        return {name: self._term(object_at(self.tree, "terms", name)) for name in TERMS}
+
+    def steps(self) -> list[Step]:
+        """Those that were evaluated."""
+        key = self.unit.key
+        return [
+            Step(whole_at(row, "t"), self._nats(number_at(row, key)), self._known(row, "se"))
+            for row in rows_at(self.tree, "per_step")
+        ]
+
+    def looks(self) -> list[Look]:
+        """None of an older nelbo."""
+        return [self._look(row) for row in rows_at(self.tree.get("looks", ()))]
+
+    def named(self, part: str) -> Mapping[str, Json]:
+        """An object that has a name."""
+        text_at(self.tree, part, "name")
+        return object_at(self.tree, part)
+
+    def curve(self) -> Curve | None:
+        """None where it was not computed."""
+        rows = rows_at(self.tree.get("rate_distortion") or ())
+        if not rows:
+            return None
+        t = [whole_at(row, "t") for row in rows]
+        if not all(0 <= one < MOST for one in t):
+            raise ValueError("a t is out of range")
+        rates = [self._nats(number_at(row, self.unit.key)) for row in rows]
+        errors = [known_at(row, "rmse") for row in rows]
+        squared = None
+        if None not in errors:
+            level = level_of(object_at(self.tree, "data"))
+            squared = (torch.tensor(errors, dtype=torch.float64) * level).square() * self.dims
+        return Curve(torch.tensor(t), torch.tensor(rates, dtype=torch.float64), squared)
+
+    def log_snr(self) -> dict[int, float] | None:
+        """Of the steps that were evaluated, where the chain has one."""
+        rows = rows_at(self.tree, "per_step")
+        values = {whole_at(row, "t"): known_of(row.get("log_snr")) for row in rows}
+        known = {t: value for t, value in values.items() if value is not None}
+        return known or None
+
+    def warnings(self) -> list[str]:
+        """None of an older nelbo."""
+        warnings = self.tree.get("warnings", [])
+        if not isinstance(warnings, list) or not all(isinstance(x, str) and x for x in warnings):
+            raise ValueError("warnings are no list of texts")
+        return warnings
+
+    def baselines(self) -> dict[str, float] | None:
+        """None where they were not computed."""
+        if "baselines" not in self.tree:
+            return None
+        return {name: number_of(bits) for name, bits in object_at(self.tree, "baselines").items()}
+
+    def _mean(self) -> float:
+        nats = self._nats(number_at(self.tree, self.unit.key))
+        return number_of(self.tree.get("nats_per_image", nats))
+
+    def _nats(self, per_dim: float) -> float:
+        nats = per_dim * self.dims * self.unit.nats
+        if not math.isfinite(nats):
+            raise ValueError(f"{per_dim:g} is too large for a figure")
+        return nats
+
+    def _half(self, interval: Json) -> float | None:
+        half = half_of(interval)
+        return None if half is None else self._nats(half)
+
+    def _known(self, row: Mapping[str, Json], key: str) -> float | None:
+        value = known_at(row, key)
+        return None if value is None else self._nats(value)
+
+    def _term(self, stated: Mapping[str, Json]) -> tuple[Mean, Mean]:
+        mean, of_images = self._nats(number_at(stated, self.unit.key)), self._known(stated, "se")
+        noise = self._known({"se": stated.get("se_monte_carlo")}, "se")
+        return Mean(mean, of_images, self.images - 1), Mean(mean, noise, math.inf)
+
+    def _look(self, look: Mapping[str, Json]) -> Look:
+        half = self._half(look["ci95_monte_carlo"])
+        mean = Mean.of_half(self._nats(number_at(look, self.unit.key)), half, math.inf)
+        return Look(whole_at(look, "network_evaluations"), mean)
