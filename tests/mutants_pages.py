@@ -11,16 +11,16 @@ READ = "tests/report/test_saved.py::test_an_evaluation_that_was_read_is_one"
 PAGES = [
     (
         "a result that is read has the spread of one more image",
-        "results/evaluation_parts.py",
-        "return Mean.of_half(self._mean(), half, self.images - 1)",
-        "return Mean.of_half(self._mean(), half, self.images)",
+        "results/stored.py",
+        "return Mean.of_half(self.mean(part), half, self.images - 1)",
+        "return Mean.of_half(self.mean(part), half, self.images)",
         (READ,),
     ),
     (
         "a half of the interval of a look read as its standard error",
-        "results/evaluation_parts.py",
-        "mean = Mean.of_half(self._nats(number_at(look, self.unit.key)), half, math.inf)",
-        "mean = Mean(self._nats(number_at(look, self.unit.key)), half, math.inf)",
+        "results/stored.py",
+        'Mean.of_half(self.mean(part), self.half(part["ci95_monte_carlo"]), math.inf)',
+        'Mean(self.mean(part), self.half(part["ci95_monte_carlo"]), math.inf)',
         (READ,),
     ),
     (

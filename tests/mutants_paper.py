@@ -80,9 +80,9 @@ PAPER = [
     ),
     (
         "A read for B",
-        "results/compared.py",
-        "        a=bounds[0],\n        b=bounds[1],",
-        "        a=bounds[1],\n        b=bounds[0],",
+        "results/comparison.py",
+        'a=_side(read, object_at(tree, "a")),',
+        'a=_side(read, object_at(tree, "b")),',
         (f"{VERDICT}a_comparison_is_read_back_as_it_was",),
     ),
     (

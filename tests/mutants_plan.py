@@ -100,8 +100,8 @@ PLAN = [
     (
         "an edited figure with the interval of another",
         "results/stored.py",
-        "if abs(sum(ends) / 2 - value) > SAME",
-        "if abs(sum(ends) / 2 - value) > 10",
+        "abs(sum(ends) / 2 - value) <= SAME",
+        "abs(sum(ends) / 2 - value) <= 10",
         (f"{SAVED}a_result_that_contradicts_itself_is_refused",),
     ),
     (

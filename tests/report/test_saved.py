@@ -93,6 +93,21 @@ def test_an_evaluation_that_was_read_is_one(kinds, tmp_path):
         read.per_image  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["comparison", "comparisons"])
+def test_a_comparison_that_was_read_is_one(kinds, tmp_path, name):
+    """Law: read and made again without its file, it says what it said, but for its digest.
+
+    Kills: A read for B, an interval read as its half, a verdict by other names.
+    """
+    measured = kinds[name]
+    read = load(measured.save(tmp_path / "r.json"))
+    assert type(read) is type(measured)
+    assert str(read) == str(measured)
+    made = replace(read, stored=None).to_dict()
+    stated = {key: value for key, value in measured.to_dict().items() if key != DIGEST}
+    assert {key: value for key, value in made.items() if key != DIGEST} == near(stated)
+
+
 DAMAGE = {
     "a figure that its interval is not round": ("ode", "bits_per_dim", 1.0, "ci95 is not round"),
     "a missing part": ("ode", "half_widths", None, "lacks 'half_widths' of nelbo.ode/1"),

@@ -12,7 +12,6 @@ from nelbo.bound.statistics import Mean
 from nelbo.errors import BadInput
 from nelbo.report.page.difference import difference_page
 from nelbo.results import Comparison, Side
-from nelbo.results.compared import parse_comparison
 from nelbo.results.verdict import verdict
 
 NATS = 64 * 0.6931471805599453  # of 1 bit/dim of 64 dims
@@ -88,19 +87,21 @@ def test_a_comparison_begins_with_its_verdict_and_names_what_differs():
 
 def test_a_comparison_is_read_back_as_it_was():
     """Kills: A and B interchanged, the one interval read for the other."""
-    result = parse_comparison(json.loads(comparison().to_json()))
-    assert result.value == pytest.approx(-0.0236, rel=1e-12)
+    result = Comparison.from_dict(json.loads(comparison().to_json()))
+    assert result.per_dim == pytest.approx(-0.0236, rel=1e-12)
     assert result.half == pytest.approx(0.0078, rel=1e-6)
     assert result.half_monte_carlo == pytest.approx(0.002, rel=1e-6)
-    assert result.a.value == pytest.approx(1.7764, rel=1e-12)
-    assert (result.a.name, result.b.name) == ("digits, ema weights", "digits, raw weights")
-    assert result.verdict.text.startswith("digits, ema weights is better by 0.0236")
+    a, b = result.bounds
+    assert a.value == pytest.approx(1.7764, rel=1e-12)
+    assert (a.name, b.name) == ("digits, ema weights", "digits, raw weights")
+    assert str(result) == str(comparison())
+    assert result.verdict_of(a.name, b.name).text.startswith(f"{a.name} is better by 0.0236")
 
 
 @pytest.mark.parametrize("monte_carlo", [0.002, None])
 def test_the_page_says_the_difference_and_what_makes_it(monte_carlo):
     """Kills: a page that asks for something, a number of another model, settings that are alike."""
-    result = parse_comparison(comparison(monte_carlo=monte_carlo).to_dict())
+    result = comparison(monte_carlo=monte_carlo)
     text = difference_page(result)
     page = Page(text)
     assert "http" not in text
@@ -118,7 +119,7 @@ def test_the_page_says_the_difference_and_what_makes_it(monte_carlo):
 def test_names_are_no_markup():
     side = comparison().a
     named = Side(side.total, side.monte_carlo, {**side.model, "name": "<script>x</script>"})
-    assert "<script>x" not in difference_page(parse_comparison(comparison(a=named).to_dict()))
+    assert "<script>x" not in difference_page(comparison(a=named))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_what_is_no_comparison_is_refused(nelbo, tmp_path, changes, message):
     tree = comparison().to_dict() | changes
     (tmp_path / "d.json").write_text(json.dumps(tree))
     with pytest.raises(BadInput, match=message):
-        parse_comparison(tree)
+        Comparison.from_dict(tree)
     code, out, err = nelbo("report", tmp_path / "d.json", "-o", tmp_path / "d.html")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert message in err
@@ -146,7 +147,7 @@ def test_report_makes_the_page_of_a_difference(nelbo, tmp_path):
     (tmp_path / "d.json").write_text(comparison().to_json())
     code, _, err = nelbo("report", tmp_path / "d.json", "-o", tmp_path / "d.html")
     assert code == 0, err
-    expected = difference_page(parse_comparison(comparison().to_dict()))
+    expected = difference_page(comparison())
     assert (tmp_path / "d.html").read_text() == expected
 
 
@@ -154,7 +155,7 @@ def test_report_makes_the_page_of_a_difference(nelbo, tmp_path):
 def test_the_page_can_be_read_by_everybody(browser, tmp_path):
     """Kills: a table wider than a telephone, ink on its own colour, a page that asks for more."""
     path = tmp_path / "d.html"
-    path.write_text(difference_page(parse_comparison(comparison().to_dict())))
+    path.write_text(difference_page(comparison()))
     with visiting(browser, path) as visit:
         for width, scheme in itertools.product(WIDTHS, SCHEMES):
             visit.resize(width)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from nelbo.report.ranking_plots import Curve, Curves
-from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.comparison import Comparison
+from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
 from nelbo.results.ranking import Entry
 from nelbo.results.read_images import Classified, RankedImages
@@ -27,18 +28,19 @@ def bounds(entries: Sequence[Entry]) -> tuple[Curves, list[str]]:
     return _intervals("The bounds", results[0].unit.name, places, values, halves), INTERVALS
 
 
-def differences(result: Compared | ComparedAll) -> tuple[Curves, list[str]]:
+def differences(result: Comparison | Comparisons) -> tuple[Curves, list[str]]:
     """(each model minus the first, of two A minus B, with both intervals; the intervals' names)."""
-    if isinstance(result, Compared):
-        first, named = result.b.name, [(result.a.name, result)]
+    if isinstance(result, Comparison):
+        a, b = result.bounds
+        first, named = b.name, [(a.name, result)]
     else:
-        first, named = result.names[0], list(zip(result.names[1:], result.pairs, strict=True))
+        first, named = result.names[0], list(zip(result.names[1:], result.comparisons, strict=True))
     pairs = [pair for _, pair in named]
     curves = _intervals(
         "Differences of bounds",
         f"minus {first}, {result.unit.name}",
         [name for name, _ in named],
-        [pair.value for pair in pairs],
+        [pair.per_dim for pair in pairs],
         [[pair.half for pair in pairs], [pair.half_monte_carlo for pair in pairs]],
         zero=True,
     )

@@ -9,7 +9,8 @@ from nelbo.errors import BadInput
 from nelbo.report import figures
 from nelbo.report.kind_curves import bill, calibration, differences, ranks, sides, solver_steps
 from nelbo.report.ranking_plots import Curves
-from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.comparison import Comparison
+from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
 from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry
@@ -52,7 +53,7 @@ def kind_figure(kind: str | None, results: Sequence[Saved], width: float) -> Fig
 
 def _figure_of(result: Saved) -> tuple[str, Made]:
     """(the name of the figure, what makes its curves)."""
-    if isinstance(result, Compared | ComparedAll):
+    if isinstance(result, Comparison | Comparisons):
         return "difference", partial(differences, result)
     if isinstance(result, OdeRead):
         return "solver", partial(solver_steps, result)

@@ -6,7 +6,8 @@ from typing import Any
 from nelbo.errors import BadInput
 from nelbo.report.bill import bill_rows
 from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
-from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.comparison import Comparison
+from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
 from nelbo.results.context import likelihood_of
 from nelbo.results.order_bounds import FEWEST
@@ -33,12 +34,14 @@ def kind_rows(results: Sequence[Saved]) -> Rows:
     first = results[0]
     if any(type(result) is not type(first) for result in results):
         raise BadInput("results of different kinds fit in no one table: make one of each kind")
-    if isinstance(first, Compared | ComparedAll | RankedImages) and len(results) > 1:
+    if isinstance(first, Comparison | Comparisons | RankedImages) and len(results) > 1:
         raise BadInput("a table of comparisons or of ranks is of one result: make one of each")
-    if isinstance(first, Compared):
-        return _comparisons([(first.a.name, first)], first.b.name)
-    if isinstance(first, ComparedAll):
-        return _comparisons(list(zip(first.names[1:], first.pairs, strict=True)), first.names[0])
+    if isinstance(first, Comparison):
+        a, b = first.bounds
+        return _comparisons([(a.name, first)], b.name)
+    if isinstance(first, Comparisons):
+        pairs = list(zip(first.names[1:], first.comparisons, strict=True))
+        return _comparisons(pairs, first.names[0])
     if isinstance(first, RankedImages):
         return _ranks(first)
     of_many = OF_MANY.get(type(first))
@@ -48,9 +51,9 @@ def kind_rows(results: Sequence[Saved]) -> Rows:
     raise BadInput(f"no table is made of a result of schema {schema}: .html and .json are")
 
 
-def _comparisons(pairs: Sequence[tuple[str, Compared]], first: str) -> Rows:
+def _comparisons(pairs: Sequence[tuple[str, Comparison]], first: str) -> Rows:
     unit = pairs[0][1].unit.name
-    base = pairs[0][1].b
+    base = pairs[0][1].bounds[1]
     rows = [
         [
             _text(first, "model"),
@@ -62,8 +65,8 @@ def _comparisons(pairs: Sequence[tuple[str, Compared]], first: str) -> Rows:
     rows += [
         [
             _text(name, "model"),
-            _value(pair.a.value, pair.a.half, "bound"),
-            _value(pair.value, pair.half, "difference", "+"),
+            _value(pair.bounds[0].value, pair.bounds[0].half, "bound"),
+            _value(pair.per_dim, pair.half, "difference", "+"),
             _half(pair.half_monte_carlo, "monte_carlo_half_width"),
         ]
         for name, pair in pairs
@@ -74,7 +77,7 @@ def _comparisons(pairs: Sequence[tuple[str, Compared]], first: str) -> Rows:
         Heading(f"minus {escaped(first)}", f"minus {marked(first)}"),
         Heading(r"Monte Carlo $\pm$", "Monte Carlo ±"),
     ]
-    images = f"{whole_at(pairs[0][1].tree, 'images'):,}"
+    images = f"{pairs[0][1].images:,}"
     examples = pairs[0][1].unit.examples
     paired = f"Paired on {images} {examples} of {_data(pairs[0][1].tree)}."
     notes = [paired, PLUS_MINUS.format(examples), MONTE_CARLO]

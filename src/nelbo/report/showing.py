@@ -17,7 +17,6 @@ from nelbo.report.kind_tables import kind_rows
 from nelbo.report.page import Reported, page, page_of
 from nelbo.results import per_image
 from nelbo.results.classification import Classification
-from nelbo.results.compared import Compared, ComparedAll, parse_comparison
 from nelbo.results.comparison import Comparison
 from nelbo.results.comparisons import Comparisons
 from nelbo.results.evaluation import Evaluation
@@ -116,7 +115,7 @@ def _(result: Evaluation) -> dict[str, Callable[[], bytes]]:
 
 @_made.register(Comparison | Comparisons | OdeLikelihood | OrderBounds)
 @_made.register(Classification | ImageRanking)
-@_made.register(Compared | ComparedAll | OdeRead | OrdersRead | Classified | RankedImages)
+@_made.register(OdeRead | OrdersRead | Classified | RankedImages)
 def _(result: Saved) -> dict[str, Callable[[], bytes]]:
     return {
         ".json": lambda: result.to_json().encode(),
@@ -181,17 +180,17 @@ def _(result: Evaluation) -> str:
 
 @cell.register
 def _(result: Comparison) -> str:
-    parsed = parse_comparison(result.to_dict())
+    a, b = result.bounds
     rows = [
-        *((bound.name, with_half(bound.value, bound.half)) for bound in (parsed.a, parsed.b)),
+        *((bound.name, with_half(bound.value, bound.half)) for bound in (a, b)),
         (
             "first minus second, sampling of images (95 %)",
-            with_half(parsed.value, parsed.half, "+"),
+            with_half(result.per_dim, result.half, "+"),
         ),
-        ("the same, Monte Carlo (95 %)", with_half(parsed.value, parsed.half_monte_carlo, "+")),
+        ("the same, Monte Carlo (95 %)", with_half(result.per_dim, result.half_monte_carlo, "+")),
         ("network evaluations", f"{result.network_evaluations:,}"),
     ]
-    return _cell(parsed.verdict.text, "", rows, result.warnings)
+    return _cell(result.verdict_of(a.name, b.name).text, "", rows, result.warnings)
 
 
 @cell.register

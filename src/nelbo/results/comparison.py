@@ -2,21 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 from nelbo.bound.statistics import Mean
-from nelbo.errors import printable
+from nelbo.errors import BadInput, printable
 from nelbo.results.context import likelihood_of, unchecked
 from nelbo.results.ranking import names_of
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Shown
+from nelbo.results.stored import InNats, check_parts, is_round, keeping_to
 from nelbo.results.unit import BITS, Unit
 from nelbo.results.verdict import Verdict, verdict
-from nelbo.typed_json import Json
+from nelbo.typed_json import (
+    Json,
+    list_at,
+    number_at,
+    object_at,
+    part_at,
+    text_at,
+    texts_at,
+    whole_at,
+)
 
-__all__ = ["Comparison", "Side"]
+__all__ = ["SCHEMA", "Bound", "Comparison", "Side"]
 
 SCHEMA = "nelbo.comparison/1"
+WRITTEN_BY = "nelbo compare A B --json FILE writes one"
 
 
 @final
@@ -30,12 +42,25 @@ class Side:
 
 
 @final
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
+class Bound:
+    """One of the two models, under a name of its own, with its bound in the unit."""
+
+    name: str
+    value: float
+    half: float | None
+    half_monte_carlo: float | None
+    model: Mapping[str, Json]
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Shown):
     """A - B in nats per image, paired by image and, where both have the same t, by t and noise.
 
     Negative where A is better. `total` has the error of the sampling of images, `monte_carlo` its
-    own; warnings name the model whose figure may be wrong.
+    own; warnings name the model whose figure may be wrong. stored: the JSON object that it was read
+    from, which it is written as again.
     """
 
     total: Mean
@@ -52,6 +77,61 @@ class Comparison(Shown):
     command: str
     unit: Unit = BITS
     warnings: Sequence[str] = ()
+    stored: Mapping[str, Json] | None = None
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Json], source: str = "the comparison") -> "Comparison":
+        """The comparison that a JSON object tells, which messages call `source`.
+
+        Raises:
+            BadInput: another schema, a part that is missing or of another kind, or an interval that
+                is not round its difference.
+        """
+        if tree.get("schema") != SCHEMA:
+            raise BadInput(f"{source} is of schema {tree.get('schema')}, this reads {SCHEMA}")
+        with keeping_to(SCHEMA, source, WRITTEN_BY):
+            check_parts(tree, ("data", "estimator"))
+            list_at(object_at(tree, "estimator").get("paired", ()))
+            read = InNats(tree)
+            value = number_at(tree, read.unit.key)
+            for name in ("ci95", "ci95_monte_carlo"):
+                if not is_round(tree[name], value):
+                    raise BadInput(
+                        f"{source} is damaged or was edited: {name} is not round the difference"
+                    )
+            return cls(
+                total=read.of_images(tree),
+                monte_carlo=read.monte_carlo(tree),
+                a=_side(read, object_at(tree, "a")),
+                b=_side(read, object_at(tree, "b")),
+                images=read.images,
+                dims=read.dims,
+                network_evaluations=whole_at(tree, "network_evaluations"),
+                seconds=number_at(tree, "seconds"),
+                estimator=object_at(tree, "estimator"),
+                data=object_at(tree, "data"),
+                environment=part_at(tree, "environment"),
+                command=text_at(tree.get("command", "")),
+                unit=read.unit,
+                warnings=texts_at(tree.get("warnings", [])),
+                stored=tree,
+            )
+
+    @property
+    def bounds(self) -> tuple[Bound, Bound]:
+        """Of A and B; where two models share a name, with what tells them apart."""
+        sides = self.a, self.b
+        a, b = (
+            Bound(
+                name,
+                self.unit.per_dim(side.total.mean, self.dims),
+                self.half_width(side.total),
+                self.half_width(side.monte_carlo),
+                side.model,
+            )
+            for name, side in zip(names_of([side.model for side in sides]), sides, strict=True)
+        )
+        return a, b
 
     @property
     def variance_saved(self) -> float | None:
@@ -71,13 +151,22 @@ class Comparison(Shown):
     @property
     def verdict(self) -> Verdict:
         """Which is better, A or B, and how sure that is."""
-        half, half_monte_carlo = map(self.half_width, (self.total, self.monte_carlo))
-        return verdict(
-            self.per_dim, half, half_monte_carlo, self.unit.name, examples=self.unit.examples
-        )
+        return self.verdict_of("A", "B")
+
+    def verdict_of(self, a: str, b: str) -> Verdict:
+        """The same by other names of A and B."""
+        halves, examples = (self.half, self.half_monte_carlo), self.unit.examples
+        return verdict(self.per_dim, *halves, self.unit.name, (a, b), examples=examples)
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.comparison/1."""
+        return dict(self.tree)
+
+    @cached_property
+    def tree(self) -> Mapping[str, Json]:
+        """What `to_dict` gives, made once."""
+        if self.stored is not None:
+            return self.stored
         return sealed(
             {
                 "schema": SCHEMA,
@@ -137,3 +226,8 @@ class Comparison(Shown):
     def _bound(self, side: Side) -> str:
         value = self.unit.per_dim(side.total.mean, self.dims)
         return f"{value:.4f} {self._plus_minus(side.total)}{likelihood_of(side.model)}"
+
+
+def _side(read: InNats, part: Mapping[str, Json]) -> Side:
+    text_at(part, "model", "name")
+    return Side(read.of_images(part), read.monte_carlo(part), object_at(part, "model"))

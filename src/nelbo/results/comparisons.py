@@ -1,6 +1,6 @@
 """Several models against the first of them, each paired with it, as people and programs read it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -11,12 +11,15 @@ from nelbo.results.context import likelihood_of
 from nelbo.results.ranking import names_of
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved, sealed
-from nelbo.results.verdict import Verdict, verdict
-from nelbo.typed_json import Json
+from nelbo.results.stored import apart_at, keeping_to
+from nelbo.results.unit import Unit
+from nelbo.results.verdict import Verdict
+from nelbo.typed_json import Json, object_at, rows_at, text_at
 
-__all__ = ["Comparisons"]
+__all__ = ["SCHEMA", "Comparisons"]
 
 SCHEMA = "nelbo.comparisons/1"
+WRITTEN_BY = "nelbo compare A B C --json FILE writes one"
 LEVEL = 0.95
 
 
@@ -31,27 +34,45 @@ class Comparisons(Saved):
 
     comparisons: Sequence[Comparison]
     command: str = ""
+    stored: Mapping[str, Json] | None = None
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Json], source: str = "the comparison") -> "Comparisons":
+        """The comparisons that a JSON object tells, which messages call `source`.
+
+        Raises:
+            BadInput: as `Comparison.from_dict` of each pair; pairs of different data, or none.
+        """
+        with keeping_to(SCHEMA, source, WRITTEN_BY):
+            rows = rows_at(tree, "against_the_first")
+            pairs = [Comparison.from_dict(object_at(row, "comparison"), source) for row in rows]
+            if len({(str(p.unit), p.data.get("sha256")) for p in pairs}) != 1:
+                raise ValueError("its pairs are not of one data set")
+            for row in rows:
+                apart_at(row, "told_apart_together")
+            for name in (tree["first"], *(row["name"] for row in rows)):
+                text_at(name)
+            return cls(pairs, text_at(tree.get("command", "")), stored=tree)
+
+    @property
+    def unit(self) -> Unit:
+        """Of every figure."""
+        return self.comparisons[0].unit
 
     @cached_property
     def names(self) -> list[str]:
         """Of the first and of the others; where two share one, with what tells them apart."""
+        if self.stored is not None:
+            rows = rows_at(self.stored, "against_the_first")
+            return [text_at(self.stored, "first"), *(text_at(row, "name") for row in rows)]
         first, others = self.comparisons[0].b, [c.a for c in self.comparisons]
         return names_of([side.model for side in (first, *others)])
 
     @property
     def verdicts(self) -> list[Verdict]:
         """Of each of the others and the first, each with 95 % by itself."""
-        return [
-            verdict(
-                c.per_dim,
-                c.half_width(c.total),
-                c.half_width(c.monte_carlo),
-                c.unit.name,
-                (name, self.names[0]),
-                examples=c.unit.examples,
-            )
-            for c, name in zip(self.comparisons, self.names[1:], strict=True)
-        ]
+        named = zip(self.comparisons, self.names[1:], strict=True)
+        return [c.verdict_of(name, self.names[0]) for c, name in named]
 
     @property
     def told_apart(self) -> list[bool | None]:
@@ -59,6 +80,9 @@ class Comparisons(Saved):
 
         None where the interval is not known.
         """
+        if self.stored is not None:
+            rows = rows_at(self.stored, "against_the_first")
+            return [apart_at(row, "told_apart_together") for row in rows]
         level = 1 - (1 - LEVEL) / len(self.comparisons)
         intervals = [c.total.interval(level) for c in self.comparisons]
         return [None if i is None else not i[0] <= 0 <= i[1] for i in intervals]
@@ -79,6 +103,13 @@ class Comparisons(Saved):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.comparisons/1; each pair is a nelbo.comparison/1."""
+        return dict(self.tree)
+
+    @cached_property
+    def tree(self) -> Mapping[str, Json]:
+        """What `to_dict` gives, made once."""
+        if self.stored is not None:
+            return self.stored
         rows = zip(self.names[1:], self.verdicts, self.told_apart, self.comparisons, strict=True)
         return sealed(
             {
@@ -115,8 +146,8 @@ class Comparisons(Saved):
         yield f"  {self.names[0]:<{width}}  {self._bound(first, first.b)}"
         rows = zip(self.names[1:], self.comparisons, self.told_apart, strict=True)
         for name, c, apart in rows:
-            difference = with_half(c.per_dim, c.half_width(c.total), "+")
-            half = c.half_width(c.monte_carlo)
+            difference = with_half(c.per_dim, c.half, "+")
+            half = c.half_monte_carlo
             noise = "unknown" if half is None else f"± {half:.2g}"
             words = {True: "yes", False: "no", None: "unknown"}[apart]
             yield (

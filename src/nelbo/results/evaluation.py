@@ -87,8 +87,8 @@ class Evaluation(Tabulated):
         with keeping_to(SCHEMA, source, WRITTEN_BY):
             read = Read(tree)
             return cls(
-                total=read.total(),
-                monte_carlo=read.monte_carlo(),
+                total=read.of_images(tree),
+                monte_carlo=read.monte_carlo(tree),
                 terms=read.terms(),
                 per_step=read.steps(),
                 looks=read.looks(),

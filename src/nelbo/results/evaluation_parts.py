@@ -10,8 +10,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from nelbo.bound.statistics import Mean
-from nelbo.results.stored import half_of
-from nelbo.results.unit import unit_of
+from nelbo.results.stored import InNats
 from nelbo.typed_json import (
     Json,
     known_at,
@@ -93,32 +92,8 @@ def level_of(data: Mapping[str, Json]) -> float:
 
 
 @final
-class Read:
-    """An evaluation by its JSON object, whose figures are nats again.
-
-    Of a Monte Carlo error a file has the interval, and not how many degrees of freedom are behind
-    it: its 95 % interval is kept, as if there were infinitely many.
-    """
-
-    def __init__(self, tree: Mapping[str, Json]) -> None:
-        self.tree = tree
-        self.images, self.dims = whole_at(tree, "images"), whole_at(tree, "dims")
-        if min(self.images, self.dims) < 1:
-            raise ValueError("images and dims are whole numbers from 1")
-        self.unit = unit_of(tree)
-        if not self.unit.nats > 0:
-            raise ValueError("its text has no length")
-
-    def total(self) -> Mean:
-        """With the error of the sampling of images."""
-        half = self._half(self.tree["ci95"])
-        if half is not None and self.images < 2:
-            raise ValueError("ci95 of one image is null")
-        return Mean.of_half(self._mean(), half, self.images - 1)
-
-    def monte_carlo(self) -> Mean:
-        """The same with that of Monte Carlo."""
-        return Mean.of_half(self._mean(), self._half(self.tree["ci95_monte_carlo"]), math.inf)
+class Read(InNats):
+    """The parts of an evaluation by its JSON object."""
 
     def terms(self) -> dict[str, tuple[Mean, Mean]]:
         """All three, each with both errors."""
@@ -128,7 +103,7 @@ class Read:
         """Those that were evaluated."""
         key = self.unit.key
         return [
-            Step(whole_at(row, "t"), self._nats(number_at(row, key)), self._known(row, "se"))
+            Step(whole_at(row, "t"), self.nats(number_at(row, key)), self._known(row, "se"))
             for row in rows_at(self.tree, "per_step")
         ]
 
@@ -149,7 +124,7 @@ class Read:
         t = [whole_at(row, "t") for row in rows]
         if not all(0 <= one < MOST for one in t):
             raise ValueError("a t is out of range")
-        rates = [self._nats(number_at(row, self.unit.key)) for row in rows]
+        rates = [self.nats(number_at(row, self.unit.key)) for row in rows]
         errors = [known_at(row, "rmse") for row in rows]
         squared = None
         if None not in errors:
@@ -177,30 +152,14 @@ class Read:
             return None
         return {name: number_of(bits) for name, bits in object_at(self.tree, "baselines").items()}
 
-    def _mean(self) -> float:
-        nats = self._nats(number_at(self.tree, self.unit.key))
-        return number_of(self.tree.get("nats_per_image", nats))
-
-    def _nats(self, per_dim: float) -> float:
-        nats = per_dim * self.dims * self.unit.nats
-        if not math.isfinite(nats):
-            raise ValueError(f"{per_dim:g} is too large for a figure")
-        return nats
-
-    def _half(self, interval: Json) -> float | None:
-        half = half_of(interval)
-        return None if half is None else self._nats(half)
-
     def _known(self, row: Mapping[str, Json], key: str) -> float | None:
         value = known_at(row, key)
-        return None if value is None else self._nats(value)
+        return None if value is None else self.nats(value)
 
     def _term(self, stated: Mapping[str, Json]) -> tuple[Mean, Mean]:
-        mean, of_images = self._nats(number_at(stated, self.unit.key)), self._known(stated, "se")
+        mean, of_images = self.nats(number_at(stated, self.unit.key)), self._known(stated, "se")
         noise = self._known({"se": stated.get("se_monte_carlo")}, "se")
         return Mean(mean, of_images, self.images - 1), Mean(mean, noise, math.inf)
 
     def _look(self, look: Mapping[str, Json]) -> Look:
-        half = self._half(look["ci95_monte_carlo"])
-        mean = Mean.of_half(self._nats(number_at(look, self.unit.key)), half, math.inf)
-        return Look(whole_at(look, "network_evaluations"), mean)
+        return Look(whole_at(look, "network_evaluations"), self.monte_carlo(look))

@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from nelbo.errors import BadInput
 from nelbo.results import comparison, comparisons, compression, evaluation, plan
-from nelbo.results.compared import Compared, ComparedAll, parse_comparison, parse_comparisons
+from nelbo.results.comparison import Comparison
+from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
 from nelbo.results.evaluation import Evaluation
 from nelbo.results.neighbours import parse_neighbours
@@ -31,8 +32,8 @@ __all__ = ["AnyResult", "as_read", "load"]
 
 AnyResult: TypeAlias = (
     Evaluation
-    | Compared
-    | ComparedAll
+    | Comparison
+    | Comparisons
     | OdeRead
     | OrdersRead
     | Classified
@@ -49,10 +50,10 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
     """The result in a file that `--json` or `save` wrote, whatever kind it is of.
 
     An evaluation is an `Evaluation`, but for its table of images, which is a file of its own; a
-    comparison `Compared`, several `ComparedAll`, a likelihood by the ODE an `OdeRead`, both sides
-    of any order `OrdersRead`, a classification `Classified`, images in their order `RankedImages`,
-    a plan `PlanResults`, the bill of a compression a `Compression`; others are kept as they are, in
-    `tree`. Saved again, each is the same object.
+    comparison is a `Comparison`, several are `Comparisons`; a likelihood by the ODE is an
+    `OdeRead`, both sides of any order `OrdersRead`, a classification `Classified`, images in their
+    order `RankedImages`, a plan `PlanResults`, the bill of a compression a `Compression`; others
+    are kept as they are, in `tree`. Saved again, each is the same object.
 
     say: called with what should be known of the file.
 
@@ -117,8 +118,8 @@ def _other(tree: Mapping[str, Json], source: str) -> Other:
 
 
 READERS: Mapping[str, Callable[[Mapping[str, Json], str], AnyResult]] = {
-    comparison.SCHEMA: parse_comparison,
-    comparisons.SCHEMA: parse_comparisons,
+    comparison.SCHEMA: Comparison.from_dict,
+    comparisons.SCHEMA: Comparisons.from_dict,
     ODE: parse_ode,
     ORDER_BOUNDS: parse_orders,
     CLASSIFICATION: parse_classification,

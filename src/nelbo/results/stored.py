@@ -1,12 +1,15 @@
 """A result as its file has it: what every kind of result that is read back has in common."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
+from nelbo.bound.statistics import Mean
 from nelbo.errors import BadInput, printable
 from nelbo.results.saved import Saved
+from nelbo.results.unit import unit_of
 from nelbo.typed_json import (
     Json,
     list_at,
@@ -15,10 +18,12 @@ from nelbo.typed_json import (
     object_at,
     text_at,
     texts_at,
+    whole_at,
     whole_of,
 )
 
 __all__ = [
+    "InNats",
     "Interval",
     "Other",
     "Stored",
@@ -27,6 +32,7 @@ __all__ = [
     "ends_of",
     "half_of",
     "interval_of",
+    "is_round",
     "keeping_to",
 ]
 
@@ -84,6 +90,12 @@ def half_of(interval: Json) -> float | None:
     return None if ends is None else (ends[1] - ends[0]) / 2
 
 
+def is_round(interval: Json, value: float) -> bool:
+    """Whether the value is in its middle; also where it is null."""
+    ends = ends_of(interval) or (value, value)
+    return abs(sum(ends) / 2 - value) <= SAME * max(1e-3, *map(abs, ends))
+
+
 def interval_of(part: Mapping[str, Json], key: str) -> Interval:
     """The figure of that key with its two intervals.
 
@@ -92,10 +104,58 @@ def interval_of(part: Mapping[str, Json], key: str) -> Interval:
     """
     value = number_at(part, key)
     for name in ("ci95", "ci95_monte_carlo"):
-        ends = ends_of(part[name]) or (value, value)
-        if abs(sum(ends) / 2 - value) > SAME * max(1e-3, *map(abs, ends)):
+        if not is_round(part[name], value):
             raise ValueError(f"{name} is not round {key}")
     return Interval(value, half_of(part["ci95"]), half_of(part["ci95_monte_carlo"]))
+
+
+class InNats:
+    """Figures of a JSON object as nats of an example again.
+
+    Of a Monte Carlo error a file has the interval, and not how many degrees of freedom are behind
+    it: its 95 % interval is kept, as if there were infinitely many.
+
+    Raises:
+        KeyError: a part is missing.
+        ValueError: a part that is of another kind, or too large.
+    """
+
+    def __init__(self, tree: Mapping[str, Json]) -> None:
+        self.tree = tree
+        self.images, self.dims = whole_at(tree, "images"), whole_at(tree, "dims")
+        if min(self.images, self.dims) < 1:
+            raise ValueError("images and dims are whole numbers from 1")
+        self.unit = unit_of(tree)
+        if not self.unit.nats > 0:
+            raise ValueError("its text has no length")
+
+    def nats(self, per_dim: float) -> float:
+        """Of what is in the unit."""
+        nats = per_dim * self.unit.of_image(self.dims)
+        if not math.isfinite(nats):
+            raise ValueError(f"{per_dim:g} is too large for a figure")
+        return nats
+
+    def half(self, interval: Json) -> float | None:
+        """Half of the width; None of null."""
+        half = half_of(interval)
+        return None if half is None else self.nats(half)
+
+    def of_images(self, part: Mapping[str, Json]) -> Mean:
+        """The figure with the error of the sampling of images."""
+        half = self.half(part["ci95"])
+        if half is not None and self.images < 2:
+            raise ValueError("ci95 of one image is null")
+        return Mean.of_half(self.mean(part), half, self.images - 1)
+
+    def monte_carlo(self, part: Mapping[str, Json]) -> Mean:
+        """The same with that of Monte Carlo."""
+        return Mean.of_half(self.mean(part), self.half(part["ci95_monte_carlo"]), math.inf)
+
+    def mean(self, part: Mapping[str, Json]) -> float:
+        """As it is stated, where that is in nats too."""
+        nats = self.nats(number_at(part, self.unit.key))
+        return number_of(part.get("nats_per_image", nats))
 
 
 def check_parts(tree: Mapping[str, Json], parts: Sequence[str] = PARTS) -> None:

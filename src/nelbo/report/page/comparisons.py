@@ -3,26 +3,25 @@
 from nelbo.report.page.headline import plus_minus
 from nelbo.report.page.provenance import rows
 from nelbo.report.page.sheet import Section, Sheet, Table, data_named, lines
-from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.comparison import Comparison
+from nelbo.results.comparisons import Comparisons
 from nelbo.results.neighbours import WORDS
 from nelbo.results.rounding import plain_number, with_half
-from nelbo.typed_json import object_at, whole_at
 
 __all__ = ["comparisons_sheet"]
 
 
-def comparisons_sheet(result: ComparedAll) -> Sheet:
+def comparisons_sheet(result: Comparisons) -> Sheet:
     """Its headline is the lowest difference from the first."""
     unit, first = result.unit.name, result.names[0]
-    pair, name = min(_named(result), key=lambda each: each[0].value)
-    tree = result.pairs[0].tree
-    data, images = object_at(tree, "data"), f"{whole_at(tree, 'images'):,}"
+    pair, name = min(_named(result), key=lambda each: each[0].per_dim)
+    data, images = result.comparisons[0].data, f"{result.comparisons[0].images:,}"
     names = f"{', '.join(result.names[1:])} against {first}"
-    sign = "+" if pair.value >= 0 else "\N{MINUS SIGN}"
+    sign = "+" if pair.per_dim >= 0 else "\N{MINUS SIGN}"
     return Sheet(
         title=f"{names} on {data_named(data)}",
         heading=f"{names} on {data_named(data)}, {images} images",
-        figure=f"{sign}{plain_number(abs(pair.value), pair.half or 0.0)}",
+        figure=f"{sign}{plain_number(abs(pair.per_dim), pair.half or 0.0)}",
         unit=f"{unit}, {name} minus {first}: the lowest difference",
         lead=[
             f"{name}: {verdict.text}."
@@ -32,24 +31,24 @@ def comparisons_sheet(result: ComparedAll) -> Sheet:
         warnings=result.warnings,
         sections=[_differences(result), _bounds(result)],
         settings=[
-            (f"Estimator of {name}", rows(object_at(pair.tree, "estimator"), "the evaluation"))
+            (f"Estimator of {name}", rows(pair.estimator, "the evaluation"))
             for pair, name in _named(result)
         ],
         download="comparisons",
     )
 
 
-def _differences(result: ComparedAll) -> Section:
+def _differences(result: Comparisons) -> Section:
     unit, first, pairs = result.unit.name, result.names[0], _named(result)
-    laid, zero = lines([(name, "", p.value, p.half) for p, name in pairs], unit, signed=True)
+    laid, zero = lines([(name, "", p.per_dim, p.half) for p, name in pairs], unit, signed=True)
     table = [
         (
             name,
-            with_half(pair.value, pair.half, "+"),
+            with_half(pair.per_dim, pair.half, "+"),
             plus_minus(pair.half_monte_carlo),
             WORDS[apart],
         )
-        for (pair, name), apart in zip(pairs, result.apart, strict=True)
+        for (pair, name), apart in zip(pairs, result.told_apart, strict=True)
     ]
     columns = ["model", f"minus {first}, {unit}", "Monte Carlo", "together"]
     return Section(
@@ -65,11 +64,12 @@ def _differences(result: ComparedAll) -> Section:
     )
 
 
-def _bounds(result: ComparedAll) -> Section:
-    first = result.pairs[0].b
+def _bounds(result: Comparisons) -> Section:
+    first = result.comparisons[0].bounds[1]
+    others = [(pair.bounds[0], name) for pair, name in _named(result)]
     bounds = [
         (result.names[0], "the first", first.value, first.half),
-        *((name, "", pair.a.value, pair.a.half) for pair, name in _named(result)),
+        *((name, "", a.value, a.half) for a, name in others),
     ]
     lead = (
         "Lower is better. Whether these intervals overlap says little: those of the differences "
@@ -78,5 +78,5 @@ def _bounds(result: ComparedAll) -> Section:
     return Section("bounds", "The bounds", lead, lines(bounds, result.unit.name)[0])
 
 
-def _named(result: ComparedAll) -> list[tuple[Compared, str]]:
-    return list(zip(result.pairs, result.names[1:], strict=True))
+def _named(result: Comparisons) -> list[tuple[Comparison, str]]:
+    return list(zip(result.comparisons, result.names[1:], strict=True))

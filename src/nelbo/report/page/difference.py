@@ -6,9 +6,9 @@ from typing import final
 
 from nelbo.report.page.assembly import attached, environment
 from nelbo.report.page.provenance import rows
-from nelbo.results.compared import Bound, Compared
+from nelbo.results.comparison import Bound, Comparison
 from nelbo.results.rounding import plain_number, with_half
-from nelbo.typed_json import Json, list_at, object_at, whole_at
+from nelbo.typed_json import Json, list_at
 
 __all__ = ["difference_page"]
 
@@ -27,32 +27,32 @@ class Interval:
     strip: tuple[float, float, float]
 
 
-def difference_page(compared: Compared) -> str:
+def difference_page(compared: Comparison) -> str:
     """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
-    tree, verdict = compared.tree, compared.verdict
+    tree, (a, b) = compared.tree, compared.bounds
     of_difference, zero = _intervals(compared)
-    differing, alike = _settings(compared.a.model, compared.b.model)
+    differing, alike = _settings(a.model, b.model)
     return (
         environment()
         .get_template("difference.html")
         .render(
             unit=compared.unit,
-            verdict=verdict.text,
-            headline=plain_number(abs(compared.value), compared.half or 0.0),
-            a=compared.a,
-            b=compared.b,
-            data_name=_data_name(object_at(tree, "data")),
-            images=f"{whole_at(tree, 'images'):,}",
-            evaluations=f"{whole_at(tree, 'network_evaluations'):,}",
-            paired=[str(what) for what in list_at(object_at(tree, "estimator").get("paired", ()))],
+            verdict=compared.verdict_of(a.name, b.name).text,
+            headline=plain_number(abs(compared.per_dim), compared.half or 0.0),
+            a=a,
+            b=b,
+            data_name=_data_name(compared.data),
+            images=f"{compared.images:,}",
+            evaluations=f"{compared.network_evaluations:,}",
+            paired=[str(what) for what in list_at(compared.estimator.get("paired", ()))],
             saved=_saved(tree.get("variance_saved")),
             warnings=compared.warnings,
             intervals=of_difference,
             zero=zero,
-            bounds=_bounds((compared.a, compared.b)),
+            bounds=_bounds((a, b)),
             differing=differing,
             alike=alike,
-            command=str(tree.get("command") or ""),
+            command=compared.command,
             **attached(tree),
         )
     )
@@ -70,17 +70,20 @@ def _saved(share: object) -> str | None:
     return f"{1 / (1 - share):,.0f}"
 
 
-def _intervals(compared: Compared) -> tuple[list[Interval], float]:
+def _intervals(compared: Comparison) -> tuple[list[Interval], float]:
     """(both intervals of the difference on one scale with 0 in it, where 0 is)."""
-    examples = compared.unit.examples
+    value, examples = compared.per_dim, compared.unit.examples
     halves = (
         (f"new {examples} of this kind", f"sampling of {examples}", compared.half),
         ("this test set", "Monte Carlo", compared.half_monte_carlo),
     )
-    scale = _scale([compared.value, 0.0], [half for _, _, half in halves])
+    scale = _scale([value, 0.0], [half for _, _, half in halves])
     lines = [
         Interval(
-            name, says, with_half(compared.value, half, "+"), _strip(compared.value, half, *scale)
+            name,
+            says,
+            with_half(value, half, "+"),
+            _strip(value, half, *scale),
         )
         for name, says, half in halves
     ]

@@ -12,7 +12,8 @@ from nelbo.report.page.ode import ode_sheet
 from nelbo.report.page.orders import orders_sheet
 from nelbo.report.page.plan import plan_sheet
 from nelbo.report.page.sheet import laid
-from nelbo.results.compared import Compared, ComparedAll
+from nelbo.results.comparison import Comparison
+from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
 from nelbo.results.plan import PlanResults
 from nelbo.results.read_images import Classified, RankedImages
@@ -37,12 +38,12 @@ def page_of(result: Saved) -> str:
     )
 
 
-page_of.register(Compared, difference_page)
+page_of.register(Comparison, difference_page)
 page_of.register(Compression, compression_page)
 
 
 @page_of.register
-def _(result: ComparedAll) -> str:
+def _(result: Comparisons) -> str:
     return laid(comparisons_sheet(result), result.tree)
 
 
