@@ -106,9 +106,9 @@ PLAN = [
     ),
     (
         "rows and columns of a confusion exchanged",
-        "results/read_images.py",
-        'counts[whole_at(row, "label")][whole_at(row, "class")] += 1',
-        'counts[whole_at(row, "class")][whole_at(row, "label")] += 1',
+        "results/classification.py",
+        "self.labels * count + self.classes",
+        "self.classes * count + self.labels",
         (f"{SAVED}the_pages_of_images_have_their_counts",),
     ),
     (

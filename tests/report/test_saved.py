@@ -93,8 +93,8 @@ def test_an_evaluation_that_was_read_is_one(kinds, tmp_path):
         read.per_image  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["comparison", "comparisons"])
-def test_a_comparison_that_was_read_is_one(kinds, tmp_path, name):
+@pytest.mark.parametrize("name", ["comparison", "comparisons", "order_bounds", "classification"])
+def test_what_was_read_is_what_was_measured(kinds, tmp_path, name):
     """Law: read and made again without its file, it says what it said, but for its digest.
 
     Kills: A read for B, an interval read as its half, a verdict by other names.
@@ -112,6 +112,7 @@ DAMAGE = {
     "a figure that its interval is not round": ("ode", "bits_per_dim", 1.0, "ci95 is not round"),
     "a missing part": ("ode", "half_widths", None, "lacks 'half_widths' of nelbo.ode/1"),
     "another accuracy": ("classification", "accuracy", 0.9, "accuracy is not that of per_image"),
+    "other images decided": ("classification", "decided", 3, "decided is not that of per_image"),
     "an image that is not there": ("image_ranking", "hardest", [99], "that per_image lacks"),
     "images of another number": ("image_ranking", "images", 3, "images and per_image contradict"),
     "no pair": ("comparisons", "against_the_first", [], "its pairs are not of one data set"),

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from nelbo.report.ranking_plots import Curve, Curves
+from nelbo.results.classification import Classification
 from nelbo.results.comparison import Comparison
 from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
+from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.ranking import Entry
-from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
-from nelbo.results.read_orders import OrdersRead
+from nelbo.results.read_ranking import RankedImages
 from nelbo.typed_json import number_at
 
 __all__ = ["bill", "bounds", "calibration", "differences", "ranks", "sides", "solver_steps"]
@@ -47,9 +48,9 @@ def differences(result: Comparison | Comparisons) -> tuple[Curves, list[str]]:
     return curves, INTERVALS
 
 
-def sides(result: OrdersRead) -> tuple[Curves, list[str]]:
+def sides(result: OrderBounds) -> tuple[Curves, list[str]]:
     """(the bound of single orders and what bounds -log p from both sides, the intervals' names)."""
-    figures = {"one order": result.single, "from above": result.above, "from below": result.below}
+    figures = dict(zip(("one order", "from above", "from below"), result.sides, strict=True))
     known = {name: own for name, own in figures.items() if own is not None}
     curves = _intervals(
         "Both sides",
@@ -147,7 +148,7 @@ def solver_steps(result: OdeRead) -> tuple[Curves, list[str]] | None:
     return laid, [f"minus by {most} steps", "the bound minus the ODE"]
 
 
-def calibration(result: Classified) -> tuple[Curves, list[str]] | None:
+def calibration(result: Classification) -> tuple[Curves, list[str]] | None:
     """(the share that is right against the mean confidence, names); None without labels."""
     if not result.reliability:
         return None

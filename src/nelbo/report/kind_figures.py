@@ -9,14 +9,15 @@ from nelbo.errors import BadInput
 from nelbo.report import figures
 from nelbo.report.kind_curves import bill, calibration, differences, ranks, sides, solver_steps
 from nelbo.report.ranking_plots import Curves
+from nelbo.results.classification import Classification
 from nelbo.results.comparison import Comparison
 from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
+from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry
-from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
-from nelbo.results.read_orders import OrdersRead
+from nelbo.results.read_ranking import RankedImages
 from nelbo.results.saved import Saved
 
 __all__ = ["kind_figure"]
@@ -57,9 +58,9 @@ def _figure_of(result: Saved) -> tuple[str, Made]:
         return "difference", partial(differences, result)
     if isinstance(result, OdeRead):
         return "solver", partial(solver_steps, result)
-    if isinstance(result, OrdersRead):
+    if isinstance(result, OrderBounds):
         return "sides", partial(sides, result)
-    if isinstance(result, Classified):
+    if isinstance(result, Classification):
         return "calibration", partial(calibration, result)
     if isinstance(result, RankedImages):
         return "ranks", partial(ranks, result)

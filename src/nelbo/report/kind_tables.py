@@ -6,17 +6,17 @@ from typing import Any
 from nelbo.errors import BadInput
 from nelbo.report.bill import bill_rows
 from nelbo.report.rows import Cell, Heading, Rows, escaped, marked, number
+from nelbo.results.classification import Classification
 from nelbo.results.comparison import Comparison
 from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
 from nelbo.results.context import likelihood_of
-from nelbo.results.order_bounds import FEWEST
-from nelbo.results.read_images import Classified, RankedImages
+from nelbo.results.order_bounds import FEWEST, OrderBounds
 from nelbo.results.read_ode import OdeRead
-from nelbo.results.read_orders import OrdersRead
+from nelbo.results.read_ranking import RankedImages
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved
-from nelbo.typed_json import Json, number_at, object_at, whole_at
+from nelbo.typed_json import Json, known_of, number_at, object_at, whole_at
 
 __all__ = ["kind_rows"]
 
@@ -113,23 +113,25 @@ def _odes(results: Sequence[OdeRead]) -> Rows:
     return Rows(headings, rows, notes, [_version(result.tree) for result in results])
 
 
-def _orders(results: Sequence[OrdersRead]) -> Rows:
+def _orders(results: Sequence[OrderBounds]) -> Rows:
     unit = _unit(results)
-    rows = [
-        [
-            _text(_name(result.tree), "model"),
-            _count(result.tree, "calls"),
-            _count(result.tree, "orders"),
-            _value(result.single.value, result.single.half_monte_carlo, "single_orders"),
-            _value(result.above.value, result.above.half_monte_carlo, "from_above"),
-            Cell("refused", "refused", {"from_below": None, "from_below_half_width": None})
-            if result.below is None
-            else _value(result.below.value, result.below.half_monte_carlo, "from_below"),
-            _half(result.above.half, "sampling_half_width"),
-            _effective(result.effective),
-        ]
-        for result in results
-    ]
+    rows = []
+    for result in results:
+        single, above, below = result.sides
+        rows.append(
+            [
+                _text(_name(result.tree), "model"),
+                _count(result.tree, "calls"),
+                _count(result.tree, "orders"),
+                _value(single.value, single.half_monte_carlo, "single_orders"),
+                _value(above.value, above.half_monte_carlo, "from_above"),
+                Cell("refused", "refused", {"from_below": None, "from_below_half_width": None})
+                if below is None
+                else _value(below.value, below.half_monte_carlo, "from_below"),
+                _half(above.half, "sampling_half_width"),
+                _effective(result.effective),
+            ]
+        )
     headings = [
         Heading("Model", "Model", numeric=False),
         Heading("Calls", "Calls"),
@@ -149,14 +151,14 @@ def _orders(results: Sequence[OrdersRead]) -> Rows:
     return Rows(headings, rows, notes, [_version(result.tree) for result in results])
 
 
-def _classes(results: Sequence[Classified]) -> Rows:
+def _classes(results: Sequence[Classification]) -> Rows:
     rows = []
     for result in results:
         if result.accuracy is None or result.interval is None:
             raise BadInput(f"{_name(result.tree)}: the data have no labels, so no accuracy")
         low, high = (100 * end for end in result.interval)
         share = 100 * result.accuracy
-        each = float(number_at(result.tree, "evaluations_per_image"))
+        each = result.each
         ends = {"accuracy": result.accuracy, "low": result.interval[0], "high": result.interval[1]}
         span = f"{low:.2f} to {high:.2f}"
         rows.append(
@@ -165,7 +167,7 @@ def _classes(results: Sequence[Classified]) -> Rows:
                 Cell(f"${share:.2f}$", f"{share:.2f}", {"accuracy": ends["accuracy"]}),
                 Cell(span, span, {key: ends[key] for key in ("low", "high")}),
                 _known(result.calibration_error, "calibration_error"),
-                _known(result.log_loss, "log_loss"),
+                _known(known_of(result.tree["log_loss"]), "log_loss"),
                 Cell(f"${each:.1f}$", f"{each:.1f}", {"evaluations_per_image": each}),
             ]
         )
@@ -177,7 +179,7 @@ def _classes(results: Sequence[Classified]) -> Rows:
         Heading("Log loss, nats", "Log loss, nats"),
         Heading("Evaluations an image", "Evaluations an image"),
     ]
-    data = dict.fromkeys(f"{len(r.rows):,} images of {_data(r.tree)}" for r in results)
+    data = dict.fromkeys(f"{len(r.ids):,} images of {_data(r.tree)}" for r in results)
     notes = [f"By the bounds of p(x | class): {' and '.join(data)}.", "The interval is Wilson's."]
     return Rows(headings, rows, notes, [_version(result.tree) for result in results])
 
@@ -213,7 +215,7 @@ def _image(result: RankedImages, row: Mapping[str, Json]) -> Cell:
     return Cell(escaped(name), marked(name), {"model": _name(result.tree), "image": name})
 
 
-def _unit(results: Sequence[OdeRead] | Sequence[OrdersRead]) -> str:
+def _unit(results: Sequence[OdeRead] | Sequence[OrderBounds]) -> str:
     """The unit that they have in common."""
     units = dict.fromkeys(str(result.unit) for result in results)
     if len(units) > 1:
@@ -221,7 +223,7 @@ def _unit(results: Sequence[OdeRead] | Sequence[OrdersRead]) -> str:
     return results[0].unit.name
 
 
-def _images(results: Sequence[OdeRead] | Sequence[OrdersRead]) -> str:
+def _images(results: Sequence[OdeRead] | Sequence[OrderBounds]) -> str:
     """How many images of which data."""
     data = dict.fromkeys(
         f"{whole_at(result.tree, 'images'):,} images of {_data(result.tree)}" for result in results
@@ -284,8 +286,8 @@ def _data(tree: Mapping[str, Json]) -> str:
 
 OF_MANY: Mapping[type, Callable[[Sequence[Any]], Rows]] = {
     OdeRead: _odes,
-    OrdersRead: _orders,
-    Classified: _classes,
+    OrderBounds: _orders,
+    Classification: _classes,
     Compression: bill_rows,
 }
 """The kinds of which a table has a row for each result."""

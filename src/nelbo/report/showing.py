@@ -26,9 +26,8 @@ from nelbo.results.ode import OdeLikelihood
 from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.plan import PlanResults
 from nelbo.results.ranking import Entry
-from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
-from nelbo.results.read_orders import OrdersRead
+from nelbo.results.read_ranking import RankedImages
 from nelbo.results.rounding import plain_number, with_half
 from nelbo.results.saved import Saved
 from nelbo.typed_json import number_at
@@ -115,7 +114,7 @@ def _(result: Evaluation) -> dict[str, Callable[[], bytes]]:
 
 @_made.register(Comparison | Comparisons | OdeLikelihood | OrderBounds)
 @_made.register(Classification | ImageRanking)
-@_made.register(OdeRead | OrdersRead | Classified | RankedImages)
+@_made.register(OdeRead | RankedImages)
 def _(result: Saved) -> dict[str, Callable[[], bytes]]:
     return {
         ".json": lambda: result.to_json().encode(),

@@ -1,22 +1,35 @@
 """Which class each image has by a model of p(x | class): posteriors, accuracy and calibration."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
+import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from nelbo.data.images import shown
 from nelbo.errors import printable
 from nelbo.results.saved import Provenance, sealed
-from nelbo.typed_json import Json
+from nelbo.results.stored import check_parts, ends_of, keeping_to, provenance_at
+from nelbo.typed_json import (
+    Json,
+    known_at,
+    list_at,
+    number_at,
+    number_of,
+    rows_at,
+    text_at,
+    whole_at,
+    whole_of,
+)
 
-__all__ = ["Bin", "Classification", "wilson"]
+__all__ = ["SCHEMA", "Bin", "Classification", "wilson"]
 
 SCHEMA = "nelbo.classification/1"
+WRITTEN_BY = "nelbo classify MODEL --json FILE writes one"
 BINS = 10  # of the confidence, of equal width
 NORMAL = 1.959963984540054  # the 97.5 % quantile
 
@@ -64,6 +77,56 @@ class Classification(Provenance):
     sources: tuple[str, ...]
     prior: Sequence[float]
     error: float
+    stored: Mapping[str, Json] | None = None
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Json], source: str = "the result") -> "Classification":
+        """The classification that a JSON object tells, which messages call `source`.
+
+        Raises:
+            BadInput: a part that is missing or of another kind, or an accuracy that is not that of
+                the images.
+        """
+        with keeping_to(SCHEMA, source, WRITTEN_BY):
+            check_parts(tree)
+            rows = rows_at(tree, "per_image")
+            if len(rows) != tree["images"]:
+                raise ValueError("images and per_image contradict each other")
+            prior = [number_of(p) for p in list_at(tree, "prior")]
+            labelled = tree["accuracy"] is not None
+            for row in rows:
+                _check_row(row, len(prior), labelled)
+            made = cls(
+                ids=_whole(rows, "id"),
+                posterior=torch.tensor([r["posterior"] for r in rows], dtype=torch.float64),
+                behind=_known(rows, "behind"),
+                se=_known(rows, "behind_se"),
+                decided=torch.tensor([row["decided"] is True for row in rows]),
+                evaluations=_whole(rows, "network_evaluations"),
+                labels=_whole(rows, "label") if labelled else None,
+                sources=tuple(text_at(row, "file") for row in rows if "file" in row),
+                prior=prior,
+                error=number_at(tree, "error"),
+                stored=tree,
+                **provenance_at(tree),
+            )
+            made._check()
+            return made
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the accuracy; None without labels."""
+        return None if self.hits is None else wilson(self.hits, len(self.ids))
+
+    @property
+    def confusion(self) -> list[list[int]] | None:
+        """How many images of each class (row) were given each class (column)."""
+        if self.labels is None:
+            return None
+        count = len(self.prior)
+        cells = torch.bincount(self.labels * count + self.classes, minlength=count * count)
+        table: list[list[int]] = cells.view(count, count).tolist()
+        return table
 
     @cached_property
     def classes(self) -> Int64[Tensor, " N"]:
@@ -132,12 +195,19 @@ class Classification(Provenance):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.classification/1."""
-        hits, count, loss = self.hits, len(self.ids), self.log_loss
+        return dict(self.tree)
+
+    @cached_property
+    def tree(self) -> Mapping[str, Json]:
+        """What `to_dict` gives, made once."""
+        if self.stored is not None:
+            return self.stored
+        count, loss = len(self.ids), self.log_loss
         return sealed(
             {
                 "schema": SCHEMA,
                 "accuracy": self.accuracy,
-                "accuracy_ci95": None if hits is None else list(wilson(hits, count)),
+                "accuracy_ci95": None if self.interval is None else list(self.interval),
                 "calibration_error": self.calibration_error,
                 "log_loss": loss if loss is not None and math.isfinite(loss) else None,
                 "reliability": [vars(b) for b in self.reliability],
@@ -210,3 +280,38 @@ class Classification(Provenance):
         if len(set(self.prior)) == 1:
             return "uniform"
         return ", ".join(f"{p:.4g}" for p in self.prior[:10]) + ", ..." * (len(self.prior) > 10)
+
+    def _check(self) -> None:
+        """ValueError where the share, its interval or its calibration is not that of the images."""
+        tree, count = self.tree, len(self.ids)
+        number_at(tree, "evaluations_per_image")
+        if tree["decided"] != int(self.decided.sum()):
+            raise ValueError("decided is not that of per_image")
+        if self.hits is None or self.interval is None:
+            return
+        if abs(number_at(tree, "accuracy") * count - self.hits) > 1e-6:
+            raise ValueError("accuracy is not that of per_image")
+        ends = zip(ends_of(tree["accuracy_ci95"]) or (0.0, 0.0), self.interval, strict=True)
+        if any(abs(stated - own) > 1e-9 for stated, own in ends):
+            raise ValueError("accuracy_ci95 is not the interval of accuracy")
+        number_at(tree, "calibration_error")
+        if sum(whole_of(row["images"]) for row in rows_at(tree, "reliability")) != count:
+            raise ValueError("reliability is not of all images")
+
+
+def _check_row(row: Mapping[str, Json], classes: int, labelled: bool) -> None:
+    """ValueError of an image that is none of so many classes."""
+    given = [row["class"], *([row["label"]] if labelled else [])]
+    posterior = [number_of(p) for p in list_at(row, "posterior")]
+    if not all(one in range(classes) for one in given) or len(posterior) != classes:
+        raise ValueError(f"image {row['id']} has no class of {classes}")
+
+
+def _whole(rows: Sequence[Mapping[str, Json]], name: str) -> Int64[Tensor, " N"]:
+    return torch.tensor([whole_at(row, name) for row in rows], dtype=torch.int64)
+
+
+def _known(rows: Sequence[Mapping[str, Json]], name: str) -> Float64[Tensor, " N"]:
+    """Infinite where it is not known: no other class was in the race."""
+    known = (known_at(row, name) for row in rows)
+    return torch.tensor([math.inf if x is None else x for x in known], dtype=torch.float64)

@@ -5,24 +5,26 @@ from pathlib import Path
 from typing import TypeAlias
 
 from nelbo.errors import BadInput
-from nelbo.results import comparison, comparisons, compression, evaluation, plan
+from nelbo.results import (
+    classification,
+    comparison,
+    comparisons,
+    compression,
+    evaluation,
+    order_bounds,
+    plan,
+)
+from nelbo.results.classification import Classification
 from nelbo.results.comparison import Comparison
 from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
 from nelbo.results.evaluation import Evaluation
 from nelbo.results.neighbours import parse_neighbours
+from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.plan import PlanEntry, PlanResults, status_of
 from nelbo.results.read_compression import parse_compression
-from nelbo.results.read_images import (
-    CLASSIFICATION,
-    IMAGE_RANKING,
-    Classified,
-    RankedImages,
-    parse_classification,
-    parse_image_ranking,
-)
 from nelbo.results.read_ode import ODE, OdeRead, parse_ode
-from nelbo.results.read_orders import ORDER_BOUNDS, OrdersRead, parse_orders
+from nelbo.results.read_ranking import IMAGE_RANKING, RankedImages, parse_image_ranking
 from nelbo.results.reading import checked, read_tree
 from nelbo.results.saved import DIGEST, require_intact
 from nelbo.results.stored import Other, keeping_to
@@ -35,8 +37,8 @@ AnyResult: TypeAlias = (
     | Comparison
     | Comparisons
     | OdeRead
-    | OrdersRead
-    | Classified
+    | OrderBounds
+    | Classification
     | RankedImages
     | PlanResults
     | Compression
@@ -51,7 +53,7 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
 
     An evaluation is an `Evaluation`, but for its table of images, which is a file of its own; a
     comparison is a `Comparison`, several are `Comparisons`; a likelihood by the ODE is an
-    `OdeRead`, both sides of any order `OrdersRead`, a classification `Classified`, images in their
+    `OdeRead`, both sides of any order `OrderBounds`, a classification is one, images in their
     order `RankedImages`, a plan `PlanResults`, the bill of a compression a `Compression`; others
     are kept as they are, in `tree`. Saved again, each is the same object.
 
@@ -121,8 +123,8 @@ READERS: Mapping[str, Callable[[Mapping[str, Json], str], AnyResult]] = {
     comparison.SCHEMA: Comparison.from_dict,
     comparisons.SCHEMA: Comparisons.from_dict,
     ODE: parse_ode,
-    ORDER_BOUNDS: parse_orders,
-    CLASSIFICATION: parse_classification,
+    order_bounds.SCHEMA: OrderBounds.from_dict,
+    classification.SCHEMA: Classification.from_dict,
     IMAGE_RANKING: parse_image_ranking,
     plan.SCHEMA: _plan,
     compression.SCHEMA: parse_compression,

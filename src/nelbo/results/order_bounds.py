@@ -1,6 +1,8 @@
 """-log p of a masked model of any order from both sides, as people and programs read it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 from nelbo.bound.statistics import Mean
@@ -8,11 +10,20 @@ from nelbo.errors import printable
 from nelbo.results.context import likelihood_of, unchecked
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Measured
-from nelbo.typed_json import Json
+from nelbo.results.stored import (
+    InNats,
+    Interval,
+    check_parts,
+    interval_of,
+    keeping_to,
+    provenance_at,
+)
+from nelbo.typed_json import Json, number_at, object_at, whole_at
 
-__all__ = ["FEWEST", "OrderBounds"]
+__all__ = ["FEWEST", "SCHEMA", "OrderBounds"]
 
 SCHEMA = "nelbo.order_bounds/1"
+WRITTEN_BY = "nelbo evaluate MODEL --orders K --json FILE writes one"
 KIND = "two sides of -log p of any order, each a bound in expectation"
 FEWEST = 50  # of an effective sample size, below which a mean of weights says nothing
 
@@ -20,7 +31,7 @@ Pair = tuple[Mean, Mean]
 
 
 @final
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OrderBounds(Measured):
     """-log p of a data set by a masked model of any order, from above and from below.
 
@@ -36,6 +47,50 @@ class OrderBounds(Measured):
     orders: int
     calls: int
     images: int
+    stored: Mapping[str, Json] | None = None
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Json], source: str = "the result") -> "OrderBounds":
+        """Both sides that a JSON object tells, which messages call `source`.
+
+        Raises:
+            BadInput: a part that is missing or of another kind, or figures that contradict each
+                other.
+        """
+        with keeping_to(SCHEMA, source, WRITTEN_BY):
+            check_parts(tree)
+            read = _Read(tree)
+            below = None if tree["from_below"] is None else read.pair("from_below")
+            made = cls(
+                total=read.of_images(tree),
+                monte_carlo=read.monte_carlo(tree),
+                bound=read.pair("single_orders"),
+                below=below,
+                effective=number_at(tree, "effective_sample_size"),
+                orders=whole_at(tree, "orders"),
+                calls=whole_at(tree, "calls"),
+                images=read.images,
+                dims=read.dims,
+                unit=read.unit,
+                stored=tree,
+                **provenance_at(tree),
+            )
+            made._check()
+            return made
+
+    @property
+    def sides(self) -> tuple[Interval, Interval, Interval | None]:
+        """The bound of single orders, what is above -log p, and what is below."""
+        below = None if self.below is None else self.figure(*self.below)
+        return self.figure(*self.bound), self.figure(self.total, self.monte_carlo), below
+
+    @property
+    def between(self) -> str:
+        """Where -log p lies, as far as it is known."""
+        above = f"{self.per_dim:.4f} {self.unit.name}"
+        if self.below is None:
+            return f"at most {above}"
+        return f"between {self._value(self.below[0]):.4f} and {above}"
 
     @property
     def headline(self) -> str:
@@ -45,6 +100,13 @@ class OrderBounds(Measured):
 
     def to_dict(self) -> dict[str, Json]:
         """The JSON object, schema nelbo.order_bounds/1."""
+        return dict(self.tree)
+
+    @cached_property
+    def tree(self) -> Mapping[str, Json]:
+        """What `to_dict` gives, made once."""
+        if self.stored is not None:
+            return self.stored
         return sealed(
             {
                 "schema": SCHEMA,
@@ -114,3 +176,24 @@ class OrderBounds(Measured):
 
     def _value(self, mean: Mean) -> float:
         return self.unit.per_dim(mean.mean, self.dims)
+
+    def _check(self) -> None:
+        """ValueError where the file contradicts itself."""
+        tree, key = self.tree, self.unit.key
+        if tree["kind"] != KIND:
+            raise ValueError(f"kind is no {KIND}")
+        if min(self.orders, self.calls) < 1:
+            raise ValueError("orders and calls are whole numbers from 1")
+        if interval_of(tree, key) != interval_of(object_at(tree, "from_above"), key):
+            raise ValueError("the figure is not that from above")
+        if (self.below is None) != (self.effective < FEWEST):
+            raise ValueError("from_below contradicts effective_sample_size")
+
+
+@final
+class _Read(InNats):
+    def pair(self, name: str) -> Pair:
+        """A figure with both of its errors."""
+        part = object_at(self.tree, name)
+        interval_of(part, self.unit.key)
+        return self.of_images(part), self.monte_carlo(part)

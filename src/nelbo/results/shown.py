@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nelbo.bound.statistics import Mean
 from nelbo.results.saved import Provenance, Saved, showing
+from nelbo.results.stored import Interval
 from nelbo.results.unit import BITS, Unit
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Shown(Saved):
     def half_monte_carlo(self) -> float | None:
         """Half of the 95 % interval of Monte Carlo, in `unit`."""
         return self.half_width(self.monte_carlo)
+
+    def figure(self, data: Mean, noise: Mean) -> Interval:
+        """A mean with both of its 95 % intervals, in `unit`."""
+        value = self.unit.per_dim(data.mean, self.dims)
+        return Interval(value, self.half_width(data), self.half_width(noise))
 
     def _interval(self, mean: Mean) -> list[float] | None:
         """A mean's 95 % interval in `unit`."""

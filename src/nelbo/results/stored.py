@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import TypedDict, final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import BadInput, printable
@@ -34,6 +34,7 @@ __all__ = [
     "interval_of",
     "is_round",
     "keeping_to",
+    "provenance_at",
 ]
 
 PARTS = ("model", "data", "estimator", "environment")
@@ -109,6 +110,19 @@ def interval_of(part: Mapping[str, Json], key: str) -> Interval:
     return Interval(value, half_of(part["ci95"]), half_of(part["ci95_monte_carlo"]))
 
 
+class Origin(TypedDict):
+    """How something was measured, as `Provenance` has it."""
+
+    network_evaluations: int
+    seconds: float
+    estimator: Mapping[str, Json]
+    model: Mapping[str, Json]
+    data: Mapping[str, Json]
+    environment: Mapping[str, Json]
+    command: str
+    warnings: Sequence[str]
+
+
 class InNats:
     """Figures of a JSON object as nats of an example again.
 
@@ -175,6 +189,25 @@ def check_parts(tree: Mapping[str, Json], parts: Sequence[str] = PARTS) -> None:
     number_at(tree, "seconds")
     if whole_of(tree["images"]) < 1 or whole_of(tree["network_evaluations"]) < 0:
         raise ValueError("images are at least 1 and network_evaluations 0")
+
+
+def provenance_at(tree: Mapping[str, Json]) -> Origin:
+    """The last keys of every result, by the names of `Provenance`.
+
+    Raises:
+        KeyError: a part is missing.
+        ValueError: a part that is of another kind.
+    """
+    return Origin(
+        network_evaluations=whole_at(tree, "network_evaluations"),
+        seconds=number_at(tree, "seconds"),
+        estimator=object_at(tree, "estimator"),
+        model=object_at(tree, "model"),
+        data=object_at(tree, "data"),
+        environment=object_at(tree, "environment"),
+        command=text_at(tree.get("command", "")),
+        warnings=texts_at(tree.get("warnings", [])),
+    )
 
 
 @contextmanager

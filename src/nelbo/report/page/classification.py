@@ -4,16 +4,16 @@ from nelbo.report.kind_curves import calibration
 from nelbo.report.page.charted import charted
 from nelbo.report.page.charts import shown
 from nelbo.report.page.sheet import Section, Sheet, Table, data_named, groups
-from nelbo.results.read_images import Classified
-from nelbo.typed_json import at, number_at, object_at
+from nelbo.results.classification import Classification
+from nelbo.typed_json import known_of
 
 __all__ = ["classification_sheet"]
 
 
-def classification_sheet(result: Classified) -> Sheet:
+def classification_sheet(result: Classification) -> Sheet:
     """Its headline is the accuracy; without labels, how many images there are."""
-    tree, count = result.tree, len(result.rows)
-    name, data = at(tree, "model", "name"), data_named(object_at(tree, "data"))
+    tree, count = result.tree, len(result.ids)
+    name, data = result.model["name"], data_named(result.data)
     labelled = result.accuracy is not None and result.interval is not None
     return Sheet(
         title=f"{name} as a classifier of {data}",
@@ -29,28 +29,28 @@ def classification_sheet(result: Classified) -> Sheet:
     )
 
 
-def _lead(result: Classified) -> str:
-    tree, prior, wrong = result.tree, "uniform", number_at(result.tree, "error")
+def _lead(result: Classification) -> str:
+    prior, decided = "uniform", int(result.decided.sum())
     if len(set(result.prior)) > 1:
         prior = ", ".join(f"{p:.4g}" for p in result.prior)
     return (
         f"p(class | x) from the bounds of log p(x | class); the prior over the {len(result.prior)} "
-        f"classes: {prior}. {tree['decided']:,} images are decided; in each image the class "
-        f"of the lowest bound was kept with {100 * (1 - wrong):g} %. "
-        f"{tree['evaluations_per_image']:.1f} network evaluations an image."
+        f"classes: {prior}. {decided:,} images are decided; in each image the class "
+        f"of the lowest bound was kept with {100 * (1 - result.error):g} %. "
+        f"{result.each:.1f} network evaluations an image."
     )
 
 
-def _intervals(result: Classified) -> list[tuple[str, str]]:
+def _intervals(result: Classification) -> list[tuple[str, str]]:
     low, high = result.interval or (0.0, 1.0)
     return [
         ("95 % interval", f"{100 * low:.2f} to {100 * high:.2f} %"),
         ("calibration error", shown(result.calibration_error)),
-        ("log loss, nats", shown(result.log_loss)),
+        ("log loss, nats", shown(known_of(result.tree["log_loss"]))),
     ]
 
 
-def _calibration(result: Classified) -> Section:
+def _calibration(result: Classification) -> Section:
     rows = [
         (
             f"{b.low:.1f} to {b.high:.1f}",
@@ -70,7 +70,7 @@ def _calibration(result: Classified) -> Section:
     )
 
 
-def _confusion(result: Classified) -> Section:
+def _confusion(result: Classification) -> Section:
     numbers = range(len(result.prior))
     rows = [
         (str(label), *(f"{n:,}" if n else "\N{MIDDLE DOT}" for n in counts))
@@ -81,8 +81,8 @@ def _confusion(result: Classified) -> Section:
     return Section("confusion", "Which class is taken for which", lead, tables=[table])
 
 
-def _given(result: Classified) -> Section:
-    given = [row["class"] for row in result.rows]
+def _given(result: Classification) -> Section:
+    given = result.classes.tolist()
     rows = [(str(label), f"{given.count(label):,}") for label in range(len(result.prior))]
     table = Table("Classes", ["class", "images"], rows, {1})
     lead = "How many images were given each class."

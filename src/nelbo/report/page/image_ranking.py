@@ -6,7 +6,7 @@ from nelbo.report.kind_curves import ranks
 from nelbo.report.page.charted import charted
 from nelbo.report.page.sheet import Section, Sheet, Table, data_named, groups, of_interval
 from nelbo.results.context import likelihood_of
-from nelbo.results.read_images import RankedImages
+from nelbo.results.read_ranking import RankedImages
 from nelbo.results.rounding import with_half
 from nelbo.typed_json import number_at, object_at
 

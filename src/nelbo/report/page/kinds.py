@@ -12,13 +12,14 @@ from nelbo.report.page.ode import ode_sheet
 from nelbo.report.page.orders import orders_sheet
 from nelbo.report.page.plan import plan_sheet
 from nelbo.report.page.sheet import laid
+from nelbo.results.classification import Classification
 from nelbo.results.comparison import Comparison
 from nelbo.results.comparisons import Comparisons
 from nelbo.results.compression import Compression
+from nelbo.results.order_bounds import OrderBounds
 from nelbo.results.plan import PlanResults
-from nelbo.results.read_images import Classified, RankedImages
 from nelbo.results.read_ode import OdeRead
-from nelbo.results.read_orders import OrdersRead
+from nelbo.results.read_ranking import RankedImages
 from nelbo.results.saved import Saved
 
 __all__ = ["page_of"]
@@ -53,12 +54,12 @@ def _(result: OdeRead) -> str:
 
 
 @page_of.register
-def _(result: OrdersRead) -> str:
+def _(result: OrderBounds) -> str:
     return laid(orders_sheet(result), result.tree)
 
 
 @page_of.register
-def _(result: Classified) -> str:
+def _(result: Classification) -> str:
     return laid(classification_sheet(result), result.tree)
 
 

@@ -2,25 +2,23 @@
 
 from nelbo.report.page.headline import plus_minus
 from nelbo.report.page.sheet import Section, Sheet, Table, groups, lines, of_interval, subject
-from nelbo.results.order_bounds import FEWEST
-from nelbo.results.read_orders import OrdersRead
+from nelbo.results.order_bounds import FEWEST, OrderBounds
 from nelbo.results.stored import Interval
-from nelbo.typed_json import whole_at
 
 __all__ = ["orders_sheet"]
 
 
-def orders_sheet(result: OrdersRead) -> Sheet:
+def orders_sheet(result: OrderBounds) -> Sheet:
     """Its headline is the figure from above, and between what the likelihood is known to lie."""
     name, data = subject(result.tree)
-    value = f"{result.above.value:.4f}"
+    value = f"{result.per_dim:.4f}"
     return Sheet(
         title=f"{value} {result.unit.name} from above, {name}, any order",
         heading=f"{name} on {data}",
         figure=value,
         unit=f"{result.unit}, from above",
         lead=[f"In expectation \N{MINUS SIGN}log p of any order is {result.between}."],
-        intervals=of_interval(result.above),
+        intervals=of_interval(result.sides[1]),
         warnings=result.warnings,
         sections=[_sides(result)],
         settings=groups(result.tree),
@@ -28,14 +26,15 @@ def orders_sheet(result: OrdersRead) -> Sheet:
     )
 
 
-def _sides(result: OrdersRead) -> Section:
-    orders, calls = whole_at(result.tree, "orders"), whole_at(result.tree, "calls")
+def _sides(result: OrderBounds) -> Section:
+    orders, calls = result.orders, result.calls
+    single, above, below = result.sides
     figures = [
-        ("one order", "the bound", result.single),
-        ("from above", f"{orders:,} orders weighed together, twice", result.above),
+        ("one order", "the bound", single),
+        ("from above", f"{orders:,} orders weighed together, twice", above),
     ]
-    if result.below is not None:
-        figures.append(("from below", "the tangent bound", result.below))
+    if below is not None:
+        figures.append(("from below", "the tangent bound", below))
     laid, _ = lines(
         [(name, says, own.value, own.half_monte_carlo) for name, says, own in figures],
         result.unit.name,
@@ -60,8 +59,8 @@ def _table(figures: list[tuple[str, str, Interval]], unit: str) -> Table:
     return Table("Figures", columns, rows, {1, 2, 3})
 
 
-def _weights(result: OrdersRead) -> str:
-    count = 2 * whole_at(result.tree, "orders") * whole_at(result.tree, "images")
+def _weights(result: OrderBounds) -> str:
+    count = 2 * result.orders * result.images
     text = f"The effective sample size of the tangent bound is {result.effective:,.0f} of {count:,}"
     if result.below is None:
         return f"{text}, below {FEWEST}: too few for a figure from below. More orders help."
