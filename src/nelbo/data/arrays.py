@@ -4,7 +4,7 @@ import os
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -18,12 +18,13 @@ from torch import Tensor
 from nelbo import arguments
 from nelbo.data.examples import with_conditions
 from nelbo.data.images import Images, reason, shown
+from nelbo.data.rows import Part, joined
 from nelbo.data.tensors import tensor
 from nelbo.errors import BadInput
 from nelbo.files import require_plain
 from nelbo.types import Grid
 
-__all__ = ["ARRAYS", "array_file", "as_images", "declared", "opened"]
+__all__ = ["ARRAYS", "array_file", "as_images", "declared", "mapped", "opened", "stays"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -114,20 +115,37 @@ def array_file(path: Path, n: int | None, grid: Grid | None, *, labels: bool = F
     """
     array = opened(path)
     classes = _labels(path) if labels and path.suffix != ".npy" else None
-    large = path.suffix in MAPPED and array.nbytes >= LARGE
-    if large and array.dtype == np.uint8 and (n or 256) == 256:
-        return _mapped(path, array, classes)
+    if path.suffix in MAPPED and stays(array.dtype, array.nbytes, n):
+        return mapped(path.name, None, shown(path), [(array, None)], classes)
     images = _images(array, n, grid, shown(path))
     return Images(path.name, None, images.levels, images.n, labels=classes)
 
 
-def _mapped(path: Path, array: Array, classes: Tensor | None) -> Images:
-    """Bytes of 256 levels, all of which are levels, as they lie on the disk."""
-    axes = _layout(array.shape, shown(path), tensor=False)
+def stays(kind: np.dtype[Any], size: int, n: int | None) -> bool:
+    """Whether so many bytes are left on the disk until they are used: all of them are levels."""
+    return size >= LARGE and kind == np.uint8 and (n or 256) == 256
+
+
+def mapped(
+    name: str,
+    split: str | None,
+    where: str,
+    blocks: Sequence[tuple[Array, Callable[[Array], None] | None]],
+    labels: Tensor | None,
+) -> Images:
+    """Images of 256 levels as their bytes lie on the disk, in blocks of rows, which may be checked.
+
+    Raises:
+        BadInput: axes that are not those of images, or could be in more than one way.
+    """
+    shape = (sum(len(array) for array, _ in blocks), *blocks[0][0].shape[1:])
+    axes, parts = _layout(shape, where, tensor=False), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch's, of what must not be written to
-        levels = torch.from_numpy(array[:, None] if axes is None else array.transpose(axes))
-    return Images(path.name, None, levels, 256, mapped=True, labels=classes)
+        for array, check in blocks:
+            laid_out = array[:, None] if axes is None else array.transpose(axes)
+            parts.append(Part(torch.from_numpy(laid_out), check))
+    return Images(name, split, joined(parts), 256, mapped=True, labels=labels)
 
 
 def _labels(path: Path) -> Tensor | None:

@@ -138,10 +138,10 @@ class Images(Examples):
     @cached_property
     def sha256(self) -> str:
         """Hex digest of shape, n and pixels; names, ids, split and labels do not enter."""
-        array = self.levels.numpy()
-        digest = hashlib.sha256(f"nelbo.images/1 {array.shape} {self.n}\n".encode())
+        array = self.levels
+        digest = hashlib.sha256(f"nelbo.images/1 {tuple(array.shape)} {self.n}\n".encode())
         for start in range(0, len(array), BLOCK):
-            block = array[start : start + BLOCK]
+            block = array[start : start + BLOCK].numpy()
             digest.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).data)
         return digest.hexdigest()
 

@@ -5,19 +5,21 @@ black also where a format counts from white (PBM, TIFF).
 """
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
 from PIL import __version__ as pillow
 
 from nelbo.data.images import reason, shown
-from nelbo.data.stored import lossy, narrow, refuse_changed, whole
+from nelbo.data.stored import Stored, lossy, narrow, readable, refuse_changed, whole
 from nelbo.errors import BadInput
 
-__all__ = ["folder", "pixels"]
+__all__ = ["decoded", "folder", "pixels"]
 
 Array: TypeAlias = NDArray[np.generic]
 
@@ -38,26 +40,49 @@ def folder(root: Path, n: int) -> tuple[Array, tuple[str, ...], str | None]:
     Raises:
         BadInput: no images, images of different shapes, or one that `pixels` refuses.
     """
+    paths = _files(root)
+    names = tuple(path.relative_to(root).as_posix() for path in paths)
+    pictures = ((shown(path), path) for path in paths)
+    array, origin = decoded(pictures, len(paths), n, shown(root))
+    return array, names, origin
+
+
+def decoded(
+    pictures: Iterable[tuple[str, Stored]], count: int, n: int, where: str
+) -> tuple[Array, str | None]:
+    """(N, C, H, W) pixels of so many named files or their bytes, and what decoded them.
+
+    Raises:
+        BadInput: images of different shapes, more than the memory holds, or one that `pixels`
+            refuses.
+    """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise BadInput(
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on, which fills damaged images with grey; "
             "set it to False"
         )
-    paths = _files(root)
-    names = tuple(path.relative_to(root).as_posix() for path in paths)
-    first, _ = _picture(paths[0], n)
-    out = np.empty((len(paths), *first.shape), first.dtype)
-    decoded: set[str] = set()
-    for i, path in enumerate(paths):
-        item, form = _picture(path, n)
-        decoded |= {form} if form else set()
-        if item.shape != first.shape:
+    out, first, forms = np.empty(0, np.uint8), "", set[str]()
+    for i, (name, stored) in enumerate(pictures):
+        item, form = _picture(name, stored, n)
+        forms |= {form} if form else set()
+        if i == 0:
+            _require_room(item.nbytes * count, where)
+            out, first = np.empty((count, *item.shape), item.dtype), name
+        if item.shape != out.shape[1:]:
             raise BadInput(
-                f"{shown(paths[0])}: {_size(first)}; {shown(path)}: {_size(item)}; all images must "
+                f"{first}: {_size(out[0])}; {name}: {_size(item)}; all images must "
                 "have one size and one number of channels; sort them into folders by size"
             )
         out[i] = item
-    return out, names, _decoders(sorted(decoded))
+    return out, _decoders(sorted(forms))
+
+
+def _require_room(size: int, where: str) -> None:
+    if size > psutil.virtual_memory().available:
+        raise BadInput(
+            f"{where}: its pixels take {size:,} bytes, more than is free of the memory; give fewer "
+            "images, or store the pixels as a .npy array, which stays on the disk"
+        )
 
 
 def _decoders(forms: list[str]) -> str | None:
@@ -141,38 +166,38 @@ def _visible(directory: Path) -> list[Path]:
     return [path for path in directory.iterdir() if not path.name.startswith(".")]
 
 
-def _picture(path: Path, n: int) -> tuple[Array, str | None]:
+def _picture(where: str, stored: Stored, n: int) -> tuple[Array, str | None]:
     """The pixels of a file, and the format whose decoder made them up, where one did."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of bombs, cut EXIF and cut tags, and goes on; here these are errors.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("error", UserWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(readable(stored), formats=FORMATS) as image:
                 image.verify()  # PNG checksums, which decoding passes over
-            with Image.open(path, formats=FORMATS) as image:
-                array = pixels(image, n, shown(path))
-                if not whole(path, image, FORMATS):
+            with Image.open(readable(stored), formats=FORMATS) as image:
+                array = pixels(image, n, where)
+                if not whole(stored, image, FORMATS):
                     raise BadInput(
-                        f"{shown(path)}: is damaged: its data end early, and a reader fills the "
+                        f"{where}: is damaged: its data end early, and a reader fills the "
                         "rest; replace it"
                     )
-                return array, lossy(path, image.format)
+                return array, lossy(stored, image.format)
     except BadInput:
         raise
     except UnidentifiedImageError as error:
         raise BadInput(
-            f"{shown(path)}: is not an image ({', '.join(FORMATS)}), or its header is damaged; "
-            "remove it, or hide it by a leading dot"
+            f"{where}: is not an image ({', '.join(FORMATS)}), or its header is damaged; "
+            "remove it" + (", or hide it by a leading dot" if isinstance(stored, Path) else "")
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadInput(
-            f"{shown(path)}: has more pixels than PIL.Image.MAX_IMAGE_PIXELS "
+            f"{where}: has more pixels than PIL.Image.MAX_IMAGE_PIXELS "
             f"= {Image.MAX_IMAGE_PIXELS}, as a decompression bomb would; cut it into smaller images"
         ) from error
     except Exception as error:  # a decoder raises whatever its parser met
         raise BadInput(
-            f"{shown(path)}: is damaged or cannot be read ({reason(error)}); replace it"
+            f"{where}: is damaged or cannot be read ({reason(error)}); replace it"
         ) from error
 
 

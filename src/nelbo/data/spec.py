@@ -1,7 +1,7 @@
 """One string names a data set, the same everywhere: `load("digits:test")`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import torch
 
 from nelbo import arguments
 from nelbo.data.arrays import ARRAYS, array_file, declared, opened
+from nelbo.data.arrow_files import ENDING
+from nelbo.data.arrow_spec import arrow_table, without_options
 from nelbo.data.images import Images, shown
 from nelbo.data.named import cifar10, digits, mnist
 from nelbo.data.points import Points, as_points
@@ -26,12 +28,13 @@ SPLITS = ("train", "test")
 PARTS = (*SPLITS, "training", "testing", "val", "valid", "validation", "dev", "eval")
 FORMS = (
     "digits[:train|:test], mnist:DIR[:train|:test], cifar10:DIR[:train|:test], a folder of images "
-    "(with train and test in it: FOLDER:train, FOLDER:test), a .npy, .npz or .safetensors file; of "
-    f"text: {TEXT}"
+    "(with train and test in it: FOLDER:train, FOLDER:test), a .npy, .npz, .safetensors or .arrow "
+    f"file, a folder of .arrow files; of text: {TEXT}"
 )
 FOLDERS = {"mnist": (mnist, "its idx files"), "cifar10": (cifar10, "its .bin files")}
 NAMES = ("digits", "topics", *FOLDERS)
 NOT_YET = ("hf",)
+SAVED = "dataset_dict.json"  # beside the folders of the splits, as datasets saves them
 
 
 def load(
@@ -44,7 +47,11 @@ def load(
     context: int | None = None,
     alphabet: Alphabet | None = None,
 ) -> Images | Tokens:
-    """Images of digits, mnist:DIR or cifar10:DIR [:SPLIT], a folder, a .npy, .npz, .safetensors.
+    """Images of digits, mnist:DIR, cifar10:DIR [:SPLIT], a folder, or a file of an array.
+
+    Such a file is a .npy, .npz, .safetensors or .arrow. A .arrow file, or a folder of them as
+    datasets saves one, may have options behind it, where the names of the columns do not say it:
+    images.arrow,column=image,labels=fine_label.
 
     Text of `topics`, or of text:PATH with PATH a file, a folder or JSON lines, as `Tokens`, with
     options behind it (`nelbo.data.windows` says which): text:book.txt,context=128,stride=64.
@@ -110,14 +117,27 @@ def load_for(
             context=context,
             alphabet=alphabet,
         )
+    points = _points(spec, split)
+    return load(spec, split=split, labels=labels) if points is None else points
+
+
+def _points(spec: str, split: str | None) -> Points | None:
+    """The floats of an array or of Arrow files; None where the spec names something else."""
     path = Path(os.path.expanduser(spec))
     if path.suffix in ARRAYS and path.is_file():
         array = opened(path)
-        if array.dtype.kind == "f":
-            if split is not None:
-                raise BadInput(f"{shown(spec)}: has no split {shown(split)}; leave the split out")
-            return as_points(array, name=path.name)
-    return load(spec, split=split, labels=labels)
+        if array.dtype.kind != "f":
+            return None
+        if split is not None:
+            raise BadInput(f"{shown(spec)}: has no split {shown(split)}; leave the split out")
+        return as_points(array, name=path.name)
+    body, part = _split(spec, None if split is None else _split_name(split))
+    body, chosen = without_options(body)
+    path = Path(os.path.expanduser(body))
+    if path.is_file() and (path.suffix != ENDING or part is not None):
+        return None  # load says what is wrong with a split
+    table = arrow_table(path if part is None else path / part, chosen)
+    return None if table is None or not table.is_real else table.points(_name(path), part)
 
 
 def has_splits(spec: str | os.PathLike[str]) -> bool:
@@ -128,7 +148,7 @@ def has_splits(spec: str | os.PathLike[str]) -> bool:
         return _split(spec, None)[1] is None
     if head in FOLDERS and bool(colon) and _split(place, None)[1] is None:
         return True
-    path = Path(os.path.expanduser(spec))
+    path = Path(os.path.expanduser(without_options(spec)[0]))
     return path.is_dir() and set(SPLITS) <= set(_splits(path))
 
 
@@ -161,7 +181,8 @@ def _split(spec: str, split: str | None) -> tuple[str, str | None]:
     body, colon, suffix = spec.rpartition(":")
     if not colon or os.path.exists(spec):
         return spec, split
-    own = suffix.lower() in PARTS and Path(os.path.expanduser(body), suffix).is_dir()
+    place = os.path.expanduser(without_options(body)[0])
+    own = suffix.lower() in PARTS and Path(place, suffix).is_dir()
     if suffix not in SPLITS and not own:
         return spec, split
     if split not in (None, suffix):
@@ -186,24 +207,41 @@ def _at(
     spec: str, body: str, split: str | None, n: int | None, grid: Grid | None, labels: bool
 ) -> Images:
     """What lies at a path."""
+    body, chosen = without_options(body)
     path = Path(os.path.expanduser(body))
     if not body or not os.path.exists(path):
         raise BadInput(_missing(spec))
     if path.is_dir():
-        return _folder(path, body, split, n or 256)
+        return _folder(path, body, split, n, grid, labels, chosen)
     if split is not None:
         raise BadInput(f"{shown(body)}: has no split {shown(split)}; {_parts(path)}")
     if "-ubyte" in path.name:
         raise BadInput(f"{shown(body)}: is an idx file; give mnist:{shown(path.parent)}")
+    if path.suffix == ".parquet":
+        raise BadInput(
+            f"{shown(body)}: is a Parquet file, which is packed and cannot stay on the disk; save "
+            "it as .arrow, by datasets: Dataset.from_parquet(path).save_to_disk(folder)"
+        )
+    table = arrow_table(path, chosen, labels=labels)
+    if table is not None:
+        return table.images(path.name, None, n, grid)
     if path.suffix not in ARRAYS:
         raise BadInput(
-            f"{shown(body)}: is neither a folder nor a .npy, .npz or .safetensors file; known: "
-            f"{FORMS}"
+            f"{shown(body)}: is neither a folder nor a .npy, .npz, .safetensors or .arrow file; "
+            f"known: {FORMS}"
         )
     return array_file(path, n, grid, labels=labels)
 
 
-def _folder(path: Path, body: str, split: str | None, n: int) -> Images:
+def _folder(
+    path: Path,
+    body: str,
+    split: str | None,
+    n: int | None,
+    grid: Grid | None,
+    labels: bool,
+    chosen: Mapping[str, str],
+) -> Images:
     """The images of a folder, or of the one in it that a split names."""
     from nelbo.data.pictures import folder  # here, so that other sources cost no Pillow
 
@@ -217,10 +255,20 @@ def _folder(path: Path, body: str, split: str | None, n: int) -> Images:
             f"{shown(body)}: holds {' and '.join(splits)}, which are splits of one set: give one "
             f"of them, as {shown(body)}:{splits[0]} (--split {splits[0]}), or its path"
         )
-    array, sources, decoded = folder(path if split is None else path / split, n)
-    name = path.resolve().name or str(path)
+    place = path if split is None else path / split
+    table = arrow_table(place, chosen, labels=labels)
+    if table is not None:
+        return table.images(_name(path), split, n, grid)
+    if (place / SAVED).is_file():
+        raise BadInput(f"{shown(body)}: is a set that datasets saved by splits; {_parts(place)}")
+    array, sources, decoded = folder(place, n or 256)
     origin = {} if decoded is None else {"decoded": decoded}
-    return Images(name, split, torch.from_numpy(array), n, sources, origin=origin)
+    return Images(_name(path), split, torch.from_numpy(array), n or 256, sources, origin=origin)
+
+
+def _name(path: Path) -> str:
+    """What a file or a folder is called, also where it is given as `.`."""
+    return path.name if path.is_file() else path.resolve().name or str(path)
 
 
 def _parts(path: Path) -> str:
@@ -239,7 +287,7 @@ def _missing(spec: str) -> str:
         return f"{shown(spec)}: is a pattern, and no data: give the folder of images, {shown(root)}"
     meant = _meant(spec)
     guess = "" if meant is None else f"; did you mean {shown(meant)}?"
-    if os.sep in spec or spec.endswith(ARRAYS):
+    if os.sep in spec or spec.endswith((*ARRAYS, ENDING)):
         return f"{shown(spec)}: no such file or folder{guess}"
     known = f"{guess} Known: {FORMS}" if guess else f"; known: {FORMS}"
     return f"{shown(spec)}: no such data set, file or folder{known}"

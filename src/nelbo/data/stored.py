@@ -16,9 +16,11 @@ from PIL import Image
 
 from nelbo.errors import BadInput
 
-__all__ = ["lossy", "narrow", "refuse_changed", "whole"]
+__all__ = ["Stored", "lossy", "narrow", "readable", "refuse_changed", "whole"]
 
 Array: TypeAlias = NDArray[np.generic]
+Stored: TypeAlias = Path | bytes
+"""A picture's file, or its bytes where they lie in another."""
 
 BITS = re.compile(r";(\d+)")  # of a raw mode such as L;4, BGR;15 or I;16B
 NARROW = re.compile(r"(?:L;([24])|(1)(?=$|;))[IR]*$")  # greys that are stretched to 0..255
@@ -108,7 +110,12 @@ def _refuse_tiff(image: Image.Image, where: str) -> None:
         )
 
 
-def whole(path: Path, image: Image.Image, formats: tuple[str, ...]) -> bool:
+def readable(stored: Stored) -> Path | io.BytesIO:
+    """What Pillow opens: the path, or the bytes as a file."""
+    return stored if isinstance(stored, Path) else io.BytesIO(stored)
+
+
+def whole(stored: Stored, image: Image.Image, formats: tuple[str, ...]) -> bool:
     """Whether each pixel of a picture that is loaded came from the file.
 
     A PNG and a GIF are read again over white, which shows what is never written. A JPEG is read
@@ -116,18 +123,22 @@ def whole(path: Path, image: Image.Image, formats: tuple[str, ...]) -> bool:
     """
     first = np.asarray(image)
     if image.format in ("PNG", "GIF"):
-        with Image.open(path, formats=formats) as again:
+        with Image.open(readable(stored), formats=formats) as again:
             bands = len(again.getbands())
             again.im = Image.new(again.mode, again.size, 255 if bands == 1 else (255,) * bands).im
             again.load()
             return bool(np.array_equal(first, np.asarray(again)))
     if image.format == "JPEG":
         try:
-            with Image.open(io.BytesIO(_continued(path.read_bytes())), formats=formats) as again:
+            with Image.open(io.BytesIO(_continued(_bytes(stored))), formats=formats) as again:
                 return bool(np.array_equal(first, np.asarray(again)))
         except (OSError, IndexError, ValueError):
             return False
     return True
+
+
+def _bytes(stored: Stored) -> bytes:
+    return stored.read_bytes() if isinstance(stored, Path) else stored
 
 
 def _continued(data: bytes) -> bytes:
@@ -170,13 +181,13 @@ def _scan(data: bytes, place: int, restarts: bool) -> tuple[bytes, int]:
         place, count = end + 2, count + 1
 
 
-def lossy(path: Path, form: str | None) -> str | None:
+def lossy(stored: Stored, form: str | None) -> str | None:
     """The format, JPEG or lossy WebP, whose pixels are a decoder's and not the file's."""
     if form == "JPEG":
         return form
     if form != "WEBP":
         return None
-    with path.open("rb") as file:
+    with stored.open("rb") if isinstance(stored, Path) else io.BytesIO(stored) as file:
         file.seek(12)
         read: Callable[[int], bytes] = file.read
         while len(head := read(8)) == 8:

@@ -7,10 +7,11 @@ from typing import Any
 
 from nelbo import arguments
 from nelbo.data.images import shown
+from nelbo.data.options import options
 from nelbo.data.symbols import Alphabet
 from nelbo.data.texts import documents_at
 from nelbo.data.tokens import CONTEXT, Tokens, windows
-from nelbo.errors import BadInput, closest
+from nelbo.errors import BadInput
 
 __all__ = ["FORMS", "is_text", "text"]
 
@@ -40,10 +41,13 @@ def text(
     Raises:
         BadInput: nothing there, an unknown option, or another number of symbols than is declared.
     """
-    body, options = _options(spec)
-    options.setdefault("context", CONTEXT if context is None else context)
+    body, chosen = options(spec, (*NUMBERS, *WORDS), "a text")
+    given: dict[str, Any] = {
+        key: _number(key, value) if key in NUMBERS else value for key, value in chosen.items()
+    }
+    given.setdefault("context", CONTEXT if context is None else context)
     if alphabet is not None:
-        options.setdefault("symbols", alphabet)
+        given.setdefault("symbols", alphabet)
     if body == "topics":
         with as_file(files("nelbo") / "topics.jsonl") as path:
             documents, name = documents_at(path, split), "topics"
@@ -53,26 +57,11 @@ def text(
             raise BadInput(f"{shown(spec)}: needs a file or a folder: text:FILE")
         path = Path(os.path.expanduser(place))
         documents, name = documents_at(path, split), path.resolve().name
-    result = windows(documents, name=name, split=split, **options)
+    result = windows(documents, name=name, split=split, **given)
     if n not in (None, result.n):
-        known = "" if "symbols" in options else "; say which with symbols="
+        known = "" if "symbols" in given else "; say which with symbols="
         raise BadInput(f"{shown(spec)}: has {result.n} symbols; {n} were declared{known}")
     return result
-
-
-def _options(spec: str) -> tuple[str, dict[str, Any]]:
-    """The path, and what follows it as key=value."""
-    parts, options = spec.split(","), {}
-    while len(parts) > 1 and "=" in parts[-1]:
-        key, _, value = parts.pop().partition("=")
-        if key not in (*NUMBERS, *WORDS):
-            near = closest(key, (*NUMBERS, *WORDS))
-            hint = f"did you mean {near}?" if near else f"they are {', '.join((*NUMBERS, *WORDS))}"
-            raise BadInput(f"{shown(spec)}: unknown option {shown(key)} of a text: {hint}")
-        if key in options:
-            raise BadInput(f"{shown(spec)}: {key} is given twice")
-        options[key] = _number(key, value) if key in NUMBERS else value
-    return ",".join(parts), options
 
 
 def _number(key: str, value: str) -> int:

@@ -43,5 +43,5 @@ def looked_at(recipe: Recipe, training: Discrete, model: Model) -> list[str]:
 
 
 def _digests(images: Discrete) -> Iterator[bytes]:
-    for row in images.levels.numpy():
-        yield hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+    for row in images.levels:  # not of numpy: those on the disk would all be read at once
+        yield hashlib.blake2b(row.numpy().tobytes(), digest_size=16).digest()
