@@ -85,10 +85,13 @@ def test_a_tensor_of_a_file_is_the_one_that_was_saved(tmp_path):
         load(tmp_path / "n.safetensors")
 
 
-def test_an_array_of_15_gigabytes_takes_little_memory(tmp_path):
+@pytest.mark.parametrize("suffix", [".npy", ".arrow"])
+def test_an_array_of_15_gigabytes_takes_little_memory(suffix, tmp_path):
     """Kills: an array copied, checked or digested as a whole when some of its images are used."""
+    if suffix == ".arrow":
+        pytest.importorskip("pyarrow")
     script = Path(__file__).parent.parent / "benchmarks" / "large.py"
-    command = [sys.executable, script, tmp_path / "large.npy", "--images", "40"]
+    command = [sys.executable, script, tmp_path / f"large{suffix}", "--images", "40"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

@@ -113,6 +113,7 @@ KINDS = [
     ),
     ("a.npz", lambda p: np.savez(p, x=np.zeros(3)), "arrays of numpy, .npz", "--data"),
     ("a.npy", lambda p: np.save(p, np.zeros(3)), "an array of numpy", "--data"),
+    ("a.arrow", written(b"ARROW1\0\0" + bytes(9)), "an Arrow file", "--data"),
     ("a.zip", zipped(readme="x"), "a zip archive", "unpack it"),
     ("b.zip", written(b"PK\x03\x04 cut"), "a zip archive that is cut short", "download"),
     ("m.keras", zipped(model_dot_weights_dot_h5="x"), "a Keras model", FUNCTION),

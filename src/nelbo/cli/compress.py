@@ -32,7 +32,7 @@ def compress(
     data: Annotated[
         str,
         typer.Argument(
-            help="A folder of images, digits, mnist:DIR, .npy, .npz or .safetensors.",
+            help="A folder of images, digits, mnist:DIR, .npy, .npz, .safetensors or .arrow.",
             autocompletion=completion.data,
         ),
     ],

@@ -83,7 +83,7 @@ ModelOrPlan = Annotated[str | None, _MODEL]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        help="digits, mnist:DIR, a folder, .npy, .npz or .safetensors; default the run's own.",
+        help="digits, mnist:DIR, a folder, .npy, .npz, .safetensors, .arrow; default: the run's.",
         autocompletion=completion.data,
     ),
 ]

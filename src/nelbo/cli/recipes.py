@@ -58,7 +58,7 @@ def new(
     data: Annotated[
         str,
         typer.Option(
-            help="What to train on: a folder of images, .npy, .npz, .safetensors, mnist:DIR.",
+            help="What to train on: a folder, .npy, .npz, .safetensors, .arrow, mnist:DIR.",
             autocompletion=completion.data,
         ),
     ],

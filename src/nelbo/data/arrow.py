@@ -124,10 +124,12 @@ def read(
             shapes, a column that is not there, or one of several that is not named.
     """
     files = tuple(opened(path) for path in paths)
-    name = image_column(files[0], column)
-    classes = label_column(files[0], label) if labels or label is not None else None
+    with guarded(paths[0]):  # also the names of columns may be damaged
+        name = image_column(files[0], column)
+        classes = label_column(files[0], label) if labels or label is not None else None
     for file in files:
-        _require_same(files[0], file, [each for each in (name, classes) if each is not None])
+        with guarded(file.path):
+            _require_same(files[0], file, [each for each in (name, classes) if each is not None])
     if not any(file.batches for file in files):
         raise BadInput(f"{where}: holds no rows; give a file with images")
     blocks: list[Block] = []
@@ -169,15 +171,28 @@ def _block(file: File, batch: Batch, name: str) -> Block:
         _require_no_nulls(file, batch, array, name)
     numbers = array.to_numpy(zero_copy_only=not arrow.types.is_boolean(array.type))
     if isinstance(column.type, arrow.FixedShapeTensorType):
-        rows = numbers.reshape(len(column), *column.type.shape)
-        axes = column.type.permutation or range(len(column.type.shape))
-        return Block(rows.transpose(0, *(1 + axis for axis in axes)), None)
+        _require_plain_axes(file, name, column.type)
+        return Block(numbers.reshape(len(column), *column.type.shape), None)
 
     def of_each_level(where: NDArray[np.int64]) -> None:
         for check in checks:
             check(where)
 
     return Block(numbers.reshape(len(column), *sizes), of_each_level if checks else None)
+
+
+def _require_plain_axes(file: File, name: str, kind: Any) -> None:  # noqa: ANN401
+    """Refuses a tensor whose axes lie in another order: pyarrow's own reading of some fails.
+
+    Raises:
+        BadInput: it is one.
+    """
+    axes = kind.permutation
+    if axes is not None and list(axes) != sorted(axes):
+        raise BadInput(
+            f"{shown(file.path)}: column {shown(name)} has tensors whose axes are permuted, {axes}"
+            "; store them in the order that is meant"
+        )
 
 
 @final

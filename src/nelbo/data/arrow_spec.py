@@ -98,7 +98,7 @@ def _of_names(folder: Path, there: list[Path]) -> list[Path]:
     numbers = sorted(int(part["number"]) for part in parts)
     if len(parts) != len(there) or len(series) != 1 or numbers != list(range(series.pop()[1])):
         raise BadInput(
-            f"{shown(folder)}: holds {len(there)} .arrow files and no {STATE}, and they are no "
+            f"{shown(folder)}: holds {len(there)} .arrow files and no state.json, and they are no "
             f"whole series NAME-00000-of-0000N.arrow: give one of them, as {shown(there[0])}, or a "
             "folder that save_to_disk of datasets made"
         )

@@ -186,9 +186,10 @@ def _picture(where: str, stored: Stored, n: int) -> tuple[Array, str | None]:
     except BadInput:
         raise
     except UnidentifiedImageError as error:
+        hide = ", or hide it by a leading dot" if isinstance(stored, Path) else ""
         raise BadInput(
-            f"{where}: is not an image ({', '.join(FORMATS)}), or its header is damaged; "
-            "remove it" + (", or hide it by a leading dot" if isinstance(stored, Path) else "")
+            f"{where}: is not an image ({', '.join(FORMATS)}), or its header is damaged; remove it"
+            f"{hide}"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadInput(

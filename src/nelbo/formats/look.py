@@ -46,7 +46,12 @@ MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x93NUMPY", Kind("an array of numpy", DATA)),
     (0, b"GGUF", Kind("a GGUF file", NO_TORCH)),
     (4, b"TFL3", Kind("a TensorFlow Lite model", NO_TORCH)),
-    (0, b"PAR1", Kind("a parquet file", "save its images as a folder or a .npy: " + DATA)),
+    (
+        0,
+        b"PAR1",
+        Kind("a parquet file", "save its images as a folder or a .arrow: " + DATA),
+    ),
+    (0, b"ARROW1", Kind("an Arrow file", DATA)),
     (0, b"\x89PNG", Kind("a picture", "a folder of pictures " + DATA[3:])),
     (0, b"\xff\xd8\xff", Kind("a picture", "a folder of pictures " + DATA[3:])),
     (0, b"GIF8", Kind("a picture", "a folder of pictures " + DATA[3:])),

@@ -21,8 +21,8 @@ def labels_in(model: str, classes: int, labels: Tensor | None, name: str) -> Ten
     """
     if labels is None:
         raise BadInput(
-            f"{model} is a model of p(x | class) and {name} has no labels: give data that "
-            "have them (digits, mnist:DIR, cifar10:DIR, a .npz with labels beside images; in "
+            f"{model} is a model of p(x | class) and {name} has no labels: give data that have "
+            "them (digits, mnist:DIR, cifar10:DIR, a .npz or .arrow with labels beside images; in "
             "Python nelbo.data.load(spec, labels=True))"
         )
     labels = tensor_of(name, "labels", labels)
