@@ -2,6 +2,7 @@
 
 __all__ = ["DATA"]
 
+ARROW = "tests/test_arrow.py::test_"
 DOORS = "tests/test_data_doors.py::test_"
 TYPED = "tests/test_recipe_typed.py::test_"
 
@@ -141,5 +142,173 @@ DATA = [
         "        _change(tree, changes)\n",
         "        _change(dict(tree), changes[:1])\n",
         (TYPED + "set_changes_any_key_and_is_recorded_in_the_run",),
+    ),
+    # Arrow.
+    (
+        "arrow: a row of the part before",
+        "data/rows.py",
+        'np.searchsorted(self.starts, where, side="right") - 1',
+        'np.searchsorted(self.starts, where, side="left").clip(1) - 1',
+        (
+            ARROW + "rows_of_several_parts_are_the_tensor_that_they_make",
+            ARROW + "a_column_is_the_images_that_the_array_would_be",
+        ),
+    ),
+    (
+        "arrow: the end of a slice that reaches into the next part",
+        "data/rows.py",
+        "self.starts, (start, stop - 1)",
+        "self.starts, (start, start)",
+        (ARROW + "rows_of_several_parts_are_the_tensor_that_they_make",),
+    ),
+    (
+        "arrow: what a tensor is asked costs all its rows",
+        "data/rows.py",
+        "if func in OF_THE_WHOLE:",
+        "if False:",
+        (ARROW + "rows_of_several_parts_are_the_tensor_that_they_make",),
+    ),
+    (
+        "arrow: a split reads all rows",
+        "data/rows.py",
+        "if isinstance(size, int) and size > 0:",
+        "if False:",
+        (ARROW + "rows_of_several_parts_are_the_tensor_that_they_make",),
+    ),
+    (
+        "arrow: rows that are used are not checked",
+        "data/rows.py",
+        "if self.check is not None:",
+        "if False:",
+        (
+            ARROW + "rows_that_are_used_are_those_that_are_checked",
+            ARROW + "a_column_that_is_no_images_is_refused_in_one_line",
+        ),
+    ),
+    (
+        "arrow: offsets of the first list alone",
+        "data/arrow.py",
+        "(offsets[lists] != start + lists * size).any(1)",
+        "(offsets[lists[:, :1]] != start + lists[:, :1] * size).any(1)",
+        (ARROW + "a_column_that_is_no_images_is_refused_in_one_line",),
+    ),
+    (
+        "arrow: small files of lists are not checked",
+        "data/arrow.py",
+        "        if self.check is not None:\n            self.check(np.arange(len(self.rows)))\n",
+        "",
+        (ARROW + "a_column_that_is_no_images_is_refused_in_one_line",),
+    ),
+    (
+        "arrow: fixed lists from the first of the batch",
+        "data/arrow.py",
+        "array.values.slice(array.offset * size, count * size)",
+        "array.values.slice(0, count * size)",
+        (ARROW + "a_batch_whose_lists_begin_later_is_read_from_there",),
+    ),
+    (
+        "arrow: lists from the first of the batch",
+        "data/arrow.py",
+        "return array.values.slice(start, count * size), size, check",
+        "return array.values.slice(0, count * size), size, check",
+        (ARROW + "a_batch_whose_lists_begin_later_is_read_from_there",),
+    ),
+    (
+        "arrow: nulls read as numbers",
+        "data/arrow.py",
+        "    if array.null_count:\n",
+        "    if False:\n",
+        (ARROW + "a_column_that_is_no_images_is_refused_in_one_line",),
+    ),
+    (
+        "arrow: permuted axes as they lie",
+        "data/arrow.py",
+        "        _require_plain_axes(file, name, column.type)\n",
+        "",
+        (ARROW + "an_extension_is_what_it_extends_and_a_permuted_tensor_is_refused",),
+    ),
+    (
+        "arrow: a stream that was cut between two batches",
+        "data/arrow_files.py",
+        "if content[place - len(END) : place].tobytes() != END:",
+        "if False:",
+        (ARROW + "a_file_that_is_cut_or_damaged_is_refused_or_whole",),
+    ),
+    (
+        "arrow: rows behind the end of a stream passed over",
+        "data/arrow_files.py",
+        "if place != len(content):",
+        "if False:",
+        (ARROW + "a_file_that_is_cut_or_damaged_is_refused_or_whole",),
+    ),
+    (
+        "arrow: compressed batches unpacked into memory",
+        "data/arrow_files.py",
+        "if not first <= buffer.address <= buffer.address + buffer.size <= last:",
+        "if False:",
+        (ARROW + "a_compressed_file_is_refused",),
+    ),
+    (
+        "arrow: the first column of several",
+        "data/arrow_files.py",
+        "elif len(can_be) > 1 and len(usual) != 1:",
+        "elif False:",
+        (ARROW + "the_column_is_named_where_several_can_be_the_images",),
+    ),
+    (
+        "arrow: labels of another column than is named",
+        "data/arrow_files.py",
+        '    if column is not None:\n        return _named(file, column, "labels")\n',
+        "",
+        (ARROW + "the_column_is_named_where_several_can_be_the_images",),
+    ),
+    (
+        "arrow: files by name where the state has another order",
+        "data/arrow_spec.py",
+        "return [folder / name for name in names]",
+        "return [folder / name for name in sorted(names)]",
+        (ARROW + "a_saved_folder_is_its_files_in_their_order",),
+    ),
+    (
+        "arrow: train and test added up",
+        "data/arrow_spec.py",
+        "if len(parts) != len(there) or len(series) != 1 or numbers",
+        "if numbers",
+        (ARROW + "files_of_a_folder_that_are_no_one_set_are_refused",),
+    ),
+    (
+        "arrow: files of a series that are missing passed over",
+        "data/arrow_spec.py",
+        "or numbers != list(range(series.pop()[1])):",
+        "or False:",
+        (ARROW + "files_of_a_folder_that_are_no_one_set_are_refused",),
+    ),
+    (
+        "arrow: rows that indices choose taken as they lie",
+        "data/arrow_spec.py",
+        "    if mixed:\n",
+        "    if False:\n",
+        (ARROW + "files_of_a_folder_that_are_no_one_set_are_refused",),
+    ),
+    (
+        "arrow: pictures beside the files passed over",
+        "data/arrow_spec.py",
+        "    if others:\n",
+        "    if False:\n",
+        (ARROW + "files_of_a_folder_that_are_no_one_set_are_refused",),
+    ),
+    (
+        "arrow: bytes of fewer levels mapped without a look",
+        "data/arrays.py",
+        "return size >= LARGE and kind == np.uint8 and (n or 256) == 256",
+        "return size >= LARGE and kind == np.uint8",
+        ("tests/test_large_arrays.py::test_a_mapped_array_is_the_images_that_it_would_be",),
+    ),
+    (
+        "arrow: a decoder that nobody is warned of",
+        "data/arrow.py",
+        'origin = {} if how is None else {"decoded": how}',
+        "origin = {}",
+        (ARROW + "pictures_are_those_of_a_folder",),
     ),
 ]

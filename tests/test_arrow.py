@@ -4,6 +4,7 @@ import io
 import json
 import random
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import nelbo
 from conftest import small_recipe
 from nelbo import checkpoint
 from nelbo.data import arrays, has_splits, load, load_for
+from nelbo.data.arrow_files import Batch, File
 from nelbo.data.rows import Part, Rows
 from nelbo.errors import BadInput
 from nelbo.types import Grid, Reals
@@ -310,6 +312,11 @@ def test_files_of_a_folder_that_are_no_one_set_are_refused(tmp_path):
     written(one / "test.arrow", part)
     with refuses("holds 2 .arrow files", "no whole series"):
         load(one)
+    for names in (("a-00000-of-00001", "test"), ("a-00000-of-00002", "b-00001-of-00002")):
+        folder = saved(tmp_path / names[0], [part, part], [f"{name}.arrow" for name in names])
+        (folder / "state.json").unlink()
+        with refuses("holds 2 .arrow files", "no whole series"):
+            load(folder)
     (one / "a.png").write_bytes(png(LEVELS[0]))
     with refuses("holds .arrow files and also a.png"):
         load(one)
@@ -494,6 +501,28 @@ def test_a_compressed_file_is_refused(codec, form, tmp_path):
         load(path)
 
 
+def test_a_batch_whose_lists_begin_later_is_read_from_there(tmp_path, monkeypatch):
+    """Law: lists behind others that no row has are those of their rows.
+
+    Kills: numbers from the start of the buffer. pyarrow's writer cuts off what is before; others
+    may leave it there, so that the batch is given as it would be read.
+    """
+
+    def opened(path):
+        body = SimpleNamespace(address=0, size=2**63)  # wherever a buffer lies
+        return File(path, batch.schema, [Batch(batch, 0)], body)
+
+    monkeypatch.setattr(arrays, "LARGE", 1)
+    monkeypatch.setattr("nelbo.data.arrow.opened", opened)
+    path = written(tmp_path / "a.arrow", {"x": fixed(LEVELS)})
+    offsets = pa.array(np.arange(10, 36, 5), pa.int32())
+    inside = (fixed(LEVELS.reshape(35, 4, 3)), lists(LEVELS.reshape(35, 4, 3)))
+    columns = [pa.ListArray.from_arrays(offsets, array) for array in inside]
+    for column in (*columns, fixed(LEVELS)[2:], lists(LEVELS)[2:]):
+        batch = pa.record_batch({"x": column})
+        assert np.array_equal(load(path).levels.numpy(), LEVELS[2:].transpose(0, 3, 1, 2))
+
+
 def outcome(path):
     """(the shape of the images, the line that refuses them)."""
     try:
@@ -622,6 +651,7 @@ def test_rows_of_several_parts_are_the_tensor_that_they_make():
         pieces = rows.split(size)
         assert all(map(torch.equal, pieces, whole.split(size)))
         assert len(pieces) == len(whole.split(size))
+    assert rows.split(2)[0].data_ptr() == whole.data_ptr()  # no row was read
     assert torch.equal(torch.stack(list(rows)), whole)
     assert torch.equal(rows + 1, whole + 1)
     assert torch.equal(rows.flatten(1).long(), whole.flatten(1).long())

@@ -113,7 +113,7 @@ class Rows(Tensor):
         if func in OF_THE_WHOLE:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
-        if func is Tensor.split and isinstance(args[0], Rows) and not kwargs and len(args) == 2:
+        if func is Tensor.split and len(args) == 2 and kwargs.get("dim", 0) == 0:
             rows, size = args
             if isinstance(size, int) and size > 0:
                 return tuple(rows[i : i + size] for i in range(0, len(rows), size))
