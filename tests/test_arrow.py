@@ -357,7 +357,10 @@ def test_the_column_is_named_where_several_can_be_the_images(tmp_path):
     assert chosen.labels.tolist() == LABELS
     assert load(f"{path},labels=fine").labels is None  # of a model without classes
     folder = saved(tmp_path / "set" / "test", [columns])
+    saved(tmp_path / "set" / "train", [columns])
     named = load(f"{folder.parent},column=a:test")
+    assert has_splits(f"{folder.parent},column=a")
+    assert not has_splits(f"{folder.parent},column=a:test")
     assert named.sha256 == chosen.sha256
     for option, words in (
         ("column=imag", ["column=imag is none of its columns", "did you mean image?"]),
@@ -368,8 +371,12 @@ def test_the_column_is_named_where_several_can_be_the_images(tmp_path):
     ):
         with refuses("a.arrow", *words):
             load(f"{path},{option}")
-    with refuses("set: holds no .arrow file", "column and labels"):
+    with refuses("test and train", "column=a:test"):
         load(f"{folder.parent},column=a")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with refuses("empty: holds no .arrow file", "column and labels"):
+        load(f"{empty},column=a")
     written(tmp_path / "b.arrow", {"a": fixed(LEVELS), "b": fixed(LEVELS)})
     with refuses("several columns can be the images: a, b", "b.arrow,column=a"):
         load(tmp_path / "b.arrow")

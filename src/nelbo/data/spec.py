@@ -148,8 +148,9 @@ def has_splits(spec: str | os.PathLike[str]) -> bool:
         return _split(spec, None)[1] is None
     if head in FOLDERS and bool(colon) and _split(place, None)[1] is None:
         return True
-    path = Path(os.path.expanduser(without_options(spec)[0]))
-    return path.is_dir() and set(SPLITS) <= set(_splits(path))
+    body, part = _split(spec, None)
+    path = Path(os.path.expanduser(without_options(body)[0]))
+    return part is None and path.is_dir() and set(SPLITS) <= set(_splits(path))
 
 
 def _text(spec: object) -> str:
@@ -251,9 +252,10 @@ def _folder(
     if split is not None and split not in splits:
         raise BadInput(f"{shown(body)}: has no split {shown(split)}; {_parts(path)}")
     if split is None and len(splits) > 1:
+        spec = ",".join([body, *(f"{key}={value}" for key, value in chosen.items())])
         raise BadInput(
             f"{shown(body)}: holds {' and '.join(splits)}, which are splits of one set: give one "
-            f"of them, as {shown(body)}:{splits[0]} (--split {splits[0]}), or its path"
+            f"of them, as {shown(spec)}:{splits[0]} (--split {splits[0]}), or its path"
         )
     place = path if split is None else path / split
     table = arrow_table(place, chosen, labels=labels)
