@@ -305,6 +305,20 @@ DATA = [
         ("tests/test_large_arrays.py::test_a_mapped_array_is_the_images_that_it_would_be",),
     ),
     (
+        "arrow: pictures decoded into more than the memory",
+        "data/pictures.py",
+        "if size > psutil.virtual_memory().available:",
+        "if False:",
+        (ARROW + "what_does_not_fit_the_memory_is_refused_before_it_is_read",),
+    ),
+    (
+        "arrow: numbers copied into more than the memory",
+        "data/arrow.py",
+        "if size > psutil.virtual_memory().available:",
+        "if False:",
+        (ARROW + "what_does_not_fit_the_memory_is_refused_before_it_is_read",),
+    ),
+    (
         "arrow: a decoder that nobody is warned of",
         "data/arrow.py",
         'origin = {} if how is None else {"decoded": how}',

@@ -619,6 +619,26 @@ def test_a_model_trained_on_a_mapped_file_is_that_of_the_array(tmp_path, monkeyp
     assert [text[:27] for text in warnings] == ["40 of the 40 test images of"] * 2
 
 
+def test_what_does_not_fit_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    """Kills: a process that the system ends where a line would say why."""
+    written(tmp_path / "a.arrow", {"x": fixed(LEVELS)})
+    written(tmp_path / "b.arrow", {"x": pictures(LEVELS)})
+    (tmp_path / "c").mkdir()
+    for i, row in enumerate(LEVELS):
+        (tmp_path / "c" / f"{i}.png").write_bytes(png(row))
+    names = ("a.arrow", "b.arrow", "c")
+    for free, fits in ((420, True), (419, False)):
+        monkeypatch.setattr(
+            "psutil.virtual_memory", lambda free=free: SimpleNamespace(available=free)
+        )
+        for name in names:
+            if fits:
+                assert len(load(tmp_path / name)) == 7
+                continue
+            with refuses(name, "420 bytes", "more than is free of the memory"):
+                load(tmp_path / name)
+
+
 def test_parquet_is_refused_with_the_way_to_arrow(tmp_path):
     """Kills: a file that must be unpacked taken for one that can stay on the disk."""
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
