@@ -72,7 +72,7 @@ ESTIMATOR = [
     ),
     (
         "the larger degrees of freedom of two",
-        "estimation/adaptive.py",
+        "estimation/sums.py",
         "dof = whole / square if square > 0 else max(self.dof, other.dof)",
         "dof = max(self.dof, other.dof)",
         (f"{FEW}the_degrees_of_freedom_of_a_sum_are_satterthwaites",),

@@ -5,6 +5,7 @@ __all__ = ["MEASURING"]
 LAWS = "tests/bound/test_laws.py::test_"
 STRATA = "tests/estimation/test_strata.py::test_"
 CONTROLS = "tests/gaussian/test_controls.py::test_"
+OF_TWO = "tests/tasks/test_comparison_parts.py::test_"
 SAMPLING = "tests/estimation/test_adaptive.py::test_"
 RECORD = "tests/estimation/test_record.py::test_"
 DRAWS = f"{STRATA}the_mean_over_every_draw_is_the_sum_of_the_terms[2-a relative]"
@@ -360,7 +361,7 @@ MEASURING = [
     ),
     (
         "a difference with its sign turned",
-        "estimation/adaptive.py",
+        "estimation/sums.py",
         "[1.0, -1.0]]",
         "[-1.0, 1.0]]",
         (f"{SAMPLING}the_difference_of_two_models_is_that_of_their_bounds",),
@@ -385,6 +386,34 @@ MEASURING = [
         "bad = ~values.isfinite().all(1)",
         "bad = columns.isinf().any(1)",
         (f"{SAMPLING}a_value_that_is_not_finite_is_named_and_never_averaged_away",),
+    ),
+    (
+        "every t of a comparison: the first model's terms for both",
+        "estimation/exhaustive.py",
+        "noise.take(values @ column)",
+        "noise.take(values[..., 0] * column.abs().max())",
+        (f"{OF_TWO}every_t_of_two_models_is_what_two_evaluations_say[steps0]",),
+    ),
+    (
+        "every t of a comparison: L_T of the first model for both",
+        "estimation/exhaustive.py",
+        "prior = self.prior @ self.columns[column]",
+        "prior = self.prior[:, 0]",
+        (f"{OF_TWO}every_t_of_two_models_is_what_two_evaluations_say[steps0]",),
+    ),
+    (
+        "a comparison in parts of chains of other lengths",
+        "tasks/compare.py",
+        "if not isinstance(pairs, SameExamples) or not pairs.together:",
+        "if not isinstance(pairs, SameExamples):",
+        (f"{OF_TWO}what_has_no_parts_is_refused",),
+    ),
+    (
+        "a budget that every t makes nothing of",
+        "estimation/settings.py",
+        "if exhaustive and self.budget is not None:",
+        "if False:",
+        (f"{OF_TWO}what_has_no_parts_is_refused",),
     ),
     (
         "differences along t without their ends",

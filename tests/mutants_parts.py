@@ -66,15 +66,15 @@ PARTS = [
     (
         "merge runs code that a part names",
         "cli/merge.py",
-        'if "model" not in own and is_function(',
-        'if "model" in own and is_function(',
+        'if not {"model", "models"} & own.keys() and code',
+        'if {"model", "models"} & own.keys() and code',
         TYPED,
     ),
     (
         "merge writes what a part names",
         "cli/merge.py",
-        "any(parsed.params[name] for name in NEVER)",
-        "all(parsed.params[name] for name in NEVER)",
+        "any(parsed.params.get(name) for name in NEVER)",
+        "all(parsed.params.get(name) for name in NEVER)",
         TYPED,
     ),
     (

@@ -16,6 +16,7 @@ from nelbo.cli.options import (
     DataOption,
     Device,
     DtypeOption,
+    EveryT,
     JsonOption,
     MaxImages,
     Precision,
@@ -25,12 +26,14 @@ from nelbo.cli.options import (
     SpacingOption,
     SplitOption,
     Steps,
+    check_mode,
     command,
     find_data,
     find_models,
     say_assumed,
 )
 from nelbo.cli.outputs import Force, Output, check_outputs, deliver_result
+from nelbo.cli.parts import PartOption, PartOutput, written_part
 from nelbo.cli.progress import bars
 from nelbo.cli.reading import Reading, Weights, reads_models
 from nelbo.errors import BadInput
@@ -57,12 +60,14 @@ Models = Annotated[
 @app.command(cls=Command)
 @reads_models
 def compare(
+    context: typer.Context,
     models: Models,
     reading: Reading,
     data: DataOption = None,
     split: SplitOption = None,
     precision: Precision = 0.01,
     budget: Budget = None,
+    exhaustive: EveryT = False,
     steps: Steps = None,
     spacing: SpacingOption = None,
     max_images: MaxImages = None,
@@ -70,6 +75,8 @@ def compare(
     batch_size: BatchSize = None,
     check: Check = True,
     record: RecordOption = None,
+    part: PartOption = None,
+    output: PartOutput = None,
     ode_against_bound: Annotated[
         bool,
         typer.Option(
@@ -94,21 +101,25 @@ def compare(
     nelbo compare runs/a runs/b --data my-images/ --precision 0.002
     nelbo compare runs/a runs/a --weights ema --weights-b raw
     nelbo compare runs/a --ode-against-bound
+    nelbo compare runs/a runs/b --exhaustive --part 3/64 -o part3.json
 
     Both are evaluated at the same images, times and noise, so that little error is left. Of three
     or more, each is compared with the first.
     """
     from nelbo.estimation import Processes
+    from nelbo.results.part import Part
     from nelbo.tasks.compare import compare as of_two
     from nelbo.tasks.compare_all import compare_all
 
     if ode_against_bound:
-        _check_one(models, budget, spacing, weights_b)
+        _check_one(models, budget, exhaustive, part, spacing, weights_b)
     else:
-        _check_number(models, weights_b)
+        _check_number(models, weights_b, part)
+    check_mode(budget is not None, exhaustive)
     several = len(models) > 2
     kind = "ode" if ode_against_bound else "comparisons" if several else "comparison"
     check_outputs(Output("--json", json, kind, stdout=True), force=force)
+    own = written_part(part, output, record, json is not None, force, "compare")
     processes = Processes.started()
     second = dataclasses.replace(reading, weights=weights_b or reading.weights)
     readings = [reading, *([second] * (len(models) - 1))]
@@ -118,21 +129,27 @@ def compare(
     if processes.first:
         say_assumed(*loaded)
     how: dict[str, Any] = {"precision": precision, "seed": seed, "batch_size": batch_size}
-    how |= {"check": check, "record": record, "processes": processes}
+    how |= {"check": check, "record": record if own is None else own.record}
+    how["processes"] = processes
     if ode_against_bound:
         return measure_ode(loaded[0], images, json, steps=steps, against_bound=True, **how)
+    how |= {"budget": budget, "exhaustive": exhaustive, "command": command()}
+    result: Comparison | Comparisons | Part
     with bars(processes.first) as start:
-        common = how | {"budget": budget, "command": command()}
-        result: Comparison | Comparisons
         if several:
-            result = compare_all(loaded, images, **common, progress=start)
+            result = compare_all(loaded, images, **how, progress=start)
         else:
             a, b = loaded
             pairs = _pairs(models, loaded, images, data, split, max_images)
-            result = of_two(a, b, pairs, **common, progress=start("compare"))
-    if processes.first:
-        deliver_result(result, json, record=record)
-    return None
+            if context.obj is not None:  # what `nelbo merge` compares in place of the networks
+                return deliver_result(context.obj.comparison(a, b, pairs), json)
+            of = None if own is None else own.pair
+            result = of_two(a, b, pairs, **how, part=of, progress=start("compare"))
+    if not processes.first:
+        return None
+    if isinstance(result, Part):
+        return None if own is None else own.deliver(result, record)
+    return deliver_result(result, json, record=record)
 
 
 def _pairs(
@@ -169,20 +186,27 @@ def _pairs(
 def _check_one(
     models: list[str],
     budget: int | None,
+    exhaustive: bool,
+    part: str | None,
     spacing: Spacing | None,
     weights_b: Weights | None,
 ) -> None:
     """Refuses what is of two models, or of a chain's steps."""
     if len(models) > 1:
         raise BadInput(f"--ode-against-bound is of one model, and there are {len(models)}")
-    options = (("--budget", budget), ("--spacing", spacing), ("--weights-b", weights_b))
+    options = (
+        *(("--budget", budget), ("--exhaustive", exhaustive or None), ("--part", part)),
+        *(("--spacing", spacing), ("--weights-b", weights_b)),
+    )
     given = next((option for option, value in options if value is not None), None)
     if given is not None:
         raise BadInput(f"{given} is not of the ODE against the bound: leave out one of the two")
 
 
-def _check_number(models: list[str], weights_b: Weights | None) -> None:
+def _check_number(models: list[str], weights_b: Weights | None, part: str | None) -> None:
     if len(models) < 2:
         raise BadInput(f"nelbo compare takes two models or more; got {models[0]} alone")
     if weights_b is not None and len(models) > 2:
         raise BadInput(f"--weights-b is of two models, and there are {len(models)}")
+    if part is not None and len(models) > 2:
+        raise BadInput(f"--part is of two models, and there are {len(models)}")

@@ -18,6 +18,7 @@ from nelbo.cli.options import (
     DataOption,
     Device,
     DtypeOption,
+    EveryT,
     JsonOption,
     MaxImages,
     ModelOrPlan,
@@ -28,6 +29,7 @@ from nelbo.cli.options import (
     SpacingOption,
     SplitOption,
     Steps,
+    check_mode,
     command,
     find_data,
     find_model,
@@ -75,9 +77,7 @@ def evaluate(
     split: SplitOption = None,
     precision: Precision = 0.01,
     budget: Budget = None,
-    exhaustive: Annotated[
-        bool, typer.Option(help="Evaluate every t of every image: nothing along t is missed.")
-    ] = False,
+    exhaustive: EveryT = False,
     steps: Steps = None,
     spacing: SpacingOption = None,
     continuous: Annotated[
@@ -227,8 +227,7 @@ def _deliver(
 
 def _check_mode(budget: bool, exhaustive: bool, order: bool) -> None:
     """Refuses options of which one says how much is evaluated, and another something else."""
-    if budget and exhaustive:
-        raise BadInput("--budget and --exhaustive exclude each other: give one")
+    check_mode(budget, exhaustive)
     if order and (budget or exhaustive):
         other = "--budget" if budget else "--exhaustive"
         raise BadInput(f"--order evaluates every call of every image: leave {other} out")

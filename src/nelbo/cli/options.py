@@ -100,6 +100,12 @@ Device = Annotated[
 SpacingOption = Annotated[
     Spacing | None, typer.Option(help="How --steps are spread; default the model's own way.")
 ]
+EveryT = Annotated[
+    bool,
+    typer.Option(
+        "--exhaustive", help="Evaluate every t of every image: nothing along t is missed."
+    ),
+]
 Precision = Annotated[
     float,
     typer.Option(
@@ -241,6 +247,12 @@ def _optimal(path: str, model: "Model", steps: int) -> "Model":
     with bars() as start:
         kept = optimal_steps(model, images, steps, progress=start("find steps"))
     return model.keeping(kept)
+
+
+def check_mode(budget: bool, exhaustive: bool) -> None:
+    """Refuses two options of which each says how much is evaluated."""
+    if budget and exhaustive:
+        raise BadInput("--budget and --exhaustive exclude each other: give one")
 
 
 def find_data(

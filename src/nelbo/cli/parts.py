@@ -19,7 +19,7 @@ from nelbo.errors import BadInput
 if TYPE_CHECKING:
     from nelbo.data import Examples
     from nelbo.model import Model
-    from nelbo.results import Evaluation
+    from nelbo.results import Comparison, Evaluation
     from nelbo.results.part import Part
 
 __all__ = ["Merging", "PartOption", "PartOutput", "WrittenPart", "commands_of", "written_part"]
@@ -31,7 +31,7 @@ PartOption = Annotated[
     str | None,
     typer.Option(
         metavar="K/N",
-        help="Evaluate part K of N alone, of --exhaustive or --order, into the file of -o.",
+        help="Evaluate part K of N alone, of --exhaustive (or --order), into the file of -o.",
     ),
 ]
 PartOutput = Annotated[
@@ -42,16 +42,31 @@ PartOutput = Annotated[
 @final
 @dataclass(frozen=True)
 class Merging:
-    """What `nelbo merge` makes of `nelbo evaluate`: the parts in place of the network."""
+    """What `nelbo merge` makes of `evaluate` or `compare`: the parts in place of the networks."""
 
     parts: Sequence["Part"]
 
+    @property
+    def name(self) -> str:
+        """Of the command that made the parts."""
+        return name_of(self.parts[0])
+
+    @property
+    def command(self) -> str:
+        """What evaluates the whole in one process."""
+        return shlex.join(["nelbo", self.name, *self.parts[0].arguments])
+
     def evaluation(self, model: "Model", images: "Examples", baselines: bool) -> "Evaluation":
-        """The whole, with the command that evaluates it in one process."""
+        """The whole of parts of one model."""
         from nelbo.tasks.merge import merge
 
-        command = shlex.join(["nelbo", "evaluate", *self.parts[0].arguments])
-        return merge(self.parts, model, images, baselines=baselines, command=command)
+        return merge(self.parts, model, images, baselines=baselines, command=self.command)
+
+    def comparison(self, a: "Model", b: "Model", images: object) -> "Comparison":
+        """The whole of parts of two."""
+        from nelbo.tasks.merge import merge
+
+        return merge(self.parts, (a, b), images, command=self.command)
 
 
 @final
@@ -63,6 +78,7 @@ class WrittenPart:
     of: int
     path: Path
     record: Path
+    command: str
 
     @property
     def pair(self) -> tuple[int, int]:
@@ -71,7 +87,7 @@ class WrittenPart:
 
     def deliver(self, part: "Part", kept: Path | None) -> None:
         """Writes the part; then its batches on disk are of no more use, but where they are kept."""
-        content = part.with_arguments(_arguments(sys.argv[1:])).to_json().encode
+        content = part.with_arguments(_arguments(self.command, sys.argv[1:])).to_json().encode
         also = [] if kept is None else [kept]
         deliver(lambda: print_result(part, None), (self.path, content), also=also)
         if kept is None:
@@ -79,7 +95,12 @@ class WrittenPart:
 
 
 def written_part(
-    part: str | None, output: Path | None, record: Path | None, of_the_whole: bool, force: bool
+    part: str | None,
+    output: Path | None,
+    record: Path | None,
+    of_the_whole: bool,
+    force: bool,
+    command: str = "evaluate",
 ) -> WrittenPart | None:
     """The part that --part and -o state; None without.
 
@@ -107,14 +128,19 @@ def written_part(
         )
     check_outputs(Output("-o", output, "part", (".json",)), force=force)
     own = Path(f"{output}.record") if record is None else record
-    return WrittenPart(int(stated[1]), int(stated[2]), output, own)
+    return WrittenPart(int(stated[1]), int(stated[2]), output, own, command)
+
+
+def name_of(part: "Part") -> str:
+    """Of the command that made the part."""
+    return "compare" if part.of_two else "evaluate"
 
 
 def commands_of(parts: Sequence["Part"], absent: Sequence[int]) -> list[str]:
     """The commands that evaluate the absent parts, named as the others are."""
     first = parts[0]
     named = _named(Path(first.source), first.number)
-    arguments = ["nelbo", "evaluate", *first.arguments]
+    arguments = ["nelbo", name_of(first), *first.arguments]
     return [
         shlex.join([*arguments, "--part", f"{number}/{first.of}", "-o", named(number)])
         for number in absent
@@ -132,11 +158,11 @@ def _named(path: Path, number: int) -> Callable[[int], str]:
     return lambda other: str(path.with_name(f"{head}{other:0{width}d}{tail}"))
 
 
-def _arguments(typed: Sequence[str]) -> list[str]:
-    """What was typed after `evaluate`, without what is of this part or of the terminal alone."""
+def _arguments(command: str, typed: Sequence[str]) -> list[str]:
+    """What was typed after the command, without what is of this part or of the terminal alone."""
     others = [one for one in typed if one not in (*EVERYWHERE, "--force")]
     kept, skip = [], False
-    for one in others[others.index("evaluate") + 1 :]:
+    for one in others[others.index(command) + 1 :]:
         name = one.partition("=")[0]
         if skip or name in OWN:
             skip = not skip and "=" not in one

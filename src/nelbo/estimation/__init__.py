@@ -1,6 +1,6 @@
 """Terms of the bound from a network: in batches, by several processes, with a record."""
 
-from nelbo.estimation.adaptive import Sampling, Sum, require_budget
+from nelbo.estimation.adaptive import Sampling, require_budget
 from nelbo.estimation.company import examine
 from nelbo.estimation.evaluator import Evaluator, Progress, measuring
 from nelbo.estimation.exhaustive import Exhaustive
@@ -8,6 +8,7 @@ from nelbo.estimation.parts import Replay, Share, missing
 from nelbo.estimation.processes import Processes
 from nelbo.estimation.record import Record
 from nelbo.estimation.settings import Settings
+from nelbo.estimation.sums import Sum
 
 __all__ = [
     "Evaluator",

@@ -15,7 +15,6 @@ from nelbo.bound.noise import KeyedNoise
 from nelbo.bound.statistics import (
     Mean,
     clustered_means,
-    mean_over_images,
     satterthwaite,
     smallest_chance,
 )
@@ -25,10 +24,11 @@ from nelbo.estimation.evaluator import Evaluator
 from nelbo.estimation.prior import prior_terms
 from nelbo.estimation.spread import FEWEST
 from nelbo.estimation.strata import Combined, ControlTest, Layout
+from nelbo.estimation.sums import Sum, columns_of
 from nelbo.results import Curve, Look, Step
 from nelbo.typed_json import Json
 
-__all__ = ["DRAWS", "Sampling", "Sum", "require_budget"]
+__all__ = ["DRAWS", "Sampling", "require_budget"]
 
 DRAWS = 2  # of L_0, for its noise to show
 SEEN = 100  # numbers (draws x images x dimensions) of L_0, so that what is rare in it is seen
@@ -53,29 +53,6 @@ def require_budget(budget: int | None, images: int, T: int, models: int = 1) -> 
     least = images * models * (DRAWS + (2 if T > 1 else 0))
     if budget is not None and budget < least:
         raise BadInput(f"a budget for {images} images starts at {least} evaluations; got {budget}")
-
-
-@final
-@dataclass(frozen=True)
-class Sum:
-    """Estimates for each image, in nats, and the variance of each one's error."""
-
-    values: Float64[Tensor, " N"]
-    variance: Float64[Tensor, " N"]
-    dof: int | float
-
-    def means(self, sizes: Float64[Tensor, " N"] | None = None) -> tuple[Mean, Mean]:
-        """(sampling of images, Monte Carlo); sizes: of texts."""
-        return mean_over_images(self.values, self.variance, self.dof, sizes)
-
-    def __add__(self, other: "Sum") -> "Sum":
-        """Of independent parts."""
-        variance = self.variance + other.variance
-        parts = [(float(part.variance.sum()), part.dof) for part in (self, other)]
-        square = sum(part**2 / dof for part, dof in parts if part > 0)
-        whole = float(variance.sum()) ** 2
-        dof = whole / square if square > 0 else max(self.dof, other.dof)
-        return Sum(self.values + other.values, variance, dof)
 
 
 @final
@@ -111,9 +88,7 @@ class Sampling:
         self.evaluator = evaluator
         self.distortion = distortion
         self.T = evaluator.models[0].T
-        one = torch.ones(1, 1, dtype=torch.float64)
-        pair = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
-        self.columns = one if len(evaluator.models) == 1 else pair
+        self.columns = columns_of(len(evaluator.models))
         self.rows: list[Rows] = []
         self.replies: list[list[Tensor]] = []
         self.chances: list[Tensor] = []

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nelbo import arguments
 from nelbo.errors import BadInput
-from nelbo.results.part import Entry, Part
+from nelbo.results.part import Entry, Part, processor
 from nelbo.typed_json import Json, number_at
 
 __all__ = ["Replay", "Share", "missing", "one_of_each"]
@@ -47,6 +47,27 @@ class Share:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
+
+    def part(
+        self,
+        plan: Mapping[str, Json],
+        evaluations: int,
+        seconds: float,
+        check: Mapping[str, Json] | None,
+        environment: Mapping[str, Json],
+    ) -> Part:
+        """What there is of the network when all of its calls were shared out."""
+        return Part(
+            number=self.number,
+            of=self.of,
+            plan=json.loads(json.dumps(plan)),
+            entries=self.entries,
+            evaluations=evaluations,
+            seconds=seconds,
+            check=check,
+            environment={**environment, "processor": processor()},
+            source=f"part {self}",
+        )
 
     def own(self, count: int) -> list[int]:
         """Of the next so many batches, those of this part."""
@@ -86,6 +107,11 @@ class Replay:
     def plan(self) -> Mapping[str, Json]:
         """What was evaluated, and how."""
         return self.parts[0].plan
+
+    @property
+    def seconds(self) -> float:
+        """Of all parts together."""
+        return sum(part.seconds for part in self.parts)
 
     @property
     def check(self) -> dict[str, Json] | None:

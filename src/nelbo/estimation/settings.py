@@ -53,6 +53,11 @@ class Settings:
         if not self.precision > 0:
             raise BadInput(f"precision must be positive; got {self.precision}")
 
+    def require_one(self, exhaustive: bool) -> None:
+        """Raises BadInput where a budget and every t are both wanted."""
+        if exhaustive and self.budget is not None:
+            raise BadInput("budget and exhaustive exclude each other: give one")
+
     @property
     def mode(self) -> dict[str, Json]:
         """How long it goes on, for a record."""

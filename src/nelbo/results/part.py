@@ -72,6 +72,11 @@ class Part:
     def __repr__(self) -> str:
         return printable(f"<Part {self.number} of {self.of}, seed {self.plan.get('seed')}>")
 
+    @property
+    def of_two(self) -> bool:
+        """Whether it is of a comparison of two models."""
+        return any(key.startswith("model 2, ") for key in self.plan)
+
     def with_arguments(self, arguments: Sequence[str]) -> "Part":
         """The same with the command line that it came from."""
         return replace(self, arguments=tuple(arguments))

@@ -25,6 +25,7 @@ def compare_all(
     *,
     precision: float = 0.01,
     budget: int | None = None,
+    exhaustive: bool = False,
     seed: int = 0,
     batch_size: int | None = None,
     check: bool = True,
@@ -35,10 +36,10 @@ def compare_all(
 ) -> Comparisons:
     """The bound of each model minus that of the first, with two intervals, as `compare` of two.
 
-    Each pair is estimated as a difference, to `precision` or with an equal part of `budget`, so the
-    first model is evaluated once in each. data: as for `compare`; the same images for all. record:
-    a folder with one of each pair in it. progress: of a label what is called with the progress of
-    that pair.
+    Each pair is estimated as a difference, to `precision`, with an equal part of `budget` or at
+    every t, so the first model is evaluated once in each. data: as for `compare`; the same images
+    for all. record: a folder with one of each pair in it. progress: of a label what is called with
+    the progress of that pair.
 
     Raises:
         BadInput: fewer than two models, and as `compare`.
@@ -56,6 +57,7 @@ def compare_all(
                 data,
                 precision=precision,
                 budget=each,
+                exhaustive=exhaustive,
                 seed=seed,
                 batch_size=batch_size,
                 check=check,

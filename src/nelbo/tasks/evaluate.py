@@ -1,6 +1,5 @@
 """The bound of a data set under a model, as precisely as wanted."""
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ from nelbo.formats import Pipeline, as_model
 from nelbo.model import Model, examples_of
 from nelbo.results import Evaluation
 from nelbo.results.context import environment
-from nelbo.results.part import Part, processor
+from nelbo.results.part import Part
 from nelbo.results.per_image import PerImage
 from nelbo.tasks.warnings import warnings_of
 from nelbo.typed_json import Json
@@ -148,6 +147,7 @@ def evaluate(
         progress=progress,
     )
     exhaustive, distortion = flag("exhaustive", exhaustive), flag("distortion", distortion)
+    given.require_one(exhaustive)
     model = as_model(model)
     share = None if part is None else Share.stated(part)
     exhaustive = exhaustive or model.exact
@@ -273,7 +273,7 @@ class Measured:
     def seconds(self) -> float:
         """Since it began; of parts, those of all together."""
         if self.replay is not None:
-            return sum(part.seconds for part in self.replay.parts)
+            return self.replay.seconds
         return time.perf_counter() - self.started + (self.few.seconds if self.few else 0.0)
 
     @property
@@ -284,17 +284,8 @@ class Measured:
 
     def part(self, share: Share) -> Part:
         """What this part of the evaluation has of the network."""
-        return Part(
-            number=share.number,
-            of=share.of,
-            plan=json.loads(json.dumps(self.evaluator.plan)),
-            entries=share.entries,
-            evaluations=self.evaluator.done,
-            seconds=self.seconds,
-            check=self.checked,
-            environment=self.environment | {"processor": processor()},
-            source=f"part {share}",
-        )
+        made = self.evaluator.done, self.seconds, self.checked, self.environment
+        return share.part(self.evaluator.plan, *made)
 
     def evaluation(self, of_levels: Images | None, command: str) -> Evaluation:
         """The bound, by term; of_levels: also what these images cost by no model."""
