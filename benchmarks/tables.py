@@ -40,6 +40,7 @@ TIMINGS = {
     "ranks": Table("ranks.py"),
     "parts": Table("parts.py"),
     "large": Table("large.py", ("{runs}/large.npy",)),
+    "moves": Table("moves.py", ("{runs}/smoke",)),
 }
 GAUSSIAN = ("digits", "digits-ddpm", "digits-edm", "digits-flow")
 LONG = {
@@ -52,6 +53,9 @@ LONG = {
     "text": Table("text.py"),
     "estimators": Table("estimators.py", ("{digits}", "{digits-ddpm}"), GAUSSIAN[:2]),
     "improve": Table("improve.py", ("{digits}", "{digits-ddpm}"), GAUSSIAN[:2]),
+    "subset": Table(
+        "subset.py", ("{digits}", "digits:test", "--precision", "0.05", "0.1"), ("digits",)
+    ),
     "conventions": Table("conventions.py", ("{digits-ddpm}",), ("digits-ddpm",)),
     "wrong-words-digits": Table("wrong_words.py", ("{digits}", "--each", "12"), ("digits",)),
     "wrong-words-digits-ddpm": Table("wrong_words.py", ("{digits-ddpm}",), ("digits-ddpm",)),
