@@ -402,6 +402,13 @@ MEASURING = [
         (f"{OF_TWO}every_t_of_two_models_is_what_two_evaluations_say[steps0]",),
     ),
     (
+        "the exact side of a comparison with the noise of the other",
+        "estimation/exhaustive.py",
+        "exact = [*(model.exact for model in models), self.exact]",
+        "exact = [self.exact] * 3",
+        ("tests/test_wrap_tokens.py::test_the_exact_side_of_a_comparison_at_every_t_has_no_noise",),
+    ),
+    (
         "a comparison in parts of chains of other lengths",
         "tasks/compare.py",
         "if not isinstance(pairs, SameExamples) or not pairs.together:",

@@ -47,7 +47,11 @@ class Exhaustive:
         self.prior = prior_terms(evaluator)
         first = evaluator.first(range(self.draws))[0]
         self.columns = columns_of(len(models))
-        self.noises = [Noise(first @ column, self.T, self.exact) for column in self.columns]
+        exact = [*(model.exact for model in models), self.exact]  # each, and of their difference
+        self.noises = [
+            Noise(first @ column, self.T, without)
+            for column, without in zip(self.columns, exact, strict=False)
+        ]
         self.moments = Moments(self.T + 1)
         self.moments.update(torch.ones(self.images, dtype=torch.int64), first[:, :, 0].mean(0))
         self.distortion, self.along = distortion, Distortion(self.T)

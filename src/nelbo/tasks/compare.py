@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import final, overload
+from typing import TypedDict, Unpack, final, overload
 
 from nelbo.arguments import flag
 from nelbo.data import Examples
@@ -36,23 +36,29 @@ from nelbo.typed_json import Json, object_at
 __all__ = ["Paired", "compare"]
 
 
+class Options(TypedDict, total=False):
+    """The options of `compare`, for those who check types."""
+
+    precision: float
+    budget: int | None
+    exhaustive: bool
+    seed: int
+    batch_size: int | None
+    check: bool
+    record: str | Path | None
+    processes: Processes | None
+    command: str
+    progress: Progress
+
+
 @overload
 def compare(
     a: Model | str | Path | Pipeline,
     b: Model | str | Path | Pipeline,
     data: object,
     *,
-    precision: float = 0.01,
-    budget: int | None = None,
-    exhaustive: bool = False,
-    seed: int = 0,
-    batch_size: int | None = None,
-    check: bool = True,
-    record: str | Path | None = None,
     part: None = None,
-    processes: Processes | None = None,
-    command: str = "",
-    progress: Progress = lambda done, expected, text: None,
+    **options: Unpack[Options],
 ) -> Comparison: ...
 
 
@@ -62,17 +68,8 @@ def compare(
     b: Model | str | Path | Pipeline,
     data: object,
     *,
-    precision: float = 0.01,
-    budget: int | None = None,
-    exhaustive: bool = False,
-    seed: int = 0,
-    batch_size: int | None = None,
-    check: bool = True,
-    record: str | Path | None = None,
     part: tuple[int, int] | None,
-    processes: Processes | None = None,
-    command: str = "",
-    progress: Progress = lambda done, expected, text: None,
+    **options: Unpack[Options],
 ) -> Comparison | Part: ...
 
 
