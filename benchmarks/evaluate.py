@@ -15,7 +15,7 @@ import nelbo
 from nelbo.data import Images
 
 SIZE = 16  # rows in a batch
-STEPS = (1000, 100, 20)  # of the exhaustive bound, by case
+STEPS = (1000, 100, 100)  # of the exhaustive bound, by case
 
 
 def model(network, side, steps):
