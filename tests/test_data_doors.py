@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from nelbo.data import Images, as_images, has_splits, load
+from nelbo.errors import BadInput
 from test_data import (
     GREY,
     LAID_OUT,
@@ -403,3 +404,9 @@ def test_a_png_whose_stream_goes_on_after_its_rows_is_as_stored(tmp_path):
     """What is behind the last row is no pixel."""
     (tmp_path / "x.png").write_bytes(png(16, 24, 8, 0, filtered(BIG) + bytes(99)))
     assert np.array_equal(load(str(tmp_path)).levels[0, 0].numpy(), BIG)
+
+
+def test_what_was_refused_is_not_what_was_meant():
+    """Kills: an advice that is the very text."""
+    with pytest.raises(BadInput, match=r"did you mean topics,context=128:test\?"):
+        load("topics:test,context=128")

@@ -114,6 +114,28 @@ def test_what_too_large_a_V_1_costs_is_the_L_0_that_the_best_one_saves():
     assert_close(lost_by_V_1(at_1, 0.01, 9.0, BITS, math.log(200)), known, rel=1e-12)
     assert lost_by_V_1(at_1, 0.01, 0.03, BITS, math.log(200)) == 0.03  # more than L_0 is not lost
     assert lost_by_V_1(at_1, 0.01, 9.0, BITS, math.log(100)) == 0  # V_1 = 1/SNR
+    assert_close(lost_by_V_1(at_1, 0.01, 9.0, BITS, math.log(200), 17), known, rel=1e-12)
+
+
+def test_a_worse_V_1_is_not_called_better():
+    """Law: of a normal law in bins, where x0-hat is far off, L_0 at e^2 is above that at 1.5.
+
+    Kills: the minimum of a density's L_0 stated of levels, whose ends take the mass beyond them.
+    """
+    levels, e_2 = 17, 0.65**2
+    edges = torch.linspace(-1, 1, levels, dtype=torch.float64)[:-1] + 1 / (levels - 1)
+    x_0 = torch.linspace(-1, 1, levels, dtype=torch.float64)
+
+    def L_0(V):
+        below = torch.special.ndtr(torch.cat([edges, torch.tensor([math.inf])]) / V**0.5)
+        mass = below.diff(prepend=torch.zeros(1, dtype=torch.float64))
+        return float(-(mass.log2() * (x_0.abs() > 0.5)).sum() / (x_0.abs() > 0.5).sum())
+
+    assert L_0(e_2) > L_0(1.5)  # of levels towards the ends, as digits have
+    units = math.sqrt(e_2 / (1.5 + (2 / (levels - 1)) ** 2 / 12))
+    at_1 = {"rms": e_2**0.5, "in_deviations": units}
+    assert lost_by_V_1(at_1, 1.5, 9.0, BITS, math.log(200), levels) == 0
+    assert lost_by_V_1(at_1, 1.5, 9.0, BITS, math.log(200)) > 0.1
 
 
 def test_the_thresholds_of_a_V_1_that_is_too_large():

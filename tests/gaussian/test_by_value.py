@@ -214,6 +214,24 @@ def test_a_checkpoint_has_the_tables_of_either_kind():
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"variance": torch.zeros(3, 4)}, "has an entry that is no positive number"),
+        ({"variance": torch.full((3, 4), math.nan)}, "has an entry that is no positive number"),
+        ({"variance": torch.ones(3, 4, dtype=torch.int64)}, "has an entry that is no positive"),
+        ({"edges": None}, "are not those of variance optimal-per-value"),
+    ],
+)
+def test_damaged_tables_of_a_variance_are_refused(change, message):
+    """Kills: a network that is blamed for what a checkpoint lacks."""
+    tables = {"variance": torch.ones(3, 4), "edges": torch.zeros(3, 3)} | change
+    with pytest.raises(BadInput, match=message):
+        variance_of("optimal-per-value", {name: x for name, x in tables.items() if x is not None})
+    with pytest.raises(BadInput, match="the tables variance, edges are not those of variance opt"):
+        variance_of("optimal", {"variance": torch.ones(3, 4), "edges": torch.zeros(3, 3)})
+
+
+@pytest.mark.parametrize(
     ("table", "edges"),
     [
         (torch.ones(3, 4), torch.zeros(3, 4)),

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_an_evaluation_that_was_read_is_one(kinds, tmp_path):
     assert read.to_markdown() == measured.to_markdown()
     assert read.bits_per_dim == measured.bits_per_dim
     assert vars(read.total) == near(vars(measured.total))
-    made = replace(read, stored=None, rows=measured.rows).to_dict()
+    made = replace(read, rows=measured.rows).to_dict()
     stated = {key: value for key, value in measured.to_dict().items() if "sha256" not in key}
     assert {key: value for key, value in made.items() if "sha256" not in key} == near(stated)
     with pytest.raises(BadInput, match="no rows of images"):
@@ -104,9 +105,68 @@ def test_what_was_read_is_what_was_measured(kinds, tmp_path, name):
     read = load(measured.save(tmp_path / "r.json"))
     assert type(read) is type(measured)
     assert str(read) == str(measured)
-    made = replace(read, stored=None).to_dict()
+    made = replace(read).to_dict()
     stated = {key: value for key, value in measured.to_dict().items() if key != DIGEST}
     assert {key: value for key, value in made.items() if key != DIGEST} == near(stated)
+
+
+def places(tree, path=()):
+    """Every key of the object, down to the third."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree[:1]):
+        yield (*path, key)
+        if isinstance(value, dict | list) and len(path) < 3:
+            yield from places(value, (*path, key))
+
+
+def changed(tree, path, value):
+    copy = json.loads(json.dumps(tree))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluation", "comparison", "comparisons", "order_bounds", "classification"]
+)
+def test_what_is_read_can_be_shown_whatever_was_changed(kinds, tmp_path, name):
+    """Law: a result without a digest is refused in one line, or can be printed and written.
+
+    Kills: a file that is taken, and fails where it is looked at.
+    """
+    whole = json.loads(kinds[name].to_json())
+    tree = {key: value for key, value in whole.items() if not key.endswith("sha256")}
+    path = tmp_path / "r.json"
+    values = (..., None, "x", [], -1, 10**30)
+    for place, value in itertools.product(places(tree), values):
+        path.write_text(json.dumps(changed(tree, place, value)))
+        with suppress(BadInput):
+            read = load(path)
+            assert str(read), (place, value)
+            assert read.to_json()
+            if value is ... and place[0] in ("model", "data", "estimator", "environment"):
+                read.save(tmp_path / "r.html")
+                read.save(tmp_path / "r.md")
+
+
+def test_a_changed_copy_of_what_was_read_says_what_changed(kinds, tmp_path):
+    """Kills: a field that only its text shows, and the file does not."""
+    for name in ("evaluation", "comparison", "order_bounds", "classification"):
+        read = load(kinds[name].save(tmp_path / "r.json"))
+        again = replace(read, warnings=["mine"])
+        assert again.to_dict()["warnings"] == ["mine"]
+
+
+def test_a_number_beyond_floats_is_no_json(kinds, tmp_path):
+    """Kills: an infinity that is read, and cannot be written."""
+    path = kinds["evaluation"].save(tmp_path / "r.json")
+    path.write_text(path.read_text().replace('"seconds": ', '"more": 1e999, "seconds": ', 1))
+    with pytest.raises(BadInput, match="is no JSON"):
+        load(path)
 
 
 DAMAGE = {

@@ -10,10 +10,13 @@ from conftest import PLAIN, small_recipe
 from nelbo import recipe
 from nelbo.data import Images, load
 from nelbo.errors import BadInput
-from nelbo.tasks.evaluate import FEWEST, MARGIN, PILOT, Few, evaluate
+from nelbo.estimation import Settings
+from nelbo.results import Evaluation
+from nelbo.tasks.evaluate import FEWEST, MARGIN, PILOT, Few, evaluate, pilot_seed
 
 ZERO = PLAIN | {"chain.schedule": {"name": "linear", "T": 60, "beta_T": 0.3}}
 
+HOW = {"precision": 0.1, "budget": None, "seed": 0, "batch_size": None, "check": False}
 WANTED = 0.5  # bits/dim; the network knows nothing
 
 
@@ -44,7 +47,7 @@ def test_it_is_the_evaluation_of_so_many_images_drawn_by_the_seed(model, images)
     """
     result = evaluate(model, images, precision=WANTED, subset=True, seed=3)
     some = images.subset(drawn(len(images), PILOT, 3))
-    pilot = evaluate(model, some, budget=PILOT * FEWEST, seed=3)
+    pilot = evaluate(model, some, budget=PILOT * FEWEST, seed=pilot_seed(3))
     half = pilot.half_width(pilot.total)
     number = math.ceil(PILOT * MARGIN * (half / WANTED) ** 2)
     assert PILOT < number < len(images)
@@ -58,6 +61,37 @@ def test_it_is_the_evaluation_of_so_many_images_drawn_by_the_seed(model, images)
         "pilot_evaluations": PILOT * FEWEST,
     }
     assert result.half_width(result.total) < WANTED
+
+
+def test_the_values_of_the_pilot_are_thrown_away(model, images, monkeypatch):
+    """Law: no input of the network, x_t and t, is evaluated twice. Kills: the pilot's own noise in
+    the estimate whose size it decides."""
+    seen = []
+
+    def forward(x_t, time):
+        seen.extend(row.numpy().tobytes() for row in torch.cat([x_t.flatten(1), time[:, None]], 1))
+        return torch.zeros_like(x_t)
+
+    monkeypatch.setattr(model.network, "forward", forward)
+    result = evaluate(model, images, precision=WANTED, subset=True, check=False)
+    assert len(seen) == result.network_evaluations
+    assert len(set(seen)) == len(seen)
+
+
+def test_no_pilot_is_named_where_there_was_none(model, images, monkeypatch):
+    """Kills: a pilot of no images, a half-width of 0 taken for one that is not known."""
+    few = evaluate(model, images.first(5), precision=WANTED, subset=True)
+    assert "all 5 images: no fewer are drawn" in str(few)
+    monkeypatch.setattr(Evaluation, "half", 0.0)  # of images that are all alike
+    assert len(Few.planned(model, images, Settings(**HOW)).images) == PILOT
+
+
+@pytest.mark.parametrize("precision", [1e-200, 1e300])
+def test_a_precision_whose_square_is_no_number_is_refused(model, images, precision):
+    """Kills: a float that overflows after the work has begun."""
+    for subset in (False, True):
+        with pytest.raises(BadInput, match=r"precision is from 1e-100 to 1e\+100; got"):
+            evaluate(model, images.first(120), precision=precision, subset=subset)
 
 
 def test_the_time_of_the_pilot_is_counted(model, images, monkeypatch):

@@ -304,6 +304,10 @@ def _meant(spec: str) -> str | None:
     name = closest(head, NAMES)
     if name is not None:
         known = rest in SPLITS or name != "digits"
-        return name + colon + rest if known else name
+        split, comma, options = rest.partition(",")
+        if comma and name == head:  # options stand before the split
+            return f"{name},{options}:{split}"
+        meant = name + colon + rest if known else name
+        return None if meant == spec else meant
     path = near(os.path.expanduser(spec))
     return None if path is None else str(path)

@@ -13,6 +13,8 @@ from nelbo.typed_json import Json
 
 __all__ = ["Settings"]
 
+LEAST = 1e-100  # a precision, whose square is a number
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class Settings:
                 object.__setattr__(self, name, kind(name, value))
         if not self.precision > 0:
             raise BadInput(f"precision must be positive; got {self.precision}")
+        if not LEAST <= self.precision <= 1 / LEAST:
+            raise BadInput(f"precision is from {LEAST:g} to {1 / LEAST:g}; got {self.precision}")
 
     def require_one(self, exhaustive: bool) -> None:
         """Raises BadInput where a budget and every t are both wanted."""

@@ -24,6 +24,7 @@ from nelbo.types import Batch, Time
 __all__ = ["ByValue", "ErrorByValue", "optimal_by_value", "tables_of", "variance_of"]
 
 INTERVALS = 32
+NAME = "optimal-per-value"
 
 
 @final
@@ -74,11 +75,16 @@ def variance_of(name: str, tables: Mapping[str, Tensor]) -> Tabulated | ByValue:
     """The variance that `tables_of` took apart.
 
     Raises:
-        BadInput: as `ByValue`.
+        BadInput: as `ByValue`; tables of another variance than the name's, or no variances.
     """
+    table = tables["variance"]
+    if not table.is_floating_point() or not ((table[1:] > 0) & table[1:].isfinite()).all():
+        raise BadInput(f"the table of variance {name} has an entry that is no positive number")
+    if ("edges" in tables) != (name == NAME):
+        raise BadInput(f"the tables {', '.join(tables)} are not those of variance {name}")
     if "edges" in tables:
-        return ByValue(name, tables["variance"], tables["edges"])
-    return Tabulated(name, tables["variance"])
+        return ByValue(name, table, tables["edges"])
+    return Tabulated(name, table)
 
 
 @final
@@ -179,7 +185,7 @@ def optimal_by_value(schedule: Schedule, error: ErrorByValue, V_1: float | str) 
     gain = schedule.posterior_x_0[2:, None].square()
     M = towards_mean(error.whole[1:], error.total[1:], k)
     table[2:] = schedule.posterior_variance[2:, None] + gain * M
-    return ByValue("optimal-per-value", table, torch.cat([error.edges[:1], error.edges]))
+    return ByValue(NAME, table, torch.cat([error.edges[:1], error.edges]))
 
 
 def _intervals(

@@ -16,7 +16,7 @@ from nelbo.results.read_ode import OdeRead
 from nelbo.results.read_ranking import RankedImages
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved
-from nelbo.typed_json import Json, known_of, number_at, object_at, whole_at
+from nelbo.typed_json import Json, known_of, number_at, object_at, part_at, whole_at
 
 __all__ = ["kind_rows"]
 
@@ -232,7 +232,7 @@ def _images(results: Sequence[OdeRead] | Sequence[OrderBounds]) -> str:
 
 
 def _version(tree: Mapping[str, Json]) -> dict[str, Json]:
-    return {"nelbo": object_at(tree, "environment").get("nelbo")}
+    return {"nelbo": part_at(tree, "environment").get("nelbo")}
 
 
 def _ends(row: Mapping[str, Json]) -> Cell:

@@ -239,7 +239,7 @@ def _names(results: Sequence[Evaluation]) -> list[str]:
 
 
 def _spec(result: Evaluation) -> tuple[str, object]:
-    return _data("", result).plain, _digest(result)
+    return _data("", result).plain, str(_digest(result))
 
 
 def _notes(

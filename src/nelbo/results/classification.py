@@ -13,7 +13,7 @@ from torch import Tensor
 from nelbo.data.images import shown
 from nelbo.errors import printable
 from nelbo.results.saved import Provenance, sealed
-from nelbo.results.stored import check_parts, ends_of, keeping_to, provenance_at
+from nelbo.results.stored import check_parts, ends_of, keeping_to, provenance_at, stating
 from nelbo.typed_json import (
     Json,
     known_at,
@@ -77,7 +77,6 @@ class Classification(Provenance):
     sources: tuple[str, ...]
     prior: Sequence[float]
     error: float
-    stored: Mapping[str, Json] | None = None
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Json], source: str = "the result") -> "Classification":
@@ -107,10 +106,9 @@ class Classification(Provenance):
                 sources=tuple(text_at(row, "file") for row in rows if "file" in row),
                 prior=prior,
                 error=number_at(tree, "error"),
-                stored=tree,
                 **provenance_at(tree),
             )
-            made._check()
+            stating(made, tree=tree)._check()
             return made
 
     @property
@@ -200,8 +198,6 @@ class Classification(Provenance):
     @cached_property
     def tree(self) -> Mapping[str, Json]:
         """What `to_dict` gives, made once."""
-        if self.stored is not None:
-            return self.stored
         count, loss = len(self.ids), self.log_loss
         return sealed(
             {

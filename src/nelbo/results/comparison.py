@@ -11,7 +11,7 @@ from nelbo.results.context import likelihood_of, unchecked
 from nelbo.results.ranking import names_of
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Shown
-from nelbo.results.stored import InNats, check_parts, is_round, keeping_to
+from nelbo.results.stored import InNats, check_parts, is_round, keeping_to, stating
 from nelbo.results.unit import BITS, Unit
 from nelbo.results.verdict import Verdict, verdict
 from nelbo.typed_json import (
@@ -59,8 +59,7 @@ class Comparison(Shown):
     """A - B in nats per image, paired by image and, where both have the same t, by t and noise.
 
     Negative where A is better. `total` has the error of the sampling of images, `monte_carlo` its
-    own; warnings name the model whose figure may be wrong. stored: the JSON object that it was read
-    from, which it is written as again.
+    own; warnings name the model whose figure may be wrong.
     """
 
     total: Mean
@@ -77,7 +76,6 @@ class Comparison(Shown):
     command: str
     unit: Unit = BITS
     warnings: Sequence[str] = ()
-    stored: Mapping[str, Json] | None = None
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Json], source: str = "the comparison") -> "Comparison":
@@ -99,7 +97,7 @@ class Comparison(Shown):
                     raise BadInput(
                         f"{source} is damaged or was edited: {name} is not round the difference"
                     )
-            return cls(
+            made = cls(
                 total=read.of_images(tree),
                 monte_carlo=read.monte_carlo(tree),
                 a=_side(read, object_at(tree, "a")),
@@ -114,8 +112,8 @@ class Comparison(Shown):
                 command=text_at(tree.get("command", "")),
                 unit=read.unit,
                 warnings=texts_at(tree.get("warnings", [])),
-                stored=tree,
             )
+            return stating(made, tree=tree)
 
     @property
     def bounds(self) -> tuple[Bound, Bound]:
@@ -165,8 +163,6 @@ class Comparison(Shown):
     @cached_property
     def tree(self) -> Mapping[str, Json]:
         """What `to_dict` gives, made once."""
-        if self.stored is not None:
-            return self.stored
         return sealed(
             {
                 "schema": SCHEMA,

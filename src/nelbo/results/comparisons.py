@@ -11,7 +11,7 @@ from nelbo.results.context import likelihood_of
 from nelbo.results.ranking import names_of
 from nelbo.results.rounding import with_half
 from nelbo.results.saved import Saved, sealed
-from nelbo.results.stored import apart_at, keeping_to
+from nelbo.results.stored import apart_at, keeping_to, stating
 from nelbo.results.unit import Unit
 from nelbo.results.verdict import Verdict
 from nelbo.typed_json import Json, object_at, rows_at, text_at
@@ -34,7 +34,6 @@ class Comparisons(Saved):
 
     comparisons: Sequence[Comparison]
     command: str = ""
-    stored: Mapping[str, Json] | None = None
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Json], source: str = "the comparison") -> "Comparisons":
@@ -48,11 +47,10 @@ class Comparisons(Saved):
             pairs = [Comparison.from_dict(object_at(row, "comparison"), source) for row in rows]
             if len({(str(p.unit), p.data.get("sha256")) for p in pairs}) != 1:
                 raise ValueError("its pairs are not of one data set")
-            for row in rows:
-                apart_at(row, "told_apart_together")
-            for name in (tree["first"], *(row["name"] for row in rows)):
-                text_at(name)
-            return cls(pairs, text_at(tree.get("command", "")), stored=tree)
+            names = [text_at(tree, "first"), *(text_at(row, "name") for row in rows)]
+            apart = [apart_at(row, "told_apart_together") for row in rows]
+            made = cls(pairs, text_at(tree.get("command", "")))
+            return stating(made, tree=tree, names=names, told_apart=apart)
 
     @property
     def unit(self) -> Unit:
@@ -62,9 +60,6 @@ class Comparisons(Saved):
     @cached_property
     def names(self) -> list[str]:
         """Of the first and of the others; where two share one, with what tells them apart."""
-        if self.stored is not None:
-            rows = rows_at(self.stored, "against_the_first")
-            return [text_at(self.stored, "first"), *(text_at(row, "name") for row in rows)]
         first, others = self.comparisons[0].b, [c.a for c in self.comparisons]
         return names_of([side.model for side in (first, *others)])
 
@@ -74,15 +69,12 @@ class Comparisons(Saved):
         named = zip(self.comparisons, self.names[1:], strict=True)
         return [c.verdict_of(name, self.names[0]) for c, name in named]
 
-    @property
+    @cached_property
     def told_apart(self) -> list[bool | None]:
         """Whether each differs from the first for new images, all at once with 95 % (Bonferroni).
 
         None where the interval is not known.
         """
-        if self.stored is not None:
-            rows = rows_at(self.stored, "against_the_first")
-            return [apart_at(row, "told_apart_together") for row in rows]
         level = 1 - (1 - LEVEL) / len(self.comparisons)
         intervals = [c.total.interval(level) for c in self.comparisons]
         return [None if i is None else not i[0] <= 0 <= i[1] for i in intervals]
@@ -108,8 +100,6 @@ class Comparisons(Saved):
     @cached_property
     def tree(self) -> Mapping[str, Json]:
         """What `to_dict` gives, made once."""
-        if self.stored is not None:
-            return self.stored
         rows = zip(self.names[1:], self.verdicts, self.told_apart, self.comparisons, strict=True)
         return sealed(
             {

@@ -15,7 +15,7 @@ from nelbo.results.evaluation_parts import Curve, Look, Point, Read, Step, Term,
 from nelbo.results.per_image import PerImage, digest
 from nelbo.results.saved import sealed
 from nelbo.results.shown import Tabulated
-from nelbo.results.stored import keeping_to
+from nelbo.results.stored import keeping_to, stating
 from nelbo.results.unit import TEXT_KEYS, in_text_units
 from nelbo.typed_json import (
     Json,
@@ -54,8 +54,7 @@ class Evaluation(Tabulated):
     Means are nats per image. Of each pair the first has the error of the sampling of images, the
     second that of Monte Carlo. rows: those of `per_image`. log_snr is that of t, where the chain
     has one; warnings say why the figure may not be the model's. baselines: what the same images
-    cost by no model, in bits/dim by name, where it was computed. stored: the JSON object that it
-    was read from, which it is written as again.
+    cost by no model, in bits/dim by name, where it was computed.
     """
 
     terms: Mapping[str, tuple[Mean, Mean]]
@@ -66,7 +65,6 @@ class Evaluation(Tabulated):
     rows: PerImage | None = None
     log_snr: Mapping[int, float] | None = None
     baselines: Mapping[str, float] | None = None
-    stored: Mapping[str, Json] | None = None
 
     @classmethod
     def from_dict(cls, tree: object, source: str = "the result") -> "Evaluation":
@@ -86,7 +84,7 @@ class Evaluation(Tabulated):
             )
         with keeping_to(SCHEMA, source, WRITTEN_BY):
             read = Read(tree)
-            return cls(
+            made = cls(
                 total=read.of_images(tree),
                 monte_carlo=read.monte_carlo(tree),
                 terms=read.terms(),
@@ -106,8 +104,8 @@ class Evaluation(Tabulated):
                 log_snr=read.log_snr(),
                 warnings=read.warnings(),
                 baselines=read.baselines(),
-                stored=tree,
             )
+            return stating(made, tree=tree)
 
     @property
     def per_image(self) -> PerImage:
@@ -173,8 +171,6 @@ class Evaluation(Tabulated):
     @cached_property
     def tree(self) -> Mapping[str, Json]:
         """What `to_dict` gives, made once."""
-        if self.stored is not None:
-            return self.stored
         tree: dict[str, Json] = {
             "schema": SCHEMA,
             "kind": kind_of(self.model),
@@ -202,7 +198,7 @@ class Evaluation(Tabulated):
                 }
                 for look in self.looks
             ],
-            "per_image_sha256": digest(self.per_image.columns()),
+            **({} if self.rows is None else {"per_image_sha256": digest(self.rows.columns())}),
             "images": self.images,
             "dims": self.dims,
             **self._provenance(),
@@ -274,6 +270,8 @@ class Evaluation(Tabulated):
         """Which of the data were evaluated, where that was left to the precision."""
         of = whole_at(self.estimator, "subset", "of")
         wanted = f"± {self.estimator['precision']:g} {self.unit}, sampling of {self.unit.examples}"
+        if not whole_at(self.estimator, "subset", "pilot"):
+            return f"all {of:,} {self.unit.examples}: no fewer are drawn"
         if of == self.images:
             return f"all {of:,} {self.unit.examples}: a pilot planned no fewer for {wanted}"
         return (

@@ -88,7 +88,17 @@ def level_of(data: Mapping[str, Json]) -> float:
     if data["levels"] is None:
         return 1.0
     lo, hi = map(number_of, list_at(data, "grid"))
+    if not lo < hi or whole_at(data, "levels") < 2:
+        raise ValueError("grid is no range of two levels or more")
     return (hi - lo) / (whole_at(data, "levels") - 1)
+
+
+def t_of(row: Mapping[str, Json]) -> int:
+    """The t of a row; ValueError where it is none of a chain."""
+    t = whole_at(row, "t")
+    if not 1 <= t < MOST:
+        raise ValueError(f"no chain has t = {t}")
+    return t
 
 
 @final
@@ -103,7 +113,7 @@ class Read(InNats):
         """Those that were evaluated."""
         key = self.unit.key
         return [
-            Step(whole_at(row, "t"), self.nats(number_at(row, key)), self._known(row, "se"))
+            Step(t_of(row), self.nats(number_at(row, key)), self._known(row, "se"))
             for row in rows_at(self.tree, "per_step")
         ]
 
@@ -121,9 +131,7 @@ class Read(InNats):
         rows = rows_at(self.tree.get("rate_distortion") or ())
         if not rows:
             return None
-        t = [whole_at(row, "t") for row in rows]
-        if not all(0 <= one < MOST for one in t):
-            raise ValueError("a t is out of range")
+        t = [t_of(row) for row in rows]
         rates = [self.nats(number_at(row, self.unit.key)) for row in rows]
         errors = [known_at(row, "rmse") for row in rows]
         squared = None
@@ -162,4 +170,7 @@ class Read(InNats):
         return Mean(mean, of_images, self.images - 1), Mean(mean, noise, math.inf)
 
     def _look(self, look: Mapping[str, Json]) -> Look:
-        return Look(whole_at(look, "network_evaluations"), self.monte_carlo(look))
+        evaluations = whole_at(look, "network_evaluations")
+        if not 0 <= evaluations < 2**63:
+            raise ValueError(f"there are no {evaluations} evaluations")
+        return Look(evaluations, self.monte_carlo(look))

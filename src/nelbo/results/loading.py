@@ -67,6 +67,8 @@ def load(path: str | Path, say: Callable[[str], None] = lambda text: None) -> An
     if not isinstance(tree, Mapping) or tree.get("schema") in (None, evaluation.SCHEMA):
         return checked(tree, path, say)
     result = as_read(tree, str(path))
+    with keeping_to(str(tree["schema"]), str(path), "make it again"):
+        str(result)  # what it is measured by has to say all that is printed
     require_intact(tree, path)
     if DIGEST not in tree:
         say(f"{path}: the result is of an older nelbo and has no digest of what it holds")

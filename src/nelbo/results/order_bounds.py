@@ -17,6 +17,7 @@ from nelbo.results.stored import (
     interval_of,
     keeping_to,
     provenance_at,
+    stating,
 )
 from nelbo.typed_json import Json, number_at, object_at, whole_at
 
@@ -47,7 +48,6 @@ class OrderBounds(Measured):
     orders: int
     calls: int
     images: int
-    stored: Mapping[str, Json] | None = None
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Json], source: str = "the result") -> "OrderBounds":
@@ -72,10 +72,9 @@ class OrderBounds(Measured):
                 images=read.images,
                 dims=read.dims,
                 unit=read.unit,
-                stored=tree,
                 **provenance_at(tree),
             )
-            made._check()
+            stating(made, tree=tree)._check()
             return made
 
     @property
@@ -105,8 +104,6 @@ class OrderBounds(Measured):
     @cached_property
     def tree(self) -> Mapping[str, Json]:
         """What `to_dict` gives, made once."""
-        if self.stored is not None:
-            return self.stored
         return sealed(
             {
                 "schema": SCHEMA,

@@ -7,11 +7,11 @@ from typing import NoReturn
 
 from nelbo.errors import BadInput
 from nelbo.files import read as read_file
-from nelbo.results.evaluation import WRITTEN_BY, Evaluation, figures_digest
+from nelbo.results.evaluation import SCHEMA, WRITTEN_BY, Evaluation, figures_digest
 from nelbo.results.evaluation_parts import Term
 from nelbo.results.saved import DIGEST as CONTENT
 from nelbo.results.saved import intact
-from nelbo.results.stored import ends_of
+from nelbo.results.stored import ends_of, keeping_to
 from nelbo.typed_json import Json, number_at, once
 
 __all__ = ["checked", "read", "read_tree"]
@@ -38,6 +38,9 @@ def read(path: str | Path, say: Say = lambda text: None) -> Evaluation:
 def checked(tree: object, path: str | Path, say: Say) -> Evaluation:
     """As `read`, of what the file holds."""
     result = Evaluation.from_dict(tree, str(path))
+    with keeping_to(SCHEMA, str(path), WRITTEN_BY):
+        str(result)  # what it is measured by has to say all that is printed
+        list(result.rate)
     wrong = next(_contradictions(result), None)
     if not intact(result.tree):
         wrong = wrong or "it is not what it was written as"
@@ -62,7 +65,8 @@ def read_tree(path: str | Path) -> Json:
         tree: Json = json.loads(
             content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=once
         )
-        json.dumps(tree, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+        # half of a surrogate pair is no character, and 1e999 no number
+        json.dumps(tree, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
         raise BadInput(f"{path} is nested too deeply for a result; {WRITTEN_BY}") from None
     except ValueError as error:

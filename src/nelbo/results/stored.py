@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypedDict, final
+from typing import TypedDict, TypeVar, final
 
 from nelbo.bound.statistics import Mean
 from nelbo.errors import BadInput, printable
@@ -35,6 +35,7 @@ __all__ = [
     "is_round",
     "keeping_to",
     "provenance_at",
+    "stating",
 ]
 
 PARTS = ("model", "data", "estimator", "environment")
@@ -121,6 +122,18 @@ class Origin(TypedDict):
     environment: Mapping[str, Json]
     command: str
     warnings: Sequence[str]
+
+
+Result = TypeVar("Result", bound=Saved)
+
+
+def stating(result: Result, **known: object) -> Result:
+    """The result, which says what its file says: `tree`, and others, are not computed again.
+
+    They are not of its fields, so that a copy with other ones says those.
+    """
+    vars(result).update(known)
+    return result
 
 
 class InNats:

@@ -43,7 +43,7 @@ def of_figure(
     if (
         at_1 is not None and isinstance(V_1, int | float) and "path" not in model
     ):  # a number, and chosen
-        lost = lost_by_V_1(at_1, V_1, L_0, unit, log_snr_1)
+        lost = lost_by_V_1(at_1, V_1, L_0, unit, log_snr_1, levels)
     return [
         *of_levels(per_dim, levels),
         *_of_affine(worst, levels is not None and model.get("clip") is False),
@@ -113,19 +113,28 @@ def of_rounding(model: Mapping[str, Json]) -> Iterator[str]:
 
 
 def lost_by_V_1(
-    at_1: Mapping[str, float], V_1: float, L_0: float, unit: Unit, log_snr_1: float | None
+    at_1: Mapping[str, float],
+    V_1: float,
+    L_0: float,
+    unit: Unit,
+    log_snr_1: float | None,
+    levels: int | None = None,
 ) -> float:
     """1/2 (r - 1 - ln r), r = (e^2 + b) / (V_1 + b): what V_1 costs a dimension against V_1 = e^2.
 
     e^2: the mean squared error of x0-hat at t = 1; b: 0 of a density, for which this is exact, as
     ln N(x; m, V) is on average -1/2 (ln V + e^2 / V) and a constant; of levels a twelfth of the
     squared bin. These lose L_0 at most, as no mass is above 1, and it is known of them only where
-    V_1 is above 1/SNR, how well x_1 alone says what x_0 is. In `unit`; 0 where V_1 <= e^2 or e = 0.
+    V_1 is above 1/SNR, how well x_1 alone says what x_0 is. In `unit`; 0 where V_1 <= e^2 or e = 0,
+    and where e is above an eighth of the range of the levels, whose ends then take much mass.
     """
     e_2 = at_1["rms"] ** 2
     if not 0 < e_2 < V_1:
         return 0.0
     with_bins = (at_1["rms"] / at_1["in_deviations"]) ** 2  # V_1 + b
+    bins = math.sqrt(12 * max(with_bins - V_1, 0.0))
+    if levels is not None and 8 * at_1["rms"] > bins * (levels - 1):
+        return 0.0
     r = (e_2 + with_bins - V_1) / with_bins
     lost = (r - 1 - math.log(r)) / 2 / unit.nats
     if unit != BITS:

@@ -4,16 +4,18 @@ import base64
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import final
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 from torch import Tensor
 
+from nelbo.errors import BadInput
 from nelbo.report.derivation_page import typeset
 from nelbo.report.evaluation_plots import plots_of
 from nelbo.report.page import figures
@@ -23,9 +25,10 @@ from nelbo.report.page.pictures import Pictures
 from nelbo.report.page.provenance import settings
 from nelbo.report.page.training import training
 from nelbo.results.evaluation import Evaluation
+from nelbo.results.saved import DIGEST, Saved
 from nelbo.typed_json import Json, number_of
 
-__all__ = ["Reported", "environment", "page"]
+__all__ = ["Reported", "environment", "page", "stated"]
 
 MOST_IMAGES = 10_000  # whose table is in a page, at some 90 bytes each
 
@@ -71,8 +74,35 @@ def attached(tree: Mapping[str, Json]) -> dict[str, str]:
     }
 
 
+@contextmanager
+def stated(result: Saved) -> Iterator[None]:
+    """Makes one line of what a result lacks that a page shows, where nothing vouches for the file.
+
+    Raises:
+        BadInput: it lacks a part, or has one of another kind.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError, UndefinedError) as error:
+        if DIGEST in result.to_dict():
+            raise
+        raise BadInput(
+            f"the result has no digest, and lacks what its page shows ({error}): it is of an older "
+            "nelbo or was edited; measure again"
+        ) from None
+
+
 def page(reported: Reported) -> str:
-    """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
+    """The page; equal inputs give equal bytes. It refers to nothing outside itself.
+
+    Raises:
+        BadInput: as `stated`.
+    """
+    with stated(reported.result):
+        return _page(reported)
+
+
+def _page(reported: Reported) -> str:
     result = reported.result
     plots = plots_of(result, reported.images)
     unit = plots.unit

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from nelbo.report.page.assembly import attached, environment
+from nelbo.report.page.assembly import attached, environment, stated
 from nelbo.report.page.provenance import rows
 from nelbo.results.comparison import Bound, Comparison
 from nelbo.results.rounding import plain_number, with_half
@@ -28,7 +28,16 @@ class Interval:
 
 
 def difference_page(compared: Comparison) -> str:
-    """The page; equal inputs give equal bytes. It refers to nothing outside itself."""
+    """The page; equal inputs give equal bytes. It refers to nothing outside itself.
+
+    Raises:
+        BadInput: as `nelbo.report.page.assembly.stated`.
+    """
+    with stated(compared):
+        return _page(compared)
+
+
+def _page(compared: Comparison) -> str:
     tree, (a, b) = compared.tree, compared.bounds
     of_difference, zero = _intervals(compared)
     differing, alike = _settings(a.model, b.model)
