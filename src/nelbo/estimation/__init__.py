@@ -7,7 +7,7 @@ from nelbo.estimation.exhaustive import Exhaustive
 from nelbo.estimation.parts import Replay, Share, missing
 from nelbo.estimation.processes import Processes
 from nelbo.estimation.record import Record
-from nelbo.estimation.settings import Settings
+from nelbo.estimation.settings import Settings, SharedOptions
 from nelbo.estimation.sums import Sum
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Sampling",
     "Settings",
     "Share",
+    "SharedOptions",
     "Sum",
     "examine",
     "measuring",

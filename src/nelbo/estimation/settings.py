@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import TypedDict, final
 
 from nelbo import arguments
 from nelbo.errors import BadInput
@@ -11,9 +11,24 @@ from nelbo.estimation.evaluator import Progress
 from nelbo.estimation.processes import Processes
 from nelbo.typed_json import Json
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "SharedOptions"]
 
 LEAST = 1e-100  # a precision, whose square is a number
+
+
+class SharedOptions(TypedDict, total=False):
+    """The options that `evaluate` and `compare` share, for those who check types."""
+
+    precision: float
+    budget: int | None
+    exhaustive: bool
+    seed: int
+    batch_size: int | None
+    check: bool
+    record: str | Path | None
+    processes: Processes | None
+    command: str
+    progress: Progress
 
 
 @final

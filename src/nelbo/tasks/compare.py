@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypedDict, Unpack, final, overload
+from typing import Unpack, final, overload
 
 from nelbo.arguments import flag
 from nelbo.data import Examples
@@ -19,6 +19,7 @@ from nelbo.estimation import (
     Sampling,
     Settings,
     Share,
+    SharedOptions,
     Sum,
     examine,
     measuring,
@@ -36,21 +37,6 @@ from nelbo.typed_json import Json, object_at
 __all__ = ["Paired", "compare"]
 
 
-class Options(TypedDict, total=False):
-    """The options of `compare`, for those who check types."""
-
-    precision: float
-    budget: int | None
-    exhaustive: bool
-    seed: int
-    batch_size: int | None
-    check: bool
-    record: str | Path | None
-    processes: Processes | None
-    command: str
-    progress: Progress
-
-
 @overload
 def compare(
     a: Model | str | Path | Pipeline,
@@ -58,7 +44,7 @@ def compare(
     data: object,
     *,
     part: None = None,
-    **options: Unpack[Options],
+    **options: Unpack[SharedOptions],
 ) -> Comparison: ...
 
 
@@ -69,7 +55,7 @@ def compare(
     data: object,
     *,
     part: tuple[int, int] | None,
-    **options: Unpack[Options],
+    **options: Unpack[SharedOptions],
 ) -> Comparison | Part: ...
 
 

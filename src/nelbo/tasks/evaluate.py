@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack, final, overload
+from typing import Unpack, final, overload
 
 import torch
 
@@ -22,6 +22,7 @@ from nelbo.estimation import (
     Sampling,
     Settings,
     Share,
+    SharedOptions,
     Sum,
     examine,
     measuring,
@@ -43,22 +44,12 @@ FEWEST = 4  # evaluations of an image: two of L_0 and two later ones
 MARGIN = 1.15  # times as many images as the pilot says
 
 
-class Options(TypedDict, total=False):
+class Options(SharedOptions, total=False):
     """The options of `evaluate`, for those who check types."""
 
-    precision: float
-    budget: int | None
-    exhaustive: bool
-    seed: int
-    batch_size: int | None
     distortion: bool
     subset: bool
-    check: bool
     baselines: bool
-    record: str | Path | None
-    processes: Processes | None
-    command: str
-    progress: Progress
 
 
 @overload
